@@ -1,0 +1,20 @@
+# Index of tasks. Each sets up what it needs; the logic is in scripts/.
+.PHONY: help setup demo test cluster-test lint bench docs clean
+help:          ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+setup:         ## .venv with the project and everything pinned
+	@scripts/venv
+demo: setup    ## the main job on this machine, on real data
+	@.venv/bin/deployer demo
+test: setup    ## all tests that need no cluster
+	@.venv/bin/python -m pytest
+cluster-test: setup ## the tests on a kind cluster of their own (needs Docker)
+	@scripts/cluster-test
+lint: setup    ## style, types, import contracts
+	@scripts/check
+bench: setup   ## side-by-side figures; nothing passes or fails
+	@.venv/bin/python -m bench
+docs: setup    ## regenerate the reference pages
+	@.venv/bin/python scripts/docs
+clean:         ## forget the environment and caches
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""The deployer: from a trained model to a canaried, measured release."""

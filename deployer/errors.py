@@ -1,0 +1,84 @@
+"""Everything that can go wrong, in one tree. `deployer.cli` alone turns an error into text and an exit code.
+
+DeployerError            1   a bug, or an error that fits nowhere below
+├─ UsageError            2   a flag or an argument that cannot be meant
+├─ SpecError             3   deployer.yaml or a feature spec; flags that contradict
+├─ ExportError           4   unreadable SavedModel, no batchable signature, parity, version exists
+├─ ToolError             5   helm, kind or docker absent, too old, or failed
+├─ TargetError           6   unreachable, forbidden, or not in the state that the verb needs
+├─ GateFailed            7   rolled back or paused by a gate
+├─ WaitTimeout           8   a bounded wait ran out
+└─ ExperimentInvalid     9   the load generator lagged, or no steady state
+Interrupted by Ctrl-C: 130.
+"""
+
+from __future__ import annotations
+
+
+class DeployerError(Exception):
+    """An error that a user can read: what happened, why, and what to do.
+
+    `message` is what happened; `cause` says why where that is another fact; `hint` names the remedy. The exception
+    that led here is chained with `raise … from`.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "", cause: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self._cause = cause
+
+    @property
+    def cause(self) -> str:
+        """Why it happened, in one line; empty when the message says it all."""
+        return self._cause or (str(self.__cause__) if self.__cause__ else "")
+
+
+class UsageError(DeployerError):
+    """A flag or an argument that cannot be meant."""
+
+    exit_code = 2
+
+
+class SpecError(DeployerError):
+    """A description (deployer.yaml, features.yaml, flags together) that contradicts itself or its schema."""
+
+    exit_code = 3
+
+
+class ExportError(DeployerError):
+    """A model that cannot become a version of the store."""
+
+    exit_code = 4
+
+
+class ToolError(DeployerError):
+    """An external program that is absent, too old, or failed."""
+
+    exit_code = 5
+
+
+class TargetError(DeployerError):
+    """A target that cannot be reached, refuses, or is not in the state that the verb needs."""
+
+    exit_code = 6
+
+
+class GateFailed(DeployerError):
+    """A gate said no; the rollout was rolled back or paused."""
+
+    exit_code = 7
+
+
+class WaitTimeout(DeployerError):
+    """A bounded wait ran out; the message names what was still missing."""
+
+    exit_code = 8
+
+
+class ExperimentInvalid(DeployerError):
+    """Figures that must not be believed: the load generator lagged, or nothing was steady."""
+
+    exit_code = 9

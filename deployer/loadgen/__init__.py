@@ -1,0 +1,1 @@
+"""Open-loop load, latency from the scheduled time."""

@@ -1,0 +1,1 @@
+"""Domain values to the text of every file that a release needs."""

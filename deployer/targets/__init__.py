@@ -1,0 +1,1 @@
+"""Where a release runs: processes on this machine, or a cluster."""

@@ -1,0 +1,99 @@
+"""Where a release runs, seen by every verb: the same rollout, status and experiment work on any `Target`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+Progress = Callable[[str], None]
+"""Called with one plain sentence whenever something worth telling a person has happened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """One model server: a process here, a pod there.
+
+    `grpc` and `rest` are "host:port" as this machine reaches them, empty where it cannot (a pod behind the API server).
+    `cpus` is the CPU share in force, None when unlimited.
+    """
+
+    name: str
+    grpc: str = ""
+    rest: str = ""
+    pid: int | None = None
+    cpus: float | None = None
+    alive: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayReplica:
+    """One gateway: `url` is its base URL as this machine reaches it."""
+
+    name: str
+    url: str
+    pid: int | None = None
+    alive: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpReply:
+    """An answer to a GET on a replica or a gateway."""
+
+    status: int
+    body: bytes
+
+
+class Target(Protocol):
+    """A place that runs replicas and gateways of one release.
+
+    Errors of every method: TargetError when the place cannot be reached or refuses, WaitTimeout when a bounded wait
+    ran out (the message names the replica and the model that were missing).
+    """
+
+    kind: str
+    """"local" or "cluster"."""
+
+    def describe(self) -> str:
+        """What a person is told before anything is touched: directory, or context and namespace."""
+        ...
+
+    def replicas(self) -> tuple[Replica, ...]:
+        """The replicas that exist now, in a stable order."""
+        ...
+
+    def gateways(self) -> tuple[GatewayReplica, ...]:
+        """The gateways that exist now, in a stable order."""
+        ...
+
+    def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
+        """GET `path` from the HTTP port of one replica or gateway, by its name."""
+        ...
+
+    def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
+        """Have exactly `replicas` model servers, each AVAILABLE for every version, and every gateway aware of them."""
+        ...
+
+    def model_config(self) -> str:
+        """The model_config text that is in force for the release."""
+        ...
+
+    def put_model_config(self, text: str) -> None:
+        """Replace the model_config of the release. Replicas pick it up by polling; the caller proves convergence."""
+        ...
+
+    def gateway_config(self) -> str:
+        """The gateway configuration text that is in force for the release."""
+        ...
+
+    def put_gateway_config(self, text: str) -> None:
+        """Replace the gateway configuration; gateways reload it by themselves and report its hash at /routes."""
+        ...
+
+    def cpu_seconds(self) -> Mapping[str, float]:
+        """CPU time used so far, by replica or gateway name."""
+        ...
+
+    def cpu_limit(self) -> str:
+        """How replicas are limited ("cgroup v1 0.25 CPU", "affinity to 1 core", "none"), for reports."""
+        ...

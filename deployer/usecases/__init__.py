@@ -1,0 +1,1 @@
+"""What a verb does, without knowing how it is typed or printed."""

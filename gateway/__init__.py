@@ -1,0 +1,1 @@
+"""The preprocessing gateway: records in, predictions out, in front of TensorFlow Serving."""
