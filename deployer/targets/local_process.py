@@ -43,7 +43,7 @@ def gateway_argv(layout: Layout, *, port: int) -> tuple[str, ...]:
 def start(
     layout: Layout, name: str, argv: Sequence[str], *, http_port: int, grpc_port: int = 0, bound_to_parent: bool
 ) -> ProcessState:
-    """Start one process; it is not ready yet. Errors: TargetError for a port in use, ToolError if the program is absent."""
+    """Start one process; it is not ready yet. Errors: TargetError (port in use), ToolError (no such program)."""
     for port in (http_port, grpc_port):
         if port:
             ports.require_free(port)
