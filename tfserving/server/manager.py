@@ -79,13 +79,15 @@ class Manager:
     # ---- what is wanted
 
     def aspire(self, name: str, versions: Mapping[int, str]) -> None:
-        """Replace the wanted versions of one model: number to directory. Others are unloaded in due course."""
+        """Replace the wanted versions of one model: number to directory. Others are unloaded in due course.
+
+        A model that is given up is marked at once, everything else waits for the manager's next tick.
+        """
         with self._lock:
-            managed = self._models.get(name, {})
-            if any(number in versions and not held.aspired for number, held in managed.items()):
+            if versions:
                 self._waiting[name] = versions
-                return
-            self._apply(name, versions)
+            else:
+                self._apply(name, versions)
 
     def _apply(self, name: str, versions: Mapping[int, str]) -> None:
         self._waiting.pop(name, None)

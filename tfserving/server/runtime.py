@@ -98,7 +98,7 @@ def _library() -> Any:
     # The kernels that TensorFlow Serving uses, on every CPU; the wheel chooses them by CPU model.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     suffix = ("", ".2.dylib") if sys.platform == "darwin" else (".so.2", "")
-    c.CDLL(str(folder / f"libtensorflow_framework{''.join(suffix)}"), mode=c.RTLD_GLOBAL)
+    c.CDLL(str(folder / f"libtensorflow_framework{''.join(suffix)}"))
     library = c.CDLL(str(folder / f"libtensorflow_cc{''.join(suffix)}"))
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
