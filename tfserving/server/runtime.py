@@ -32,6 +32,12 @@ _TSTRING_SMALL_MAX = 22
 _CALLERS_THREAD = m.RunOptions(inter_op_thread_pool=-1).SerializeToString()
 
 
+_LOOP_MARKERS = tuple(
+    bytes((0x12, len(op))) + op for op in (b"While", b"StatelessWhile", b"Enter", b"For", b"PyFunc", b"EagerPyFunc")
+)
+"""Operations whose run time the size of the input does not bound, as field 2 of a NodeDef on the wire."""
+
+
 class _Output(c.Structure):
     _fields_ = (("operation", c.c_void_p), ("index", c.c_int))
 
@@ -86,7 +92,7 @@ def _library() -> Any:
             "the tensorflow package is not installed; the embedded model server needs it (pip install tensorflow)",
         )
     folder = Path(spec.submodule_search_locations[0])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     suffix = ("", ".2.dylib") if sys.platform == "darwin" else (".so.2", "")
     c.CDLL(str(folder / f"libtensorflow_framework{''.join(suffix)}"), mode=c.RTLD_GLOBAL)
     library = c.CDLL(str(folder / f"libtensorflow_cc{''.join(suffix)}"))
@@ -128,11 +134,17 @@ class Endpoint:
 
 
 class Session:
-    """A loaded SavedModel. Thread-safe; `close` only after the last run has ended."""
+    """A loaded SavedModel. Thread-safe; `close` only after the last run has ended.
 
-    def __init__(self, session: int, graph: int, meta: m.MetaGraphDef) -> None:
+    `meta` holds the signatures; the graph itself is dropped from it. `loops` tells whether the graph, its functions
+    included, may run for longer than its size says.
+    """
+
+    def __init__(self, session: int, graph: int, meta: bytes) -> None:
         self._session, self._graph = session, graph
-        self.meta = meta
+        self.loops = any(marker in meta for marker in _LOOP_MARKERS)
+        self.meta = m.MetaGraphDef.FromString(meta)
+        self.meta.DiscardUnknownFields()
         self._no_pool = _library().TF_NewBufferFromString(_CALLERS_THREAD, len(_CALLERS_THREAD))
 
     def endpoint(self, tensor_name: str) -> Endpoint:
@@ -229,7 +241,7 @@ def load(path: str, tags: Sequence[str], config: m.ConfigProto) -> Session:
                 options, None, os.fsencode(path), tag_array, len(tags), graph, buffer, status.pointer
             )
             status.check()
-        meta = m.MetaGraphDef.FromString(c.string_at(buffer.contents.data, buffer.contents.length))
+        meta = c.string_at(buffer.contents.data, buffer.contents.length)
     except StatusError:
         lib.TF_DeleteGraph(graph)
         raise
@@ -262,10 +274,7 @@ def _strings_to_native(array: Array, dims: Any, long_strings: list[int]) -> int:
         return int(native)
     data = lib.TF_TensorData(native)
     cells = b"".join(
-        [
-            (bytes((len(s) << 2,)) + s if len(s) <= _TSTRING_SMALL_MAX else b"").ljust(_TSTRING_SIZE, b"\0")
-            for s in flat
-        ]
+        [(bytes((len(s) << 2,)) + s if len(s) <= _TSTRING_SMALL_MAX else b"").ljust(_TSTRING_SIZE, b"\0") for s in flat]
     )
     c.memmove(data, cells, len(cells))
     for i, s in enumerate(flat):
