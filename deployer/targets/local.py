@@ -190,6 +190,9 @@ class LocalTarget:
         """`state` with at least `count` replicas, all of them ready and limited; those that have died are replaced."""
         if count < 1:
             raise TargetError("a local release needs at least one replica", hint="`deployer local down` stops it")
+        for process in state.replicas:
+            if not process.running.alive():
+                self._stop(process, grace=0, progress=progress)
         alive = {p.name: p for p in state.replicas if p.running.alive()}
         new: list[ProcessState] = []
         for index in range(count):
