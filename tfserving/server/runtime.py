@@ -262,10 +262,7 @@ def _strings_to_native(array: Array, dims: Any, long_strings: list[int]) -> int:
         return int(native)
     data = lib.TF_TensorData(native)
     cells = b"".join(
-        [
-            (bytes((len(s) << 2,)) + s if len(s) <= _TSTRING_SMALL_MAX else b"").ljust(_TSTRING_SIZE, b"\0")
-            for s in flat
-        ]
+        [(bytes((len(s) << 2,)) + s if len(s) <= _TSTRING_SMALL_MAX else b"").ljust(_TSTRING_SIZE, b"\0") for s in flat]
     )
     c.memmove(data, cells, len(cells))
     for i, s in enumerate(flat):

@@ -1,4 +1,5 @@
 """One Predict per model path: reads the signature, sends zeros of its shape, expects one answer per row."""
+
 import json
 import sys
 import urllib.request
