@@ -137,4 +137,4 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _type_name(tensor: Tensor) -> str:
-    return m.DataType.Name(tensor.dtype.number)  # type: ignore[arg-type]
+    return m.DataType.Name(tensor.dtype.number)

@@ -57,6 +57,9 @@ class ProtoInputs(Mapping[str, Tensor]):
                 raise invalid(_RESOURCE_FED) from error
             raise invalid(f"tensor parsing error: {alias}") from error
 
+    def __contains__(self, alias: object) -> bool:
+        return alias in self._protos
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._protos)
 
@@ -129,10 +132,18 @@ class Services:
             response = m.PredictResponse()
             _fill_spec(response.model_spec, found.name, found.version, found.signature)
             for alias, tensor in found.outputs.items():
-                response.outputs[alias].CopyFrom(
-                    to_proto(tensor.array, typed=self._options.typed_values, dtype=tensor.dtype)
-                )
+                response.outputs[alias].CopyFrom(self._answer(tensor))
             return response.SerializeToString()
+
+    def _answer(self, tensor: Tensor) -> m.TensorProto:
+        """A tensor in the form of the real server, which always sends a shape, also a scalar's empty one."""
+        typed = self._options.typed_values
+        proto = to_proto(tensor.array, typed=typed, dtype=tensor.dtype)
+        if not typed and tensor.dtype.name == "string":
+            proto.tensor_content = _string_content(tensor.array.ravel().tolist())
+            proto.ClearField("string_val")
+        proto.tensor_shape.SetInParent()
+        return proto
 
     def classify(self, wire: bytes, timeout: float | None) -> bytes:
         """PredictionService.Classify"""
@@ -200,6 +211,18 @@ class Services:
         for name in dict.fromkeys(request.metric_names):
             response.metric.add(name=name, int64_value_increase=0)
         return response.SerializeToString()
+
+
+def _string_content(strings: Sequence[bytes]) -> bytes:
+    """TensorFlow's own coding of strings: all lengths as varints, then all bytes."""
+    lengths = bytearray()
+    for string in strings:
+        length = len(string)
+        while length > 127:
+            lengths.append(length & 127 | 128)
+            length >>= 7
+        lengths.append(length)
+    return bytes(lengths) + b"".join(strings)
 
 
 def _health(wire: bytes, timeout: float | None) -> bytes:

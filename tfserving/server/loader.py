@@ -49,11 +49,13 @@ class Loader:
                 f"`saved_model.pb`)\nSpecified file path: {path}",
             )
         session = runtime.load(path, self.tags, self.config)
+        runner: Runner = DirectRunner(session)
         try:
-            servable = Servable(session, self.wrap(path, DirectRunner(session)))
+            runner = self.wrap(path, runner)
+            servable = Servable(m.SignatureDefMap(signature_def=session.meta.signature_def), runner)
             self.warm_up(path, servable)
         except StatusError:
-            session.close()
+            runner.close()
             raise
         return servable
 

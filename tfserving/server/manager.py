@@ -216,7 +216,7 @@ class Manager:
             else:
                 if not held.no_retry.is_set() or attempt == 0:
                     return servable
-                servable.close()
+                servable.runner.close()
                 raise StatusError(Code.CANCELLED, "Loading of servable cancelled")
             if held.no_retry.is_set() or attempt == self._settings.retries:
                 break
@@ -233,7 +233,7 @@ class Manager:
                 self._lock.wait()
             servable, held.servable = held.servable, None
         assert servable is not None
-        servable.close()
+        servable.runner.close()
         with self._lock:
             held.phase = Phase.DISABLED
         self._monitor.publish(held.name, held.version, State.END, None)

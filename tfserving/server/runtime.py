@@ -12,7 +12,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,9 @@ _LOOP_MARKERS = tuple(
 """Operations whose run time the size of the input does not bound, as field 2 of a NodeDef on the wire."""
 
 
-class _Output(c.Structure):
+class Endpoint(c.Structure):
+    """One output of one operation of a loaded graph: what a signature's tensor name stands for. A TF_Output."""
+
     _fields_ = (("operation", c.c_void_p), ("index", c.c_int))
 
 
@@ -46,7 +47,7 @@ class _Buffer(c.Structure):
     _fields_ = (("data", c.c_void_p), ("length", c.c_size_t), ("deallocate", c.c_void_p))
 
 
-_p, _buf, _outs, _ptrs = c.c_void_p, c.POINTER(_Buffer), c.POINTER(_Output), c.POINTER(c.c_void_p)
+_p, _buf, _outs, _ptrs = c.c_void_p, c.POINTER(_Buffer), c.POINTER(Endpoint), c.POINTER(c.c_void_p)
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "TF_Version": (c.c_char_p, []),
     "TF_NewStatus": (_p, []),
@@ -92,7 +93,10 @@ def _library() -> Any:
             "the tensorflow package is not installed; the embedded model server needs it (pip install tensorflow)",
         )
     folder = Path(spec.submodule_search_locations[0])
+    # Failures come back as statuses; the log would only add that there is no GPU.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The kernels that TensorFlow Serving uses, on every CPU; the wheel chooses them by CPU model.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     suffix = ("", ".2.dylib") if sys.platform == "darwin" else (".so.2", "")
     c.CDLL(str(folder / f"libtensorflow_framework{''.join(suffix)}"), mode=c.RTLD_GLOBAL)
     library = c.CDLL(str(folder / f"libtensorflow_cc{''.join(suffix)}"))
@@ -123,14 +127,6 @@ class _Status:
         code = _library().TF_GetCode(self.pointer)
         if code:
             raise StatusError(Code(code), _library().TF_Message(self.pointer).decode("utf-8", "replace"))
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One output of one operation of a loaded graph: what a signature's tensor name stands for."""
-
-    operation: int
-    index: int
 
 
 class Session:
@@ -177,8 +173,8 @@ class Session:
         """
         lib = _library()
         options = self._options(timeout_ms, in_callers_thread)
-        feed_keys = (_Output * len(feeds))(*[(e.operation, e.index) for e, _ in feeds])
-        fetch_keys = (_Output * len(fetches))(*[(e.operation, e.index) for e in fetches])
+        feed_keys = (Endpoint * len(feeds))(*[endpoint for endpoint, _ in feeds])
+        fetch_keys = (Endpoint * len(fetches))(*fetches)
         values = (c.c_void_p * len(fetches))()
         long_strings: list[int] = []
         fed: list[int] = []
@@ -192,7 +188,7 @@ class Session:
                     None, 0, None, status.pointer,
                 )  # fmt: skip
                 status.check()
-            return [_from_native(value) for value in values]
+            return [_from_native(value) for value in values if value]
         finally:
             for value in values:
                 if value:

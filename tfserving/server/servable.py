@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 from tfserving.server.runtime import Endpoint, Session
@@ -18,6 +17,10 @@ class Runner(Protocol):
 
     def run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], timeout_ms: int) -> list[Tensor]:
         """Outputs in the order of `fetches`. Errors: StatusError."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds; only when nothing runs any more."""
         ...
 
 
@@ -55,6 +58,10 @@ class DirectRunner:
             self._quick_bytes[key] = max(size, self._quick_bytes.get(key, -1))
         return outputs
 
+    def close(self) -> None:
+        """Free the model's memory."""
+        self._session.close()
+
     def _endpoint(self, name: str) -> Endpoint:
         found = self._endpoints.get(name)
         if found is None:
@@ -64,16 +71,7 @@ class DirectRunner:
 
 @dataclass(frozen=True)
 class Servable:
-    """A loaded version, ready to answer. `runner` is thread-safe; `close` only when nothing runs any more."""
+    """A loaded version, ready to answer: all signatures, TensorFlow's helpers included, and what runs them."""
 
-    session: Session
+    signatures: m.SignatureDefMap
     runner: Runner
-
-    @cached_property
-    def signatures(self) -> m.SignatureDefMap:
-        """The signatures of the model, with TensorFlow's helper signatures."""
-        return m.SignatureDefMap(signature_def=self.session.meta.signature_def)
-
-    def close(self) -> None:
-        """Free the model's memory."""
-        self.session.close()
