@@ -1,0 +1,91 @@
+"""Plain data -> typed values, with errors that a person can act on: the path, what is wrong, the nearest known key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec import inspect
+
+T = TypeVar("T")
+
+_AT = re.compile(r"^(?P<what>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
+
+
+class StrictError(ValueError):
+    """Data that does not fit its type. `path` is empty where the document as a whole is meant."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"{path}: {what}" if path else what)
+        self.path = path
+        self.what = what
+
+
+def convert(data: object, into: type[T]) -> T:
+    """Data as YAML or JSON give it, as a value of a msgspec type whose every unknown key is an error.
+
+    Errors: StrictError with the path of the first value that does not fit; unknown keys and unknown `type` or `kind`
+    tags come first, because a misspelt key explains most other errors.
+    """
+    for path, what in _strangers(data, inspect.type_info(into), ""):
+        raise StrictError(path, what)
+    try:
+        return msgspec.convert(data, into)
+    except msgspec.ValidationError as error:
+        match = _AT.match(str(error))
+        if match is None:
+            raise StrictError("", str(error).replace("`", "")) from error
+        raise StrictError(match["path"].lstrip("."), match["what"].replace("`", "")) from error
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'x'?" for the known name closest to a misspelt one, or nothing when none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _strangers(data: object, kind: inspect.Type, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(kind, inspect.UnionType):
+        yield from _strangers_of_union(data, kind, path)
+    elif isinstance(kind, inspect.StructType) and isinstance(data, Mapping):
+        fields = {field.encode_name: field.type for field in kind.fields}
+        known = set(fields) | ({kind.tag_field} if kind.tag_field else set())
+        tagged = f" for {kind.tag_field} {kind.tag}" if kind.tag_field else ""
+        for key, value in data.items():
+            if key not in known:
+                yield path, f"unknown key '{key}'{tagged}{nearest(str(key), known) or f'; known: {_listed(known)}'}"
+            elif key in fields:
+                yield from _strangers(value, fields[key], f"{path}.{key}" if path else str(key))
+    elif isinstance(kind, inspect.DictType) and isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _strangers(value, kind.value_type, f"{path}.{key}" if path else str(key))
+    elif isinstance(kind, inspect.CollectionType) and isinstance(data, Sequence) and not isinstance(data, str):
+        for index, value in enumerate(data):
+            yield from _strangers(value, kind.item_type, f"{path}[{index}]")
+
+
+def _strangers_of_union(data: object, kind: inspect.UnionType, path: str) -> Iterator[tuple[str, str]]:
+    structs = [member for member in kind.types if isinstance(member, inspect.StructType)]
+    if not isinstance(data, Mapping) or not structs:
+        return
+    tag_field = structs[0].tag_field
+    if tag_field is None:
+        yield from _strangers(data, structs[0], path)
+        return
+    by_tag = {str(member.tag): member for member in structs}
+    if tag_field not in data:
+        yield path, f"missing key '{tag_field}'; one of {_listed(by_tag)}"
+        return
+    tag = str(data[tag_field])
+    if tag in by_tag:
+        yield from _strangers(data, by_tag[tag], path)
+    else:
+        at = f"{path}.{tag_field}" if path else tag_field
+        yield at, f"unknown {tag_field} '{tag}'{nearest(tag, by_tag) or f'; one of {_listed(by_tag)}'}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,178 @@
+"""features.yaml: what it accepts, and the sentence for each thing that it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from gateway.spec import FeatureSpec, SpecProblem, check_signature, dump_spec, parse_spec, read_spec
+
+LOAN = """
+features:
+  - name: income
+    type: float
+    required: true
+    currency: {field: currency, to: USD}
+    normalize: {mean: 52000, std: 21000}
+    min: 0
+  - {name: employment_years, type: float, default: 0, normalize: {mean: 6.1, std: 4.2}}
+  - {name: purpose, type: category, vocabulary: [car, home, other], encoding: one_hot, unknown: other}
+input: {name: inputs, dtype: float32, shape: [-1, 5]}
+output: {name: output_0, kind: classification, labels: [deny, approve], activation: softmax, top_k: 2}
+"""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    dtype: str
+    shape: tuple[int, ...] | None
+
+
+def spec_with(
+    feature: str, *, dtype: str = "float32", shape: str = "[-1, 1]", output: str = "kind: raw"
+) -> FeatureSpec:
+    return parse_spec(
+        f"features: [{{name: x, {feature}}}]\n"
+        f"input: {{name: a, dtype: {dtype}, shape: {shape}}}\n"
+        f"output: {{name: b, {output}}}\n"
+    )
+
+
+def test_a_spec_survives_being_written_into_the_gateway_config() -> None:
+    spec = parse_spec(LOAN)
+    assert [feature.width for feature in spec.features] == [1, 1, 3]
+    assert read_spec(dump_spec(spec)) == spec
+
+
+def test_exponents_without_a_dot_are_numbers() -> None:
+    (feature,) = spec_with("type: float, normalize: {mean: 0, std: 1e-3}").features
+    assert feature.normalize is not None  # type: ignore[union-attr]
+    assert feature.normalize.std == 0.001  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("std: 21000", "sdt: 21000", "features[0].normalize: unknown key 'sdt'; did you mean 'std'?"),
+        ("min: 0", "mni: 0", "features[0]: unknown key 'mni' for type float; did you mean 'min'?"),
+        ("output:", "outputs:", "unknown key 'outputs'; did you mean 'output'?"),
+        ("type: category", "type: categry", "features[2].type: unknown type 'categry'; did you mean 'category'?"),
+        ("kind: classification", "kind: ranks", "output.kind: unknown kind 'ranks'; one of binary, classification, "
+         "raw, regression"),
+        ("type: float", "",
+         "features[0]: missing key 'type'; one of bool, category, float, image, int, string, vector"),
+        ("mean: 52000", "mean: a lot", "features[0].normalize.mean: Expected float, got str"),
+        ("std: 21000", "std: 0", "features[0].normalize: std 0 must be above 0; leave a constant feature without "
+         "normalize"),
+        ("default: 0", "default: 0, required: true", "features[1]: feature 'employment_years': required together with "
+         "default; keep one of the two"),
+        ("default: 0", "required: false", "features[1]: feature 'employment_years': required false needs a default "
+         "for records without it"),
+        ("default: 0", "default: -1, min: 0", "features[1]: feature 'employment_years': default -1 is below min 0"),
+        ("unknown: other", "unknown: boat", "features[2]: feature 'purpose': unknown 'boat' is not in the vocabulary"),
+        ("[car, home, other]", "[]", "features[2]: feature 'purpose': encoding one_hot needs a vocabulary that is not "
+         "empty"),
+        ("[car, home, other]", "[car, car, other]", "features[2]: feature 'purpose': vocabulary must be unique, 'car' "
+         "is there twice"),
+        ("encoding: one_hot", "encoding: hash_bucket", "features[2]: feature 'purpose': encoding hash_bucket needs "
+         "buckets"),
+        ("encoding: one_hot", "encoding: index, buckets: 9", "features[2]: feature 'purpose': buckets belongs to "
+         "encoding hash_bucket, not index"),
+        ("[-1, 5]", "[-1, 6]", "input.shape [-1, 6] has 6 columns, the features fill 5 (income 1, employment_years 1, "
+         "purpose 3)"),
+        ("[-1, 5]", "[5]", "input: shape [5] must begin with -1, the number of records"),
+        ("dtype: float32", "dtype: int64", "feature 'income' gives fractions and input.dtype is int64; use float32 or "
+         "drop the transform"),
+        ("dtype: float32", "dtype: string", "feature 'income' of type float cannot fill a string tensor"),
+        ("top_k: 2", "top_k: 3", "output: top_k 3 is more than the 2 labels"),
+        ("[deny, approve]", "[deny, deny]", "output: labels must be unique, 'deny' is there twice"),
+        ("name: employment_years", "name: income", "features: names must be unique, 'income' is there twice"),
+        ("field: currency", "field: income", "features[0]: feature 'income': currency.field must name another field "
+         "of the record"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_itself_is_refused_with_its_path(old: str, new: str, message: str) -> None:
+    with pytest.raises(SpecProblem) as raised:
+        parse_spec(LOAN.replace(old, new, 1))
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        ("type: float, min: 2, max: 1", "features[0]: feature 'x': min 2 must be below max 1"),
+        ("type: float, min: .nan", "features[0]: feature 'x': min must be a finite number, not nan"),
+        ("type: float, log1p: true", "features[0]: feature 'x': log1p needs values above -1; state min or clip.min"),
+        ("type: float, min_max: {min: 3, max: 3}", "features[0].min_max: min 3 must be below max 3"),
+        ("type: float, clip: {}", "features[0].clip: clip needs min, max or both"),
+        ("type: vector, length: 1, default: [1, 2]", "features[0]: feature 'x': default has 2 numbers, length is 1"),
+        ("type: string", "feature 'x' of type string cannot fill a float32 tensor; give it type category"),
+        ("type: category, encoding: hash_bucket, buckets: 4, vocabulary: [a]",
+         "features[0]: feature 'x': encoding hash_bucket takes any word; vocabulary and unknown do not apply"),
+        ("type: image, image: {width: 8, height: 4, channels: 1}",
+         "input.shape [-1, 1] does not take the image; it must be [-1, 4, 8, 1] or [-1, 32] or [-1, 4, 8]"),
+        ("type: image, required: false, image: {width: 1, height: 1, channels: 1}",
+         "features[0]: feature 'x': an image has no default, so it cannot be left out"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_within_a_feature(feature: str, message: str) -> None:
+    with pytest.raises(SpecProblem) as raised:
+        spec_with(feature)
+    assert str(raised.value) == message
+
+
+def test_a_document_that_is_not_a_mapping_or_not_yaml_is_refused() -> None:
+    with pytest.raises(SpecProblem, match="not valid YAML"):
+        parse_spec("features: [")
+    with pytest.raises(SpecProblem, match="Expected object, got array"):
+        parse_spec("[1]")
+
+
+def test_signature_that_fits() -> None:
+    spec = parse_spec(LOAN)
+    outputs = {"output_0": Tensor("float32", (-1, 2)), "embedding": Tensor("float32", (-1, 64))}
+    check_signature(spec, {"inputs": Tensor("DT_FLOAT", (-1, 5))}, outputs)
+    check_signature(spec, {"inputs": Tensor("float", None)}, {"output_0": Tensor("float32", None)})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "message"),
+    [
+        ({"x": Tensor("float32", (-1, 5))}, None,
+         "input.name: the spec fills 'inputs', the signature's inputs are 'x'"),
+        ({"inputs": Tensor("int64", (-1, 5))}, None,
+         "input.dtype: the spec fills 'inputs' with float32, the signature takes int64"),
+        ({"inputs": Tensor("float32", (-1, 6))}, None,
+         "input.shape: the spec makes [-1, 5], the signature takes [-1, 6] for 'inputs'"),
+        ({"inputs": Tensor("float32", (4, 5))}, None,
+         "input.shape: the spec makes [-1, 5], the signature takes [4, 5] for 'inputs'; export the model with an "
+         "unknown batch dimension"),
+        ({"inputs": Tensor("float32", (-1, 5)), "mask": Tensor("bool", (-1, 5))}, None,
+         "input: the spec fills 'inputs' only, the signature also needs 'mask'"),
+        (None, {"probs": Tensor("float32", (-1, 2))},
+         "output.name: the spec reads 'output_0', the signature's outputs are 'probs'"),
+        (None, {"output_0": Tensor("float32", (-1, 3))},
+         "output.labels: the spec has 2 labels, the signature gives [-1, 3] for 'output_0'"),
+        (None, {"output_0": Tensor("string", (-1, 2))},
+         "output.kind: classification reads float scores, the signature gives string for 'output_0'"),
+    ],
+)  # fmt: skip
+def test_signature_that_does_not_fit_names_both_sides(
+    inputs: dict[str, Tensor] | None, outputs: dict[str, Tensor] | None, message: str
+) -> None:
+    inputs = inputs or {"inputs": Tensor("float32", (-1, 5))}
+    outputs = outputs or {"output_0": Tensor("float32", (-1, 2))}
+    with pytest.raises(SpecProblem) as raised:
+        check_signature(parse_spec(LOAN), inputs, outputs)
+    assert str(raised.value) == message
+
+
+def test_one_number_per_record_is_what_binary_and_regression_read() -> None:
+    inputs = {"a": Tensor("float32", (-1, 1))}
+    for output in ("kind: regression", "kind: binary, labels: [no way, sure]"):
+        spec = spec_with("type: float", output=output)
+        check_signature(spec, inputs, {"b": Tensor("float32", (-1,))})
+        check_signature(spec, inputs, {"b": Tensor("float32", (-1, 1))})
+        with pytest.raises(SpecProblem, match=r"reads one number per record, the signature gives \[-1, 2\] for 'b'"):
+            check_signature(spec, inputs, {"b": Tensor("float32", (-1, 2))})
