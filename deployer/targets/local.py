@@ -190,6 +190,9 @@ class LocalTarget:
         """`state` with at least `count` replicas, all of them ready and limited; those that have died are replaced."""
         if count < 1:
             raise TargetError("a local release needs at least one replica", hint="`deployer local down` stops it")
+        for process in state.replicas:
+            if not process.running.alive():
+                self._stop(process, grace=0, progress=progress)
         alive = {p.name: p for p in state.replicas if p.running.alive()}
         new: list[ProcessState] = []
         for index in range(count):
@@ -245,7 +248,7 @@ class LocalTarget:
             )
             state = msgspec.structs.replace(state, gateways=(gateway,))
             self.layout.write(state)
-            lacking = partial(local_routes.not_ready, self)
+            lacking = partial(proof.not_ready, self)
             local_process.wait(self.layout, gateway, lacking, deadline=deadline, progress=progress)
         self._gateways_follow(state, deadline=deadline)
 
@@ -256,7 +259,7 @@ class LocalTarget:
     def _gateways_follow(self, state: LocalState, *, deadline: float) -> None:
         text = self.layout.gateway_config.read_text()
         for gateway in state.gateways:
-            lacking = partial(local_routes.not_following, self, text=text)
+            lacking = partial(proof.not_following, self, text=text)
             local_process.wait(self.layout, gateway, lacking, deadline=deadline, progress=lambda _: None)
 
     def _stop_all_but(self, kept: LocalState, progress: Progress) -> None:

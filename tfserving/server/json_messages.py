@@ -1,0 +1,46 @@
+"""Status and metadata answers: protobuf messages as the JSON that TensorFlow Serving prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from tfserving.server.inference import Described
+from tfserving.wire import messages_pb2 as m
+
+_UNUSED_TENSOR_FIELDS: dict[str, list[object]] = {"resource_handle_val": [], "variant_val": []}
+"""Fields of a TensorProto that this package's own message does not declare and that are always printed empty."""
+
+
+def status_body(versions: Sequence[m.ModelVersionStatus]) -> bytes:
+    """The answer to a status request."""
+    return _text(_fields(m.GetModelStatusResponse(model_version_status=versions))).encode()
+
+
+def metadata_body(described: Described) -> bytes:
+    """The answer to a metadata request."""
+    spec = m.ModelSpec(name=described.name)
+    spec.version.value = described.version
+    signatures = _fields(described.signatures)
+    for signature in signatures["signature_def"].values():
+        for tensor in signature["defaults"].values():
+            tensor |= _UNUSED_TENSOR_FIELDS
+    fields = _fields(spec)
+    return (
+        "{\n"
+        f'"model_spec":{_text(fields)},\n'
+        f'"metadata": {{"signature_def": {_text(signatures)}}}\n'
+        "}\n"
+    ).encode()
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    return MessageToDict(message, always_print_fields_with_no_presence=True, preserving_proto_field_name=True)
+
+
+def _text(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
