@@ -8,12 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from gateway import handlers
-from gateway.errors import BadRequest, FromModelServer, GatewayError, NotFound
+from gateway.errors import BadRequest, GatewayError, NotFound
 from gateway.gateway import Gateway
-from gateway.http import JSON, ClientGone, Header, Receive, Request, Response, Scope, Send
+from gateway.http import ClientGone, Header, Receive, Request, Response, Scope, Send
+from gateway.predict import as_gateway_error, error_response, predict
 from gateway.rpc import RpcError
 
 log = logging.getLogger("gateway.app")
@@ -38,12 +37,10 @@ def _route(method: str, pattern: str, handler: Handler) -> Route:
 
 
 ROUTES: Final = (
-    _route("POST", rf"{_MODEL}{_CHOICE}:predict", handlers.predict),
+    _route("POST", rf"{_MODEL}{_CHOICE}:predict", predict),
     _route("GET", rf"{_MODEL}{_CHOICE}", handlers.status),
     _route("GET", rf"{_MODEL}{_CHOICE}/metadata", handlers.metadata),
-    _route("GET", rf"{_MODEL}{_CHOICE}/schema", handlers.schema),
     _route("GET", r"/v1/models", handlers.models),
-    _route("GET", r"/openapi\.json", handlers.openapi),
     _route("GET", r"/livez", handlers.livez),
     _route("GET", r"/readyz", handlers.readyz),
     _route("GET", r"/metrics", handlers.metrics),
@@ -76,10 +73,8 @@ class App:
                     if match is not None:
                         return await route.handler(self._gateway, request, match.groupdict())
             raise _no_route(request)
-        except GatewayError as error:
-            return error_response(error, None)
-        except RpcError as error:
-            return error_response(FromModelServer(error), None)
+        except (GatewayError, RpcError) as error:
+            return error_response(as_gateway_error(error), None)
         except Exception:
             log.exception("%s %s failed (x-request-id %s)", request.method, request.target, request.id)
             return error_response(GatewayError(f"internal error; its log entry has x-request-id {request.id}"), None)
@@ -87,11 +82,6 @@ class App:
     def _headers(self, request: Request) -> tuple[Header, ...]:
         identity = (b"x-request-id", request.id.encode())
         return (identity, (b"connection", b"close")) if self._gateway.draining else (identity,)
-
-
-def error_response(error: GatewayError, metadata: Mapping[str, object] | None) -> Response:
-    """The answer for an error; `metadata` is echoed when the request was one of records."""
-    return Response(status=error.status, body=error_body(error, metadata), headers=error_headers(error))
 
 
 def _no_route(request: Request) -> GatewayError:

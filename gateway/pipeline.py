@@ -18,6 +18,7 @@ from gateway.batching import Batcher
 from gateway.errors import BadRequest, GatewayError, Unavailable
 from gateway.metrics import Metrics
 from gateway.model_server import ModelServer, Prediction
+from gateway.postprocess import OutputProblem
 from gateway.problems import RecordProblems
 from gateway.routing import Choice
 from gateway.rpc import Code, RpcError
@@ -69,15 +70,15 @@ class Pipeline:
                 actual = await self._suspect(model, choice, version, error, deadline)
                 if actual is None:
                     raise
-                prediction = None
             else:
                 actual = prediction.version
+                if actual == version.number:
+                    trace.mark("backend")
+                    answer = _interpret(model, version, prediction, len(records))
+                    trace.mark("interpret")
+                    trace.records = len(records)
+                    return answer
             trace.mark("backend")
-            if prediction is not None and actual == version.number:
-                trace.records = len(records)
-                answer = _interpret(model, version, prediction, len(records))
-                trace.mark("interpret")
-                return answer
             self._metrics.mismatches.add(model.name)
             if choice.version is None:
                 model.resolved[choice] = actual
@@ -186,7 +187,7 @@ def _vectorize(version: Version, records: Sequence[Mapping[str, object]]) -> Arr
 def _interpret(model: Model, version: Version, prediction: Prediction, records: int) -> Answer:
     try:
         predictions = version.interpreter.interpret(prediction.outputs)
-    except ValueError as error:
+    except OutputProblem as error:
         raise _broken_output(model, version, str(error)) from error
     if len(predictions) != records:
         raise _broken_output(model, version, f"{len(predictions)} rows for {records} records")

@@ -21,7 +21,6 @@ from tfserving.server.json_tensor import Inputs, from_inputs, from_instances
 from tfserving.server.json_values import JsonValue
 from tfserving.server.status import StatusError, invalid
 from tfserving.server.tensor import Tensor
-from tfserving.wire import messages_pb2 as m
 from tfserving.wire.tensors import DTYPES, to_proto
 
 ATTEMPTS: Final = 3
@@ -97,9 +96,7 @@ def _tensors(document: Document, types: Inputs) -> dict[str, Tensor]:
 
 
 def _answer(document: Document, prediction: Prediction) -> bytes:
-    outputs = {
-        name: Tensor(DTYPES[prediction.dtypes[name]], array) for name, array in prediction.outputs.items()
-    }
+    outputs = {name: Tensor(DTYPES[prediction.dtypes[name]], array) for name, array in prediction.outputs.items()}
     return json_writer.row_body(outputs) if "instances" in document else json_writer.column_body(outputs)
 
 

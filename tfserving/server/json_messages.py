@@ -9,7 +9,6 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from tfserving.server.inference import Described
 from tfserving.wire import messages_pb2 as m
 
 _UNUSED_TENSOR_FIELDS: dict[str, list[object]] = {"resource_handle_val": [], "variant_val": []}
@@ -21,19 +20,19 @@ def status_body(versions: Sequence[m.ModelVersionStatus]) -> bytes:
     return _text(_fields(m.GetModelStatusResponse(model_version_status=versions))).encode()
 
 
-def metadata_body(described: Described) -> bytes:
+def metadata_body(name: str, version: int, signatures: m.SignatureDefMap) -> bytes:
     """The answer to a metadata request."""
-    spec = m.ModelSpec(name=described.name)
-    spec.version.value = described.version
-    signatures = _fields(described.signatures)
-    for signature in signatures["signature_def"].values():
+    spec = m.ModelSpec(name=name)
+    spec.version.value = version
+    definitions = _fields(signatures)
+    for signature in definitions["signature_def"].values():
         for tensor in signature["defaults"].values():
             tensor |= _UNUSED_TENSOR_FIELDS
     fields = _fields(spec)
     return (
         "{\n"
         f'"model_spec":{_text(fields)},\n'
-        f'"metadata": {{"signature_def": {_text(signatures)}}}\n'
+        f'"metadata": {{"signature_def": {_text(definitions)}}}\n'
         "}\n"
     ).encode()
 
