@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
+from threading import Event, Lock
 from typing import TypeVar
 
 import grpc
@@ -21,11 +21,12 @@ from tfserving.server import examples as ex
 from tfserving.server.core import ModelCore
 from tfserving.server.inference import Inference
 from tfserving.server.metrics import Metrics
+from tfserving.server.proto_inputs import ProtoInputs
 from tfserving.server.status import Code, StatusError, invalid
 from tfserving.server.tensor import Tensor
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
-from tfserving.wire.tensors import DTYPES, TensorError, to_array, to_proto
+from tfserving.wire.tensors import to_proto
 
 MAX_ERROR_BYTES = 1024
 """Longer error texts are cut to this and marked, as a gRPC trailer is limited."""
@@ -37,41 +38,8 @@ _SPARE_WORKERS = 4
 """Threads beyond the quota, so that a request over the quota is refused at once instead of queued."""
 
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
-_RESOURCE = 20
 
 Request = TypeVar("Request", bound=Message)
-
-
-class ProtoInputs(Mapping[str, Tensor]):
-    """The inputs of a PredictRequest, decoded when they are looked at."""
-
-    def __init__(self, protos: Mapping[str, m.TensorProto]) -> None:
-        self._protos = protos
-
-    def __getitem__(self, alias: str) -> Tensor:
-        proto = self._protos[alias]
-        try:
-            return Tensor(DTYPES[proto.dtype], to_array(proto))
-        except (TensorError, KeyError) as error:
-            if proto.dtype == _RESOURCE:
-                raise invalid(_RESOURCE_FED) from error
-            raise invalid(f"tensor parsing error: {alias}") from error
-
-    def __contains__(self, alias: object) -> bool:
-        return alias in self._protos
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._protos)
-
-    def __len__(self) -> int:
-        return len(self._protos)
-
-
-_RESOURCE_FED = (
-    "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was being provided as a feed? That "
-    "is not currently allowed. Please file an issue at https://github.com/tensorflow/tensorflow/issues/new, ideally "
-    "with a short code snippet that leads to this error message."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,10 +174,11 @@ class Services:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
                 "supported"
             )
+        before = {name: self._metrics.counter_value(name) for name in request.metric_names}
         self._core.reload(request.config)
         response = m.ReloadConfigResponse(status=m.StatusProto())
         for name in dict.fromkeys(request.metric_names):
-            response.metric.add(name=name, int64_value_increase=0)
+            response.metric.add(name=name, int64_value_increase=self._metrics.counter_value(name) - before[name])
         return response.SerializeToString()
 
 
@@ -286,9 +255,10 @@ class GrpcServer:
         """Accept calls."""
         self._server.start()
 
-    def stop(self, grace_seconds: float) -> None:
-        """Refuse new calls, let those in flight finish within the grace period, then return."""
-        self._server.stop(grace_seconds).wait()
+    def stop(self, grace_seconds: float) -> Event:
+        """Refuse new calls and let those in flight finish within the grace period; the event is set when they have."""
+        stopped: Event = self._server.stop(grace_seconds)
+        return stopped
 
 
 class _Dispatcher(grpc.GenericRpcHandler):  # type: ignore[misc]

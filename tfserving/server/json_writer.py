@@ -71,9 +71,7 @@ def row_body(outputs: Mapping[str, Tensor]) -> bytes:
     else:
         columns = [(quoted(name), _rows(name, tensor, level=3)) for name, tensor in outputs.items()]
         objects = [
-            "        {\n"
-            + ",\n".join(f"            {name}: {items[row]}" for name, items in columns)
-            + "\n        }"
+            "        {\n" + ",\n".join(f"            {name}: {items[row]}" for name, items in columns) + "\n        }"
             for row in range(batch)
         ]
         text = "[\n" + ",\n".join(objects) + "\n    ]" if objects else "[]"

@@ -12,15 +12,19 @@ import grpc
 
 from tfserving.flags import CommandLine
 from tfserving.server import settings, textfiles
+from tfserving.server.batch_queue import Scheduler
+from tfserving.server.batching import Batching
 from tfserving.server.core import ModelCore
 from tfserving.server.grpc_api import GrpcOptions, GrpcServer, Services
 from tfserving.server.inference import Inference
-from tfserving.server.loader import Loader
+from tfserving.server.loader import Loader, Wrap, check_directory, no_batching, no_warm_up
 from tfserving.server.manager import LoadSettings, Manager
 from tfserving.server.metrics import Metrics
+from tfserving.server.rest_api import RestServer
 from tfserving.server.source import FileSystemSource
 from tfserving.server.states import StateMonitor
 from tfserving.server.status import StatusError, invalid
+from tfserving.server.warmup import Replay
 from tfserving.wire import messages_pb2 as m
 
 _log = logging.getLogger("tfserving.server")
@@ -35,6 +39,7 @@ class Server:
 
     core: ModelCore
     grpc: GrpcServer
+    rest: RestServer | None
     stopping: threading.Event
 
     def wait(self) -> None:
@@ -43,7 +48,10 @@ class Server:
             pass
         _log.info("Draining: no new requests, up to %.0f s for those in flight", DRAIN_SECONDS)
         self.core.stop()
-        self.grpc.stop(DRAIN_SECONDS)
+        drained = self.grpc.stop(DRAIN_SECONDS)
+        if self.rest:
+            self.rest.stop(DRAIN_SECONDS)
+        drained.wait()
         _log.info("Drained")
 
 
@@ -61,7 +69,7 @@ def start(line: CommandLine) -> Server:
     arguments = [(a.name, a.value) for a in settings.channel_arguments(line)]
     stopping = threading.Event()
     metrics = Metrics()
-    core = _build_core(line)
+    core = _build_core(line, metrics)
     _handle_signals(stopping, core)
     inference = Inference(core, metrics, check_method=line.on("enable_signature_method_name_check"))
     core.reload(config)
@@ -72,17 +80,26 @@ def start(line: CommandLine) -> Server:
         server.listen(f"unix:{line.text('grpc_socket_path')}", credentials)
     server.start()
     _log.info("Running gRPC ModelServer at 0.0.0.0:%d ...", line.integer("port"))
+    rest = _start_rest(line, inference, metrics)
     poll = line.integer("model_config_file_poll_wait_seconds")
     if poll > 0 and line.text("model_config_file"):
         args = (core, line.text("model_config_file"), poll, stopping)
         threading.Thread(target=_poll_config, args=args, name="config-poll", daemon=True).start()
-    return Server(core=core, grpc=server, stopping=stopping)
+    return Server(core=core, grpc=server, rest=rest, stopping=stopping)
 
 
-def _build_core(line: CommandLine) -> ModelCore:
+def _build_core(line: CommandLine, metrics: Metrics) -> ModelCore:
     monitor = StateMonitor()
-    loader = Loader(tags=line.text("saved_model_tags").split(","), config=settings.session_config(line))
+    iterations = line.integer("num_request_iterations_for_warmup")
+    loader = Loader(
+        tags=line.text("saved_model_tags").split(","),
+        config=settings.session_config(line),
+        wrap=_batching(line, metrics),
+        warm_up=Replay(metrics, max(1, iterations)) if line.on("enable_model_warmup") else no_warm_up,
+        metrics=metrics,
+    )
     manager = Manager(
+        check_directory,
         loader,
         monitor,
         LoadSettings(
@@ -99,6 +116,53 @@ def _build_core(line: CommandLine) -> ModelCore:
         monitor,
         allow_labels_for_unavailable=line.on("allow_version_labels_for_unavailable_models"),
     )
+
+
+def _batching(line: CommandLine, metrics: Metrics) -> Wrap:
+    path = line.text("batching_parameters_file")
+    if not line.on("enable_batching"):
+        if path:
+            raise invalid(
+                "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+            )
+        return no_batching
+    parameters = textfiles.read(path, m.BatchingParameters) if path else m.BatchingParameters()
+    threads = parameters.num_batch_threads.value if parameters.HasField("num_batch_threads") else settings.cpus()
+    if threads < 1:
+        raise invalid(f"num_batch_threads must be positive; was {threads}")
+    per_model = line.on("enable_per_model_batching_parameters")
+    return Batching(Scheduler(threads), metrics, parameters, per_model)
+
+
+def _start_rest(line: CommandLine, inference: Inference, metrics: Metrics) -> RestServer | None:
+    """Nothing that is wrong with REST ends the process: gRPC serves already, as in the real server."""
+    port = line.integer("rest_api_port")
+    if not port:
+        return None
+    if port == line.integer("port"):
+        _log.error("--rest_api_port cannot be same as --port. Please use a different port for HTTP/REST API.")
+        return None
+    try:
+        server = RestServer(
+            inference,
+            metrics,
+            port=port,
+            threads=line.integer("rest_api_num_threads", 4 * settings.cpus()),
+            timeout_ms=line.integer("rest_api_timeout_in_ms"),
+            cors=line.on("rest_api_enable_cors_support"),
+            prometheus_path=_prometheus_path(line.text("monitoring_config_file")),
+        )
+        server.start()
+    except (OSError, StatusError) as error:
+        _log.error("Failed to start HTTP Server at localhost:%d: %s", port, error)
+        return None
+    _log.info("Exporting HTTP/REST API at:localhost:%d ...", port)
+    return server
+
+
+def _prometheus_path(path: str) -> str | None:
+    prometheus = textfiles.read(path, m.MonitoringConfig).prometheus_config if path else m.PrometheusConfig()
+    return (prometheus.path or "/monitoring/prometheus/metrics") if prometheus.enable else None
 
 
 def _credentials(path: str) -> grpc.ServerCredentials | None:

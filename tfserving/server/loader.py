@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfserving.server import runtime
+from tfserving.server.metrics import Metrics
 from tfserving.server.servable import DirectRunner, Runner, Servable
 from tfserving.server.status import Code, StatusError
 from tfserving.wire import messages_pb2 as m
@@ -32,23 +34,25 @@ def no_warm_up(path: str, servable: Servable) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Loader:
-    """Loads versions, all with the same settings. Calling it is a `manager.Load`."""
+    """Loads versions, all with the same settings. Calling it is a `manager.Load`, counted in the metrics."""
 
     tags: Sequence[str]
     config: m.ConfigProto
     wrap: Wrap = no_batching
     warm_up: WarmUp = no_warm_up
+    metrics: Metrics
 
     def __call__(self, name: str, version: int, path: str) -> Servable:
         """Load one version directory. Errors: StatusError, with TensorFlow's texts where TensorFlow fails."""
         del name, version
-        if not _maybe_saved_model(path):
-            raise StatusError(
-                Code.NOT_FOUND,
-                "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
-                f"`saved_model.pb`)\nSpecified file path: {path}",
-            )
-        session = runtime.load(path, self.tags, self.config)
+        start = time.perf_counter()
+        try:
+            session = self._load(path)
+        except StatusError:
+            self.metrics.load_attempt_count.add(1, path, "fail")
+            raise
+        self.metrics.load_attempt_count.add(1, path, "success")
+        self.metrics.load_latency.add(int((time.perf_counter() - start) * 1e6), path)
         runner: Runner = DirectRunner(session)
         try:
             runner = self.wrap(path, runner)
@@ -58,6 +62,15 @@ class Loader:
             runner.close()
             raise
         return servable
+
+    def _load(self, path: str) -> runtime.Session:
+        if not _maybe_saved_model(path):
+            raise StatusError(
+                Code.NOT_FOUND,
+                "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+                f"`saved_model.pb`)\nSpecified file path: {path}",
+            )
+        return runtime.load(path, self.tags, self.config)
 
 
 def check_directory(name: str, version: int, path: str) -> None:

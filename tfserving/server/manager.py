@@ -23,6 +23,9 @@ _log = logging.getLogger("tfserving.server")
 Load = Callable[[str, int, str], Servable]
 """Loads one version (model name, version, directory) or raises StatusError."""
 
+Check = Callable[[str, int, str], None]
+"""Looks at a version directory before its first load and raises StatusError when no attempt is worth while."""
+
 TICK_SECONDS = 0.1
 
 
@@ -62,8 +65,8 @@ class Handle:
 class Manager:
     """Owns every loaded version. Thread-safe."""
 
-    def __init__(self, load: Load, monitor: StateMonitor, settings: LoadSettings) -> None:
-        self._load, self._monitor, self._settings = load, monitor, settings
+    def __init__(self, check: Check, load: Load, monitor: StateMonitor, settings: LoadSettings) -> None:
+        self._check, self._load, self._monitor, self._settings = check, load, monitor, settings
         self._lock = threading.Condition()
         self._models: dict[str, dict[int, _Managed]] = {}
         self._waiting: dict[str, Mapping[int, str]] = {}
@@ -195,6 +198,7 @@ class Manager:
         self._monitor.publish(held.name, held.version, State.LOADING, None)
         _log.info("Loading servable version {name: %s version: %d}", held.name, held.version)
         try:
+            self._check(held.name, held.version, held.path)
             servable = self._load_with_retries(held)
         except StatusError as error:
             _log.warning("Load of {name: %s version: %d} failed: %s", held.name, held.version, error)

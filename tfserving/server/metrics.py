@@ -141,15 +141,11 @@ class Metrics:
         self._families: list[Family] = []
 
         self.request_count = self._counter(f"{serving}request_count", "model_name", "status")
-        self.request_latency = self._histogram(
-            f"{serving}request_latency", _LATENCY, "model_name", "API", "entrypoint"
-        )
+        self.request_latency = self._histogram(f"{serving}request_latency", _LATENCY, "model_name", "API", "entrypoint")
         self.runtime_latency = self._histogram(f"{serving}runtime_latency", _LATENCY, "model_name", "API", "runtime")
         self.request_example_counts = self._histogram(f"{serving}request_example_counts", _EXAMPLES, "model")
         self.request_example_count_total = self._counter(f"{serving}request_example_count_total", "model")
-        self.model_warmup_latency = self._histogram(
-            f"{serving}model_warmup_latency", _LATENCY, "model_path", "status"
-        )
+        self.model_warmup_latency = self._histogram(f"{serving}model_warmup_latency", _LATENCY, "model_path", "status")
 
         self.queuing_latency = self._histogram(f"{batching}queuing_latency", _QUEUING, "thread_pool_name")
         self.wrapped_run_count = self._counter(f"{batching}wrapped_run_count")
@@ -168,7 +164,9 @@ class Metrics:
 
     def text(self) -> str:
         """The Prometheus exposition, metrics in the order of their names."""
-        return "".join(f"{line}\n" for family in sorted(self._families, key=lambda f: f.name) for line in family.lines())
+        return "".join(
+            f"{line}\n" for family in sorted(self._families, key=lambda f: f.name) for line in family.lines()
+        )
 
     def counter_value(self, name: str) -> int:
         """The first series of the counter with TensorFlow's name ("/tensorflow/serving/request_count"); 0 if unknown."""

@@ -119,10 +119,10 @@ class RestApi:
         code, body = self._run(route, request)
         self._metrics.request_count.add(1, route.model, code.name)
         if code is Code.OK:
-            self._metrics.request_latency.observe((time.perf_counter() - started) * 1e6, route.model, route.verb, "REST")
-        return Response(
-            status=HTTP_STATUS[code], body=body, content_type="application/json", headers=self._cors
-        )
+            self._metrics.request_latency.observe(
+                (time.perf_counter() - started) * 1e6, route.model, route.verb, "REST"
+            )
+        return Response(status=HTTP_STATUS[code], body=body, content_type="application/json", headers=self._cors)
 
     def _metrics_page(self, request: Request) -> Response:
         if request.path_and_query != self._prometheus_path:
@@ -170,7 +170,9 @@ class RestApi:
         spec.signature_name = signature
         if "instances" in document:
             if "inputs" in document:
-                raise _wrong(document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ")
+                raise _wrong(
+                    document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+                )
             instances = document["instances"]
             if not isinstance(instances, list):
                 raise _wrong(document, "Expecting 'instances' to be an list/array")
@@ -195,9 +197,7 @@ class RestApi:
         document = read_object(body)
         spec.signature_name = _signature_name(document)
         examples = read_examples(document)
-        return json_writer.classification_body(
-            self._inference.classify(spec, examples, timeout=self._timeout).result
-        )
+        return json_writer.classification_body(self._inference.classify(spec, examples, timeout=self._timeout).result)
 
     def _regress(self, spec: m.ModelSpec, body: bytes) -> bytes:
         document = read_object(body)
