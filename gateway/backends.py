@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway import settings
 from gateway.metrics import Metrics
-from gateway.retry import ELSEWHERE, ONCE, Fault, RetryBudget, fault_of
+from gateway.retry import ONCE, REPEATABLE, Fault, RetryBudget, fault_of
 from gateway.rpc import Code, RpcError, Transport
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
@@ -122,6 +122,7 @@ class Pool:
         self.budget.deposit()
         loop = asyncio.get_running_loop()
         tried: list[Backend] = []
+        repeated: set[Fault] = set()
         last: RpcError | None = None
         while True:
             backend = choose(self.backends, tried, self._chance)
@@ -139,17 +140,16 @@ class Pool:
             finally:
                 backend.outstanding -= 1
             self._remember(backend, fault, started)
-            if not self._may_repeat(fault, tried):
+            if not self._may_repeat(fault, repeated):
                 raise last
+            repeated.add(fault)
             if fault is not Fault.POISONED:
                 tried.append(backend)
             if fault is Fault.BUSY:
                 await asyncio.sleep(self._chance() * BUSY_PAUSE)
 
-    def _may_repeat(self, fault: Fault, tried: Sequence[Backend]) -> bool:
-        if fault not in ELSEWHERE and fault not in ONCE:
-            return False
-        if (fault in ONCE and tried) or len(tried) + 1 > len(self.backends) or not self.budget.withdraw():
+    def _may_repeat(self, fault: Fault, repeated: Collection[Fault]) -> bool:
+        if fault not in REPEATABLE or (fault in ONCE and fault in repeated) or not self.budget.withdraw():
             return False
         self._metrics.retries.add(fault.value)
         return True

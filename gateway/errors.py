@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.rpc import Code, RpcError
+from gateway.rpc import Code
 
 RETRY_AFTER_SECONDS: Final = 1
 
@@ -102,7 +102,6 @@ class Misconfigured(GatewayError):
 class FromModelServer(GatewayError):
     """The model server's answer, passed on with its message and the HTTP status that TensorFlow Serving gives it."""
 
-    def __init__(self, error: RpcError) -> None:
-        super().__init__(error.message, stage="backend")
-        self.status = HTTP_STATUS[error.code]
-        self.code = error.code
+    def __init__(self, code: Code, message: str, *, stage: str) -> None:
+        super().__init__(message, stage=stage)
+        self.status = HTTP_STATUS[code]

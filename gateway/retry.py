@@ -29,7 +29,7 @@ class Fault(Enum):
 
 
 ONCE = frozenset({Fault.UNCONVERGED, Fault.POISONED})
-ELSEWHERE = frozenset({Fault.BROKEN, Fault.BUSY, Fault.UNCONVERGED})
+REPEATABLE = frozenset({Fault.BROKEN, Fault.BUSY, Fault.UNCONVERGED, Fault.POISONED})
 
 
 def fault_of(error: RpcError) -> Fault:

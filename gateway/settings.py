@@ -132,6 +132,12 @@ def parse_settings(text: str) -> Settings:
     return settings
 
 
+def rates_file(text: str) -> str | None:
+    """The rates file that a config names, relative to the config. Errors: SettingsError."""
+    rates = parse_settings(text).rates
+    return rates.file if rates is not None else None
+
+
 def settings_hash(text: str) -> str:
     """Short name of a config file's exact bytes, shown at /routes and in the metrics."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
