@@ -120,22 +120,29 @@ def to_array(proto: TensorProto) -> Array:
     if count > _MAX_ELEMENTS:
         raise TensorError(f"shape {shape} has too many elements")
     if proto.tensor_content:
-        return _from_content(dtype, proto.tensor_content, shape, count)
-    return _fill(_typed_values(dtype, proto), dtype, shape, count)
+        return _reshape(_from_content(dtype, proto.tensor_content, shape, count), shape)
+    return _reshape(_fill(_typed_values(dtype, proto), dtype, shape, count), shape)
+
+
+def _reshape(values: Array, shape: tuple[int, ...]) -> Array:
+    try:
+        return values.reshape(shape)
+    except ValueError as error:
+        raise TensorError(f"{len(shape)} dimensions are more than numpy holds") from error
 
 
 def _from_content(dtype: DType, content: bytes, shape: tuple[int, ...], count: int) -> Array:
     if dtype.name == "string":
-        return _strings_from_content(content, shape, count)
+        return _strings_from_content(content, count)
     if len(content) != count * dtype.storage.itemsize:
         need = count * dtype.storage.itemsize
         raise TensorError(f"tensor_content has {len(content)} bytes; shape {shape} of {dtype.name} needs {need}")
     if dtype.name == "bool" and content.translate(None, b"\x00\x01"):
         raise TensorError("bool tensor_content with bytes other than 0 and 1")
-    return np.frombuffer(content, dtype.storage).reshape(shape)
+    return np.frombuffer(content, dtype.storage)
 
 
-def _strings_from_content(content: bytes, shape: tuple[int, ...], count: int) -> Array:
+def _strings_from_content(content: bytes, count: int) -> Array:
     """TensorFlow's own coding: all lengths as varints, then the bytes back to back."""
     lengths, at = [], 0
     for _ in range(count):
@@ -156,7 +163,7 @@ def _strings_from_content(content: bytes, shape: tuple[int, ...], count: int) ->
     for i, length in enumerate(lengths):
         out[i] = content[at : at + length]
         at += length
-    return out.reshape(shape)
+    return out
 
 
 def _typed_values(dtype: DType, proto: TensorProto) -> Array:
@@ -189,16 +196,14 @@ def _wrap(values: NDArray[np.int32], dtype: DType) -> Array:
 
 def _fill(values: Array, dtype: DType, shape: tuple[int, ...], count: int) -> Array:
     have = len(values)
-    if have == count:
-        return values.reshape(shape)
-    if have > count:
-        return values[:count].reshape(shape)
+    if have >= count:
+        return values[:count]
     if count > _PADDED_ELEMENTS_MAX:
         raise TensorError(f"shape {shape} is filled from {have} values; that many elements are not allocated")
     out = np.empty(count, dtype.storage)
     out[:have] = values
     out[have:] = values[-1] if have else (b"" if dtype.name == "string" else 0)
-    return out.reshape(shape)
+    return out
 
 
 def to_proto(array: Array, *, typed: bool = False, dtype: DType | None = None) -> TensorProto:

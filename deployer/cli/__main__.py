@@ -1,0 +1,97 @@
+"""The `deployer` command: a static table of verbs, so that `--help` imports nothing that a verb needs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+VERBS = {
+    "init": "Write a commented deployer.yaml.",
+    "export": "Export a trained model as the next version in the store.",
+    "models": "List, inspect, verify and prune the versions in a store.",
+    "render": "Write every file of a release without touching anything.",
+    "local": "Run a release as processes on this machine.",
+    "status": "Show replicas, versions, labels and gateway weights of a release.",
+    "predict": "Send records to a release and compare the answers with what was expected.",
+    "experiment": "Measure latency and throughput over replica counts, and report.",
+    "demo": "Show the whole thing on this machine, on real data.",
+}
+"""Verb to one-line help. The verb `x` is `deployer.cli.x:app`, imported when it is called."""
+
+OPTIONS = {
+    "-o, --output": "table, json or yaml: how the result is printed (every verb)",
+    "-q, --quiet": "no progress on stderr (every verb)",
+    "-v, --verbose": "more detail on stderr, and the traceback of an unexpected error (every verb)",
+    "--version": "print the version and exit",
+    "-h, --help": "print this help, or that of a verb, and exit",
+}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled as Ctrl-C is: whatever a verb has started is stopped on the way out."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; return the exit code (see `deployer.errors`)."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        sys.stdout.write(overview())
+        return 0 if argv else 2
+    from deployer.cli import console
+
+    if argv[0] == "--version":
+        sys.stdout.write(f"deployer {console.tool_version()}\n")
+        return 0
+    try:
+        return _run(argv)
+    finally:
+        console.console.close()
+
+
+def overview() -> str:
+    """The top-level help, from the table alone."""
+    width = max(map(len, [*VERBS, *OPTIONS])) + 2
+    verbs = "".join(f"  {verb:<{width}}{text}\n" for verb, text in VERBS.items())
+    options = "".join(f"  {option:<{width}}{text}\n" for option, text in OPTIONS.items())
+    return (
+        "Usage: deployer VERB [OPTIONS] [ARGUMENTS]\n\n"
+        "TensorFlow models into production: export, serve, preprocess, roll out, measure.\n\n"
+        f"Verbs:\n{verbs}\nOptions:\n{options}\n"
+        "`deployer VERB --help` explains one verb.\n"
+    )
+
+
+def _run(argv: list[str]) -> int:
+    from deployer.cli.console import console
+    from deployer.errors import DeployerError, UsageError
+
+    signal.signal(signal.SIGTERM, _terminate)
+    console.configure_from(argv)
+    try:
+        if argv[0] not in VERBS:
+            raise UsageError(f"there is no verb {argv[0]!r}", hint="`deployer --help` lists the verbs")
+        from deployer.cli.verb import invoke
+
+        return invoke(import_module(f"deployer.cli.{argv[0]}").app, argv)
+    except DeployerError as error:
+        return console.fail(error)
+    except Terminated:
+        return console.stopped("terminated", exit_code=128 + signal.SIGTERM)
+    except KeyboardInterrupt:
+        return console.stopped("interrupted", exit_code=128 + signal.SIGINT)
+    except BrokenPipeError:
+        return console.abandoned()
+    except Exception as error:  # the one place where a bug becomes text
+        return console.bug(error)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+if __name__ == "__main__":
+    sys.exit(main())

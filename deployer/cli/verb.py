@@ -1,0 +1,117 @@
+"""What every verb shares: the options that all of them take, and how a command line reaches its function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deployer.cli.console import Format, console
+from deployer.errors import UsageError
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+
+
+def duration(text: str) -> float:
+    """Seconds of "90s", "5m", "1m30s", "250ms"; a bare number is seconds."""
+    parts = _DURATION.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise typer.BadParameter(f"{text!r} is not a duration; write 90s, 5m or 1h30m")
+    return seconds
+
+
+File = Annotated[Path, typer.Option("-f", "--file", help="Description of the release.", show_default=True)]
+Timeout = Annotated[float, typer.Option("--timeout", parser=duration, metavar="DURATION", help="Bound on all waiting.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+
+_COMMON = {
+    "output": Annotated[Format, typer.Option("-o", "--output", help="How the result is printed.")],
+    "quiet": Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")],
+    "verbose": Annotated[bool, typer.Option("-v", "--verbose", help="More detail on stderr; tracebacks.")],
+}
+_DEFAULTS = {"output": Format.TABLE, "quiet": False, "verbose": False}
+
+
+class Verb(typer.Typer):
+    """A Typer application whose commands all take -o, -q and -v; their functions need not know.
+
+    A verb of one command is that command; with `group=True` its commands are called by name (`deployer models list`).
+    """
+
+    def __init__(self, *, group: bool = False, help: str | None = None) -> None:
+        super().__init__(
+            add_completion=False,
+            no_args_is_help=group,
+            rich_markup_mode=None,
+            pretty_exceptions_enable=False,
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+            help=help,
+        )
+        if group:
+            self.callback()(lambda: None)
+
+    def command(  # type: ignore[override]  # the settings are Typer's, passed on as they are
+        self, name: str | None = None, **settings: Any
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register a function, as Typer does, with the common options added to it."""
+        register = super().command(name, **settings)
+
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            register(_with_common_options(function))
+            return function
+
+        return decorate
+
+
+def _with_common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    own = inspect.signature(function, eval_str=True)
+    common = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS[name], annotation=annotation)
+        for name, annotation in _COMMON.items()
+    ]
+
+    @functools.wraps(function)
+    def run(*, output: Format, quiet: bool, verbose: bool, **arguments: Any) -> Any:
+        console.configure(output=output, quiet=quiet, verbose=verbose)
+        return function(**arguments)
+
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.parameters.values()]
+    run.__signature__ = own.replace(parameters=[*parameters, *common])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in [*parameters, *common]}
+    return run
+
+
+_TyperUsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
+"""Bad option, missing argument and so on; Typer exports only this one member of the family by name."""
+
+
+def invoke(app: typer.Typer, argv: Sequence[str]) -> int:
+    """Parse `argv` (verb first) and call the verb's function; UsageError when it cannot be parsed."""
+    command = typer.main.get_command(app)
+    name = f"deployer {argv[0]}"
+    try:
+        code = command.main(args=list(argv[1:]), prog_name=name, standalone_mode=False)
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except typer.Abort as abort:
+        raise KeyboardInterrupt from abort
+    except _TyperUsageError as error:
+        where = getattr(getattr(error, "ctx", None), "command_path", name)
+        said = error.format_message()
+        raise UsageError(
+            said[:1].lower() + said[1:].rstrip("."), hint=f"`{where} --help` shows how it is called"
+        ) from None
+    return code if isinstance(code, int) else 0

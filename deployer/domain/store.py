@@ -1,0 +1,202 @@
+"""The model store as pure values: version numbers, what a version is made of, and which versions may go.
+
+A store is `<store>/<model>/<N>/…`. TensorFlow Serving takes every child of `<model>` whose name reads as an integer
+for a version, so the rules for names here are the server's, and everything unfinished has a name that is no integer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+DEFAULT_SIGNATURE = "serving_default"
+
+_SERVER_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*\Z")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?\Z")
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*((?:[kmgt]i?)?)b?\s*\Z", re.IGNORECASE)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_INT64_MAX = 2**63 - 1
+
+
+def version_of(name: str) -> int | None:
+    """The version that TensorFlow Serving sees in a directory name ("3", " 3", "+3", "0003"), else None."""
+    if not _SERVER_NUMBER.match(name):
+        return None
+    number = int(name)
+    return number if -_INT64_MAX - 1 <= number <= _INT64_MAX else None
+
+
+def next_version(taken: Iterable[int]) -> int:
+    """The number after the highest one taken; 1 in an empty store. Gaps are not filled: numbers tell the order."""
+    return max((0, *taken)) + 1
+
+
+def model_name_problem(name: str) -> str:
+    """Why `name` cannot name a model in URLs, labels and directories; empty when it can."""
+    if _MODEL_NAME.match(name):
+        return ""
+    return f"{name!r} is no model name: 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "500MB" (10^6), "1.5 GiB" (2^30) or a bare number. Errors: ValueError."""
+    match = _SIZE.match(text)
+    if not match:
+        raise ValueError(f"size {text!r} is not a number with an optional unit (kB, MB, GB, KiB, MiB, GiB)")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def size_text(size: int) -> str:
+    """Bytes for a person, in decimal units: 12_345_678 -> "12.3 MB"."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorFact:
+    """One named tensor of a signature. `dtype` is numpy's name ("float32") or "string"; -1 is an unknown dimension.
+
+    `shape` is None when the rank is unknown.
+    """
+
+    dtype: str
+    shape: tuple[int, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.dtype} of unknown rank"
+        return f"{self.dtype} [{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignatureFact:
+    """One signature of a SavedModel: its tensors by name, and the method name that TensorFlow Serving checks."""
+
+    inputs: Mapping[str, TensorFact]
+    outputs: Mapping[str, TensorFact]
+    method: str = ""
+
+    def batching_problem(self) -> str:
+        """Why requests to this signature cannot share a batch; empty when they can.
+
+        TensorFlow Serving joins requests along dimension 0 of every input and cuts every output along it.
+        """
+        if not self.inputs:
+            return "the signature has no input"
+        for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
+            for name, tensor in sorted(tensors.items()):
+                if tensor.shape is None:
+                    return f"{kind} '{name}' has an unknown rank"
+                if not tensor.shape:
+                    return f"{kind} '{name}' is a scalar: it has no batch dimension"
+                if tensor.shape[0] != -1:
+                    return f"{kind} '{name}' has a fixed dimension 0 ({tensor.shape[0]}) instead of an unknown one"
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFact:
+    """Size in bytes and sha256 (hex) of one file."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityFact:
+    """What the comparison of the written SavedModel with its source said.
+
+    `max_difference` is the largest absolute difference over all numeric outputs of `rows` sample rows.
+    """
+
+    rows: int
+    rtol: float
+    atol: float
+    max_difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything that is known about one immutable version.
+
+    `created` is ISO 8601 in UTC. `files` maps the path inside the version to its facts and leaves out only the
+    manifest itself. `batching_problem` is empty when `signature` may be batched. `parity` is None when the version was
+    not written by an export that compares.
+    """
+
+    model: str
+    version: int
+    created: str
+    source: str
+    tensorflow: str
+    signature: str
+    signatures: Mapping[str, SignatureFact]
+    files: Mapping[str, FileFact]
+    batching_problem: str = ""
+    warmup_batch_sizes: tuple[int, ...] = ()
+    parity: ParityFact | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all listed files."""
+        return sum(f.size for f in self.files.values())
+
+    @property
+    def batchable(self) -> bool:
+        """Whether TensorFlow Serving may join requests to `signature`."""
+        return not self.batching_problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One difference between a version and its manifest. `problem` says what was expected and what is there."""
+
+    path: str
+    problem: str
+
+
+def find_faults(expected: Mapping[str, FileFact], found: Mapping[str, FileFact]) -> tuple[Fault, ...]:
+    """Every file that is missing, changed or extra, sorted by path."""
+    faults = []
+    for path in sorted(expected.keys() | found.keys()):
+        want, have = expected.get(path), found.get(path)
+        if want is None:
+            faults.append(Fault(path=path, problem="is not in the manifest"))
+        elif have is None:
+            faults.append(Fault(path=path, problem="is missing"))
+        elif want.size != have.size:
+            faults.append(Fault(path=path, problem=f"has {have.size} bytes instead of {want.size}"))
+        elif want.sha256 != have.sha256:
+            problem = f"has sha256 {have.sha256[:12]}… instead of {want.sha256[:12]}…"
+            faults.append(Fault(path=path, problem=problem))
+    return tuple(faults)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunePlan:
+    """Versions to remove, ascending, and why each other one stays."""
+
+    remove: tuple[int, ...]
+    keep: Mapping[int, str]
+
+
+def plan_prune(versions: Collection[int], *, keep: int, protected: Mapping[int, str]) -> PrunePlan:
+    """Keep the `keep` highest versions and every protected one; `protected` maps a version to who uses it.
+
+    Errors: ValueError when `keep` is below 1. The highest version always stays, so that its number is never given out
+    again and a server that follows the newest version is never left without one.
+    """
+    if keep < 1:
+        raise ValueError(f"prune keeps at least 1 version, not {keep}")
+    newest = sorted(versions)[-keep:]
+    kept = {}
+    for version in sorted(versions):
+        if version in protected:
+            kept[version] = protected[version]
+        elif version in newest:
+            kept[version] = f"one of the newest {keep}"
+    return PrunePlan(remove=tuple(v for v in sorted(versions) if v not in kept), keep=kept)

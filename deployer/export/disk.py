@@ -1,0 +1,98 @@
+"""Files and directories made durable, copied and locked: the few system calls that publishing rests on."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deployer.errors import ExportError
+
+OnStep = Callable[[str], None]
+"""Called before each step of a publication with its name, e.g. "sync variables/variables.index"."""
+
+
+def no_step(step: str) -> None:
+    """The OnStep of those who do not watch."""
+
+
+def copy_tree(source: Path, target: Path, *, on_step: OnStep = no_step) -> None:
+    """Copy every file below `source` into the existing directory `target`; links become files.
+
+    Errors: ExportError naming the file that could not be copied.
+    """
+    for folder, folders, names in os.walk(source, followlinks=True):
+        inside = Path(folder).relative_to(source)
+        for name in folders:
+            (target / inside / name).mkdir(exist_ok=True)
+        for name in sorted(names):
+            on_step(f"copy {(inside / name).as_posix()}")
+            try:
+                shutil.copyfile(Path(folder) / name, target / inside / name)
+            except OSError as error:
+                raise ExportError(
+                    f"{Path(folder) / name} cannot be copied", hint="check disk and permissions"
+                ) from error
+
+
+def sync_tree(root: Path, *, on_step: OnStep = no_step) -> None:
+    """Flush every file below `root`, then its directory, from the deepest up. Errors: OSError from the disk."""
+    for folder, _, names in os.walk(root, topdown=False):
+        for name in [*sorted(names), "."]:
+            path = Path(folder) / name
+            on_step(f"sync {path.relative_to(root).as_posix()}")
+            sync(path)
+
+
+def sync(path: Path) -> None:
+    """Flush one file or directory to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def lock(directory: Path) -> int:
+    """Wait for the lock of a directory; closing the returned handle, or dying, gives it back.
+
+    The lock stays with the directory when that is renamed. Errors: ExportError where the file system has no locks.
+    """
+    return _flock(directory, fcntl.LOCK_EX)
+
+
+def try_lock(directory: Path) -> int | None:
+    """As `lock`, but None at once when somebody else holds it."""
+    try:
+        return _flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory for the length of a block."""
+    handle = lock(directory)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _flock(directory: Path, how: int) -> int:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, how)
+    except OSError as error:
+        os.close(handle)
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF):
+            raise
+        raise ExportError(
+            f"the file system of {directory} has no locks, so two exporters could not be told apart",
+            hint="export to a local directory, then publish that to this store",
+        ) from error
+    return handle

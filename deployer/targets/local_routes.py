@@ -1,0 +1,40 @@
+"""The HTTP side of the local target: GET by port, and which replicas the gateway knows."""
+
+from __future__ import annotations
+
+import requests
+import yaml
+
+from deployer.errors import SpecError, TargetError
+from deployer.targets.base import HttpReply
+from gateway.settings import SettingsError, parse_settings
+
+
+def get(name: str, port: int, path: str, *, timeout: float) -> HttpReply:
+    """GET from a port of this machine, past any proxy. Errors: TargetError when nobody answers in time."""
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            answer = session.get(f"http://127.0.0.1:{port}{path}", timeout=timeout)
+        except requests.RequestException as error:
+            raise TargetError(
+                f"{name} does not answer on port {port}",
+                cause=type(error).__name__,
+                hint="`deployer status` shows more",
+            ) from error
+        return HttpReply(status=answer.status_code, body=answer.content)
+
+
+def with_backends(text: str, addresses: list[str]) -> str:
+    """A gateway configuration that knows exactly these replicas. Errors: SpecError when the gateway would refuse it."""
+    try:
+        document = yaml.safe_load(text)
+        document["backends"] = {**document.get("backends", {}), "static": addresses}
+        document["backends"].pop("dns", None)
+        text = yaml.safe_dump(document, sort_keys=False)
+        parse_settings(text)
+    except (yaml.YAMLError, TypeError, AttributeError, SettingsError) as error:
+        raise SpecError(
+            "the gateway configuration cannot be used", hint="`deployer render` writes one that can"
+        ) from error
+    return text

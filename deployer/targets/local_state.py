@@ -1,0 +1,118 @@
+"""What the local target remembers between invocations: one directory a release, one state file in it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from deployer.errors import TargetError
+from deployer.tools.running import Running
+
+
+class Engine(StrEnum):
+    """What a local replica runs: the server of this project, or a `tensorflow_model_server` on PATH."""
+
+    EMBEDDED = "embedded"
+    BINARY = "binary"
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of state.json."""
+
+
+class ProcessState(_Record, frozen=True, kw_only=True):
+    """One process: `started` as in `Running`; `grpc_port` 0 for a gateway; `cgroup` empty when none was made.
+
+    `argv` tells a later `up` whether this process is still the one that is wanted.
+    """
+
+    name: str
+    pid: int
+    started: str
+    argv: tuple[str, ...]
+    http_port: int
+    grpc_port: int = 0
+    cgroup: str = ""
+
+    @property
+    def running(self) -> Running:
+        """The process, as found again by a later invocation."""
+        return Running(pid=self.pid, started=self.started)
+
+
+class LocalState(_Record, frozen=True, kw_only=True):
+    """A release on this machine. `limit` says how CPU shares are enforced, `cpus` how large they are."""
+
+    release: str
+    engine: Engine
+    server_flags: tuple[str, ...]
+    bound_to_parent: bool = False
+    cpus: float | None = None
+    limit: str = "none"
+    replicas: tuple[ProcessState, ...] = ()
+    gateways: tuple[ProcessState, ...] = ()
+
+    @property
+    def processes(self) -> tuple[ProcessState, ...]:
+        """All of them, gateways first: the order in which they are stopped."""
+        return self.gateways + self.replicas
+
+
+class Layout:
+    """The files of one release on this machine."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.absolute()
+        self.state = self.directory / "state.json"
+        self.lock = self.directory / "lock"
+        self.config = self.directory / "config"
+        self.logs = self.directory / "logs"
+        self.model_config = self.config / "models.config"
+        self.gateway_config = self.config / "gateway.yaml"
+
+    def log(self, process: str) -> Path:
+        """Where a process writes what it has to say; kept when it is stopped."""
+        return self.logs / f"{process}.log"
+
+    def read(self) -> LocalState | None:
+        """The release as it was left, None when there is none. Errors: TargetError for a file that is not ours."""
+        try:
+            return msgspec.json.decode(self.state.read_bytes(), type=LocalState)
+        except FileNotFoundError:
+            return None
+        except msgspec.MsgspecError as error:
+            raise TargetError(
+                f"{self.state} is not the state of a local release",
+                hint="it was edited or written by another version; stop its processes by hand and remove the file",
+            ) from error
+
+    def write(self, state: LocalState) -> None:
+        """Replace the state."""
+        replace(self.state, msgspec.json.format(msgspec.json.encode(state)))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one deployer changes a release at a time. Errors: TargetError when another one is at work."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self.lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TargetError(
+                    f"another deployer is changing the release in {self.directory}", hint="wait until it has ended"
+                ) from error
+            yield
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file by rename: a reader sees all of the old content or all of the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(content)
+    draft.replace(path)

@@ -1,0 +1,113 @@
+"""What replicas and gateways prove about themselves, over HTTP: versions by status, labels by metadata, hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from deployer.errors import DeployerError, TargetError
+from deployer.targets.base import Target
+from gateway.settings import settings_hash
+from tfserving.config.models import ModelConfig, ModelServerConfig, Specific
+
+GET_TIMEOUT = 5.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """One model on one replica: state by version, and what each label really resolves to (None: nothing)."""
+
+    model: str
+    versions: Mapping[int, str]
+    labels: Mapping[str, int | None]
+
+
+class _Status(msgspec.Struct):
+    version: int
+    state: str
+
+
+class _ModelStatus(msgspec.Struct):
+    model_version_status: list[_Status]
+
+
+class _Spec(msgspec.Struct):
+    version: int
+
+
+class _Metadata(msgspec.Struct):
+    model_spec: _Spec
+
+
+def served(target: Target, name: str, config: ModelServerConfig, *, timeout: float = GET_TIMEOUT) -> tuple[Served, ...]:
+    """What replica `name` says of every model of `config`. A status request ignores labels; metadata resolves them.
+
+    Errors: TargetError when the replica does not answer.
+    """
+    return tuple(_served(target, name, model, timeout) for model in config.models)
+
+
+def missing(served: tuple[Served, ...], config: ModelServerConfig) -> tuple[str, ...]:
+    """What keeps a replica from being as `config` says: "digits 2 is LOADING", "label canary of digits → 1, not 2"."""
+    found: list[str] = []
+    for model, now in zip(config.models, served, strict=True):
+        for version in model.policy.versions if isinstance(model.policy, Specific) else ():
+            state = now.versions.get(version, "absent")
+            if state != "AVAILABLE":
+                found.append(f"{model.name} version {version} is {state}")
+        for label, version in model.labels.items():
+            if now.labels.get(label) != version:
+                found.append(f"label {label} of {model.name} is {now.labels.get(label) or 'nowhere'}, not {version}")
+    return tuple(found)
+
+
+def lacking(target: Target, name: str, config: ModelServerConfig) -> tuple[str, ...]:
+    """`missing` of a replica that may not answer yet, which then is what is missing."""
+    try:
+        return missing(served(target, name, config), config)
+    except DeployerError as error:
+        return (error.message,)
+
+
+def not_ready(target: Target, name: str) -> tuple[str, ...]:
+    """Why a gateway cannot take traffic yet; nothing when every routed label has a backend."""
+    try:
+        reply = target.get(name, "/readyz", timeout=GET_TIMEOUT)
+    except DeployerError as error:
+        return (error.message,)
+    return () if reply.status == 200 else (reply.body.decode(errors="replace").strip() or f"/readyz is {reply.status}",)
+
+
+def not_following(target: Target, name: str, text: str) -> tuple[str, ...]:
+    """Why a gateway does not use this configuration yet; nothing when /routes shows its hash."""
+    try:
+        reply = target.get(name, "/routes", timeout=GET_TIMEOUT)
+    except DeployerError as error:
+        return (error.message,)
+    wanted = settings_hash(text)
+    return () if wanted.encode() in reply.body else (f"{name} does not use configuration {wanted} yet",)
+
+
+def _served(target: Target, name: str, model: ModelConfig, timeout: float) -> Served:
+    path = f"/v1/models/{quote(model.name)}"
+    reply = target.get(name, path, timeout=timeout)
+    statuses = _decode(reply.body, _ModelStatus, name).model_version_status if reply.status == 200 else []
+    labels: dict[str, int | None] = {}
+    for label in model.labels:
+        answer = target.get(name, f"{path}/labels/{quote(label)}/metadata", timeout=timeout)
+        ok = answer.status == 200
+        labels[label] = _decode(answer.body, _Metadata, name).model_spec.version if ok else None
+    return Served(model=model.name, versions={s.version: s.state for s in statuses}, labels=labels)
+
+
+def _decode(body: bytes, shape: type[T], name: str) -> T:
+    try:
+        return msgspec.json.decode(body, type=shape, strict=False)
+    except msgspec.MsgspecError as error:
+        raise TargetError(f"{name} answers with something that is not TensorFlow Serving's") from error

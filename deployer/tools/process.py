@@ -1,0 +1,147 @@
+"""The only module that starts programs. An argv list always, a bound always, and nothing that outlives a Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer.errors import ToolError, WaitTimeout
+
+TAIL_LINES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """What a program left behind."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    stdin: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    check: bool = True,
+    hint: str = "",
+) -> Completed:
+    """Run a program to its end, at most `timeout` seconds.
+
+    The program gets a process group of its own, and all of the group is killed when time runs out or Ctrl-C comes.
+    `env` is added to this process's environment. Errors: ToolError when it is absent or, with `check`, ends with
+    another code than 0 (the cause is the tail of what it said); WaitTimeout.
+    """
+    _require(argv[0])
+    process = subprocess.Popen(
+        list(argv),
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=None if env is None else {**os.environ, **env},
+        cwd=cwd,
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = process.communicate(stdin, timeout=timeout)
+    except BaseException as error:
+        signal_group(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise WaitTimeout(
+                f"{shown(argv)} did not end within {timeout:g} s", hint="--timeout allows more"
+            ) from error
+        raise
+    done = Completed(argv=tuple(argv), returncode=process.returncode, stdout=stdout, stderr=stderr)
+    if check and done.returncode != 0:
+        raise ToolError(f"{shown(argv)} ended with {ending(done.returncode)}", cause=tail(stderr or stdout), hint=hint)
+    return done
+
+
+def spawn(
+    argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, bound_to_parent: bool = False
+) -> int:
+    """Start a long-lived program in a session of its own, its output appended to `log`; return its pid.
+
+    With `bound_to_parent`, Linux kills it when this process dies in whatever way, SIGKILL included; elsewhere the
+    caller must stop it. Errors: ToolError when the program is absent.
+    """
+    _require(argv[0])
+    command = [sys.executable, "-ISc", _BOUND, str(os.getpid()), *argv] if _binds(bound_to_parent) else list(argv)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=None if env is None else {**os.environ, **env},
+            start_new_session=True,
+        )
+    _children[child.pid] = child
+    return child.pid
+
+
+def exit_code(pid: int) -> int | None:
+    """The exit code of a program that this process spawned, None while it runs or when it is somebody else's."""
+    child = _children.get(pid)
+    return None if child is None else child.poll()
+
+
+def signal_group(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a program and everything it started; nothing happens when it is gone."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, number)
+
+
+def ending(returncode: int) -> str:
+    """How a program ended: "exit code 3", or "SIGKILL"."""
+    return signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"
+
+
+def shown(argv: Sequence[str]) -> str:
+    """A command line as a person would type it, shortened in the middle."""
+    line = shlex.join([Path(argv[0]).name, *argv[1:]])
+    return line if len(line) <= 160 else f"{line[:100]} … {line[-50:]}"
+
+
+def tail(text: str, lines: int = TAIL_LINES) -> str:
+    """The last lines that hold something."""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+
+
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+_PR_SET_PDEATHSIG = 1
+_BOUND = f"""
+import ctypes, os, sys
+ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGKILL)})
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent has gone")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""Becomes the program after asking the kernel to tie it to its parent. A fork hook would do the same less safely:
+between fork and exec of a process with threads almost nothing may run."""
+
+
+def _binds(wanted: bool) -> bool:
+    return wanted and sys.platform == "linux"
+
+
+def _require(program: str) -> None:
+    if shutil.which(program) is None:
+        raise ToolError(f"{program} is not on PATH", hint=f"install {Path(program).name}, or add its directory to PATH")

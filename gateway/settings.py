@@ -1,0 +1,198 @@
+"""The gateway's config file: what `gateway.yaml` may say, as typed values.
+
+Import-light on purpose (msgspec, PyYAML and the feature spec only): the deployer validates what it renders with
+the code that the gateway reads it with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import yaml
+from msgspec import Meta, Struct
+
+from gateway.spec import FeatureSpec
+from gateway.strict import StrictError, convert
+
+Name = Annotated[str, Meta(pattern=r"^[^/:\x00-\x1f]+$", max_length=253)]
+"""A model name or a version label: what fits between the slashes of a URL."""
+
+Version = Annotated[int, Meta(ge=0)]
+VersionKey = Annotated[str, Meta(pattern=r"^\d+$")]
+Positive = Annotated[int, Meta(ge=1)]
+Weight = Annotated[float, Meta(ge=0)]
+
+
+class SettingsError(ValueError):
+    """A config file that is not valid; the message names the path of the value."""
+
+
+class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every section has in common: immutable, and a key that nobody knows is an error."""
+
+
+class Sticky(_Section, frozen=True, kw_only=True):
+    """Where the sticky key of a request is found: a field of its `metadata` or one of its headers."""
+
+    metadata: str | None = None
+    header: str | None = None
+
+
+class Routing(_Section, frozen=True, kw_only=True):
+    """Shares of traffic per label for requests that name neither label nor version.
+
+    `weights` are relative: 95/5 and 19/1 say the same.
+    """
+
+    weights: dict[Name, Weight]
+    sticky: Sticky | None = None
+
+
+class ModelSettings(_Section, frozen=True, kw_only=True):
+    """One model behind the gateway.
+
+    `labels` says what each label is meant to resolve to: it chooses the feature spec, and the answer of the model
+    server is checked against it. `specs` holds the features.yaml of each version; one without it takes tensors only.
+    `max_rows_per_call` is the largest number of rows sent in one RPC (requests above it are split): set it to the
+    batching parameter `max_batch_size` when the model server batches, which refuses more.
+    """
+
+    signature: str = "serving_default"
+    labels: dict[Name, Version] = {}
+    routing: Routing | None = None
+    specs: dict[VersionKey, FeatureSpec] = {}
+    max_rows_per_call: Positive = 1024
+
+
+class Backends(_Section, frozen=True, kw_only=True):
+    """The model server replicas: a fixed list, or one DNS name whose every address is a replica (headless Service)."""
+
+    static: list[str] | None = None
+    dns: str | None = None
+    refresh_seconds: Annotated[float, Meta(ge=0.1)] = 5.0
+
+
+class Limits(_Section, frozen=True, kw_only=True):
+    """Bounds that protect the gateway; past them a request is refused at once.
+
+    `max_concurrency` requests are worked on at a time and `max_queue` more wait for their turn within their deadline.
+    `timeout_ms` bounds a request, and caps what `x-request-timeout-ms` may ask for.
+    """
+
+    max_body_bytes: Positive = 10 * 1024 * 1024
+    max_records: Positive = 10_000
+    timeout_ms: Positive = 10_000
+    max_concurrency: Positive = 256
+    max_queue: Annotated[int, Meta(ge=0)] = 256
+
+
+class Batching(_Section, frozen=True, kw_only=True):
+    """Joining of concurrent requests for the same model, version and spec into one RPC. Off: one RPC per request."""
+
+    enabled: bool = False
+    max_batch_size: Positive = 32
+    max_wait_micros: Annotated[int, Meta(ge=0)] = 1000
+
+
+class Rates(_Section, frozen=True, kw_only=True):
+    """Currency table: units of each currency for one unit of `base`, inline or in a JSON file read again on change."""
+
+    base: str = "USD"
+    table: dict[str, Annotated[float, Meta(gt=0)]] | None = None
+    file: str | None = None
+
+
+class Settings(_Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    version: Literal["v1"]
+    models: dict[Name, ModelSettings]
+    backends: Backends
+    limits: Limits = Limits()
+    batching: Batching = Batching()
+    rates: Rates | None = None
+
+
+def parse_settings(text: str) -> Settings:
+    """Read a config file. Errors: SettingsError naming the path of the first value that is wrong."""
+    try:
+        raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise SettingsError(f"not valid YAML: {error}") from error
+    _versions_as_text(raw)
+    try:
+        settings = convert(raw, Settings)
+    except StrictError as error:
+        raise SettingsError(_with_model_name(raw, error)) from error
+    for problem in _contradictions(settings):
+        raise SettingsError(problem)
+    return settings
+
+
+def rates_file(text: str) -> str | None:
+    """The rates file that a config names, relative to the config. Errors: SettingsError."""
+    rates = parse_settings(text).rates
+    return rates.file if rates is not None else None
+
+
+def settings_hash(text: str) -> str:
+    """Short name of a config file's exact bytes, shown at /routes and in the metrics."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _versions_as_text(raw: object) -> None:
+    """YAML reads an unquoted version key as a number; both spellings are meant alike."""
+    models = raw.get("models") if isinstance(raw, dict) else None
+    for model in models.values() if isinstance(models, dict) else ():
+        specs = model.get("specs") if isinstance(model, dict) else None
+        if isinstance(specs, dict):
+            model["specs"] = {str(key) if type(key) is int else key: spec for key, spec in specs.items()}
+
+
+def _with_model_name(raw: dict[str, object], error: StrictError) -> str:
+    """msgspec prints `[...]` for a key of a mapping; say which model it was."""
+    models = raw.get("models") if error.path.startswith("models[...]") else None
+    for name, model in models.items() if isinstance(models, dict) else ():
+        try:
+            convert(model, ModelSettings)
+        except StrictError as found:
+            return f"models.{name}{'.' if found.path else ''}{found.path}: {found.what}"
+    return str(error)
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """What types cannot say, in the order of the file."""
+    for name, model in settings.models.items():
+        yield from _model_contradictions(f"models.{name}", model)
+    where = settings.backends
+    if (where.static is None) == (where.dns is None):
+        yield "backends: exactly one of static and dns is needed"
+    if where.static == []:
+        yield "backends.static: at least one address is needed"
+    for address in (*(where.static or ()), *((where.dns,) if where.dns is not None else ())):
+        if not _has_port(address):
+            yield f"backends: expected HOST:PORT, got '{address}'"
+    if settings.rates is not None and (settings.rates.table is None) == (settings.rates.file is None):
+        yield "rates: exactly one of table and file is needed"
+
+
+def _model_contradictions(path: str, model: ModelSettings) -> Iterator[str]:
+    if model.routing is None:
+        return
+    for label in model.routing.weights:
+        if label not in model.labels:
+            known = ", ".join(sorted(model.labels)) or "none"
+            yield f"{path}.routing.weights: '{label}' is not a label of this model; labels: {known}"
+    if not 0 < sum(model.routing.weights.values()) < math.inf:
+        yield f"{path}.routing.weights: at least one weight must be above 0, and all must be finite"
+    sticky = model.routing.sticky
+    if sticky is not None and (sticky.metadata is None) == (sticky.header is None):
+        yield f"{path}.routing.sticky: exactly one of metadata and header is needed"
+
+
+def _has_port(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return bool(host) and port.isdecimal() and 0 < int(port) < 65536

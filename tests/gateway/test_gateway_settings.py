@@ -1,0 +1,82 @@
+"""gateway.yaml: what is accepted, and that every mistake names its path."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.settings import SettingsError, parse_settings, settings_hash
+
+GOOD = """
+version: v1
+models:
+  digits:
+    labels: {stable: 1, canary: 2}
+    routing: {weights: {stable: 95, canary: 5}, sticky: {metadata: customer_id}}
+backends: {static: ["127.0.0.1:8500"], refresh_seconds: 5}
+limits: {max_records: 100}
+rates: {base: USD, table: {EUR: 0.9}}
+"""
+
+
+def test_a_complete_file_is_read_and_the_rest_has_defaults() -> None:
+    settings = parse_settings(GOOD)
+    digits = settings.models["digits"]
+    assert digits.routing is not None
+    assert digits.routing.weights == {"stable": 95.0, "canary": 5.0}
+    assert (settings.limits.max_records, settings.limits.timeout_ms) == (100, 10_000)
+    assert not settings.batching.enabled
+
+
+def test_the_hash_follows_the_bytes() -> None:
+    assert settings_hash(GOOD) == settings_hash(GOOD)
+    assert settings_hash(GOOD) != settings_hash(GOOD + "#")
+
+
+SPEC = """
+    specs:
+      2:
+        features: [{name: income, type: float}]
+        input: {name: x, dtype: float32, shape: [-1, 1]}
+        output: {name: y, kind: regression}
+"""
+
+
+def test_a_feature_spec_travels_in_the_file() -> None:
+    settings = parse_settings(GOOD.replace("\nbackends", SPEC + "backends"))
+    assert settings.models["digits"].specs["2"].features[0].name == "income"
+
+
+def test_a_mistake_in_a_feature_spec_names_model_and_version() -> None:
+    with pytest.raises(SettingsError, match=r"models.digits.specs.2.features\[0\].*unknown key 'nam'"):
+        parse_settings(GOOD.replace("\nbackends", SPEC.replace("name: income", "nam: income") + "backends"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("max_records", "max_recods", "limits: unknown key 'max_recods'; did you mean 'max_records'?"),
+        ("labels:", "label:", "models.digits: unknown key 'label'"),
+        ("canary: 5}", "beta: 5}", "models.digits.routing.weights: 'beta'"),
+        ("stable: 95, canary: 5", "stable: 0, canary: 0", "models.digits.routing.weights: at least one"),
+        ("canary: 5}", "canary: .inf}", "models.digits.routing.weights: at least one"),
+        ("canary: 5}", "canary: -5}", "models.digits.routing.weights[...]: Expected float >= 0.0"),
+        ("{metadata: customer_id}", "{metadata: a, header: b}", "models.digits.routing.sticky: exactly one"),
+        ('static: ["127.0.0.1:8500"], ', "", "backends: exactly one"),
+        ("127.0.0.1:8500", "127.0.0.1", "backends: expected HOST:PORT, got '127.0.0.1'"),
+        ('["127.0.0.1:8500"]', "[]", "backends.static: at least one"),
+        ("table: {EUR: 0.9}", "", "rates: exactly one"),
+        ("EUR: 0.9", "EUR: 0", "rates.table[...]: Expected float > 0.0"),
+        ("version: v1", "version: v2", "version: Invalid enum value 'v2'"),
+        ("stable: 1", "stable: one", "models.digits.labels[...]: Expected int"),
+    ],
+)
+def test_every_mistake_names_its_path(old: str, new: str, path: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse_settings(GOOD.replace(old, new))
+    assert path in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "version: [", "models: {a: 1}", "\x00"])
+def test_a_file_that_is_no_config_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError):
+        parse_settings(text)

@@ -1,0 +1,47 @@
+"""The canonical status codes and the one error that every part of the server raises."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """Canonical codes; the numbers are gRPC's and TensorFlow's alike."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class StatusError(Exception):
+    """A request or a load that failed: a canonical code and the text that a client sees.
+
+    `str()` is TensorFlow's rendering, "INVALID_ARGUMENT: Missing ModelSpec".
+    """
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {self.message}"
+
+
+def invalid(message: str) -> StatusError:
+    """An INVALID_ARGUMENT error, by far the most frequent one."""
+    return StatusError(Code.INVALID_ARGUMENT, message)
