@@ -5,7 +5,6 @@ Prints the best of several rounds, in CPU time of this process, so that other lo
 
 from __future__ import annotations
 
-import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable
@@ -68,7 +67,7 @@ def main() -> None:
 def report(what: str, work: Callable[[], object], times: int) -> None:
     """Prints the CPU time of one call."""
     best = min(_cpu_seconds(work, times) for _ in range(ROUNDS))
-    sys.stdout.write(f"{what:<46}{best / times * 1e6:>10.1f} us CPU\n")
+    print(f"{what:<46}{best / times * 1e6:>10.1f} us CPU")
 
 
 def _cpu_seconds(work: Callable[[], object], times: int) -> float:

@@ -82,7 +82,7 @@ class NumberBlock:
         fits = (self._low <= matrix) & (matrix <= self._high)
         for money in self._money:
             fits[:, money.column] = self._exchange(money, batch, matrix)
-        if not fits.all():
+        if np.count_nonzero(fits) != fits.size:  # all() takes three times as long for one record
             self._report(~fits if reported is None else ~(fits | reported), matrix, batch)
         if batch.findings.total:
             return
