@@ -248,7 +248,7 @@ class LocalTarget:
             )
             state = msgspec.structs.replace(state, gateways=(gateway,))
             self.layout.write(state)
-            lacking = partial(local_routes.not_ready, self)
+            lacking = partial(proof.not_ready, self)
             local_process.wait(self.layout, gateway, lacking, deadline=deadline, progress=progress)
         self._gateways_follow(state, deadline=deadline)
 
@@ -259,7 +259,7 @@ class LocalTarget:
     def _gateways_follow(self, state: LocalState, *, deadline: float) -> None:
         text = self.layout.gateway_config.read_text()
         for gateway in state.gateways:
-            lacking = partial(local_routes.not_following, self, text=text)
+            lacking = partial(proof.not_following, self, text=text)
             local_process.wait(self.layout, gateway, lacking, deadline=deadline, progress=lambda _: None)
 
     def _stop_all_but(self, kept: LocalState, progress: Progress) -> None:
