@@ -51,7 +51,7 @@ class ValuePrediction(Struct, frozen=True):
 class RowPrediction(Struct, frozen=True):
     """The row of a raw output; numbers that JSON does not have are null, bytes that are no text are {"b64": …}."""
 
-    values: object
+    values: Any
 
 
 Prediction = LabelPrediction | ValuePrediction | RowPrediction

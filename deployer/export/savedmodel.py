@@ -229,7 +229,9 @@ def _tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         with _muted():
-            return importlib.import_module("tensorflow")
+            tf = importlib.import_module("tensorflow")
+            tf.config.list_physical_devices()  # looks for GPUs now, while complaints about absent ones are held back
+            return tf
     except ImportError as error:
         raise ExportError(
             "tensorflow is not installed", hint="pip install 'tfserving-deployer[export]', or export in its image"

@@ -11,6 +11,7 @@ from deployer.errors import ExportError, UsageError
 from deployer.export import manifest, signatures
 from deployer.export.layout import ModelStore, models
 from deployer.targets.base import Progress
+from tfserving.config import All, ConfigError, Latest, ModelServerConfig, Specific
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +141,33 @@ def prune(
             progress(f"removing version {version} of model {model}")
             place.remove(version)
     return Pruned(model=model, removed=plan.remove, kept=plan.keep, dry_run=dry_run)
+
+
+def in_use(model_config: Path, store: Path, model: str) -> Mapping[int, str]:
+    """Versions of a model that a rendered model_config serves or labels, each with its user.
+
+    Errors: UsageError when the file cannot be read, or does not serve the model.
+    """
+    try:
+        served = ModelServerConfig.parse(model_config.read_text("utf-8"), str(model_config)).models
+    except (OSError, ConfigError) as error:
+        raise UsageError(f"{model_config} cannot be read", hint="pass the model_config of the release") from error
+    config = next((c for c in served if c.name == model), None)
+    if config is None:
+        raise UsageError(
+            f"{model_config} does not serve model {model}",
+            cause=f"it serves: {', '.join(c.name for c in served) or 'nothing'}",
+            hint="pass the model_config of the release that uses this store, or leave it out",
+        )
+    versions = ModelStore(root=store, model=model).versions()
+    match config.policy:
+        case Specific(versions=listed):
+            users = dict.fromkeys(listed, f"served by {model_config}")
+        case Latest(num_versions=count):
+            users = dict.fromkeys(versions[-max(count, 1) :], f"served by {model_config}")
+        case All():
+            users = dict.fromkeys(versions, f"served by {model_config}")
+    return users | {version: f"label {label}" for label, version in config.labels.items()}
 
 
 def _summary(place: ModelStore, version: int) -> VersionSummary:

@@ -108,12 +108,12 @@ class Money:
         known = self.rates.factors(self.currency.to)
         factors = np.ones(len(batch))
         for row, record in enumerate(batch.records):
-            if not batch.complete and self.feature not in record:
-                continue
             code = record.get(self.currency.field, self.currency.default)
+            present = self.currency.field in record
+            if self.feature not in record and (isinstance(code, str) or not present):
+                continue
             factor = known.get(code) if isinstance(code, str) else None
             if factor is None:
-                present = self.currency.field in record
                 batch.findings.add(row, self.feature, partial(self._problem, code, known, present=present))
             factors[row] = math.nan if factor is None else factor
         return factors
