@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -228,7 +229,9 @@ def _tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         with _muted():
-            return importlib.import_module("tensorflow")
+            tf = importlib.import_module("tensorflow")
+            tf.config.list_physical_devices()  # looks for GPUs now, while complaints about absent ones are held back
+            return tf
     except ImportError as error:
         raise ExportError(
             "tensorflow is not installed", hint="pip install 'tfserving-deployer[export]', or export in its image"
@@ -243,13 +246,13 @@ def _keras() -> Any:
 
 @contextmanager
 def _muted() -> Iterator[None]:
-    """Hold back what native code writes to stderr: the import talks about absent GPUs at any log level.
+    """Hold back warnings, and what native code writes to stderr: the import talks about absent GPUs at any log level.
 
-    It is shown when the block fails.
+    The latter is shown when the block fails.
     """
     sys.stderr.flush()
     real = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile() as held, warnings.catch_warnings(action="ignore"):
         os.dup2(held.fileno(), 2)
         try:
             yield

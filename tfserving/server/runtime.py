@@ -12,7 +12,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,15 @@ _TSTRING_SMALL_MAX = 22
 _CALLERS_THREAD = m.RunOptions(inter_op_thread_pool=-1).SerializeToString()
 
 
-class _Output(c.Structure):
+_LOOP_MARKERS = tuple(
+    bytes((0x12, len(op))) + op for op in (b"While", b"StatelessWhile", b"Enter", b"For", b"PyFunc", b"EagerPyFunc")
+)
+"""Operations whose run time the size of the input does not bound, as field 2 of a NodeDef on the wire."""
+
+
+class Endpoint(c.Structure):
+    """One output of one operation of a loaded graph: what a signature's tensor name stands for. A TF_Output."""
+
     _fields_ = (("operation", c.c_void_p), ("index", c.c_int))
 
 
@@ -40,7 +47,7 @@ class _Buffer(c.Structure):
     _fields_ = (("data", c.c_void_p), ("length", c.c_size_t), ("deallocate", c.c_void_p))
 
 
-_p, _buf, _outs, _ptrs = c.c_void_p, c.POINTER(_Buffer), c.POINTER(_Output), c.POINTER(c.c_void_p)
+_p, _buf, _outs, _ptrs = c.c_void_p, c.POINTER(_Buffer), c.POINTER(Endpoint), c.POINTER(c.c_void_p)
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "TF_Version": (c.c_char_p, []),
     "TF_NewStatus": (_p, []),
@@ -86,7 +93,10 @@ def _library() -> Any:
             "the tensorflow package is not installed; the embedded model server needs it (pip install tensorflow)",
         )
     folder = Path(spec.submodule_search_locations[0])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    # Failures come back as statuses; the log would only add that there is no GPU.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The kernels that TensorFlow Serving uses, on every CPU; the wheel chooses them by CPU model.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     suffix = ("", ".2.dylib") if sys.platform == "darwin" else (".so.2", "")
     c.CDLL(str(folder / f"libtensorflow_framework{''.join(suffix)}"), mode=c.RTLD_GLOBAL)
     library = c.CDLL(str(folder / f"libtensorflow_cc{''.join(suffix)}"))
@@ -119,20 +129,18 @@ class _Status:
             raise StatusError(Code(code), _library().TF_Message(self.pointer).decode("utf-8", "replace"))
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One output of one operation of a loaded graph: what a signature's tensor name stands for."""
-
-    operation: int
-    index: int
-
-
 class Session:
-    """A loaded SavedModel. Thread-safe; `close` only after the last run has ended."""
+    """A loaded SavedModel. Thread-safe; `close` only after the last run has ended.
 
-    def __init__(self, session: int, graph: int, meta: m.MetaGraphDef) -> None:
+    `meta` holds the signatures; the graph itself is dropped from it. `loops` tells whether the graph, its functions
+    included, may run for longer than its size says.
+    """
+
+    def __init__(self, session: int, graph: int, meta: bytes) -> None:
         self._session, self._graph = session, graph
-        self.meta = meta
+        self.loops = any(marker in meta for marker in _LOOP_MARKERS)
+        self.meta = m.MetaGraphDef.FromString(meta)
+        self.meta.DiscardUnknownFields()
         self._no_pool = _library().TF_NewBufferFromString(_CALLERS_THREAD, len(_CALLERS_THREAD))
 
     def endpoint(self, tensor_name: str) -> Endpoint:
@@ -165,8 +173,8 @@ class Session:
         """
         lib = _library()
         options = self._options(timeout_ms, in_callers_thread)
-        feed_keys = (_Output * len(feeds))(*[(e.operation, e.index) for e, _ in feeds])
-        fetch_keys = (_Output * len(fetches))(*[(e.operation, e.index) for e in fetches])
+        feed_keys = (Endpoint * len(feeds))(*[endpoint for endpoint, _ in feeds])
+        fetch_keys = (Endpoint * len(fetches))(*fetches)
         values = (c.c_void_p * len(fetches))()
         long_strings: list[int] = []
         fed: list[int] = []
@@ -180,7 +188,7 @@ class Session:
                     None, 0, None, status.pointer,
                 )  # fmt: skip
                 status.check()
-            return [_from_native(value) for value in values]
+            return [_from_native(value) for value in values if value]
         finally:
             for value in values:
                 if value:
@@ -229,7 +237,7 @@ def load(path: str, tags: Sequence[str], config: m.ConfigProto) -> Session:
                 options, None, os.fsencode(path), tag_array, len(tags), graph, buffer, status.pointer
             )
             status.check()
-        meta = m.MetaGraphDef.FromString(c.string_at(buffer.contents.data, buffer.contents.length))
+        meta = c.string_at(buffer.contents.data, buffer.contents.length)
     except StatusError:
         lib.TF_DeleteGraph(graph)
         raise
@@ -262,10 +270,7 @@ def _strings_to_native(array: Array, dims: Any, long_strings: list[int]) -> int:
         return int(native)
     data = lib.TF_TensorData(native)
     cells = b"".join(
-        [
-            (bytes((len(s) << 2,)) + s if len(s) <= _TSTRING_SMALL_MAX else b"").ljust(_TSTRING_SIZE, b"\0")
-            for s in flat
-        ]
+        [(bytes((len(s) << 2,)) + s if len(s) <= _TSTRING_SMALL_MAX else b"").ljust(_TSTRING_SIZE, b"\0") for s in flat]
     )
     c.memmove(data, cells, len(cells))
     for i, s in enumerate(flat):

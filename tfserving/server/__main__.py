@@ -1,0 +1,53 @@
+"""`python -m tfserving.server --port=8500 --rest_api_port=8501 --model_config_file=…`"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from tfserving import flags
+from tfserving.server import lifecycle, runtime, settings
+from tfserving.server.status import StatusError
+
+_log = logging.getLogger("tfserving.server")
+WHO = "embedded model server of tfserving-deployer"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the server; the exit code is the real server's, 0 after a drain."""
+    line = flags.parse(arguments)
+    if line.unknown:
+        _print(f"unknown argument: {line.unknown}")
+    if line.error:
+        _print(flags.usage("tfserving.server"))
+        return flags.USAGE_EXIT_CODE
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
+    )
+    try:
+        if line.on("version"):
+            _print(f"TensorFlow ModelServer: {WHO}\nTensorFlow Library: {runtime.version()}")
+            return 0
+        _log.info("This is the %s, not tensorflow_model_server", WHO)
+        for name in sorted(line.given & set(settings.WITHOUT_EFFECT)):
+            _log.warning("--%s is accepted and has no effect here", name)
+        server = lifecycle.start(line)
+    except StatusError as error:
+        _print(f"Failed to start server. Error: {error}")
+        return flags.USAGE_EXIT_CODE
+    server.wait()
+    return 0
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that load or wait must not delay the end, and the runtime's own teardown is not needed.
+    os._exit(code)

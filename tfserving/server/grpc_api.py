@@ -1,0 +1,308 @@
+"""The gRPC port: TensorFlow Serving's services over raw bytes.
+
+Requests are decoded here, so that an undecodable one, an unknown method and an exhausted thread quota are answered as
+the real server answers them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event, Lock
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from tfserving.server import examples as ex
+from tfserving.server.core import ModelCore
+from tfserving.server.inference import Inference
+from tfserving.server.metrics import Metrics
+from tfserving.server.proto_inputs import ProtoInputs
+from tfserving.server.status import Code, StatusError, invalid
+from tfserving.server.tensor import Tensor
+from tfserving.wire import messages_pb2 as m
+from tfserving.wire import methods
+from tfserving.wire.tensors import to_proto
+
+MAX_ERROR_BYTES = 1024
+"""Longer error texts are cut to this and marked, as a gRPC trailer is limited."""
+
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+_SERVING = b"\x08\x01"
+_HEALTHY_SERVICES = (b"", b"\x0a\x0cModelService", b"\x0a\x11PredictionService")
+_SPARE_WORKERS = 4
+"""Threads beyond the quota, so that a request over the quota is refused at once instead of queued."""
+
+_STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+Request = TypeVar("Request", bound=Message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrpcOptions:
+    """`typed_values` is the real server's default form of an answer, else tensor_content; `health` adds the service.
+
+    `profiler` only decides how calls of tensorflow.ProfilerService are refused.
+    """
+
+    max_threads: int
+    typed_values: bool = True
+    health: bool = False
+    profiler: bool = True
+
+
+class Services:
+    """The methods: bytes in, bytes out, StatusError for everything that goes wrong."""
+
+    def __init__(self, inference: Inference, core: ModelCore, metrics: Metrics, options: GrpcOptions) -> None:
+        self._inference, self._core, self._metrics, self._options = inference, core, metrics, options
+        self.table: dict[str, Callable[[bytes, float | None], bytes]] = {
+            methods.PREDICT.path: self.predict,
+            methods.CLASSIFY.path: self.classify,
+            methods.REGRESS.path: self.regress,
+            methods.MULTI_INFERENCE.path: self.multi_inference,
+            methods.GET_MODEL_METADATA.path: self.metadata,
+            methods.GET_MODEL_STATUS.path: self.status,
+            methods.RELOAD_CONFIG.path: self.reload,
+        }
+        if options.health:
+            self.table[HEALTH_CHECK] = _health
+        if options.profiler:
+            for method in ("Profile", "Terminate", "Monitor"):
+                self.table[f"/tensorflow.ProfilerService/{method}"] = _profiler
+
+    @contextmanager
+    def _observed(self, api: str, model: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        except StatusError as error:
+            self._metrics.request_count.add(1, model, error.code.name)
+            raise
+        self._metrics.request_count.add(1, model, "OK")
+        self._metrics.request_latency.observe((time.perf_counter() - start) * 1e6, model, api, "GRPC")
+
+    def predict(self, wire: bytes, timeout: float | None) -> bytes:
+        """PredictionService.Predict"""
+        request = _decode(m.PredictRequest, wire)
+        with self._observed("Predict", request.model_spec.name):
+            _check_spec(request)
+            found = self._inference.predict(
+                request.model_spec,
+                ProtoInputs(request.inputs),
+                output_filter=request.output_filter,
+                timeout=timeout,
+            )
+            response = m.PredictResponse()
+            _fill_spec(response.model_spec, found.name, found.version, found.signature)
+            for alias, tensor in found.outputs.items():
+                response.outputs[alias].CopyFrom(self._answer(tensor))
+            return response.SerializeToString()
+
+    def _answer(self, tensor: Tensor) -> m.TensorProto:
+        """A tensor in the form of the real server, which always sends a shape, also a scalar's empty one."""
+        typed = self._options.typed_values
+        proto = to_proto(tensor.array, typed=typed, dtype=tensor.dtype)
+        if not typed and tensor.dtype.name == "string":
+            proto.tensor_content = _string_content(tensor.array.ravel().tolist())
+            proto.ClearField("string_val")
+        proto.tensor_shape.SetInParent()
+        return proto
+
+    def classify(self, wire: bytes, timeout: float | None) -> bytes:
+        """PredictionService.Classify"""
+        request = _decode(m.ClassificationRequest, wire)
+        with self._observed("Classify", request.model_spec.name):
+            _check_spec(request)
+            found = self._inference.classify(request.model_spec, ex.serialized_examples(request.input), timeout=timeout)
+            response = m.ClassificationResponse(result=found.result)
+            _fill_spec(response.model_spec, found.name, found.version, found.signature)
+            return response.SerializeToString()
+
+    def regress(self, wire: bytes, timeout: float | None) -> bytes:
+        """PredictionService.Regress"""
+        request = _decode(m.RegressionRequest, wire)
+        with self._observed("Regress", request.model_spec.name):
+            _check_spec(request)
+            found = self._inference.regress(request.model_spec, ex.serialized_examples(request.input), timeout=timeout)
+            response = m.RegressionResponse(result=found.result)
+            _fill_spec(response.model_spec, found.name, found.version, found.signature)
+            return response.SerializeToString()
+
+    def multi_inference(self, wire: bytes, timeout: float | None) -> bytes:
+        """PredictionService.MultiInference"""
+        request = _decode(m.MultiInferenceRequest, wire)
+        return self._inference.multi_inference(request, timeout=timeout).SerializeToString()
+
+    def metadata(self, wire: bytes, timeout: float | None) -> bytes:
+        """PredictionService.GetModelMetadata"""
+        del timeout
+        request = _decode(m.GetModelMetadataRequest, wire)
+        _check_spec(request)
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != "signature_def":
+                raise invalid(f"Metadata field {field} is not supported")
+        found = self._inference.metadata(request.model_spec)
+        response = m.GetModelMetadataResponse()
+        _fill_spec(response.model_spec, found.name, found.version, "")
+        response.metadata["signature_def"].type_url = methods.SIGNATURE_DEF_TYPE_URL
+        response.metadata["signature_def"].value = found.signatures.SerializeToString()
+        return response.SerializeToString()
+
+    def status(self, wire: bytes, timeout: float | None) -> bytes:
+        """ModelService.GetModelStatus"""
+        del timeout
+        request = _decode(m.GetModelStatusRequest, wire)
+        _check_spec(request)
+        spec = request.model_spec
+        version = spec.version.value if spec.HasField("version") else None
+        states = self._core.status(spec.name, version)
+        return m.GetModelStatusResponse(model_version_status=states).SerializeToString()
+
+    def reload(self, wire: bytes, timeout: float | None) -> bytes:
+        """ModelService.HandleReloadConfigRequest; goes on when the client has given up."""
+        del timeout
+        request = _decode(m.ReloadConfigRequest, wire)
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+                "supported"
+            )
+        before = {name: self._metrics.counter_value(name) for name in request.metric_names}
+        self._core.reload(request.config)
+        response = m.ReloadConfigResponse(status=m.StatusProto())
+        for name in dict.fromkeys(request.metric_names):
+            response.metric.add(name=name, int64_value_increase=self._metrics.counter_value(name) - before[name])
+        return response.SerializeToString()
+
+
+def _string_content(strings: Sequence[bytes]) -> bytes:
+    """TensorFlow's own coding of strings: all lengths as varints, then all bytes."""
+    lengths = bytearray()
+    for string in strings:
+        length = len(string)
+        while length > 127:
+            lengths.append(length & 127 | 128)
+            length >>= 7
+        lengths.append(length)
+    return bytes(lengths) + b"".join(strings)
+
+
+def _health(wire: bytes, timeout: float | None) -> bytes:
+    del timeout
+    if wire not in _HEALTHY_SERVICES:
+        raise StatusError(Code.NOT_FOUND, "service name unknown")
+    return _SERVING
+
+
+def _profiler(wire: bytes, timeout: float | None) -> bytes:
+    del wire, timeout
+    raise StatusError(Code.UNIMPLEMENTED, "unimplemented.")
+
+
+def _decode(kind: type[Request], wire: bytes) -> Request:
+    try:
+        return kind.FromString(wire)
+    except DecodeError as error:
+        raise StatusError(Code.INTERNAL, "") from error
+
+
+def _check_spec(request: Message) -> None:
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+
+
+def _fill_spec(spec: m.ModelSpec, name: str, version: int, signature: str) -> None:
+    spec.name = name
+    spec.version.value = version
+    spec.signature_name = signature
+
+
+class GrpcServer:
+    """Serves `Services` on a TCP port and, when asked, a unix socket."""
+
+    def __init__(
+        self, services: Services, options: GrpcOptions, channel_arguments: Sequence[tuple[str, int | str]]
+    ) -> None:
+        self._pool = ThreadPoolExecutor(options.max_threads + _SPARE_WORKERS, thread_name_prefix="grpc")
+        self._server = grpc.server(
+            self._pool,
+            handlers=[_Dispatcher(services.table, options.max_threads)],
+            options=[
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                *channel_arguments,
+            ],
+        )
+
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> None:
+        """Bind "0.0.0.0:8500" or "unix:/path". Errors: StatusError UNKNOWN when the address is taken."""
+        try:
+            if credentials:
+                self._server.add_secure_port(address, credentials)
+            else:
+                self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise StatusError(Code.UNKNOWN, f"Cannot listen on {address}; is another server using it?") from error
+
+    def start(self) -> None:
+        """Accept calls."""
+        self._server.start()
+
+    def stop(self, grace_seconds: float) -> Event:
+        """Refuse new calls and let those in flight finish within the grace period; the event is set when they have."""
+        stopped: Event = self._server.stop(grace_seconds)
+        return stopped
+
+
+class _Dispatcher(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Finds the method and turns StatusError into a gRPC status."""
+
+    def __init__(self, table: Mapping[str, Callable[[bytes, float | None], bytes]], max_threads: int) -> None:
+        self._handlers = {path: grpc.unary_unary_rpc_method_handler(self._wrap(call)) for path, call in table.items()}
+        self._unknown = grpc.unary_unary_rpc_method_handler(_unimplemented)
+        self._max_threads = max_threads
+        self._in_flight = 0
+        self._lock = Lock()
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """See grpc.GenericRpcHandler."""
+        return self._handlers.get(handler_call_details.method, self._unknown)
+
+    def _wrap(self, call: Callable[[bytes, float | None], bytes]) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+        def handle(wire: bytes, context: grpc.ServicerContext) -> bytes:
+            with self._lock:
+                full = self._in_flight >= self._max_threads
+                self._in_flight += not full
+            if full:
+                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+            try:
+                return call(wire, context.time_remaining())
+            except StatusError as error:
+                context.abort(_STATUS_CODES[error.code], cut(error.message))
+            finally:
+                with self._lock:
+                    self._in_flight -= 1
+            raise AssertionError("abort raises")
+
+        return handle
+
+
+def _unimplemented(wire: bytes, context: grpc.ServicerContext) -> bytes:
+    del wire
+    context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+    raise AssertionError("abort raises")
+
+
+def cut(message: str) -> str:
+    """An error text as gRPC clients see it: at most `MAX_ERROR_BYTES`, then "...TRUNCATED"."""
+    encoded = message.encode("utf-8", "replace")
+    if len(encoded) <= MAX_ERROR_BYTES:
+        return message
+    return encoded[:MAX_ERROR_BYTES].decode("utf-8", "ignore") + "...TRUNCATED"

@@ -1,0 +1,199 @@
+"""The HTTP server: one thread reads and writes all connections, a fixed number of threads answers the requests.
+
+As in TensorFlow Serving one of the configured threads runs the event loop, so a server with a single thread accepts
+connections and answers none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from tfserving.server.http_message import (
+    Expectation,
+    Refusal,
+    Request,
+    RequestParser,
+    Response,
+    write_refusal,
+    write_response,
+)
+
+Handler = Callable[[Request], Response | Refusal]
+_log = logging.getLogger(__name__)
+
+_LINGER = 1.0
+"""Seconds during which a refused client may go on sending before its connection is cut. Closing at once would reset the
+connection while the client still writes, and the answer would be lost."""
+
+
+class HttpServer:
+    """Serves `handler` on every address of this machine, IPv6 and IPv4.
+
+    `threads` counts the event loop; the handler runs on the others and may block. `port` 0 takes a free port, which the
+    attribute `port` shows after `start`.
+    """
+
+    def __init__(self, handler: Handler, *, port: int, threads: int) -> None:
+        self.port = port
+        self._handler = handler
+        self._workers = max(threads - 1, 0)
+        self._jobs: SimpleQueue[tuple[_Connection, Request] | None] = SimpleQueue()
+        self._connections: set[_Connection] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        self._server: asyncio.Server | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Bind and serve. Errors: OSError when the port cannot be bound."""
+        listener = _listen(self.port)
+        self.port = listener.getsockname()[1]
+        self._thread.start()
+        starting = asyncio.run_coroutine_threadsafe(
+            self._loop.create_server(lambda: _Connection(self), sock=listener), self._loop
+        )
+        self._server = starting.result()
+        for number in range(self._workers):
+            threading.Thread(target=self._work, name=f"http-worker-{number}", daemon=True).start()
+
+    def stop(self, grace: float) -> None:
+        """Accept nothing more, let requests in progress finish for at most `grace` seconds, then close everything."""
+        if self._server is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._drain(grace), self._loop).result()
+        for _ in range(self._workers):
+            self._jobs.put(None)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._server = None
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            connection, request = job
+            try:
+                answer = self._handler(request)
+            except Exception:
+                _log.exception("%s %s failed", request.method, request.path_and_query)
+                answer = Response(status=500, body=b'{\n    "error": "internal error; see the server\'s log"\n}')
+            data = write_refusal(answer) if isinstance(answer, Refusal) else write_response(request, answer)
+            keep = request.keep_alive and isinstance(answer, Response)
+            self._loop.call_soon_threadsafe(connection.answer, data, keep)
+
+    async def _drain(self, grace: float) -> None:
+        assert self._server is not None
+        self._stopping = True
+        self._server.close()
+        deadline = self._loop.time() + grace
+        while any(c.busy for c in self._connections) and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in list(self._connections):
+            connection.close()
+        await asyncio.sleep(0)
+
+    # What a connection needs of the server.
+
+    @property
+    def stopping(self) -> bool:
+        """Whether connections close after the answer in progress."""
+        return self._stopping
+
+    def opened(self, connection: _Connection) -> None:
+        """A client connected."""
+        self._connections.add(connection)
+
+    def closed(self, connection: _Connection) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+
+    def submit(self, connection: _Connection, request: Request) -> None:
+        """Queue a request for the worker threads, which call `connection.answer` on the loop."""
+        self._jobs.put((connection, request))
+
+
+class _Connection(asyncio.Protocol):
+    """One client. Requests are answered one at a time and in order; pipelined ones wait in the parser's buffer."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._parser = RequestParser()
+        self._transport: asyncio.Transport | None = None
+        self._client_done = False
+        self._refused = False
+        self.busy = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._server.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._server.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._parser.feed(data)
+        if not self.busy:
+            self._advance()
+
+    def eof_received(self) -> bool:
+        self._client_done = True
+        return self.busy
+
+    def answer(self, data: bytes, keep: bool) -> None:
+        """Send an answer; called on the loop."""
+        self.busy = False
+        if self._transport is None:
+            return
+        self._transport.write(data)
+        if not keep or self._server.stopping:
+            self.close()
+            return
+        self._advance()
+        if self._client_done and not self.busy:
+            self.close()
+
+    def close(self) -> None:
+        """Close once everything written has been sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _advance(self) -> None:
+        if self._transport is None:
+            return
+        message = self._parser.next()
+        if isinstance(message, Request):
+            self.busy = True
+            self._server.submit(self, message)
+        elif isinstance(message, Refusal):
+            self._refuse(message)
+        elif isinstance(message, Expectation):
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _refuse(self, refusal: Refusal) -> None:
+        assert self._transport is not None
+        self._refused = True
+        self._transport.write(write_refusal(refusal))
+        if self._client_done:
+            self.close()
+            return
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(_LINGER, self.close)
+
+
+def _listen(port: int) -> socket.socket:
+    """A listening socket on "::" for both IP versions, or on 0.0.0.0 where there is no IPv6."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
+    return socket.create_server(("0.0.0.0", port), backlog=128)

@@ -1,0 +1,283 @@
+"""The REST API: routes, status codes and the calls behind them, as TensorFlow Serving answers them."""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from tfserving.server import json_messages, json_writer
+from tfserving.server.http import HttpServer
+from tfserving.server.http_message import Refusal, Request, Response
+from tfserving.server.inference import Inference
+from tfserving.server.json_examples import read_examples
+from tfserving.server.json_reader import read_object
+from tfserving.server.json_tensor import Inputs, from_inputs, from_instances
+from tfserving.server.json_values import JsonValue
+from tfserving.server.json_writer import dump
+from tfserving.server.metrics import Metrics
+from tfserving.server.status import Code, StatusError, invalid
+from tfserving.wire import messages_pb2 as m
+from tfserving.wire.tensors import DTYPES
+
+HTTP_STATUS = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+
+_REST = re.compile(r"/v1/.*", re.IGNORECASE)
+_CHOICE = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_INFERENCE = re.compile(
+    rf"/v1/models/(?P<name>[^/:]+){_CHOICE}:(?P<verb>classify|regress|predict)", re.IGNORECASE | re.ASCII
+)
+_MODEL = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_CHOICE}(?:/(?P<part>metadata))?", re.IGNORECASE | re.ASCII)
+_ORIGIN = re.compile(r"https?://")
+
+_CORS = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "POST, GET"),
+    ("Access-Control-Allow-Headers", "Content-Type"),
+)
+_MAX_UNZIPPED = 100 << 20
+_DEFAULT_SIGNATURE = "serving_default"
+
+
+class RestServer:
+    """The REST port: model inference under /v1/, and the metrics if `prometheus_path` is given.
+
+    `threads` counts the event loop, see HttpServer. `timeout_ms` bounds each run of a model; 0 or less means no bound.
+    `cors` adds the headers that let browsers on other sites read the answers.
+    """
+
+    def __init__(
+        self,
+        inference: Inference,
+        metrics: Metrics,
+        *,
+        port: int,
+        threads: int,
+        timeout_ms: int,
+        cors: bool,
+        prometheus_path: str | None,
+    ) -> None:
+        api = RestApi(inference, metrics, timeout_ms=timeout_ms, cors=cors, prometheus_path=prometheus_path)
+        self._http = HttpServer(api.answer, port=port, threads=threads)
+
+    @property
+    def port(self) -> int:
+        """The port, known after `start` when it was 0."""
+        return self._http.port
+
+    def start(self) -> None:
+        """Bind and serve. Errors: OSError when the port cannot be bound."""
+        self._http.start()
+
+    def stop(self, grace: float) -> None:
+        """Accept nothing more, finish what is in progress within `grace` seconds, then close."""
+        self._http.stop(grace)
+
+
+class RestApi:
+    """Answers one request at a time, on any thread."""
+
+    def __init__(
+        self, inference: Inference, metrics: Metrics, *, timeout_ms: int, cors: bool, prometheus_path: str | None
+    ) -> None:
+        self._inference = inference
+        self._metrics = metrics
+        self._timeout = timeout_ms / 1000 if timeout_ms > 0 else None
+        self._cors = _CORS if cors else ()
+        self._prometheus_path = prometheus_path
+
+    def answer(self, request: Request) -> Response | Refusal:
+        """Answer one request."""
+        if request.path == self._prometheus_path:
+            return self._metrics_page(request)
+        if not _REST.fullmatch(request.path_and_query):
+            return Refusal(404, request.version, request.method)
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        started = time.perf_counter()
+        route = _Route.of(request)
+        code, body = self._run(route, request)
+        self._metrics.request_count.add(1, route.model, code.name)
+        if code is Code.OK:
+            self._metrics.request_latency.observe(
+                (time.perf_counter() - started) * 1e6, route.model, route.verb, "REST"
+            )
+        return Response(status=HTTP_STATUS[code], body=body, content_type="application/json", headers=self._cors)
+
+    def _metrics_page(self, request: Request) -> Response:
+        if request.path_and_query != self._prometheus_path:
+            text = f"Unexpected path: {request.path_and_query}. Should be {self._prometheus_path}"
+            return Response(status=400, body=text.encode(), content_type="text/plain")
+        return Response(status=200, body=self._metrics.text().encode(), content_type="text/plain")
+
+    def _preflight(self, request: Request) -> Response:
+        """The question of a browser on another site whether it may ask."""
+        code = Code.OK if _ORIGIN.search(request.headers.get("origin", "")) else Code.FAILED_PRECONDITION
+        self._metrics.request_count.add(1, "", code.name)
+        if code is Code.OK:
+            self._metrics.request_latency.observe(0, "", "", "REST")
+        return Response(status=HTTP_STATUS[code], headers=self._cors)
+
+    def _run(self, route: _Route, request: Request) -> tuple[Code, bytes]:
+        if route.version_overflows:
+            # TensorFlow Serving loses the message on this path.
+            return Code.INVALID_ARGUMENT, b""
+        try:
+            return Code.OK, self._body(route, request)
+        except StatusError as error:
+            return error.code, json_writer.error_body(error.message)
+
+    def _body(self, route: _Route, request: Request) -> bytes:
+        match route.verb or route.part:
+            case "predict":
+                return self._predict(route.spec(), _body_of(request))
+            case "classify":
+                return self._classify(route.spec(), _body_of(request))
+            case "regress":
+                return self._regress(route.spec(), _body_of(request))
+            case "status" | "metadata" if not route.model:
+                raise invalid("Missing model name in request.")
+            case "status":
+                return json_messages.status_body(self._inference.status(route.model, route.version))
+            case "metadata":
+                described = self._inference.metadata(route.spec())
+                return json_messages.metadata_body(described.name, described.version, described.signatures)
+        raise invalid(f"Malformed request: {request.method} {request.path_and_query}")
+
+    def _predict(self, spec: m.ModelSpec, body: bytes) -> bytes:
+        document = read_object(body)
+        signature = _signature_name(document)
+        inputs = self._inputs(spec, signature)
+        spec.signature_name = signature
+        if "instances" in document:
+            if "inputs" in document:
+                raise _wrong(
+                    document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+                )
+            instances = document["instances"]
+            if not isinstance(instances, list):
+                raise _wrong(document, "Expecting 'instances' to be an list/array")
+            if not instances:
+                raise _wrong(document, "No values in 'instances' array")
+            tensors = from_instances(instances, inputs)
+            return json_writer.row_body(self._inference.predict(spec, tensors, timeout=self._timeout).outputs)
+        if "inputs" in document:
+            tensors = from_inputs(document["inputs"], inputs)
+            return json_writer.column_body(self._inference.predict(spec, tensors, timeout=self._timeout).outputs)
+        raise invalid("Missing 'inputs' or 'instances' key")
+
+    def _inputs(self, spec: m.ModelSpec, signature: str) -> Inputs:
+        definition = self._inference.signature(spec, signature)
+        if definition is None:
+            raise invalid(f'Serving signature name: "{signature or _DEFAULT_SIGNATURE}" not found in signature def')
+        if not definition.inputs:
+            raise invalid(f"Failed to get input map for signature: {signature or 'DEFAULT'}")
+        return {name: DTYPES[info.dtype] for name, info in definition.inputs.items()}
+
+    def _classify(self, spec: m.ModelSpec, body: bytes) -> bytes:
+        document = read_object(body)
+        spec.signature_name = _signature_name(document)
+        examples = read_examples(document)
+        return json_writer.classification_body(self._inference.classify(spec, examples, timeout=self._timeout).result)
+
+    def _regress(self, spec: m.ModelSpec, body: bytes) -> bytes:
+        document = read_object(body)
+        spec.signature_name = _signature_name(document)
+        examples = read_examples(document)
+        return json_writer.regression_body(self._inference.regress(spec, examples, timeout=self._timeout).result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Route:
+    """What a URL under /v1/ asks for. Neither `verb` nor `part` is set for a URL that means nothing."""
+
+    model: str = ""
+    version: int | None = None
+    label: str | None = None
+    verb: str = ""
+    """"predict", "classify" or "regress", in the client's spelling."""
+    part: str = ""
+    """"status" or "metadata"."""
+
+    @classmethod
+    def of(cls, request: Request) -> _Route:
+        """The route of a request."""
+        if request.method == "POST":
+            match = _INFERENCE.fullmatch(request.path_and_query)
+        elif request.method == "GET":
+            match = _MODEL.fullmatch(request.path_and_query)
+        else:
+            match = None
+        if match is None:
+            return cls()
+        groups = match.groupdict()
+        return cls(
+            model=_decoded(groups["name"] or ""),
+            version=int(groups["version"]) if groups["version"] else None,
+            label=_decoded(groups["label"]) if groups["label"] else None,
+            verb=groups.get("verb") or "",
+            # Only the lower-case word asks for metadata; any other spelling is taken for a status request.
+            part="" if "verb" in groups else "metadata" if groups["part"] == "metadata" else "status",
+        )
+
+    @property
+    def version_overflows(self) -> bool:
+        """Whether the version is no 64-bit number."""
+        return self.version is not None and self.version >= 1 << 63
+
+    def spec(self) -> m.ModelSpec:
+        """The model as inference names it."""
+        spec = m.ModelSpec(name=self.model)
+        if self.version is not None:
+            spec.version.value = self.version
+        elif self.label is not None:
+            spec.version_label = self.label
+        return spec
+
+
+def _decoded(text: str) -> str:
+    return unquote_to_bytes(text).decode("utf-8", "replace")
+
+
+def _body_of(request: Request) -> bytes:
+    """The body, unpacked if its encoding mentions gzip. What cannot be unpacked counts as empty."""
+    if "gzip" not in request.headers.get("content-encoding", ""):
+        return request.body
+    unzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        body = unzip.decompress(request.body, _MAX_UNZIPPED + 1)
+    except zlib.error:
+        return b""
+    complete = unzip.eof and not unzip.unused_data
+    return body if complete and len(body) <= _MAX_UNZIPPED else b""
+
+
+def _signature_name(document: dict[str, JsonValue]) -> str:
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise _wrong(document, "not formatted correctly. 'signature_name' key must be a string value.")
+    return name
+
+
+def _wrong(document: dict[str, JsonValue], what: str) -> StatusError:
+    return invalid(f"JSON Value: {dump(document)} {what}")

@@ -1,0 +1,126 @@
+"""Replays the warm-up records of a version before it serves, so that the first real request is not the slow one."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from google.protobuf.message import DecodeError
+
+from tfserving.server import examples as ex
+from tfserving.server import inference
+from tfserving.server.metrics import Metrics
+from tfserving.server.proto_inputs import ProtoInputs
+from tfserving.server.servable import Servable
+from tfserving.server.status import Code, StatusError, invalid
+from tfserving.wire import messages_pb2 as m
+
+FILE = "assets.extra/tf_serving_warmup_requests"
+MAX_RECORDS = 1000
+
+_CRC_TABLE = []
+for _byte in range(256):
+    for _ in range(8):
+        _byte = _byte >> 1 ^ (0x82F63B78 if _byte & 1 else 0)
+    _CRC_TABLE.append(_byte)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Runs every record `iterations` times; a `loader.WarmUp`."""
+
+    metrics: Metrics
+    iterations: int
+
+    def __call__(self, path: str, servable: Servable) -> None:
+        """Replay the file of a version directory, if there is one. Errors: StatusError of the first failing record."""
+        file = Path(path, FILE)
+        if not file.is_file():
+            return
+        start = time.perf_counter()
+        status = "OK"
+        try:
+            with file.open("rb") as stream:
+                self._replay(stream, str(file), servable)
+        except StatusError as error:
+            status = error.code.name
+            raise
+        finally:
+            self.metrics.model_warmup_latency.observe((time.perf_counter() - start) * 1e6, path, status)
+
+    def _replay(self, stream: BinaryIO, path: str, servable: Servable) -> None:
+        for number, record in enumerate(_records(stream)):
+            if number == MAX_RECORDS:
+                raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
+            try:
+                log = m.PredictionLog.FromString(record)
+            except DecodeError as error:
+                text = record.decode("utf-8", "replace")
+                raise invalid(f"Failed to parse warmup record: {text} from {path}") from error
+            for _ in range(self.iterations):
+                _run(servable, log)
+
+
+def _run(servable: Servable, log: m.PredictionLog) -> None:
+    """Model name and version in the record do not matter, and there is no time limit."""
+    match log.WhichOneof("log_type"):
+        case None:
+            return
+        case "predict_log":
+            predict = log.predict_log.request
+            inference.run_predict(
+                servable,
+                predict.model_spec.signature_name,
+                ProtoInputs(predict.inputs),
+                predict.output_filter,
+                0,
+                check_method=False,
+            )
+        case "classify_log":
+            classify = log.classify_log.request
+            name = classify.model_spec.signature_name or inference.DEFAULT_SIGNATURE
+            inference.run_classify(servable, name, ex.serialized_examples(classify.input), 0, check_method=False)
+        case "regress_log":
+            regress = log.regress_log.request
+            name = regress.model_spec.signature_name or inference.DEFAULT_SIGNATURE
+            inference.run_regress(servable, name, ex.serialized_examples(regress.input), 0, check_method=False)
+        case "multi_inference_log":
+            inference.run_multi(servable, log.multi_inference_log.request, 0, check_method=False)
+        case other:
+            raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {other}")
+
+
+def _records(stream: BinaryIO) -> Iterator[bytes]:
+    """Records of an uncompressed TFRecord file. The checksum of each length is verified, that of the data is not:
+
+    a torn file shows in its lengths, and a large record would take long.
+    """
+    offset = 0
+    while header := stream.read(12):
+        if len(header) < 12:
+            raise _not_records(f"truncated record at {offset}")
+        length, checksum = struct.unpack("<QI", header)
+        if _masked_crc(header[:8]) != checksum:
+            raise _not_records(f"corrupted record at {offset} (Is this even a TFRecord file?)")
+        body = stream.read(length + 4)
+        if len(body) < length + 4:
+            raise _not_records(f"truncated record at {offset}")
+        yield body[:length]
+        offset += 12 + len(body)
+
+
+def _not_records(what: str) -> StatusError:
+    return StatusError(Code.DATA_LOSS, f"{what}. Please verify your warmup data is in TFRecord format.")
+
+
+def _masked_crc(data: bytes) -> int:
+    """CRC-32C in the masked form of TFRecord."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _CRC_TABLE[(crc ^ byte) & 255] ^ crc >> 8
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
