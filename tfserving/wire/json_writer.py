@@ -13,10 +13,10 @@ from decimal import Decimal
 
 import numpy as np
 
-from tfserving.server.json_values import JsonValue, is_double, members
-from tfserving.server.status import invalid
-from tfserving.server.tensor import Tensor
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.json_values import JsonValue, is_double, members
+from tfserving.wire.status import invalid
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import Array
 
 _DUMP_LIMIT = 256

@@ -14,9 +14,9 @@ import re
 
 import msgspec
 
-from tfserving.server.json_values import JsonValue, Repeated, flushed
-from tfserving.server.json_writer import dump
-from tfserving.server.status import StatusError, invalid
+from tfserving.wire.json_values import JsonValue, Repeated, flushed
+from tfserving.wire.json_writer import dump
+from tfserving.wire.status import StatusError, invalid
 
 _decoder = msgspec.json.Decoder()
 _KEY = re.compile(rb'"[ \t\r\n]*:')
