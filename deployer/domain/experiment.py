@@ -1,21 +1,17 @@
-"""What an experiment is made of, and what may be concluded from its trials. Rates are requests a second."""
+"""What an experiment is made of. Rates are requests a second."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import median
 
 from deployer.domain.latency import Latency
+from deployer.domain.sizing import Sizing
+from deployer.domain.usl import Fit
 
 SATURATED = 0.92
 """Above this share of all cores busy the machine, not the replicas, is what is measured."""
-
-CONVINCING = 300
-"""So many answers, none slower than allowed, leave less than 5 % doubt that 99 % are fast enough: 0.99**300 < 0.05."""
-
-_CLOSE_ENOUGH = 0.03
 
 
 class Kind(StrEnum):
@@ -140,83 +136,65 @@ class Capacity:
     machine_saturated: bool
 
 
-def invalid_reasons(trial: Trial, bounds: LagBounds) -> tuple[str, ...]:
-    """Why the figures of a trial must not be used; empty when they may."""
-    reasons = []
-    if trial.sent == 0:
-        reasons.append("no request was due in the measured window")
-    if trial.kind is Kind.OPEN and trial.lag.count:
-        lag = trial.lag.at(99).ms
-        if lag > bounds.p99_ms:
-            reasons.append(f"the generator lagged: p99 {lag:.1f} ms, allowed {bounds.p99_ms:g} ms")
-        share = trial.late / trial.sent
-        if share > bounds.late_share:
-            reasons.append(
-                f"the generator was late: {share:.0%} of requests by more than {bounds.late_after_ms:g} ms, "
-                f"allowed {bounds.late_share:.0%}"
-            )
-    return tuple(reasons)
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the experiment was asked to do; times in seconds.
 
-
-def judge(trial: Trial, objective: Objective) -> Verdict:
-    """Whether a trial kept to the objective. A p99 of too few answers counts only when no answer at all was slow."""
-    if not trial.valid:
-        return Verdict.INCONCLUSIVE
-    if trial.error_rate > objective.error_rate:
-        return Verdict.FAIL
-    if trial.latency.count == 0:
-        return Verdict.FAIL
-    p99 = trial.latency.at(99)
-    if p99.ms > objective.p99_ms:
-        return Verdict.FAIL
-    if p99.resolved or (trial.latency.max_ms <= objective.p99_ms and trial.latency.count >= CONVINCING):
-        return Verdict.PASS
-    return Verdict.INCONCLUSIVE
-
-
-def next_rate(trials: Sequence[Trial], objective: Objective) -> float | None:
-    """The open-loop rate that would narrow down the capacity most; None when it is known to 3 %.
-
-    `trials` are the open-loop trials of one number of replicas in one round.
+    `fractions` of the ceiling are the first rates that are tried, `refine` further ones narrow the capacity down.
+    `through` says where requests went, `records` how many different ones there were.
     """
-    passed, failed = _bracket(trials, objective)
-    if passed and failed:
-        return (passed + failed) / 2 if (failed - passed) / passed > _CLOSE_ENOUGH else None
-    if passed:
-        return passed * 1.1
-    return failed / 2 if failed else None
+
+    model: str
+    label: str
+    through: str
+    records: int
+    replicas: tuple[int, ...]
+    fractions: tuple[float, ...]
+    refine: int
+    rounds: int
+    warmup: float
+    seconds: float
+    max_seconds: float
+    batch: int
+    processes: int
+    seed: int
+    timeout: float
 
 
-def capacity(trials: Sequence[Trial], replicas: int, objective: Objective) -> Capacity | None:
-    """What `replicas` carry according to their trials; None when no valid open-loop trial says anything."""
-    mine = [t for t in trials if t.replicas == replicas]
-    judged = [t for t in mine if t.kind is Kind.OPEN and judge(t, objective) is not Verdict.INCONCLUSIVE]
-    if not judged:
-        return None
-    rounds = sorted({t.round for t in judged})
-    brackets = [_bracket([t for t in judged if t.round == r], objective) for r in rounds]
-    rates = tuple(passed or 0.0 for passed, _ in brackets)
-    rate = median(rates)
-    breaks = [failed for _, failed in brackets if failed and failed > rate]
-    held = [t for t in judged if judge(t, objective) is Verdict.PASS]
-    stands = min(held, key=lambda t: abs(t.offered - rate), default=None)
-    ceilings = [t.throughput for t in mine if t.kind is Kind.CEILING]
-    return Capacity(
-        replicas=replicas,
-        rate=rate,
-        by_round=rates,
-        broke_at=min(breaks, default=None),
-        ceiling=max(ceilings, default=0.0),
-        trial=stands.number if stands else None,
-        p99_ms=stands.latency.at(99).ms if stands else None,
-        cores_per_replica=stands.cores("replica") / replicas if stands else None,
-        machine_saturated=any(t.machine_saturated for t in mine if t.kind is Kind.CEILING or t is stands),
-    )
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Where the figures come from: without it they mean nothing. `versions` are those of the generating side."""
+
+    target: str
+    description: str
+    cpu_model: str
+    cores: int
+    memory_gib: float
+    system: str
+    versions: Mapping[str, str]
+    load_average: float | None
+    cpu_limit: str
+    cpus_per_replica: float | None
 
 
-def _bracket(trials: Sequence[Trial], objective: Objective) -> tuple[float | None, float | None]:
-    """The highest rate that held and the lowest above it that did not."""
-    verdicts = [(t.offered, judge(t, objective)) for t in trials if t.kind is Kind.OPEN]
-    passed = max((rate for rate, verdict in verdicts if verdict is Verdict.PASS), default=None)
-    failed = min((r for r, v in verdicts if v is Verdict.FAIL and (passed is None or r > passed)), default=None)
-    return passed, failed
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything about one experiment: the content of `experiment.json`.
+
+    `started` and `finished` are Unix times. `accuracy` is that of the reference pass, None when nothing was expected.
+    """
+
+    settings: Settings
+    objective: Objective
+    bounds: LagBounds
+    environment: Environment
+    started: float
+    finished: float
+    interrupted: bool
+    accuracy: float | None
+    headline: str
+    notes: tuple[str, ...]
+    capacities: tuple[Capacity, ...]
+    fit: Fit | None
+    sizing: Sizing | None
+    trials: tuple[Trial, ...]

@@ -101,10 +101,17 @@ def _value(prediction: dict[str, Any]) -> Value:
     for key in ("top_prediction", "value", "values"):
         if key in prediction:
             found = prediction[key]
-            if isinstance(found, list):
-                return tuple(np.asarray(found, np.float64).ravel().tolist())
+            if isinstance(found, list | dict):
+                return _numbers(found)
             return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else str(found)
     return msgspec.json.encode(prediction, order="sorted").decode()
+
+
+def _numbers(found: object) -> Value:
+    try:
+        return tuple(np.asarray(found, np.float64).ravel().tolist())
+    except (TypeError, ValueError):  # text, or rows of different lengths: comparable as it is written
+        return msgspec.json.encode(found, order="sorted").decode()
 
 
 class GrpcSender:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import msgspec
 
@@ -17,8 +16,7 @@ from deployer.loadgen.plan import Grpc, RecordApi, Value
 from deployer.loadgen.records import Batch, Sample
 from deployer.loadgen.senders import SendFailed, sender
 from deployer.targets.base import Progress, Target
-from gateway.settings import ModelSettings, SettingsError, parse_settings
-from tfserving.client import Client, ModelServerError
+from deployer.usecases import wires
 from tfserving.wire.messages_pb2 import PredictResponse
 
 
@@ -69,8 +67,9 @@ def predict(target: Target, request: PredictRequest, progress: Progress) -> Pred
     answer or nothing of it runs.
     """
     samples = records.load(request.records)
-    _settings(target, request.model)
-    through, wire = _direct(target, request) if request.direct else _gateway(target, request)
+    through, wire = wires.wire(
+        target, request.model, label=request.label, direct=request.direct, timeout=request.timeout
+    )
     progress(f"sending {len(samples)} records of {request.model} to {through}")
     found = asyncio.run(_send(wire, samples, request, through))
     return Predicted(
@@ -81,46 +80,6 @@ def predict(target: Target, request: PredictRequest, progress: Progress) -> Pred
         accuracy=answers.accuracy(samples, [answer.prediction for answer in found]),
         answers=tuple(found),
     )
-
-
-def _gateway(target: Target, request: PredictRequest) -> tuple[str, RecordApi]:
-    gateway = next((g for g in target.gateways() if g.alive and g.url), None)
-    if gateway is None:
-        raise TargetError("no gateway of the release runs", hint="`deployer status` shows what does")
-    label = f"/labels/{quote(request.label)}" if request.label else ""
-    path = f"/v1/models/{quote(request.model)}{label}:predict"
-    return f"{gateway.name} at {gateway.url}", RecordApi(urls=(gateway.url,), path=path)
-
-
-def _direct(target: Target, request: PredictRequest) -> tuple[str, Grpc]:
-    replica = next((r for r in target.replicas() if r.alive and r.grpc), None)
-    if replica is None:
-        raise TargetError("no replica of the release can be reached", hint="`deployer status` shows what runs")
-    signature = _settings(target, request.model).signature
-    try:
-        with Client(replica.grpc) as client:
-            metadata = client.metadata(request.model, label=request.label or None, timeout=request.timeout)
-    except ModelServerError as error:
-        raise TargetError(f"{replica.name} refuses to describe {request.model}", hint="`deployer status`") from error
-    declared = metadata.signatures.get(signature)
-    if declared is None:
-        raise SpecError(
-            f"{request.model} has no signature {signature}", hint=f"it has {', '.join(metadata.signatures) or 'none'}"
-        )
-    dtypes = {name: tensor.dtype for name, tensor in declared.inputs.items()}
-    wire = Grpc(address=replica.grpc, model=request.model, label=request.label, signature=signature, dtypes=dtypes)
-    return f"{replica.name} at {replica.grpc}", wire
-
-
-def _settings(target: Target, model: str) -> ModelSettings:
-    """What the configuration in force says of a model."""
-    try:
-        models = parse_settings(target.gateway_config()).models
-    except SettingsError as error:
-        raise SpecError("the gateway configuration in force cannot be read", hint="`deployer render`") from error
-    if model not in models:
-        raise SpecError(f"the release has no model {model}", hint=f"it has {', '.join(models)}")
-    return models[model]
 
 
 async def _send(

@@ -40,7 +40,7 @@ def gateway() -> Iterator[FakeGateway]:
 
 
 def plan_for(gateway: FakeGateway, records: str, load: OpenLoop | ClosedLoop | Reference, **more: object) -> Plan:
-    settings: dict[str, object] = {"warmup": 0.2, "seconds": 1.0, "timeout": 5.0} | more
+    settings: dict[str, object] = {"warmup": 0.1, "seconds": 0.7, "timeout": 5.0} | more
     target = RecordApi(urls=(gateway.url,), path="/v1/models/m:predict")
     return msgspec.convert(
         {"target": msgspec.to_builtins(target), "load": msgspec.to_builtins(load), "records": records, **settings}, Plan
@@ -58,10 +58,10 @@ def test_the_reference_pass_gives_one_prediction_a_record(workers: Workers, gate
 
 
 def test_an_open_loop_sends_what_was_scheduled(workers: Workers, gateway: FakeGateway, records: str) -> None:
-    outcome = workers.run(plan_for(gateway, records, OpenLoop(rate=300), seconds=2.0, seed=5))
-    again = workers.run(plan_for(gateway, records, OpenLoop(rate=300), seconds=2.0, seed=5))
+    outcome = workers.run(plan_for(gateway, records, OpenLoop(rate=300), seconds=1.0, seed=5))
+    again = workers.run(plan_for(gateway, records, OpenLoop(rate=300), seconds=1.0, seed=5))
     assert outcome.sent == again.sent == outcome.answered
-    assert 520 < outcome.sent < 680
+    assert 250 < outcome.sent < 350
     assert recording.summary(outcome.latency).count == recording.summary(outcome.lag).count == outcome.sent
     assert outcome.cpu_seconds > 0
 
@@ -83,14 +83,14 @@ def test_waiting_for_its_turn_counts_when_the_server_is_too_slow(
     workers: Workers, gateway: FakeGateway, records: str
 ) -> None:
     gateway.behaviour = Behaviour(workers=1, service=0.01)
-    outcome = workers.run(plan_for(gateway, records, OpenLoop(rate=200), seconds=1.5))
+    outcome = workers.run(plan_for(gateway, records, OpenLoop(rate=200), seconds=1.0))
     assert outcome.completed < 0.75 * outcome.sent
     assert recording.summary(outcome.latency).at(50).ms > 100
 
 
 def test_a_closed_loop_finds_the_ceiling(workers: Workers, gateway: FakeGateway, records: str) -> None:
     gateway.behaviour = Behaviour(workers=2, service=0.02)
-    outcome = workers.run(plan_for(gateway, records, ClosedLoop(concurrency=6), seconds=1.5))
+    outcome = workers.run(plan_for(gateway, records, ClosedLoop(concurrency=6), seconds=1.0))
     assert 40 < outcome.completed / outcome.seconds <= 101
 
 
