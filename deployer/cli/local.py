@@ -26,7 +26,8 @@ def up(
         int | None, typer.Option("--replicas", min=1, help="Model servers; by default as described.")
     ] = None,
     cpus_per_replica: Annotated[
-        float | None, typer.Option("--cpus-per-replica", min=0.1, help="CPU share of each replica; by default no limit.")
+        float | None,
+        typer.Option("--cpus-per-replica", min=0.1, help="CPU share of each replica; by default no limit."),
     ] = None,
     engine: Annotated[Engine, typer.Option("--engine", help="What a replica runs.")] = Engine.EMBEDDED,
     port: Annotated[

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from deployer import spec
-from deployer.domain.release import Release
 from deployer.domain.serving import ServingConfig
 from deployer.errors import TargetError
 from deployer.targets.base import Progress
-from deployer.targets.local import LocalRelease, LocalTarget
+from deployer.targets.local import LocalTarget
 from deployer.targets.local_process import log_tail
 from deployer.targets.local_state import Engine
 
