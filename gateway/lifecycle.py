@@ -65,7 +65,7 @@ async def run(options: Options, announce: Callable[[str], None]) -> None:
     server = _Server(
         uvicorn.Config(
             App(gateway), loop="uvloop", http="httptools", ws="none", lifespan="off", access_log=False,
-            log_config=None, server_header=False, date_header=True, timeout_keep_alive=75,
+            log_config=None, proxy_headers=False, server_header=False, date_header=True, timeout_keep_alive=75,
             timeout_graceful_shutdown=_seconds_to_finish(gateway),
         )
     )  # fmt: skip

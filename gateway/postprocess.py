@@ -95,7 +95,7 @@ def classify(scores: Array, output: Classification) -> list[LabelPrediction]:
         scores = sigmoid(scores)
     count = output.top_k or min(TOP_K, len(output.labels))
     order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    best = np.take_along_axis(scores, order, axis=1)
+    best = scores[np.arange(len(scores))[:, np.newaxis], order]
     labels = output.labels
     return [
         _labelled([labels[index] for index in indices], top, output.confidence) if sound else _UNDECIDED

@@ -26,13 +26,6 @@ def _size(text: str) -> int:
         raise typer.BadParameter(str(error)) from error
 
 
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is not a list of whole numbers such as 1,8,32") from error
-
-
 @app.command()
 def export(
     source: Annotated[
@@ -51,9 +44,8 @@ def export(
     rtol: Annotated[float, typer.Option("--rtol", min=0, help="Parity: relative tolerance.")] = 1e-4,
     atol: Annotated[float, typer.Option("--atol", min=0, help="Parity: absolute tolerance.")] = 1e-5,
     warmup_batch_sizes: Annotated[
-        tuple[int, ...],
-        typer.Option("--warmup-batch-sizes", parser=_sizes, metavar="N,N…", help="One warm-up record for each."),
-    ] = "1,8,32",  # type: ignore[assignment]  # Typer parses the default as it parses the option
+        str, typer.Option("--warmup-batch-sizes", metavar="N,N…", help="One warm-up record for each.")
+    ] = "1,8,32",
     metric: Annotated[
         list[str] | None, typer.Option("--metric", metavar="NAME=NUMBER", help="Recorded in the manifest; repeatable.")
     ] = None,
@@ -86,7 +78,7 @@ def export(
         samples=samples,
         seed=seed,
         tolerance=Tolerance(rtol=rtol, atol=atol),
-        warmup_batch_sizes=warmup_batch_sizes,
+        warmup_batch_sizes=_sizes(warmup_batch_sizes),
         metrics=_metrics(metric or [], metrics_file),
         max_size=max_size,
         require_batchable=require_batchable,
@@ -94,6 +86,15 @@ def export(
     )
     exported = usecase.export(request, progress=console.progress)
     console.result("Exported", exported, lambda: _text(exported))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
+    except ValueError as error:
+        raise UsageError(
+            f"--warmup-batch-sizes {text!r} is not a list of whole numbers", hint="write --warmup-batch-sizes 1,8,32"
+        ) from error
 
 
 def _metrics(pairs: list[str], file: Path | None) -> dict[str, float]:

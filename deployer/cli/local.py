@@ -27,7 +27,7 @@ def up(
     ] = None,
     cpus_per_replica: Annotated[
         float | None,
-        typer.Option("--cpus-per-replica", min=0.1, help="CPU share of each replica; by default no limit."),
+        typer.Option("--cpus-per-replica", min=0.1, help="CPU share of a replica; by default no limit."),
     ] = None,
     engine: Annotated[Engine, typer.Option("--engine", help="What a replica runs.")] = Engine.EMBEDDED,
     port: Annotated[

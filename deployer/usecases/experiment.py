@@ -15,7 +15,6 @@ from deployer.domain.experiment import (
     Experiment,
     Kind,
     LagBounds,
-    Objective,
     Settings,
     Trial,
 )
@@ -42,45 +41,6 @@ class Generator(Protocol):
     def run(self, plan: Plan, on_mark: Callable[[Mark], None] | None = None) -> Outcome:
         """Run one plan; call `on_mark` when the measured window opens and closes."""
         ...
-
-
-def run(self, plan: Plan, on_mark: Callable[[Mark], None] | None = None) -> Outcome:
-    """Run one plan; call `on_mark` when the measured window opens and closes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExperimentRequest:
-    """What to measure. Times in seconds, rates in requests a second.
-
-    `rates`, or without them `fractions` of the closed-loop ceiling, are tried as open-loop rates in random order, then
-    `refine` more rates that narrow the capacity down. A window lasts `seconds`, longer (up to `max_seconds`) at low rates so that p99 has enough
-    answers. Each of `rounds` goes through all of `replicas`, every other one backwards, so that drift of the machine
-    does not look like an effect of replicas. `rate` is the wished rate for sizing (0: the highest that was carried).
-    `direct` sends by gRPC through one plain channel to one replica instead of through the gateways.
-    """
-
-    model: str
-    records: Path
-    out: Path
-    label: str = "stable"
-    direct: bool = False
-    replicas: tuple[int, ...] = (1, 2)
-    rates: tuple[float, ...] = ()
-    fractions: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9)
-    refine: int = 2
-    rounds: int = 1
-    warmup: float = 1.0
-    seconds: float = 5.0
-    max_seconds: float = 30.0
-    ceiling_seconds: float = 2.0
-    objective: Objective = field(default_factory=Objective)
-    bounds: LagBounds | None = None
-    batch: int = 1
-    processes: int = 1
-    seed: int = 1
-    timeout: float = 10.0
-    scale_timeout: float = 300.0
-    rate: float = 0.0
 
 
 def run(

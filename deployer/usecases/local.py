@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from deployer import spec
-from deployer.domain.serving import ServingConfig
-from deployer.errors import TargetError
-from deployer.targets.base import Progress
-from deployer.targets.local import LocalTarget
+from deployer.domain.location import DirectoryStore
+from deployer.domain.release import Release
+from deployer.domain.serving import ModelState, ServingConfig, first_state
+from deployer.errors import SpecError, TargetError
+from deployer.export.layout import ModelStore
+from deployer.export.manifest import FEATURES
+from deployer.render import render_release, state_of
+from deployer.targets.base import GatewayReplica, Progress, Replica
+from deployer.targets.local import LocalRelease, LocalTarget
 from deployer.targets.local_process import log_tail
 from deployer.targets.local_state import Engine
 
@@ -51,16 +56,78 @@ def up(request: UpRequest, progress: Progress) -> LocalTarget:
     Errors: SpecError, TargetError (port in use, a process that ends), WaitTimeout, ToolError (no such engine).
     """
     release = spec.load(request.file)
+    if not isinstance(release.store, DirectoryStore):
+        raise SpecError(
+            f"the store of {release.name} is a claim in a cluster", hint="a local release needs a store in a directory"
+        )
     target = LocalTarget(request.state_dir or request.file.parent / STATE / release.name)
     progress(f"{release.name}: {target.describe()}")
-    target.up(_wanted(release, request, target), timeout=request.timeout, progress=progress)
+    target.up(_wanted(release, Path(release.store.path), request, target), timeout=request.timeout, progress=progress)
     return target
+
+
+def _wanted(release: Release, store: Path, request: UpRequest, target: LocalTarget) -> LocalRelease:
+    """The description and the state as the target takes them."""
+    if request.cpus is not None:
+        resources = replace(release.serving.resources, cpu=f"{round(request.cpus * 1000)}m")
+        release = replace(release, serving=replace(release.serving, resources=resources))
+    state = request.serving or _in_force(release, store, target)
+    rendered = render_release(release, state, _specs(release, store, state))
+    return LocalRelease(
+        name=release.name,
+        engine=request.engine,
+        replicas=request.replicas or release.serving.replicas,
+        server_flags=rendered.server_flags,
+        files=rendered.files,
+        cpus=request.cpus,
+        gateway_port=release.gateway.port if request.gateway_port is None else request.gateway_port,
+        bound_to_parent=request.bound,
+    )
+
+
+def _in_force(release: Release, store: Path, target: LocalTarget) -> ServingConfig:
+    """What rollouts have decided so far; for models that nobody decided about yet, their newest version."""
+    running = target.layout.read() is not None
+    before = state_of(target.model_config(), target.gateway_config()).models if running else {}
+    return ServingConfig(
+        models={model.name: before.get(model.name) or _first(store, model.name) for model in release.models}
+    )
+
+
+def _first(store: Path, model: str) -> ModelState:
+    try:
+        return first_state(ModelStore(root=store, model=model).versions())
+    except ValueError as error:
+        raise SpecError(
+            f"model {model} has no version in {store}", hint=f"`deployer export … --model {model}` publishes one"
+        ) from error
+
+
+def _specs(release: Release, store: Path, state: ServingConfig) -> dict[str, dict[int, str]]:
+    """features.yaml of every version that is served: from deployer.yaml where it names one, else as exported."""
+    found: dict[str, dict[int, str]] = {}
+    for model in release.models:
+        versions = state.models[model.name].versions if model.name in state.models else ()
+        for version in versions:
+            path = ModelStore(root=store, model=model.name).path(version) / FEATURES
+            named = model.features.get(version)
+            if named or path.exists():
+                found.setdefault(model.name, {})[version] = _read(Path(named) if named else path)
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"feature spec {path} cannot be read", hint="correct `features` in deployer.yaml") from error
 
 
 def watch(target: LocalTarget, *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
     """Wait for as long as every process of the release runs. Errors: TargetError when one ends by itself."""
     while True:
-        for process in (*target.replicas(), *target.gateways()):
+        processes: list[Replica | GatewayReplica] = [*target.replicas(), *target.gateways()]
+        for process in processes:
             if not process.alive:
                 raise TargetError(
                     f"{process.name} has ended by itself",

@@ -10,7 +10,7 @@ from deployer.errors import DeployerError, SpecError
 from deployer.targets import proof
 from deployer.targets.base import GatewayReplica, Replica, Target
 from deployer.targets.proof import Served
-from gateway.settings import SettingsError, parse_settings, settings_hash
+from gateway.settings import SettingsError, parse_settings
 from tfserving.config.models import ModelServerConfig
 from tfserving.config.text import ConfigError
 
@@ -69,7 +69,7 @@ def status(target: Target) -> Status:
     }
     with ThreadPoolExecutor(_PARALLEL) as pool:
         replicas = tuple(pool.map(lambda replica: _replica(target, replica, config), target.replicas()))
-        gateways = tuple(pool.map(lambda gateway: _gateway(target, gateway, settings_hash(text)), target.gateways()))
+        gateways = tuple(pool.map(lambda gateway: _gateway(target, gateway, text), target.gateways()))
     return Status(
         target=target.describe(), limit=target.cpu_limit(), replicas=replicas, gateways=gateways, weights=weights
     )
@@ -85,10 +85,10 @@ def _replica(target: Target, replica: Replica, config: ModelServerConfig) -> Rep
     return ReplicaStatus(replica=replica, served=served, lacks=proof.missing(served, config))
 
 
-def _gateway(target: Target, gateway: GatewayReplica, wanted: str) -> GatewayStatus:
+def _gateway(target: Target, gateway: GatewayReplica, config: str) -> GatewayStatus:
     if not gateway.alive:
         return GatewayStatus(gateway=gateway, lacks=("it has ended",))
-    lacks = (*proof.not_ready(target, gateway.name), *proof.not_following(target, gateway.name, wanted))
+    lacks = (*proof.not_ready(target, gateway.name), *proof.not_following(target, gateway.name, config))
     return GatewayStatus(gateway=gateway, lacks=lacks)
 
 

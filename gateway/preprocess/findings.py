@@ -7,6 +7,8 @@ from itertools import chain
 
 from gateway.problems import SHOWN_MAX, Problem, RecordProblems
 
+MISSING = "missing required feature"
+
 _KIND_NAMES: dict[type, str] = {
     str: "string",
     bool: "boolean",

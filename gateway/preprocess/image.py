@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gateway.preprocess.batch import ABSENT, Array, Batch, Reader
-from gateway.preprocess.findings import kind_name
+from gateway.preprocess.findings import MISSING, kind_name
 from gateway.spec import ImageFeature, ImageSize, SpecProblem
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def scale(pixels: Array, size: ImageSize) -> Array:
 
 def _payload(value: object) -> bytes:
     if value is ABSENT:
-        raise PictureProblem("missing required feature")
+        raise PictureProblem(MISSING)
     if not isinstance(value, str):
         raise PictureProblem(f"expected a base64 string, got {kind_name(value)}")
     try:

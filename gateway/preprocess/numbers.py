@@ -12,7 +12,7 @@ import numpy as np
 
 from gateway.preprocess.batch import ABSENT, REPORTED, Array, Batch, Reader
 from gateway.preprocess.currency import Money
-from gateway.preprocess.findings import kind_name, shown
+from gateway.preprocess.findings import MISSING, kind_name, shown
 from gateway.preprocess.tabular import Numeric, Transforms, representable
 from gateway.spec import FloatFeature, IntFeature, VectorFeature
 
@@ -41,7 +41,7 @@ class VectorSource:
                 rows.append(vector)
                 continue
             if vector is ABSENT:
-                problem = "missing required feature"
+                problem = MISSING
             elif isinstance(vector, list | tuple):
                 problem = f"expected {self._length} numbers, got {len(vector)}"
             else:
@@ -82,7 +82,7 @@ class NumberBlock:
         fits = (self._low <= matrix) & (matrix <= self._high)
         for money in self._money:
             fits[:, money.column] = self._exchange(money, batch, matrix)
-        if not fits.all():
+        if np.count_nonzero(fits) != fits.size:  # all() takes three times as long for one record
             self._report(~fits if reported is None else ~(fits | reported), matrix, batch)
         if batch.findings.total:
             return
@@ -152,7 +152,7 @@ class NumberBlock:
         if value is REPORTED:
             return ""
         if value is ABSENT:
-            return "missing required feature"
+            return MISSING
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"expected a {'whole ' if self._whole else ''}number, got {kind_name(value)}"
         if not self._whole:

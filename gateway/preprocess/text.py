@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from gateway.preprocess.batch import ABSENT, Array, Batch, Reader
-from gateway.preprocess.findings import kind_name, listed, shown
+from gateway.preprocess.findings import MISSING, kind_name, listed, shown
 from gateway.spec import BoolFeature, CategoryFeature, StringFeature
 
 
@@ -34,7 +34,7 @@ def _text(value: object, record: int, feature: str, batch: Batch) -> str | None:
             return value
         problem = "not valid Unicode text: it has half of a surrogate pair"
     elif value is ABSENT:
-        problem = "missing required feature"
+        problem = MISSING
     else:
         problem = f"expected a string, got {kind_name(value)}"
     batch.findings.add(record, feature, problem)
@@ -102,7 +102,7 @@ class BoolBlock:
             return
         for record, value in enumerate(values):
             if value is ABSENT:
-                batch.findings.add(record, self._name, "missing required feature")
+                batch.findings.add(record, self._name, MISSING)
             elif not isinstance(value, bool):
                 batch.findings.add(record, self._name, f"expected true or false, got {kind_name(value)}")
 

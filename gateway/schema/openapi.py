@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 import msgspec
 
@@ -25,6 +26,7 @@ _PREDICTIONS: dict[type, type] = {
 _ERRORS = {
     "400": "The request is wrong: every problem with record, feature and reason.",
     "404": "No such model, version or label.",
+    "408": "The body did not arrive in time.",
     "413": "The body is larger than the limit.",
     "429": "Overloaded; try again after Retry-After.",
     "500": "The model failed, or its output is not what its feature spec says.",
@@ -55,12 +57,16 @@ _TENSOR_REQUESTS: dict[str, JsonSchema] = {
 
 _PLAIN_ROUTES = {
     "/v1/models": ("listModels", "The models of this gateway, with labels and versions.", _JSON),
-    "/livez": ("live", "Whether the process runs.", "text/plain"),
-    "/readyz": ("ready", "Whether every routed label has an available model server (503 if not).", "text/plain"),
+    "/livez": ("live", "Whether the process runs.", _JSON),
+    "/readyz": ("ready", "Whether every routed label has an available model server (503 if not).", _JSON),
     "/metrics": ("metrics", "Metrics as Prometheus text.", "text/plain"),
     "/routes": ("routes", "The routing in force and the hash of the config it comes from.", _JSON),
     "/openapi.json": ("openapi", "This document.", _JSON),
 }
+
+_STATUS = "The states of the model's versions, as TensorFlow Serving tells them."
+_METADATA = "The signatures of a version."
+_SCHEMA = "JSON Schema of a record."
 
 
 def openapi(models: Mapping[str, Mapping[int, FeatureSpec]], version: str = "1") -> JsonSchema:
@@ -119,7 +125,8 @@ def _model_schemas(key: str, model: str, specs: Mapping[int, FeatureSpec]) -> di
                 "metadata": _ref("Metadata"),
                 "records": {"type": "array", "minItems": 1, "items": _any_of(list(records))},
             },
-            "required": ["version", "records"],
+            "required": ["records"],
+            "additionalProperties": False,
         },
         f"{key}.RecordsAnswer": {
             "type": "object",
@@ -141,20 +148,24 @@ def _model_schemas(key: str, model: str, specs: Mapping[int, FeatureSpec]) -> di
 
 
 def _model_paths(key: str, model: str, *, takes_records: bool) -> dict[str, object]:
-    base = f"/v1/models/{model}"
-    number: JsonSchema = _parameter("version", {"type": "integer", "minimum": 1}, "A version number.")
-    label: JsonSchema = _parameter("label", {"type": "string"}, "A version label, such as stable.")
-    paths: dict[str, object] = {
-        f"{base}:predict": {"post": _predict(key, "", [], takes_records)},
-        f"{base}/versions/{{version}}:predict": {"post": _predict(key, "Version", [number], takes_records)},
-        f"{base}/labels/{{label}}:predict": {"post": _predict(key, "Label", [label], takes_records)},
-    }
-    if takes_records:
-        paths[f"{base}/schema"] = {"get": _plain(f"schema.{key}", "JSON Schema of a record.", _JSON)}
+    base = f"/v1/models/{quote(model, safe='')}"
+    number = _parameter("version", {"type": "integer", "minimum": 1}, "A version number.")
+    label = _parameter("label", {"type": "string"}, "A version label, such as stable.")
+    paths: dict[str, object] = {}
+    for suffix, choice, parameters in (
+        ("", "", []),
+        ("Version", "/versions/{version}", [number]),
+        ("Label", "/labels/{label}", [label]),
+    ):
+        paths[f"{base}{choice}:predict"] = {"post": _predict(f"predict{suffix}.{key}", key, parameters, takes_records)}
+        paths[f"{base}{choice}"] = {"get": _plain(f"status{suffix}.{key}", _STATUS, _JSON, parameters)}
+        paths[f"{base}{choice}/metadata"] = {"get": _plain(f"metadata{suffix}.{key}", _METADATA, _JSON, parameters)}
+        if takes_records:
+            paths[f"{base}{choice}/schema"] = {"get": _plain(f"schema{suffix}.{key}", _SCHEMA, _JSON, parameters)}
     return paths
 
 
-def _predict(key: str, suffix: str, parameters: list[JsonSchema], takes_records: bool) -> JsonSchema:
+def _predict(operation: str, key: str, parameters: Sequence[JsonSchema], takes_records: bool) -> JsonSchema:
     kinds = [f"{key}.Records"] if takes_records else []
     kinds += ["Instances", "Inputs"]
     timeout: JsonSchema = {
@@ -170,7 +181,7 @@ def _predict(key: str, suffix: str, parameters: list[JsonSchema], takes_records:
         "description": "Comes back in the answer; one is made up when it is absent.",
     }
     return {
-        "operationId": f"predict{suffix}.{key}",
+        "operationId": operation,
         "summary": "Predict: records by feature name, or tensors as TensorFlow Serving takes them.",
         "parameters": [*parameters, timeout, request_id],
         "requestBody": {"required": True, "content": _content(_any_of([f"{kind}Request" for kind in kinds]))},
@@ -184,10 +195,11 @@ def _predict(key: str, suffix: str, parameters: list[JsonSchema], takes_records:
     }
 
 
-def _plain(operation: str, summary: str, media_type: str) -> JsonSchema:
+def _plain(operation: str, summary: str, media_type: str, parameters: Sequence[JsonSchema] = ()) -> JsonSchema:
     return {
         "operationId": operation,
         "summary": summary,
+        "parameters": [*parameters],
         "responses": {"200": {"description": summary, "content": {media_type: {}}}},
     }
 

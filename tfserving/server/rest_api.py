@@ -160,8 +160,7 @@ class RestApi:
             case "status":
                 return json_messages.status_body(self._inference.status(route.model, route.version))
             case "metadata":
-                described = self._inference.metadata(route.spec())
-                return json_messages.metadata_body(described.name, described.version, described.signatures)
+                return json_messages.metadata_body(self._inference.metadata(route.spec()))
         raise invalid(f"Malformed request: {request.method} {request.path_and_query}")
 
     def _predict(self, spec: m.ModelSpec, body: bytes) -> bytes:

@@ -1,0 +1,24 @@
+"""`python -m bench` lists the benchmarks, `python -m bench NAME` runs one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHES = {
+    "model_server": "CPU time and latency of one request to the embedded model server",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the named benchmark, or print the list."""
+    if not arguments or arguments[0] not in BENCHES:
+        for name, what in BENCHES.items():
+            print(f"{name:<16} {what}")
+        return 0 if not arguments else 2
+    importlib.import_module(f"bench.{arguments[0]}").main(arguments[1:])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
