@@ -7,16 +7,21 @@ the code that the gateway reads it with.
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-import msgspec
 import yaml
 from msgspec import Meta, Struct
+
+from gateway.spec import FeatureSpec
+from gateway.strict import StrictError, convert
 
 Name = Annotated[str, Meta(pattern=r"^[^/:\x00-\x1f]+$", max_length=253)]
 """A model name or a version label: what fits between the slashes of a URL."""
 
 Version = Annotated[int, Meta(ge=0)]
+VersionKey = Annotated[str, Meta(pattern=r"^\d+$")]
 Positive = Annotated[int, Meta(ge=1)]
 Weight = Annotated[float, Meta(ge=0)]
 
@@ -58,7 +63,7 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
     signature: str = "serving_default"
     labels: dict[Name, Version] = {}
     routing: Routing | None = None
-    specs: dict[Version, dict[str, object]] = {}
+    specs: dict[VersionKey, FeatureSpec] = {}
     max_rows_per_call: Positive = 1024
 
 
@@ -117,13 +122,20 @@ def parse_settings(text: str) -> Settings:
         raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise SettingsError(f"not valid YAML: {error}") from error
+    _versions_as_text(raw)
     try:
-        settings = msgspec.convert(raw, Settings, str_keys=True)
-    except msgspec.ValidationError as error:
+        settings = convert(raw, Settings)
+    except StrictError as error:
         raise SettingsError(_with_model_name(raw, error)) from error
     for problem in _contradictions(settings):
         raise SettingsError(problem)
     return settings
+
+
+def rates_file(text: str) -> str | None:
+    """The rates file that a config names, relative to the config. Errors: SettingsError."""
+    rates = parse_settings(text).rates
+    return rates.file if rates is not None else None
 
 
 def settings_hash(text: str) -> str:
@@ -131,54 +143,54 @@ def settings_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _contradictions(settings: Settings) -> list[str]:
+def _versions_as_text(raw: object) -> None:
+    """YAML reads an unquoted version key as a number; both spellings are meant alike."""
+    models = raw.get("models") if isinstance(raw, dict) else None
+    for model in models.values() if isinstance(models, dict) else ():
+        specs = model.get("specs") if isinstance(model, dict) else None
+        if isinstance(specs, dict):
+            model["specs"] = {str(key) if type(key) is int else key: spec for key, spec in specs.items()}
+
+
+def _with_model_name(raw: dict[str, object], error: StrictError) -> str:
+    """msgspec prints `[...]` for a key of a mapping; say which model it was."""
+    models = raw.get("models") if error.path.startswith("models[...]") else None
+    for name, model in models.items() if isinstance(models, dict) else ():
+        try:
+            convert(model, ModelSettings)
+        except StrictError as found:
+            return f"models.{name}{'.' if found.path else ''}{found.path}: {found.what}"
+    return str(error)
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
     """What types cannot say, in the order of the file."""
-    found = []
     for name, model in settings.models.items():
-        found += _model_contradictions(f"$.models.{name}", model)
-    if (settings.backends.static is None) == (settings.backends.dns is None):
-        found.append("Expected exactly one of `static` and `dns` - at `$.backends`")
-    if settings.backends.static == []:
-        found.append("Expected at least one address - at `$.backends.static`")
-    addresses = [*(settings.backends.static or ()), *([settings.backends.dns] if settings.backends.dns else ())]
-    found += [
-        f"Expected HOST:PORT, got `{address}` - at `$.backends`" for address in addresses if not _has_port(address)
-    ]
+        yield from _model_contradictions(f"models.{name}", model)
+    where = settings.backends
+    if (where.static is None) == (where.dns is None):
+        yield "backends: exactly one of static and dns is needed"
+    if where.static == []:
+        yield "backends.static: at least one address is needed"
+    for address in (*(where.static or ()), *((where.dns,) if where.dns is not None else ())):
+        if not _has_port(address):
+            yield f"backends: expected HOST:PORT, got '{address}'"
     if settings.rates is not None and (settings.rates.table is None) == (settings.rates.file is None):
-        found.append("Expected exactly one of `table` and `file` - at `$.rates`")
-    return found
+        yield "rates: exactly one of table and file is needed"
 
 
-def _model_contradictions(path: str, model: ModelSettings) -> list[str]:
+def _model_contradictions(path: str, model: ModelSettings) -> Iterator[str]:
     if model.routing is None:
-        return []
-    found = [
-        f"Label `{label}` is not one of {sorted(model.labels)} - at `{path}.routing.weights`"
-        for label in model.routing.weights
-        if label not in model.labels
-    ]
-    if not sum(model.routing.weights.values()) > 0:
-        found.append(f"Expected at least one weight above 0 - at `{path}.routing.weights`")
+        return
+    for label in model.routing.weights:
+        if label not in model.labels:
+            known = ", ".join(sorted(model.labels)) or "none"
+            yield f"{path}.routing.weights: '{label}' is not a label of this model; labels: {known}"
+    if not 0 < sum(model.routing.weights.values()) < math.inf:
+        yield f"{path}.routing.weights: at least one weight must be above 0, and all must be finite"
     sticky = model.routing.sticky
     if sticky is not None and (sticky.metadata is None) == (sticky.header is None):
-        found.append(f"Expected exactly one of `metadata` and `header` - at `{path}.routing.sticky`")
-    return found
-
-
-def _with_model_name(raw: dict[str, object], error: msgspec.ValidationError) -> str:
-    """msgspec prints `[...]` for a key of a mapping; say which model it was."""
-    models = raw.get("models") if isinstance(raw, dict) else None
-    if "`$.models[...]" in str(error) and isinstance(models, dict):
-        for name, model in models.items():
-            try:
-                msgspec.convert(model, ModelSettings, str_keys=True)
-            except msgspec.ValidationError as found:
-                return (
-                    str(found).replace("`$", f"`$.models.{name}")
-                    if "`$" in str(found)
-                    else f"{found} - at `$.models.{name}`"
-                )
-    return str(error)
+        yield f"{path}.routing.sticky: exactly one of metadata and header is needed"
 
 
 def _has_port(address: str) -> bool:

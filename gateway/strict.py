@@ -25,7 +25,7 @@ class StrictError(ValueError):
 
 
 def convert(data: object, into: type[T]) -> T:
-    """Data as YAML or JSON give it, as a value of a msgspec type whose every unknown key is an error.
+    """Data as YAML or JSON give it, as a msgspec struct or a dataclass whose every unknown key is an error.
 
     Errors: StrictError with the path of the first value that does not fit; unknown keys and unknown `type` or `kind`
     tags come first, because a misspelt key explains most other errors.
@@ -50,10 +50,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def _strangers(data: object, kind: inspect.Type, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(kind, inspect.UnionType):
         yield from _strangers_of_union(data, kind, path)
-    elif isinstance(kind, inspect.StructType) and isinstance(data, Mapping):
+    elif isinstance(kind, (inspect.StructType, inspect.DataclassType)) and isinstance(data, Mapping):
         fields = {field.encode_name: field.type for field in kind.fields}
-        known = set(fields) | ({kind.tag_field} if kind.tag_field else set())
-        tagged = f" for {kind.tag_field} {kind.tag}" if kind.tag_field else ""
+        tag = kind.tag_field if isinstance(kind, inspect.StructType) else None
+        known = set(fields) | ({tag} if tag else set())
+        tagged = f" for {tag} {data.get(tag)}" if tag else ""
         for key, value in data.items():
             if key not in known:
                 yield path, f"unknown key '{key}'{tagged}{nearest(str(key), known) or f'; known: {_listed(known)}'}"
@@ -68,6 +69,9 @@ def _strangers(data: object, kind: inspect.Type, path: str) -> Iterator[tuple[st
 
 
 def _strangers_of_union(data: object, kind: inspect.UnionType, path: str) -> Iterator[tuple[str, str]]:
+    for member in kind.types:
+        if isinstance(member, inspect.DataclassType):
+            yield from _strangers(data, member, path)
     structs = [member for member in kind.types if isinstance(member, inspect.StructType)]
     if not isinstance(data, Mapping) or not structs:
         return

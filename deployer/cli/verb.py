@@ -18,8 +18,10 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
 
-def duration(text: str) -> float:
-    """Seconds of "90s", "5m", "1m30s", "250ms"; a bare number is seconds."""
+def duration(text: str | float) -> float:
+    """Seconds of "90s", "5m", "1m30s", "250ms"; a bare number is seconds. Typer passes defaults through here, too."""
+    if isinstance(text, float):
+        return text
     parts = _DURATION.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text:
         return float(sum(float(number) * _UNITS[unit] for number, unit in parts))

@@ -87,6 +87,10 @@ class ModelStore:
             raise ExportError(f"model {self.model} has no version {version} in {self.root}", hint=f"versions: {there}")
         return self.base / taken[version]
 
+    def free(self, version: int | None) -> int:
+        """The number that `stage` would reserve now, without touching the store. Errors: ExportError as there."""
+        return self._reserve(version)
+
     @contextmanager
     def stage(self, version: int | None) -> Iterator[Staging]:
         """Reserve `version`, or the next free number, and hold an empty staging directory for it.
@@ -159,9 +163,12 @@ class ModelStore:
         return stale
 
     def _is_stale(self, entry: _Unfinished, now: float) -> bool:
-        if entry.host != self.host:
-            return now - entry.path.stat().st_mtime > FOREIGN_STALE_SECONDS
-        held = try_lock(entry.path)
+        try:
+            if entry.host != self.host:
+                return now - entry.path.stat().st_mtime > FOREIGN_STALE_SECONDS
+            held = try_lock(entry.path)
+        except FileNotFoundError:  # its exporter has given up and removed it since we looked
+            return False
         if held is None:
             return False
         os.close(held)
@@ -185,6 +192,8 @@ class ModelStore:
         return version
 
     def _unfinished(self) -> tuple[_Unfinished, ...]:
+        if not self.base.exists():
+            return ()
         matches = ((path, _UNFINISHED.match(path.name)) for path in sorted(self.base.iterdir()))
         return tuple(_Unfinished(path=path, version=int(m[1]), host=m[2]) for path, m in matches if m)
 

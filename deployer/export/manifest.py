@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -115,11 +115,3 @@ def _fact(path: Path) -> store.FileFact:
     except OSError as error:
         raise ExportError(f"{path} cannot be read", hint="check the disk and the permissions of the store") from error
     return store.FileFact(size=size, sha256=digest.hexdigest())
-
-
-def metrics_of(values: Mapping[str, object], where: str) -> dict[str, float]:
-    """Numbers by name from a parsed metrics file. Errors: ExportError naming the first value that is no number."""
-    try:
-        return msgspec.convert(values, dict[str, float])
-    except msgspec.ValidationError as error:
-        raise ExportError(f"{where} is not a map of names to numbers", hint='write {"accuracy": 0.97}') from error

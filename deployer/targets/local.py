@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,13 +76,9 @@ class LocalTarget:
             )
             kept = self._keep(before, state, wanted, progress)
             self.layout.write(kept)
-            try:
-                grown = self._resize(kept, wanted.replicas, deadline=deadline, progress=progress)
-                self._write_gateway_config(wanted.files[self.layout.gateway_config.name], grown)
-                self._with_gateway(grown, wanted.gateway_port, deadline=deadline, progress=progress)
-            except BaseException:
-                self._stop_all_but(kept, progress)
-                raise
+            gateway_text = wanted.files[self.layout.gateway_config.name]
+            with self._undone_to(kept, progress):
+                self._fit(kept, wanted.replicas, gateway_text, wanted.gateway_port, deadline, progress)
 
     def down(self, *, progress: Progress, grace: float = GRACE_SECONDS) -> tuple[str, ...]:
         """Stop every process of the release; return the names of those that still ran. Logs and files stay."""
@@ -128,17 +125,8 @@ class LocalTarget:
         deadline = time.monotonic() + timeout
         with self.layout.locked():
             state = self._state()
-            try:
-                grown = self._resize(state, max(replicas, len(state.replicas)), deadline=deadline, progress=progress)
-                fitting = msgspec.structs.replace(grown, replicas=grown.replicas[:replicas])
-                self._write_gateway_config(self.gateway_config(), fitting)
-                self._gateways_follow(fitting, deadline=deadline)
-            except BaseException:
-                self._stop_all_but(state, progress)
-                raise
-            for surplus in grown.replicas[replicas:]:
-                self._stop(surplus, grace=GRACE_SECONDS, progress=progress)
-            self.layout.write(fitting)
+            with self._undone_to(state, progress):
+                self._fit(state, replicas, self.gateway_config(), 0, deadline, progress)
 
     def model_config(self) -> str:
         self._state()
@@ -179,17 +167,34 @@ class LocalTarget:
         bare = {"replicas": (), "gateways": ()}
         same = msgspec.structs.replace(before, **bare) == wanted
         keep_gateway = same and release.gateway_port in (0, *(g.http_port for g in before.gateways))
-        replicas = tuple(p for p in before.replicas[: release.replicas] if same and p.running.alive())
+        replicas = tuple(p for p in before.replicas if same and p.running.alive())
         gateways = tuple(p for p in before.gateways if keep_gateway and p.running.alive())
         for process in before.processes:
             if process not in replicas + gateways:
                 self._stop(process, grace=GRACE_SECONDS, progress=progress)
         return msgspec.structs.replace(wanted, replicas=replicas, gateways=gateways)
 
-    def _resize(self, state: LocalState, count: int, *, deadline: float, progress: Progress) -> LocalState:
-        """`state` with at least `count` replicas, all of them ready and limited; those that have died are replaced."""
+    def _fit(
+        self, state: LocalState, count: int, gateway_text: str, port: int, deadline: float, progress: Progress
+    ) -> None:
+        """Exactly `count` replicas and a gateway that knows them: it learns of new ones when they are ready, and
+        forgets surplus ones before they are stopped."""
         if count < 1:
             raise TargetError("a local release needs at least one replica", hint="`deployer local down` stops it")
+        grown = self._grow(state, count, deadline=deadline, progress=progress)
+        fitting = msgspec.structs.replace(grown, replicas=grown.replicas[:count])
+        self._write_gateway_config(gateway_text, fitting)
+        fitting = self._with_gateway(fitting, port, deadline=deadline, progress=progress)
+        self._gateways_follow(fitting, deadline=deadline)
+        for surplus in grown.replicas[count:]:
+            self._stop(surplus, grace=GRACE_SECONDS, progress=progress)
+        self.layout.write(fitting)
+
+    def _grow(self, state: LocalState, count: int, *, deadline: float, progress: Progress) -> LocalState:
+        """`state` with at least `count` replicas, all of them ready and limited; those that have died are replaced."""
+        for process in state.replicas:
+            if not process.running.alive():
+                self._stop(process, grace=0, progress=progress)
         alive = {p.name: p for p in state.replicas if p.running.alive()}
         new: list[ProcessState] = []
         for index in range(count):
@@ -235,19 +240,21 @@ class LocalTarget:
             ) from error
         return msgspec.structs.replace(process, cgroup=cgroup)
 
-    def _with_gateway(self, state: LocalState, port: int, *, deadline: float, progress: Progress) -> None:
-        if not state.gateways:
-            port = port or ports.free(1)[0]
-            progress("starting gateway-0")
-            argv = local_process.gateway_argv(self.layout, port=port)
-            gateway = local_process.start(
-                self.layout, "gateway-0", argv, http_port=port, bound_to_parent=state.bound_to_parent
-            )
-            state = msgspec.structs.replace(state, gateways=(gateway,))
-            self.layout.write(state)
-            lacking = partial(local_routes.not_ready, self)
-            local_process.wait(self.layout, gateway, lacking, deadline=deadline, progress=progress)
-        self._gateways_follow(state, deadline=deadline)
+    def _with_gateway(self, state: LocalState, port: int, *, deadline: float, progress: Progress) -> LocalState:
+        """`state` with a gateway that is ready; started when there is none."""
+        if state.gateways:
+            return state
+        port = port or ports.free(1)[0]
+        progress("starting gateway-0")
+        argv = local_process.gateway_argv(self.layout, port=port)
+        gateway = local_process.start(
+            self.layout, "gateway-0", argv, http_port=port, bound_to_parent=state.bound_to_parent
+        )
+        state = msgspec.structs.replace(state, gateways=(gateway,))
+        self.layout.write(state)
+        lacking = partial(proof.not_ready, self)
+        local_process.wait(self.layout, gateway, lacking, deadline=deadline, progress=progress)
+        return state
 
     def _write_gateway_config(self, text: str, state: LocalState) -> None:
         addresses = [f"127.0.0.1:{p.grpc_port}" for p in state.replicas]
@@ -256,19 +263,24 @@ class LocalTarget:
     def _gateways_follow(self, state: LocalState, *, deadline: float) -> None:
         text = self.layout.gateway_config.read_text()
         for gateway in state.gateways:
-            lacking = partial(local_routes.not_following, self, text=text)
+            lacking = partial(proof.not_following, self, text=text)
             local_process.wait(self.layout, gateway, lacking, deadline=deadline, progress=lambda _: None)
 
-    def _stop_all_but(self, kept: LocalState, progress: Progress) -> None:
-        """Undo a start that failed half-way; forget the release when nothing of it is left."""
-        now = self.layout.read() or kept
-        for process in now.processes:
-            if process not in kept.processes:
-                self._stop(process, grace=GRACE_SECONDS, progress=progress)
-        if kept.processes:
-            self.layout.write(kept)
-        else:
-            self.layout.state.unlink(missing_ok=True)
+    @contextmanager
+    def _undone_to(self, kept: LocalState, progress: Progress) -> Iterator[None]:
+        """On any failure, Ctrl-C included, stop what was started since; forget the release when nothing is left."""
+        try:
+            yield
+        except BaseException:
+            for process in (self.layout.read() or kept).processes:
+                if process not in kept.processes:
+                    self._stop(process, grace=GRACE_SECONDS, progress=progress)
+            if kept.replicas:
+                self._write_gateway_config(self.layout.gateway_config.read_text(), kept)
+                self.layout.write(kept)
+            else:
+                self.layout.state.unlink(missing_ok=True)
+            raise
 
     def _stop(self, process: ProcessState, *, grace: float, progress: Progress) -> bool:
         was_alive = process.running.stop(grace=grace)

@@ -51,13 +51,14 @@ class Cgroup:
 
     def works(self) -> bool:
         """Whether a child can be made here and takes a quota."""
-        name = f"deployer-probe-{os.getpid()}"
+        probe = self.parent / f"deployer-probe-{os.getpid()}"
         try:
-            self._make(name, 0.5)
+            self._make(probe.name, 0.5)
         except OSError:
             return False
         finally:
-            remove(str(self.parent / name))
+            with suppress(OSError):
+                probe.rmdir()
         return True
 
     def _make(self, name: str, cpus: float) -> Path:

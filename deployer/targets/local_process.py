@@ -14,7 +14,7 @@ from deployer.tools import ports, process
 from deployer.tools.running import Running
 from tfserving import flags
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 BINARY = "tensorflow_model_server"
 
 
@@ -37,7 +37,8 @@ def replica_argv(engine: Engine, given: Sequence[str], *, grpc_port: int, http_p
 
 def gateway_argv(layout: Layout, *, port: int) -> tuple[str, ...]:
     """The command line of the gateway."""
-    return (sys.executable, "-m", "gateway", f"--config={layout.gateway_config}", "--host=127.0.0.1", f"--port={port}")
+    listen = (f"--config={layout.gateway_config}", "--host=127.0.0.1", f"--port={port}")
+    return (sys.executable, "-m", "gateway", *listen, "--drain-seconds=0")
 
 
 def start(

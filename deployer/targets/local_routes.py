@@ -1,14 +1,13 @@
-"""The HTTP side of the local target: GET by port, and a gateway that is ready and follows its file."""
+"""The HTTP side of the local target: GET by port, and which replicas the gateway knows."""
 
 from __future__ import annotations
 
 import requests
 import yaml
 
-from deployer.errors import DeployerError, SpecError, TargetError
-from deployer.targets.base import HttpReply, Target
-from deployer.targets.proof import GET_TIMEOUT
-from gateway.settings import SettingsError, parse_settings, settings_hash
+from deployer.errors import SpecError, TargetError
+from deployer.targets.base import HttpReply
+from gateway.settings import SettingsError, parse_settings
 
 
 def get(name: str, port: int, path: str, *, timeout: float) -> HttpReply:
@@ -39,22 +38,3 @@ def with_backends(text: str, addresses: list[str]) -> str:
             "the gateway configuration cannot be used", hint="`deployer render` writes one that can"
         ) from error
     return text
-
-
-def not_ready(target: Target, name: str) -> tuple[str, ...]:
-    """Why a gateway cannot take traffic yet; nothing when every routed label has a backend."""
-    try:
-        reply = target.get(name, "/readyz", timeout=GET_TIMEOUT)
-    except DeployerError as error:
-        return (error.message,)
-    return () if reply.status == 200 else (reply.body.decode(errors="replace").strip() or f"/readyz is {reply.status}",)
-
-
-def not_following(target: Target, name: str, text: str) -> tuple[str, ...]:
-    """Why a gateway does not use this configuration yet; nothing when /routes shows its hash."""
-    try:
-        reply = target.get(name, "/routes", timeout=GET_TIMEOUT)
-    except DeployerError as error:
-        return (error.message,)
-    wanted = settings_hash(text)
-    return () if wanted.encode() in reply.body else (f"{name} does not use configuration {wanted} yet",)

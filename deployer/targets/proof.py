@@ -1,4 +1,4 @@
-"""What a replica proves about itself, over its own HTTP port: versions by status, labels by metadata."""
+"""What replicas and gateways prove about themselves, over HTTP: versions by status, labels by metadata, hashes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 
 from deployer.errors import DeployerError, TargetError
 from deployer.targets.base import Target
+from gateway.settings import settings_hash
 from tfserving.config.models import ModelConfig, ModelServerConfig, Specific
 
 GET_TIMEOUT = 5.0
@@ -72,6 +73,25 @@ def lacking(target: Target, name: str, config: ModelServerConfig) -> tuple[str, 
         return missing(served(target, name, config), config)
     except DeployerError as error:
         return (error.message,)
+
+
+def not_ready(target: Target, name: str) -> tuple[str, ...]:
+    """Why a gateway cannot take traffic yet; nothing when every routed label has a backend."""
+    try:
+        reply = target.get(name, "/readyz", timeout=GET_TIMEOUT)
+    except DeployerError as error:
+        return (error.message,)
+    return () if reply.status == 200 else (reply.body.decode(errors="replace").strip() or f"/readyz is {reply.status}",)
+
+
+def not_following(target: Target, name: str, text: str) -> tuple[str, ...]:
+    """Why a gateway does not use this configuration yet; nothing when /routes shows its hash."""
+    try:
+        reply = target.get(name, "/routes", timeout=GET_TIMEOUT)
+    except DeployerError as error:
+        return (error.message,)
+    wanted = settings_hash(text)
+    return () if wanted.encode() in reply.body else (f"{name} does not use configuration {wanted} yet",)
 
 
 def _served(target: Target, name: str, model: ModelConfig, timeout: float) -> Served:

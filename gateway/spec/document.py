@@ -31,6 +31,10 @@ Dtype = Literal[
 ]  # fmt: skip
 
 
+_EXACT_MAX = {"float16": 2048, "float32": 1 << 24, "int8": 127, "uint8": 255, "int16": 32767, "uint16": 65535}
+"""The whole number up to which a type holds every whole number, for the types in which that can matter."""
+
+
 class Input(Section, frozen=True, kw_only=True):
     """The input tensor of the signature; dimension 0 counts the records (-1)."""
 
@@ -114,11 +118,23 @@ def _check_mixture(features: Sequence[Feature], input_: Input) -> None:
             )
         if input_.dtype == "bool" and not isinstance(feature, BoolFeature):
             raise ValueError(f"feature '{feature.name}': a bool tensor takes features of type bool only")
+        _check_capacity(feature, input_.dtype)
         if input_.dtype.startswith(("int", "uint")) and not _whole(feature):
             raise ValueError(
                 f"feature '{feature.name}' gives fractions and input.dtype is {input_.dtype}; "
                 "use float32 or drop the transform"
             )
+
+
+def _check_capacity(feature: Feature, dtype: str) -> None:
+    """Numbers of words and pixels must be exact in the tensor's type."""
+    largest = 0
+    if isinstance(feature, CategoryFeature) and feature.encoding != "one_hot":
+        largest = (feature.buckets or len(feature.vocabulary or ())) - 1
+    elif isinstance(feature, ImageFeature) and not dtype.startswith("float"):
+        largest = 255
+    if largest > _EXACT_MAX.get(dtype, largest):
+        raise ValueError(f"feature '{feature.name}' gives numbers up to {largest}, {dtype} holds {_EXACT_MAX[dtype]}")
 
 
 def _whole(feature: Feature) -> bool:

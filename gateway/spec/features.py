@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from gateway.spec.base import Name, Positive, Section, finite, ordered, unique
+from gateway.spec.base import Name, Section, finite, ordered, unique
 
 
 class Normalize(Section, frozen=True, kw_only=True):
@@ -215,7 +215,7 @@ class StringFeature(_Feature, frozen=True, kw_only=True, tag="string"):
 class VectorFeature(_Number, frozen=True, kw_only=True, tag="vector"):
     """A list of `length` numbers; the transforms apply to each."""
 
-    length: Positive
+    length: Annotated[int, Meta(ge=1, le=1_000_000)]
     default: list[float] | None = None
 
     @property

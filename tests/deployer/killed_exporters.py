@@ -12,8 +12,10 @@ import sys
 from itertools import count
 from pathlib import Path
 
+from deployer.domain.store import FileFact, Manifest
 from deployer.export.disk import copy_tree
 from deployer.export.layout import ModelStore
+from deployer.export.manifest import MANIFEST, encode, measure
 
 
 def publish_until(source: Path, store: ModelStore, death: int, said: int) -> None:
@@ -26,7 +28,17 @@ def publish_until(source: Path, store: ModelStore, death: int, said: int) -> Non
 
     with store.stage(None) as staging:
         copy_tree(source, staging.path, on_step=on_step)
+        files = measure(staging.path, on_file=lambda path: on_step(f"measure {path}"))
+        on_step("write the manifest")
+        (staging.path / "assets.extra").mkdir()
+        (staging.path / MANIFEST).write_bytes(encode(manifest_of(files)))
         store.publish(staging, on_step=on_step)
+
+
+def manifest_of(files: dict[str, FileFact]) -> Manifest:
+    return Manifest(
+        model="m", version=1, created="", source="", tensorflow="", signature="", signatures={}, files=files
+    )  # fmt: skip
 
 
 def main(source: Path, root: Path) -> None:

@@ -32,22 +32,42 @@ def test_the_hash_follows_the_bytes() -> None:
     assert settings_hash(GOOD) != settings_hash(GOOD + "#")
 
 
+SPEC = """
+    specs:
+      2:
+        features: [{name: income, type: float}]
+        input: {name: x, dtype: float32, shape: [-1, 1]}
+        output: {name: y, kind: regression}
+"""
+
+
+def test_a_feature_spec_travels_in_the_file() -> None:
+    settings = parse_settings(GOOD.replace("\nbackends", SPEC + "backends"))
+    assert settings.models["digits"].specs["2"].features[0].name == "income"
+
+
+def test_a_mistake_in_a_feature_spec_names_model_and_version() -> None:
+    with pytest.raises(SettingsError, match=r"models.digits.specs.2.features\[0\].*unknown key 'nam'"):
+        parse_settings(GOOD.replace("\nbackends", SPEC.replace("name: income", "nam: income") + "backends"))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "path"),
     [
-        ("max_records", "max_recods", "`$.limits`"),
-        ("labels:", "label:", "`$.models.digits`"),
-        ("canary: 5}", "beta: 5}", "`$.models.digits.routing.weights`"),
-        ("stable: 95, canary: 5", "stable: 0, canary: 0", "`$.models.digits.routing.weights`"),
-        ("canary: 5}", "canary: -5}", "`$.models.digits.routing.weights[...]`"),
-        ("{metadata: customer_id}", "{metadata: a, header: b}", "`$.models.digits.routing.sticky`"),
-        ('static: ["127.0.0.1:8500"], ', "", "`$.backends`"),
-        ("127.0.0.1:8500", "127.0.0.1", "`$.backends`"),
-        ('["127.0.0.1:8500"]', "[]", "`$.backends.static`"),
-        ("table: {EUR: 0.9}", "", "`$.rates`"),
-        ("EUR: 0.9", "EUR: 0", "`$.rates.table[...]`"),
-        ("version: v1", "version: v2", "`$.version`"),
-        ("stable: 1", "stable: one", "`$.models.digits.labels[...]`"),
+        ("max_records", "max_recods", "limits: unknown key 'max_recods'; did you mean 'max_records'?"),
+        ("labels:", "label:", "models.digits: unknown key 'label'"),
+        ("canary: 5}", "beta: 5}", "models.digits.routing.weights: 'beta'"),
+        ("stable: 95, canary: 5", "stable: 0, canary: 0", "models.digits.routing.weights: at least one"),
+        ("canary: 5}", "canary: .inf}", "models.digits.routing.weights: at least one"),
+        ("canary: 5}", "canary: -5}", "models.digits.routing.weights[...]: Expected float >= 0.0"),
+        ("{metadata: customer_id}", "{metadata: a, header: b}", "models.digits.routing.sticky: exactly one"),
+        ('static: ["127.0.0.1:8500"], ', "", "backends: exactly one"),
+        ("127.0.0.1:8500", "127.0.0.1", "backends: expected HOST:PORT, got '127.0.0.1'"),
+        ('["127.0.0.1:8500"]', "[]", "backends.static: at least one"),
+        ("table: {EUR: 0.9}", "", "rates: exactly one"),
+        ("EUR: 0.9", "EUR: 0", "rates.table[...]: Expected float > 0.0"),
+        ("version: v1", "version: v2", "version: Invalid enum value 'v2'"),
+        ("stable: 1", "stable: one", "models.digits.labels[...]: Expected int"),
     ],
 )
 def test_every_mistake_names_its_path(old: str, new: str, path: str) -> None:

@@ -1,0 +1,50 @@
+# Images of the toolkit: --target modelserver | gateway | deployer. Each runs as uid 65532 with a read-only root file
+# system; its entry point is the first process and handles SIGTERM itself.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv --without-pip /opt/app
+WORKDIR /src
+COPY constraints.txt ./
+# Only what all three share; the code comes last, so that a change of it rebuilds little.
+RUN pip --python /opt/app/bin/python install -c constraints.txt \
+    numpy protobuf grpcio msgspec pyyaml typer rich jinja2 requests
+
+FROM build AS build-modelserver
+# The server calls TensorFlow's C library and nothing of its Python: the library and its name are all that is kept.
+RUN pip --python /opt/app/bin/python install --no-deps -c constraints.txt tensorflow \
+ && cd /opt/app/lib/python3*/site-packages/tensorflow \
+ && find . -mindepth 1 -maxdepth 1 ! -name 'libtensorflow_*' ! -name __init__.py -exec rm -rf {} +
+
+FROM build AS build-gateway
+RUN pip --python /opt/app/bin/python install -c constraints.txt uvicorn uvloop httptools pillow
+
+FROM build AS build-deployer
+RUN pip --python /opt/app/bin/python install -c constraints.txt kubernetes hdrhistogram uvloop pillow
+
+FROM ${BASE} AS modelserver
+COPY --from=build-modelserver /opt/app /opt/app
+COPY tfserving /opt/app/src/tfserving
+ENV PATH=/opt/app/bin:$PATH PYTHONPATH=/opt/app/src PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+EXPOSE 8500 8501
+ENTRYPOINT ["python", "-m", "tfserving.server"]
+
+FROM ${BASE} AS gateway
+COPY --from=build-gateway /opt/app /opt/app
+COPY tfserving /opt/app/src/tfserving
+COPY gateway /opt/app/src/gateway
+ENV PATH=/opt/app/bin:$PATH PYTHONPATH=/opt/app/src PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+EXPOSE 8080
+ENTRYPOINT ["python", "-m", "gateway"]
+
+FROM ${BASE} AS deployer
+COPY --from=build-deployer /opt/app /opt/app
+COPY tfserving /opt/app/src/tfserving
+COPY gateway /opt/app/src/gateway
+COPY deployer /opt/app/src/deployer
+ENV PATH=/opt/app/bin:$PATH PYTHONPATH=/opt/app/src PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["python", "-m", "deployer.cli"]

@@ -1,0 +1,81 @@
+"""CPU cost of turning records into tensors and outputs into answers: `python -m bench.preprocess`.
+
+Prints the best of several rounds, in CPU time of this process, so that other load on the machine matters little.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from io import BytesIO
+
+import msgspec
+import numpy as np
+from PIL import Image
+
+from gateway.postprocess import Interpreter
+from gateway.preprocess import Rates, RateTable, compile_spec
+from gateway.spec import parse_spec
+
+WIDTH = 30
+ROUNDS = 7
+
+_OUTPUT = "output: {name: b, kind: classification, labels: [deny, approve], activation: softmax}\n"
+_FLOATS = "\n".join(
+    f"  - {{name: f{index}, type: float, normalize: {{mean: {index}, std: 2}}}}" for index in range(WIDTH)
+)
+FLOATS = parse_spec(f"features:\n{_FLOATS}\ninput: {{name: a, dtype: float32, shape: [-1, {WIDTH}]}}\n{_OUTPUT}")
+LOAN = parse_spec(f"""
+features:
+  - {{name: income, type: float, currency: {{field: currency, to: USD}}, min: 0, normalize: {{mean: 50000, std: 2e4}}}}
+  - {{name: employment_years, type: float, default: 0, normalize: {{mean: 6.1, std: 4.2}}}}
+  - {{name: purpose, type: category, vocabulary: [car, home, other], unknown: other}}
+input: {{name: a, dtype: float32, shape: [-1, 5]}}
+{_OUTPUT}""")
+PHOTO = parse_spec(f"""
+features: [{{name: photo, type: image, image: {{width: 8, height: 8, channels: 1, scale: 0.0625}}}}]
+input: {{name: a, dtype: float32, shape: [-1, 8, 8, 1]}}
+{_OUTPUT}""")
+
+
+def main() -> None:
+    """Prints one line per case."""
+    floats = compile_spec(FLOATS)
+    loan = compile_spec(LOAN, Rates(RateTable(base="USD", rates={"EUR": 0.92})))
+    photo = compile_spec(PHOTO)
+    interpreter = Interpreter(FLOATS.output)
+
+    record = {f"f{index}": index * 1.5 for index in range(WIDTH)}
+    application = {"income": 52_000, "currency": "EUR", "purpose": "home"}
+    buffer = BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(buffer, "PNG")
+    picture = {"photo": b64encode(buffer.getvalue()).decode()}
+    body = msgspec.json.encode([record] * 1000)
+    logits = np.zeros((1000, 2), dtype=np.float32)
+
+    report("vectorize, 1 record of 30 floats", lambda: floats.vectorize([record]), 2000)
+    report("vectorize, 1,000 records of 30 floats", lambda: floats.vectorize([record] * 1000), 10)
+    report("  for comparison: decoding their JSON", lambda: msgspec.json.decode(body), 10)
+    report("vectorize, 1 loan (money, default, category)", lambda: loan.vectorize([application]), 2000)
+    report("vectorize, 1,000 loans", lambda: loan.vectorize([application] * 1000), 10)
+    report("vectorize, 1 picture of 8 x 8", lambda: photo.vectorize([picture]), 500)
+    report("interpret, 1 row of 2 labels", lambda: interpreter.interpret({"b": logits[:1]}), 2000)
+    report("interpret, 1,000 rows of 2 labels", lambda: interpreter.interpret({"b": logits}), 10)
+
+
+def report(what: str, work: Callable[[], object], times: int) -> None:
+    """Prints the CPU time of one call."""
+    best = min(_cpu_seconds(work, times) for _ in range(ROUNDS))
+    print(f"{what:<46}{best / times * 1e6:>10.1f} us CPU")
+
+
+def _cpu_seconds(work: Callable[[], object], times: int) -> float:
+    start = time.process_time()
+    for _ in range(times):
+        work()
+    return time.process_time() - start
+
+
+if __name__ == "__main__":
+    main()

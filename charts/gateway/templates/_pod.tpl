@@ -1,0 +1,110 @@
+{{/* A field of the pod that is passed through when it is set: (list name value) */}}
+{{- define "gateway.passThrough" -}}
+{{- with index . 1 }}
+{{ index $ 0 }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- define "gateway.spread" -}}
+{{- if .Values.topologySpreadConstraints -}}
+{{- toYaml .Values.topologySpreadConstraints -}}
+{{- else -}}
+{{- range $i, $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+{{- if $i }}{{ "\n" }}{{ end -}}
+- maxSkew: 1
+  topologyKey: {{ $key }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels:
+      {{- include "gateway.selectorLabels" $ | nindent 6 }}
+  matchLabelKeys: [pod-template-hash]
+{{- end -}}
+{{- end -}}
+{{- end }}
+{{- define "gateway.podSpec" -}}
+serviceAccountName: {{ include "gateway.serviceAccountName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.schedulerName }}
+schedulerName: {{ . }}
+{{- end }}
+{{- include "gateway.passThrough" (list "imagePullSecrets" .Values.imagePullSecrets) }}
+{{- include "gateway.passThrough" (list "hostAliases" .Values.hostAliases) }}
+{{- include "gateway.passThrough" (list "dnsConfig" .Values.dnsConfig) }}
+{{- include "gateway.passThrough" (list "affinity" .Values.affinity) }}
+{{- include "gateway.passThrough" (list "tolerations" .Values.tolerations) }}
+{{- include "gateway.passThrough" (list "nodeSelector" .Values.nodeSelector) }}
+topologySpreadConstraints:
+  {{- include "gateway.spread" . | nindent 2 }}
+{{- include "gateway.passThrough" (list "initContainers" .Values.initContainers) }}
+containers:
+  - {{ include "gateway.container" . | nindent 4 | trim }}
+  {{- with .Values.sidecars }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+volumes:
+  - name: config
+    configMap:
+      name: {{ include "gateway.suffixed" (list . "config") }}
+  - name: tmp
+    emptyDir:
+      sizeLimit: 64Mi
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "gateway.container" -}}
+name: gateway
+image: {{ include "gateway.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+args:
+  - --config=/etc/gateway/gateway.yaml
+  - --host=0.0.0.0
+  - --port=8080
+  {{- range .Values.extraArgs }}
+  - {{ . | quote }}
+  {{- end }}
+ports:
+  - {name: http, containerPort: 8080, protocol: TCP}
+{{- with .Values.extraEnv }}
+env:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+readinessProbe:
+  httpGet: {path: /readyz, port: http}
+  periodSeconds: {{ .Values.probes.readiness.periodSeconds }}
+  failureThreshold: {{ .Values.probes.readiness.failureThreshold }}
+livenessProbe:
+  httpGet: {path: /livez, port: http}
+  periodSeconds: {{ .Values.probes.liveness.periodSeconds }}
+  failureThreshold: {{ .Values.probes.liveness.failureThreshold }}
+lifecycle:
+  preStop:
+    # Addresses are withdrawn while the gateway still accepts; on SIGTERM it finishes what it has.
+    sleep: {seconds: {{ .Values.preStopSleepSeconds }}}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+volumeMounts:
+  # A directory, never a single file: a file mounted by subPath is not updated when its ConfigMap changes.
+  - {name: config, mountPath: /etc/gateway, readOnly: true}
+  - {name: tmp, mountPath: /tmp}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}

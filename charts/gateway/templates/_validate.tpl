@@ -1,0 +1,47 @@
+{{/* Cross-field errors that a schema cannot say; each names the value and the remedy. */}}
+{{- define "gateway.validate" -}}
+{{- $v := .Values -}}
+{{- if not (get $v.config "models") -}}
+{{- fail "config.models is empty: name at least one, as in --set config.models.digits.labels.stable=1,config.models.digits.routing.weights.stable=100" -}}
+{{- end -}}
+{{- range list "version" "backends" -}}
+{{- if hasKey $v.config . -}}{{- fail (printf "config.%s is set by the chart (modelServer.*); remove it" .) -}}{{- end -}}
+{{- end -}}
+{{- if and $v.ingress.enabled $v.httpRoutes -}}
+{{- fail "ingress.enabled and httpRoutes are both set: traffic would enter twice; keep one" -}}
+{{- end -}}
+{{- if and $v.ingress.enabled (not $v.ingress.hosts) -}}
+{{- fail "ingress.hosts is empty: name at least one host" -}}
+{{- end -}}
+{{- if and $v.autoscaling.enabled (lt (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
+{{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas: raise the one or lower the other" -}}
+{{- end -}}
+{{- if and $v.autoscaling.keda.enabled (not $v.autoscaling.enabled) -}}
+{{- fail "autoscaling.keda.enabled needs autoscaling.enabled=true" -}}
+{{- end -}}
+{{- if and $v.autoscaling.keda.enabled (not $v.autoscaling.keda.triggers) -}}
+{{- fail "autoscaling.keda.triggers is empty: give at least one trigger" -}}
+{{- end -}}
+{{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) (not $v.autoscaling.targetCPUUtilizationPercentage) (not $v.autoscaling.metrics) -}}
+{{- fail "autoscaling has no metric: set autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics" -}}
+{{- end -}}
+{{- if and $v.autoscaling.enabled (not (get (default dict $v.resources.requests) "cpu")) -}}
+{{- fail "autoscaling needs resources.requests.cpu: utilization is a share of it" -}}
+{{- end -}}
+{{- if le (int $v.terminationGracePeriodSeconds) (int $v.preStopSleepSeconds) -}}
+{{- fail "terminationGracePeriodSeconds must exceed preStopSleepSeconds by the longest request" -}}
+{{- end -}}
+{{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled -}}
+{{- fail "serviceMonitor and podMonitor are both on: every series would be scraped twice; keep one" -}}
+{{- end -}}
+{{- end }}
+
+{{/* DNS name of the model servers' headless Service. */}}
+{{- define "gateway.modelServer" -}}
+{{- .Values.modelServer.service | default (printf "%s-tf-serving-headless" (trimSuffix "-gateway" .Release.Name)) -}}
+{{- end }}
+
+{{- define "gateway.config" -}}
+{{- $backends := dict "dns" (printf "%s:%d" (include "gateway.modelServer" .) (int .Values.modelServer.port)) "refresh_seconds" .Values.modelServer.refreshSeconds -}}
+{{- toYaml (merge (dict "version" "v1" "backends" $backends) .Values.config) -}}
+{{- end }}

@@ -1,0 +1,119 @@
+{{- define "tf-serving.initContainers" -}}
+{{- if eq .Values.storage.type "fetch" -}}
+- name: fetch-models
+  image: {{ .Values.storage.fetch.image }}
+  command:
+    {{- toYaml .Values.storage.fetch.command | nindent 4 }}
+  {{- with .Values.storage.fetch.env }}
+  env:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    {{- toYaml .Values.securityContext | nindent 4 }}
+  resources:
+    requests: {cpu: 100m, memory: 128Mi}
+    limits: {memory: 128Mi}
+  volumeMounts:
+    - {name: models, mountPath: /models}
+    - {name: tmp, mountPath: /tmp}
+{{- end }}
+{{- with .Values.initContainers }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "tf-serving.container" -}}
+name: model-server
+image: {{ include "tf-serving.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.command }}
+command:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+args:
+  {{- include "tf-serving.args" . | nindent 2 }}
+ports:
+  - {name: grpc, containerPort: 8500, protocol: TCP}
+  - {name: http, containerPort: 8501, protocol: TCP}
+env:
+  # Without a bound on arenas, memory of unloaded versions is rarely given back.
+  - {name: MALLOC_ARENA_MAX, value: "2"}
+  {{- with .Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+# The health service says "the first models are loaded" once and never takes it back. What a replica serves per
+# model and label is proven by `deployer status` and by the gateway.
+startupProbe:
+  grpc: {port: 8500}
+  periodSeconds: {{ .Values.probes.startup.periodSeconds }}
+  failureThreshold: {{ .Values.probes.startup.failureThreshold }}
+readinessProbe:
+  grpc: {port: 8500}
+  periodSeconds: {{ .Values.probes.readiness.periodSeconds }}
+  failureThreshold: {{ .Values.probes.readiness.failureThreshold }}
+  timeoutSeconds: {{ .Values.probes.readiness.timeoutSeconds }}
+livenessProbe:
+  grpc: {port: 8500}
+  periodSeconds: {{ .Values.probes.liveness.periodSeconds }}
+  failureThreshold: {{ .Values.probes.liveness.failureThreshold }}
+  timeoutSeconds: {{ .Values.probes.liveness.timeoutSeconds }}
+lifecycle:
+  preStop:
+    # The server does not drain: it serves on while its address is withdrawn.
+    sleep: {seconds: {{ .Values.preStopSleepSeconds }}}
+resources:
+  {{- include "tf-serving.resources" . | nindent 2 }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+volumeMounts:
+  - name: models
+    mountPath: {{ .Values.storage.mountPath }}
+    readOnly: true
+    {{- with .Values.storage.subPath }}
+    subPath: {{ . }}
+    {{- end }}
+  # Directories, never single files: a file mounted by subPath is not updated when its ConfigMap changes.
+  - {name: model-config, mountPath: /etc/tf-serving/models, readOnly: true}
+  - {name: server-config, mountPath: /etc/tf-serving/server, readOnly: true}
+  - {name: tmp, mountPath: /tmp}
+  {{- if .Values.shm.enabled }}
+  - {name: shm, mountPath: /dev/shm}
+  {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "tf-serving.volumes" -}}
+- name: models
+  {{- if eq .Values.storage.type "fetch" }}
+  emptyDir:
+    sizeLimit: {{ .Values.storage.fetch.sizeLimit }}
+  {{- else }}
+  persistentVolumeClaim:
+    claimName: {{ include "tf-serving.claimName" . }}
+    readOnly: {{ eq .Values.storage.type "existingClaim" }}
+  {{- end }}
+- name: model-config
+  configMap:
+    name: {{ include "tf-serving.suffixed" (list . "models") }}
+- name: server-config
+  configMap:
+    name: {{ include "tf-serving.suffixed" (list . "server") }}
+- name: tmp
+  emptyDir:
+    sizeLimit: 64Mi
+{{- if .Values.shm.enabled }}
+- name: shm
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ .Values.shm.sizeLimit }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,94 @@
+{{/* Names and labels: the standard eight of `helm create`, with a namespace helper. */}}
+{{- define "tf-serving.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "tf-serving.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tf-serving.suffixed" -}}
+{{- $root := index . 0 -}}{{- $suffix := index . 1 -}}
+{{- printf "%s-%s" (include "tf-serving.fullname" $root | trunc (int (sub 62 (len $suffix))) | trimSuffix "-") $suffix -}}
+{{- end }}
+
+{{- define "tf-serving.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end }}
+
+{{- define "tf-serving.chart" -}}
+{{- printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "tf-serving.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "tf-serving.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: model-server
+{{- end }}
+
+{{- define "tf-serving.labels" -}}
+{{ include "tf-serving.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: tfserving-deployer
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ include "tf-serving.chart" . }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* metadata.labels and metadata.annotations of an object: (list $ extraLabels extraAnnotations) */}}
+{{- define "tf-serving.metadata" -}}
+{{- $root := index . 0 -}}
+{{- $labels := merge (dict) (index . 1 | default dict) -}}
+{{- $annotations := merge (dict) (index . 2 | default dict) $root.Values.commonAnnotations -}}
+namespace: {{ include "tf-serving.namespace" $root }}
+labels:
+  {{- include "tf-serving.labels" $root | nindent 2 }}
+  {{- with $labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "tf-serving.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "tf-serving.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tf-serving.image" -}}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{- if and .Values.gpu.enabled (not (hasSuffix .Values.gpu.imageTagSuffix $tag)) -}}
+{{- $tag = printf "%s%s" $tag .Values.gpu.imageTagSuffix -}}
+{{- end -}}
+{{- $name := .Values.image.repository -}}
+{{- with .Values.image.registry -}}{{- $name = printf "%s/%s" . $name -}}{{- end -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" $name .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name $tag -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tf-serving.claimName" -}}
+{{- if eq .Values.storage.type "existingClaim" -}}
+{{- .Values.persistence.existingClaim -}}
+{{- else -}}
+{{- include "tf-serving.suffixed" (list . "models") -}}
+{{- end -}}
+{{- end }}

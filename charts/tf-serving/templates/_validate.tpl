@@ -1,0 +1,72 @@
+{{/* Cross-field errors that a schema cannot say; each names the value and the remedy. */}}
+{{- define "tf-serving.validate" -}}
+{{- $v := .Values -}}
+{{- if not $v.models -}}
+{{- fail "models is empty: name at least one, as in --set 'models[0].name=digits,models[0].versions={1},models[0].labels.stable=1'" -}}
+{{- end -}}
+{{- $seen := dict -}}
+{{- range $v.models -}}
+{{- $model := . -}}
+{{- if hasKey $seen .name -}}{{- fail (printf "models: %q is listed twice; give each model one entry" .name) -}}{{- end -}}
+{{- $_ := set $seen .name true -}}
+{{- $versions := list -}}
+{{- range .versions -}}{{- $versions = append $versions (int64 .) -}}{{- end -}}
+{{- range $label, $version := .labels -}}
+{{- if not (has (int64 $version) $versions) -}}
+{{- fail (printf "models: label %q of %q points at version %d, which is not in versions; add it there or move the label" $label $model.name (int64 $version)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $v.storage.type "existingClaim") (not $v.persistence.existingClaim) -}}
+{{- fail "storage.type is existingClaim: set persistence.existingClaim to the claim's name" -}}
+{{- end -}}
+{{- if and (ne $v.storage.type "existingClaim") $v.persistence.existingClaim -}}
+{{- fail "persistence.existingClaim is set: set storage.type=existingClaim too, or remove it" -}}
+{{- end -}}
+{{- if and (eq $v.storage.type "fetch") (not (and $v.storage.fetch.image $v.storage.fetch.command)) -}}
+{{- fail "storage.type is fetch: set storage.fetch.image and storage.fetch.command" -}}
+{{- end -}}
+{{- if and (ne $v.storage.type "fetch") $v.storage.fetch.image -}}
+{{- fail "storage.fetch.image is set: set storage.type=fetch too, or remove it" -}}
+{{- end -}}
+{{- if and $v.autoscaling.enabled (lt (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
+{{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas: raise the one or lower the other" -}}
+{{- end -}}
+{{- if and $v.autoscaling.keda.enabled (not $v.autoscaling.enabled) -}}
+{{- fail "autoscaling.keda.enabled needs autoscaling.enabled=true" -}}
+{{- end -}}
+{{- if and $v.autoscaling.keda.enabled (not $v.autoscaling.keda.triggers) -}}
+{{- fail "autoscaling.keda.triggers is empty: give at least one trigger" -}}
+{{- end -}}
+{{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) (not $v.autoscaling.targetCPUUtilizationPercentage) (not $v.autoscaling.metrics) -}}
+{{- fail "autoscaling has no metric: set autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics" -}}
+{{- end -}}
+{{- if and $v.autoscaling.enabled (not (get (default dict $v.resources.requests) "cpu")) -}}
+{{- fail "autoscaling needs resources.requests.cpu: utilization is a share of it" -}}
+{{- end -}}
+{{- if le (int $v.terminationGracePeriodSeconds) (int $v.preStopSleepSeconds) -}}
+{{- fail "terminationGracePeriodSeconds must exceed preStopSleepSeconds by the longest request" -}}
+{{- end -}}
+{{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled -}}
+{{- fail "serviceMonitor and podMonitor are both on: every series would be scraped twice; keep one" -}}
+{{- end -}}
+{{- if and (or $v.serviceMonitor.enabled $v.podMonitor.enabled) (not $v.monitoring.enabled) -}}
+{{- fail "a monitor is on but monitoring.enabled is false: there is nothing to scrape" -}}
+{{- end -}}
+{{- if and $v.batching.enabled $v.batching.allowedBatchSizes -}}
+{{- $last := 0 -}}
+{{- range $v.batching.allowedBatchSizes -}}
+{{- if le (int .) $last -}}{{- fail "batching.allowedBatchSizes must increase" -}}{{- end -}}
+{{- $last = int . -}}
+{{- end -}}
+{{- if ne $last (int $v.batching.maxBatchSize) -}}
+{{- fail (printf "batching.allowedBatchSizes ends in %d; the last one must equal batching.maxBatchSize (%d)" $last (int $v.batching.maxBatchSize)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.gpu.enabled (hasKey (default dict $v.resources.limits) $v.gpu.resourceName) -}}
+{{- fail (printf "resources.limits has %s: set gpu.count instead" $v.gpu.resourceName) -}}
+{{- end -}}
+{{- if eq (int $v.serving.threads.rest) 1 -}}
+{{- fail "serving.threads.rest is 1: that thread is the event loop and no request would be served; use at least 2" -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,85 @@
+"""`deployer local`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployer.cli import status as status_verb
+from deployer.cli.console import console
+from deployer.cli.target import StateDir, local_target
+from deployer.cli.verb import File, Timeout, Verb
+from deployer.errors import UsageError
+from deployer.targets.local_state import Engine
+from deployer.usecases import local
+from deployer.usecases.status import status
+
+app = Verb(group=True, help="Run a release as processes on this machine.")
+
+
+@app.command()
+def up(
+    file: File = Path("deployer.yaml"),
+    replicas: Annotated[
+        int | None, typer.Option("--replicas", min=1, help="Model servers; by default as described.")
+    ] = None,
+    cpus_per_replica: Annotated[
+        float | None,
+        typer.Option("--cpus-per-replica", min=0.1, help="CPU share of a replica; by default no limit."),
+    ] = None,
+    engine: Annotated[Engine, typer.Option("--engine", help="What a replica runs.")] = Engine.EMBEDDED,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Port of the gateway; 0 takes a free one.")
+    ] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground/--detach", help="Stay, and stop everything on Ctrl-C; or return once ready.")
+    ] = False,
+    timeout: Timeout = 120.0,
+    state_dir: StateDir = None,
+) -> None:
+    """Start replicas and a gateway, or bring the running ones to what deployer.yaml says."""
+    request = local.UpRequest(
+        file=file,
+        state_dir=state_dir,
+        replicas=replicas,
+        cpus=cpus_per_replica,
+        engine=engine,
+        gateway_port=port,
+        bound=foreground,
+        timeout=timeout,
+    )
+    target = local.up(request, console.progress)
+    try:
+        found = status(target)
+        console.result("LocalRelease", found, lambda: status_verb.text(found))
+        if foreground:
+            console.progress("running until Ctrl-C")
+            local.watch(target)
+    finally:
+        if foreground:
+            target.down(progress=console.progress)
+
+
+@app.command()
+def down(file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> None:
+    """Stop every process of the release; its logs and files stay."""
+    target = local_target(file, state_dir)
+    stopped = target.down(progress=console.progress)
+    console.result("Stopped", {"stopped": stopped}, "stopped " + ", ".join(stopped) if stopped else "nothing ran")
+
+
+@app.command()
+def logs(
+    process: Annotated[str, typer.Argument(help="replica-0, gateway-0 …", show_default=False)],
+    file: File = Path("deployer.yaml"),
+    state_dir: StateDir = None,
+) -> None:
+    """Print the log of one process."""
+    log = local_target(file, state_dir).layout.log(process)
+    if not log.exists():
+        there = ", ".join(sorted(path.stem for path in log.parent.glob("*.log"))) or "none"
+        raise UsageError(f"there is no log of {process}", hint=f"logs: {there}")
+    text = log.read_text(errors="replace")
+    console.result("Log", {"process": process, "text": text}, text.rstrip())

@@ -1,0 +1,154 @@
+"""`deployer models`: list, inspect, verify and prune the versions in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployer.cli.console import Table, console
+from deployer.cli.verb import DryRun, Verb
+from deployer.domain.store import size_text
+from deployer.errors import UsageError
+
+if TYPE_CHECKING:
+    from deployer.usecases.models import Inspection, Pruned, Verification, VersionSummary
+
+app = Verb(group=True, help="List, inspect, verify and prune the versions in a store.")
+
+Store = Annotated[Path, typer.Option("--store", help="Directory of the store.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
+
+DAMAGED = 4
+"""Exit code of `verify` when a file is not what was published (that of ExportError)."""
+
+
+@app.command("list")
+def list_(
+    store: Store,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
+) -> None:
+    """List every version in a store: state, size, date, metrics."""
+    from deployer.usecases import models
+
+    found = models.list_versions(store, model)
+    console.result("Versions", found, lambda: _table(found))
+
+
+@app.command()
+def inspect(
+    store: Store,
+    model: Model,
+    version: Annotated[int | None, typer.Option("--version", help="By default the newest.")] = None,
+) -> None:
+    """Show one version: signatures, feature spec, checks, files."""
+    from deployer.usecases import models
+
+    inspection = models.inspect(store, model, version)
+    console.result("Version", inspection, lambda: _description(inspection))
+
+
+@app.command()
+def verify(
+    store: Store,
+    model: Model,
+    version: Annotated[int | None, typer.Option("--version", help="By default every version.")] = None,
+) -> int:
+    """Recompute the checksums of every file; name what is damaged, missing or extra (exit code 4)."""
+    from deployer.usecases import models
+
+    checked = models.verify(store, model, version, progress=console.progress)
+    console.result("Verification", checked, lambda: "\n".join(map(_verdict, checked)))
+    return DAMAGED if any(result.faults for result in checked) else 0
+
+
+@app.command()
+def prune(
+    store: Store,
+    model: Model,
+    keep: Annotated[int, typer.Option("--keep", help="How many of the newest versions stay.")],
+    protect: Annotated[
+        str, typer.Option("--protect", metavar="N,N…", help="Versions in use: labels, replicas, rollback target.")
+    ] = "",
+    model_config: Annotated[
+        Path | None, typer.Option("--model-config", help="Rendered model_config: what it serves or labels stays.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Remove all but the newest versions and those in use."""
+    from deployer.usecases import models
+
+    protected = {**_listed(protect), **(models.in_use(model_config, store, model) if model_config else {})}
+    pruned = models.prune(store, model, keep=keep, protected=protected, dry_run=dry_run, progress=console.progress)
+    console.result("Pruned", pruned, lambda: _pruned(pruned))
+
+
+def _listed(text: str) -> Mapping[int, str]:
+    try:
+        return {int(part): "--protect" for part in text.split(",") if part.strip()}
+    except ValueError as error:
+        raise UsageError(f"--protect {text!r} is not a list of versions", hint="write --protect 3,4") from error
+
+
+def _table(found: tuple[VersionSummary, ...]) -> Table | str:
+    if not found:
+        return "no versions"
+    rows = [
+        (
+            v.model,
+            v.version,
+            v.state,
+            None if v.size is None else size_text(v.size),
+            v.created or None,
+            _metrics(v.metrics),
+        )
+        for v in found
+    ]
+    return Table(columns=("model", "version", "state", "size", "created", "metrics"), rows=rows)
+
+
+def _metrics(metrics: Mapping[str, float]) -> str | None:
+    return ", ".join(f"{name}={value:.4g}" for name, value in metrics.items()) or None
+
+
+def _description(inspection: Inspection) -> str:
+    known = inspection.manifest
+    lines = [f"version {inspection.version} of model {inspection.model} in {inspection.path}"]
+    if known is None:
+        lines.append("no manifest: not published by this tool, so nothing vouches for its files")
+    else:
+        lines += [
+            f"created    {known.created} from {known.source} with tensorflow {known.tensorflow}",
+            f"size       {size_text(known.size)} in {len(known.files)} files",
+            f"batching   {'possible' if known.batchable else 'not possible: ' + known.batching_problem}",
+            f"warm-up    batch sizes {', '.join(map(str, known.warmup_batch_sizes)) or 'none: one record'}",
+        ]
+        if known.parity:
+            lines.append(f"parity     {known.parity.rows} rows, largest difference {known.parity.max_difference:.3g}")
+        if known.metrics:
+            lines.append(f"metrics    {_metrics(known.metrics)}")
+    for name, signature in inspection.signatures.items():
+        lines.append(f"signature  {name}")
+        lines += [f"  input    {tensor}: {fact}" for tensor, fact in signature.inputs.items()]
+        lines += [f"  output   {tensor}: {fact}" for tensor, fact in signature.outputs.items()]
+    if known is not None:
+        lines += [f"file       {path} ({size_text(fact.size)})" for path, fact in known.files.items()]
+    if inspection.features is not None:
+        lines += ["features", *(f"  {line}" for line in inspection.features.splitlines())]
+    return "\n".join(lines)
+
+
+def _verdict(result: Verification) -> str:
+    head = f"version {result.version} of model {result.model}"
+    if not result.faults:
+        return f"{head}: {result.files} files as published"
+    return "\n".join([f"{head}: damaged", *(f"  {fault.path} {fault.problem}" for fault in result.faults)])
+
+
+def _pruned(pruned: Pruned) -> str:
+    verb = "would remove" if pruned.dry_run else "removed"
+    removed = [f"{verb} version {version} of model {pruned.model}" for version in pruned.removed]
+    kept = [f"kept version {version}: {why}" for version, why in pruned.kept.items()]
+    return "\n".join([*removed, *kept])

@@ -1,0 +1,62 @@
+"""`deployer status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from deployer.cli.console import Table, console
+from deployer.cli.target import StateDir, local_target
+from deployer.cli.verb import File, Verb
+from deployer.errors import TargetError
+from deployer.usecases.status import Status, status
+
+app = Verb()
+
+
+@app.command()
+def status_(file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> int:
+    """Show replicas, versions, labels and gateway weights of a release.
+
+    Every replica is asked itself what its labels resolve to. The exit code is 0 when all is as configured, else 6.
+    """
+    found = status(local_target(file, state_dir))
+    console.result("Status", {"healthy": not found.lacks, "lacks": found.lacks, "status": found}, lambda: text(found))
+    return TargetError.exit_code if found.lacks else 0
+
+
+def text(found: Status) -> str:
+    """The status as a person reads it."""
+    replicas = Table(columns=("replica", "model", "version", "state", "labels", "address", "cpu"), rows=[*_rows(found)])
+    gateways = Table(
+        columns=("gateway", "url", "ready"),
+        rows=[(g.gateway.name, g.gateway.url, "no" if g.lacks else "yes") for g in found.gateways],
+    )
+    weights = Table(
+        columns=("model", "label", "share"),
+        rows=[(m, label, f"{share:g} %") for m, shares in found.weights.items() for label, share in shares.items()],
+    )
+    parts = [found.target, str(replicas), str(gateways)]
+    parts += [str(weights)] if weights.rows else []
+    parts += ["Not as configured:\n" + "\n".join(f"  {lack}" for lack in found.lacks)] if found.lacks else []
+    return "\n\n".join(parts)
+
+
+def _rows(found: Status) -> Iterator[tuple[object, ...]]:
+    for one in found.replicas:
+        replica = one.replica
+        cpu = None if replica.cpus is None else f"{replica.cpus:g}"
+        for served in one.served:
+            for version, state in sorted(served.versions.items()):
+                labels = ", ".join(label for label, resolved in served.labels.items() if resolved == version) or None
+                yield replica.name, served.model, version, state, labels, replica.grpc or None, cpu
+        if not one.served:
+            yield (
+                replica.name,
+                None,
+                None,
+                "dead" if not replica.alive else "unreachable",
+                None,
+                replica.grpc or None,
+                cpu,
+            )

@@ -1,0 +1,73 @@
+"""The gateway of a release. Names and meaning are those of the gateway's own settings file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deployer.domain.workload import Autoscaling, Image, Resources, at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sticky:
+    """Where the key that keeps a caller on one label is found: a field of a request's metadata, or a header."""
+
+    metadata: str | None = None
+    header: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.metadata is None) == (self.header is None):
+            raise ValueError("name exactly one of metadata and header")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds past which the gateway refuses a request at once."""
+
+    max_body_bytes: int = 10 * 1024 * 1024
+    max_records: int = 10_000
+    timeout_ms: int = 10_000
+    max_concurrency: int = 256
+    max_queue: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayBatching:
+    """Joining of concurrent requests in the gateway."""
+
+    enabled: bool = False
+    max_batch_size: int = 32
+    max_wait_micros: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Currency rates: units of each currency for one of `base`, in `table` or in a JSON `file`."""
+
+    base: str = "USD"
+    table: Mapping[str, float] | None = None
+    file: str | None = None
+
+
+def _gateway_resources() -> Resources:
+    return Resources(cpu="500m", memory="256Mi")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """The gateways in front of the replicas. `port` is used on this machine only; 0 takes a free one."""
+
+    image: Image = field(default_factory=Image)
+    replicas: int = 2
+    port: int = 0
+    resources: Resources = field(default_factory=_gateway_resources)
+    limits: Limits = field(default_factory=Limits)
+    batching: GatewayBatching = field(default_factory=GatewayBatching)
+    rates: Rates | None = None
+    backend_refresh_seconds: float = 2.0
+    autoscaling: Autoscaling | None = None
+
+    def __post_init__(self) -> None:
+        at_least(1, replicas=self.replicas)
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"port {self.port} is none of 0 to 65535")

@@ -1,0 +1,55 @@
+"""Where the store of a release is: a directory, or a claim in a cluster."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+MODELS_MOUNT = "/models"
+"""Where a claim is mounted in a replica."""
+
+_CLAIM = re.compile(r"pvc://([a-z0-9-]+)/([a-z0-9][a-z0-9.-]*)(?:/(.+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectoryStore:
+    """A store in a directory of this machine; `path` is absolute."""
+
+    path: str
+
+    def base_path(self, model: str) -> str:
+        """The directory of a model's versions, as a replica sees it."""
+        return f"{self.path.rstrip('/')}/{model}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimStore:
+    """A store in a PersistentVolumeClaim, or in the folder `subpath` of it."""
+
+    namespace: str
+    claim: str
+    subpath: str = ""
+
+    def base_path(self, model: str) -> str:
+        """The directory of a model's versions, as a replica sees it."""
+        return f"{MODELS_MOUNT}/{model}"
+
+
+Store = DirectoryStore | ClaimStore
+
+
+def parse_store(text: str, directory: str) -> Store:
+    """`pvc://NAMESPACE/CLAIM[/SUBPATH]`, or a path that counts from `directory`. Errors: ValueError."""
+    if not text:
+        raise ValueError("store is empty; name a directory or pvc://NAMESPACE/CLAIM")
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return DirectoryStore(path=str(PurePosixPath(directory) / text))
+    match = _CLAIM.fullmatch(text)
+    if scheme != "pvc" or not match:
+        raise ValueError(f"store {text!r} is neither a directory nor pvc://NAMESPACE/CLAIM[/SUBPATH]")
+    subpath = match[3] or ""
+    if ".." in PurePosixPath(subpath).parts:
+        raise ValueError(f"store {text!r} leaves its claim by '..'")
+    return ClaimStore(namespace=match[1], claim=match[2], subpath=subpath.strip("/"))

@@ -1,0 +1,177 @@
+"""A release as deployer.yaml describes it. Which version is stable or canary is not here: see `serving`.
+
+Every class checks itself: ValueError at construction, with a sentence that names the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from deployer.domain import names, quantity
+from deployer.domain.gate import Gate
+from deployer.domain.gateway import Gateway, Sticky
+from deployer.domain.location import ClaimStore, Store
+from deployer.domain.store import DEFAULT_SIGNATURE, model_name_problem
+from deployer.domain.workload import Autoscaling, Image, Resources, at_least
+
+
+def _refuse(problem: str) -> None:
+    if problem:
+        raise ValueError(problem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One model. `features` replaces the feature spec that was exported with a version, by version; paths of files."""
+
+    name: str
+    signature: str = DEFAULT_SIGNATURE
+    features: Mapping[int, str] = field(default_factory=dict)
+    sticky: Sticky | None = None
+
+    def __post_init__(self) -> None:
+        _refuse(model_name_problem(self.name))
+        if not self.signature:
+            raise ValueError("signature is empty; leave it out for serving_default")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threads:
+    """Thread pools of a replica. None derives the count from the CPUs, because the server would take the node's."""
+
+    intra_op: int | None = None
+    inter_op: int | None = None
+    grpc: int | None = None
+    rest: int | None = None
+    load: int = 2
+    unload: int = 1
+
+    def __post_init__(self) -> None:
+        at_least(1, intra_op=self.intra_op, inter_op=self.inter_op, grpc=self.grpc, unload=self.unload)
+        if self.load < 2:
+            raise ValueError(
+                f"load is {self.load}; with fewer than 2 threads one broken version blocks every other load"
+            )
+        if self.rest is not None and self.rest < 2:
+            raise ValueError(f"rest is {self.rest}; the first thread is the event loop, so 1 never answers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """The model servers: image, number, pool, resources, and the few settings of theirs that are worth a choice."""
+
+    image: Image = field(default_factory=Image)
+    replicas: int = 2
+    pool: Literal["cpu", "gpu"] = "cpu"
+    gpus: int = 1
+    resources: Resources = field(default_factory=Resources)
+    threads: Threads = field(default_factory=Threads)
+    model_config_poll_seconds: int = 1
+    max_load_retries: int = 2
+    load_retry_seconds: int = 5
+    rest_timeout_seconds: int = 30
+    metrics_path: str = "/monitoring/prometheus/metrics"
+    flags: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        at_least(1, replicas=self.replicas, gpus=self.gpus, rest_timeout_seconds=self.rest_timeout_seconds)
+        at_least(1, model_config_poll_seconds=self.model_config_poll_seconds)
+        at_least(0, max_load_retries=self.max_load_retries, load_retry_seconds=self.load_retry_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batching:
+    """Batching in the model server; names and meaning are those of TensorFlow Serving's BatchingParameters.
+
+    `num_batch_threads` None derives it from the CPUs.
+    """
+
+    max_batch_size: int = 32
+    batch_timeout_micros: int = 1000
+    max_enqueued_batches: int = 100
+    num_batch_threads: int | None = None
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """The claim that the chart makes when the store is a directory; a store in a claim is mounted as it is."""
+
+    size: str = "10Gi"
+    storage_class: str = ""
+    access_modes: tuple[Literal["ReadWriteOnce", "ReadWriteMany", "ReadOnlyMany", "ReadWriteOncePod"], ...] = (
+        "ReadWriteOnce",
+    )
+
+    def __post_init__(self) -> None:
+        quantity.memory(self.size)
+        if not self.access_modes:
+            raise ValueError("access_modes is empty; name at least ReadWriteOnce")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What `experiment run` measures when its flags say nothing else.
+
+    `rates` are requests a second, empty to choose them from the ceiling; `p99_ms` and `error_rate` are the objective
+    that capacity is counted at.
+    """
+
+    replicas: tuple[int, ...] = (1, 2)
+    rates: tuple[float, ...] = ()
+    seconds: float = 20.0
+    warmup_seconds: float = 3.0
+    p99_ms: float = 200.0
+    error_rate: float = 0.01
+    seed: int = 1
+    records: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.replicas or min(self.replicas) < 1 or list(self.replicas) != sorted(set(self.replicas)):
+            raise ValueError(f"replicas {list(self.replicas)} must increase from 1 or more")
+        if any(rate <= 0 for rate in self.rates):
+            raise ValueError("rates must be above 0 requests a second")
+        if self.seconds <= 0 or self.warmup_seconds < 0 or self.p99_ms <= 0 or not 0 <= self.error_rate <= 1:
+            raise ValueError("seconds and p99_ms must be above 0, warmup_seconds 0 or more, error_rate from 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """Everything that deployer.yaml says; `context` empty means the current kube-context."""
+
+    name: str
+    store: Store
+    models: tuple[Model, ...]
+    namespace: str = "default"
+    context: str = ""
+    serving: Serving = field(default_factory=Serving)
+    batching: Batching | None = None
+    storage: Storage = field(default_factory=Storage)
+    autoscaling: Autoscaling | None = None
+    gateway: Gateway = field(default_factory=Gateway)
+    gates: tuple[Gate, ...] = ()
+    experiment: Experiment = field(default_factory=Experiment)
+
+    def __post_init__(self) -> None:
+        _refuse(names.release_problem(self.name))
+        _refuse(names.namespace_problem(self.namespace))
+        if isinstance(self.store, ClaimStore) and self.store.namespace != self.namespace:
+            raise ValueError(
+                f"namespace is {self.namespace} and the store is a claim in {self.store.namespace};"
+                " a pod mounts only claims of its own namespace"
+            )
+        if not self.models:
+            raise ValueError("models is empty; name at least one")
+        listed = [model.name for model in self.models]
+        for name in listed:
+            if listed.count(name) > 1:
+                raise ValueError(f"model {name} is listed twice")
+
+    def model(self, name: str) -> Model:
+        """The model of this name. Errors: KeyError."""
+        return {model.name: model for model in self.models}[name]

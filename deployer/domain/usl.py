@@ -1,0 +1,189 @@
+"""The Universal Scalability Law, fitted honestly: throughput X of N replicas is
+
+    X(N) = λN / (1 + σ(N−1) + κN(N−1))
+
+λ is what one replica carries, σ the share of work that waits for something common (contention), κ the cost of replicas
+having to agree with each other (coherence; it makes throughput fall again). Source: Gunther, "Guerrilla Capacity
+Planning". N/X is linear in 1/λ, σ/λ and κ/λ, so the fit is a small least-squares problem with weights for a constant
+relative error, and parameters that would be negative are held at zero.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+
+CONFIDENCE = 0.95
+_EVERY_TERM = (0, 1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """Measured: `replicas` carried `throughput` requests a second."""
+
+    replicas: int
+    throughput: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with the bounds of its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A fitted law. `parameters` is 3 for the full law, 2 when κ was not fitted (Amdahl's law); then κ is 0.
+
+    `curve` has X(N) with its interval for every whole N up to twice the largest measured one.
+    """
+
+    parameters: int
+    rate: Interval
+    contention: Interval
+    coherence: Interval
+    points: int
+    largest: int
+    curve: tuple[Interval, ...]
+
+    def throughput(self, replicas: int) -> float:
+        """X(replicas) of the estimate."""
+        return _law(self.rate.value, self.contention.value, self.coherence.value, replicas)
+
+    @property
+    def coherence_is_distinct(self) -> bool:
+        """Whether the interval of κ stays clear of 0."""
+        return self.parameters == 3 and self.coherence.low > 0
+
+    @property
+    def peak(self) -> int | None:
+        """The number of replicas beyond which throughput falls; None when κ cannot be told from 0."""
+        if not self.coherence_is_distinct or self.contention.value >= 1:
+            return None
+        return max(1, round(math.sqrt((1 - self.contention.value) / self.coherence.value)))
+
+    def replicas_for(self, throughput: float, *, limit: int = 1000) -> int | None:
+        """The fewest replicas that carry `throughput`; None when no number up to `limit` does."""
+        return next((n for n in range(1, limit + 1) if self.throughput(n) >= throughput), None)
+
+
+def parameters_for(points: Sequence[Point]) -> int:
+    """How many parameters the points can bear: 3, 2 or 0 (no fit). Three need six points at three replica counts."""
+    counts = len({p.replicas for p in points})
+    if len(points) >= 6 and counts >= 3:
+        return 3
+    return 2 if len(points) >= 3 and counts >= 2 else 0
+
+
+def fit(points: Sequence[Point], *, seed: int = 1, resamples: int = 1000) -> Fit | None:
+    """Fit as many parameters as the points can bear; None when there are too few.
+
+    Intervals come from a bootstrap of the relative residuals, widened for the parameters that were spent on them.
+    """
+    points = [p for p in points if p.throughput > 0]
+    parameters = parameters_for(points)
+    if not parameters:
+        return None
+    terms = _EVERY_TERM[:parameters]
+    estimate = _solve(points, terms)
+    fitted = [_law(*estimate, p.replicas) for p in points]
+    spare = max(1, len(points) - parameters)
+    widen = math.sqrt(len(points) / spare)
+    residuals = [widen * (p.throughput / x - 1) for p, x in zip(points, fitted, strict=True)]
+    rng = random.Random(seed)
+    again = []
+    for _ in range(resamples):
+        noisy = [
+            Point(replicas=p.replicas, throughput=x * max(0.05, 1 + rng.choice(residuals)))
+            for p, x in zip(points, fitted, strict=True)
+        ]
+        again.append(_solve(noisy, terms))
+
+    def interval(of: Callable[[tuple[float, float, float]], float]) -> Interval:
+        low, high = bounds([of(resample) for resample in again])
+        return Interval(value=of(estimate), low=low, high=high)
+
+    largest = max(p.replicas for p in points)
+    return Fit(
+        parameters=parameters,
+        rate=interval(lambda p: p[0]),
+        contention=interval(lambda p: p[1]),
+        coherence=interval(lambda p: p[2]),
+        points=len(points),
+        largest=largest,
+        curve=tuple(interval(partial(_at, n)) for n in range(1, 2 * largest + 1)),
+    )
+
+
+def bounds(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The central interval of resampled values."""
+    ordered = sorted(values)
+    tail = (1 - confidence) / 2
+    last = len(ordered) - 1
+    return ordered[round(tail * last)], ordered[round((1 - tail) * last)]
+
+
+def _law(rate: float, contention: float, coherence: float, n: int) -> float:
+    return rate * n / (1 + contention * (n - 1) + coherence * n * (n - 1))
+
+
+def _at(n: int, parameters: tuple[float, float, float]) -> float:
+    return _law(*parameters, n)
+
+
+def _solve(points: Sequence[Point], terms: tuple[int, ...]) -> tuple[float, float, float]:
+    """λ, σ, κ of least squares; of the fits with some of σ and κ held at 0, the best that has none negative."""
+    best, best_error = (0.0, 0.0, 0.0), math.inf
+    for size in range(1, len(terms) + 1):
+        for chosen in combinations(terms, size):
+            if 0 not in chosen:
+                continue
+            coefficients = _least_squares(points, chosen)
+            if coefficients is None or coefficients[0] <= 0 or min(coefficients) < 0:
+                continue
+            error = sum(
+                (1 - p.throughput / p.replicas * sum(c * t for c, t in zip(coefficients, _terms(p), strict=True))) ** 2
+                for p in points
+            )
+            if error < best_error - 1e-15:
+                rate = 1 / coefficients[0]
+                best, best_error = (rate, coefficients[1] * rate, coefficients[2] * rate), error
+    return best
+
+
+def _terms(point: Point) -> tuple[float, float, float]:
+    n = point.replicas
+    return 1.0, n - 1.0, n * (n - 1.0)
+
+
+def _least_squares(points: Sequence[Point], chosen: tuple[int, ...]) -> tuple[float, float, float] | None:
+    """Coefficients of N/X on the chosen terms, weighted by (X/N)²; None when the points do not determine them."""
+    size = len(chosen)
+    matrix = [[0.0] * (size + 1) for _ in range(size)]
+    for p in points:
+        weight = p.throughput / p.replicas
+        row = [weight * _terms(p)[i] for i in chosen]
+        for i in range(size):
+            for j in range(size):
+                matrix[i][j] += row[i] * row[j]
+            matrix[i][size] += row[i]
+    for i in range(size):
+        pivot = max(range(i, size), key=lambda r: abs(matrix[r][i]))
+        matrix[i], matrix[pivot] = matrix[pivot], matrix[i]
+        if abs(matrix[i][i]) < 1e-12 * max(1e-12, abs(matrix[0][0])):
+            return None
+        for r in range(size):
+            if r != i:
+                factor = matrix[r][i] / matrix[i][i]
+                matrix[r] = [a - factor * b for a, b in zip(matrix[r], matrix[i], strict=True)]
+    found = [0.0, 0.0, 0.0]
+    for i, term in enumerate(chosen):
+        found[term] = matrix[i][size] / matrix[i][i]
+    return found[0], found[1], found[2]

@@ -1,0 +1,61 @@
+"""What model servers and gateways have in common as workloads: image, resources, scale."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from deployer.domain import quantity
+
+
+def at_least(least: int, **values: int | None) -> None:
+    """Raise ValueError for the first value below `least`."""
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A container image; `digest` wins over `tag`, and an empty tag is the chart's."""
+
+    registry: str = ""
+    repository: str = ""
+    tag: str = ""
+    digest: str = ""
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+
+    def __post_init__(self) -> None:
+        if self.digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", self.digest):
+            raise ValueError(f"digest {self.digest!r} is not sha256: and 64 hexadecimal digits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one replica gets, as Kubernetes quantities. Memory is request and limit at once.
+
+    `cpu_limit` holds a replica to `cpu`; without it, `cpu` is only what the scheduler reserves.
+    """
+
+    cpu: str = "1"
+    memory: str = "2Gi"
+    cpu_limit: bool = False
+
+    def __post_init__(self) -> None:
+        quantity.cpus(self.cpu)
+        quantity.memory(self.memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoscaling:
+    """Bounds of a HorizontalPodAutoscaler, and the CPU it aims at in percent of the request."""
+
+    min_replicas: int = 2
+    max_replicas: int = 10
+    cpu_percent: int = 70
+
+    def __post_init__(self) -> None:
+        at_least(1, min_replicas=self.min_replicas, cpu_percent=self.cpu_percent)
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}")

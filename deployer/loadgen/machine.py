@@ -1,0 +1,80 @@
+"""The machine that an experiment runs on: what it is, and how busy it is."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What does not change while it runs; `versions` of Python and of distributions that are installed."""
+
+    cpu_model: str
+    cores: int
+    memory_gib: float
+    system: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuTimes:
+    """CPU time of all cores since the machine started, in ticks."""
+
+    busy: int
+    total: int
+
+    def busy_share(self, later: CpuTimes) -> float | None:
+        """The share of all cores that was busy between here and `later`."""
+        passed = later.total - self.total
+        return (later.busy - self.busy) / passed if passed > 0 else None
+
+
+def cpu_times() -> CpuTimes:
+    """Read the counters of the whole machine; zero on systems without /proc/stat. Stolen time counts as busy."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return CpuTimes(busy=0, total=0)
+    ticks = [int(field) for field in fields]
+    return CpuTimes(busy=sum(ticks) - ticks[3] - ticks[4], total=sum(ticks))
+
+
+def load_average() -> float | None:
+    """Runnable processes, average of the last minute; None where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
+
+
+def describe(distributions: Sequence[str]) -> Machine:
+    """This machine, with the versions of the given distributions."""
+    return Machine(
+        cpu_model=_cpu_model(),
+        cores=os.cpu_count() or 1,
+        memory_gib=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        system=platform.platform(),
+        versions=_versions(distributions),
+    )
+
+
+def _cpu_model() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _versions(distributions: Sequence[str]) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in distributions:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

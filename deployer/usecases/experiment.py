@@ -1,0 +1,245 @@
+"""Find out what each number of replicas carries, and write it down."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from deployer.domain import capacity, findings, sizing, usl
+from deployer.domain.experiment import (
+    Capacity,
+    Environment,
+    Experiment,
+    Kind,
+    LagBounds,
+    Settings,
+    Trial,
+)
+from deployer.errors import ExperimentInvalid, SpecError, UsageError
+from deployer.loadgen import answers, records
+from deployer.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Outcome, Plan, RecordApi, Reference, Value
+from deployer.loadgen.workers import Mark, Workers
+from deployer.report import folder
+from deployer.targets.base import Progress, Target
+from deployer.usecases import conditions, wires
+from deployer.usecases.conditions import ExperimentRequest
+from deployer.usecases.trials import Observer, measured, sentence
+
+_GAIN = 1.05
+_CLIENTS = (4, 8, 16, 32, 64)
+"""Clients per replica that are tried in turn to find the ceiling, while each step gains at least 5 %."""
+
+_RESOLVES_P99 = 1100
+
+
+class Generator(Protocol):
+    """Runs trials: processes on this machine (`Workers`), or a Job in a cluster."""
+
+    def run(self, plan: Plan, on_mark: Callable[[Mark], None] | None = None) -> Outcome:
+        """Run one plan; call `on_mark` when the measured window opens and closes."""
+        ...
+
+
+def run(
+    target: Target, request: ExperimentRequest, progress: Progress, generator: Generator | None = None
+) -> Experiment:
+    """Run an experiment, write its folder and return it. The release has its former number of replicas afterwards.
+
+    Ctrl-C ends it early: what was finished is written, marked as interrupted, and KeyboardInterrupt goes on.
+    Errors: UsageError and SpecError for requests that cannot be meant, ExperimentInvalid when the generator lagged in
+    every open-loop trial (the folder is written all the same), and those of the target.
+    """
+    _check(request)
+    if generator is None:
+        with Workers() as workers:
+            return run(target, request, progress, workers)
+    before = len(target.replicas())
+    experiment = _Run(target=target, request=request, progress=progress, generator=generator)
+    interrupted = True
+    try:
+        experiment.measure()
+        interrupted = False
+    finally:
+        result = experiment.result(interrupted=interrupted)
+        if result is not None:
+            folder.write(request.out, result, experiment.histograms)
+            progress(f"wrote {request.out / folder.REPORT}")
+        if len(target.replicas()) != before:
+            progress(f"scaling back to {before}")
+            target.scale(before, timeout=request.scale_timeout, progress=progress)
+    assert result is not None
+    opened = [t for t in result.trials if t.kind is Kind.OPEN]
+    if opened and not any(t.valid for t in opened):
+        raise ExperimentInvalid(
+            "the load generator lagged in every trial, so nothing was measured",
+            cause=opened[-1].invalid[0],
+            hint="give the generator CPU of its own, lower the rates, or use more --processes",
+        )
+    return result
+
+
+def _check(request: ExperimentRequest) -> None:
+    if (request.out / folder.DOCUMENT).exists():
+        raise UsageError(f"{request.out} holds an experiment already", hint="choose another --out")
+    if not request.replicas or min(request.replicas) < 1:
+        raise SpecError("replica counts must be at least 1", hint="for example --replicas 1,2,4")
+    if not request.fractions or not min(request.fractions) > 0:
+        raise SpecError("fractions of the ceiling must be positive", hint="for example --fractions 0.5,0.7,0.9")
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """An experiment while it runs."""
+
+    target: Target
+    request: ExperimentRequest
+    progress: Progress
+    generator: Generator
+    trials: list[Trial] = field(default_factory=list)
+    histograms: dict[int, str] = field(default_factory=dict)
+    baseline: tuple[Value, ...] = ()
+    accuracy: float | None = None
+    settings: Settings | None = None
+    environment: Environment | None = None
+    started: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        self.bounds = self.request.bounds or LagBounds.for_objective(self.request.objective)
+        self.samples = records.load(self.request.records)
+        self.order = random.Random(self.request.seed)
+
+    def measure(self) -> None:
+        request = self.request
+        for number in range(1, request.rounds + 1):
+            counts = request.replicas if number % 2 else tuple(reversed(request.replicas))
+            for count in counts:
+                self._scale(count)
+                if not self.baseline:
+                    self._reference()
+                ceiling = self._ceiling(number, count)
+                if ceiling > 0:
+                    self._rates(number, count, ceiling)
+
+    def result(self, *, interrupted: bool) -> Experiment | None:
+        """What is known so far; None before the first trial."""
+        if not self.trials or self.settings is None or self.environment is None:
+            return None
+        trials, objective = tuple(self.trials), self.request.objective
+        found = [capacity.capacity(trials, count, objective) for count in sorted(set(self.request.replicas))]
+        capacities = tuple(c for c in found if c is not None)
+        points = [usl.Point(replicas=c.replicas, throughput=rate) for c in capacities for rate in c.by_round if rate]
+        fit = usl.fit(points, seed=self.request.seed)
+        limit = self.environment.cpu_limit
+        notes = (
+            *findings.reservations(trials, capacities, objective, limit),
+            *findings.scaling_notes(fit, len(points)),
+        )
+        return Experiment(
+            settings=self.settings,
+            objective=objective,
+            bounds=self.bounds,
+            environment=self.environment,
+            started=self.started,
+            finished=time.time(),
+            interrupted=interrupted,
+            accuracy=self.accuracy,
+            headline=findings.headline(capacities, objective),
+            notes=notes,
+            capacities=capacities,
+            fit=fit,
+            sizing=self._sizing(capacities, fit),
+            trials=trials,
+        )
+
+    def _sizing(self, capacities: tuple[Capacity, ...], fit: usl.Fit | None) -> sizing.Sizing | None:
+        assert self.environment is not None
+        cpus = self.environment.cpus_per_replica
+        return sizing.size(capacities, fit, rate=self.request.wished_rate or None, cpus_per_replica=cpus)
+
+    def _scale(self, count: int) -> None:
+        self.progress(f"scaling to {_replicas(count)}")
+        self.target.scale(count, timeout=self.request.scale_timeout, progress=self.progress)
+        self.wire = self._describe()
+
+    def _describe(self) -> RecordApi | Grpc:
+        request = self.request
+        through, wire = wires.wire(
+            self.target, request.model, label=request.label, direct=request.direct, timeout=request.timeout
+        )
+        self.settings = conditions.settings(request, through=through, records=len(self.samples))
+        self.environment = conditions.environment(self.target)
+        return wire
+
+    def _reference(self) -> None:
+        self.progress(f"reference pass: {len(self.samples)} records without load")
+        self.baseline = self.generator.run(self._plan(Reference(), seconds=1.0)).predictions
+        self.accuracy = answers.accuracy(self.samples, self.baseline)
+        if self.accuracy is not None:
+            self.progress(f"accuracy {self.accuracy:.4f} on these records")
+
+    def _ceiling(self, number: int, count: int) -> float:
+        """The best throughput of a closed loop, over growing numbers of clients."""
+        best = 0.0
+        for clients in _CLIENTS:
+            load = ClosedLoop(concurrency=clients * count)
+            trial = self._trial(number, count, load, seconds=self.request.ceiling_seconds)
+            if trial.throughput < best * _GAIN or trial.error_rate > self.request.objective.error_rate:
+                return max(best, trial.throughput)
+            best = trial.throughput
+        return best
+
+    def _rates(self, number: int, count: int, ceiling: float) -> None:
+        rates = list(self.request.rates) or [ceiling * fraction for fraction in self.request.fractions]
+        self.order.shuffle(rates)
+        done = [self._open(number, count, rate) for rate in rates]
+        for _ in range(self.request.refine):
+            rate = capacity.next_rate(done, self.request.objective)
+            if rate is None:
+                return
+            done.append(self._open(number, count, rate))
+
+    def _open(self, number: int, count: int, rate: float) -> Trial:
+        request = self.request
+        seconds = min(max(request.seconds, _RESOLVES_P99 / rate), max(request.seconds, request.max_seconds))
+        return self._trial(number, count, OpenLoop(rate=round(rate, 2)), seconds=round(seconds, 1))
+
+    def _trial(self, number: int, count: int, load: OpenLoop | ClosedLoop, *, seconds: float) -> Trial:
+        observer = Observer(self.target)
+        plan = self._plan(load, seconds=seconds)
+        outcome = self.generator.run(plan, observer)
+        trial = measured(
+            plan,
+            outcome,
+            observer,
+            number=len(self.trials) + 1,
+            round_number=number,
+            replicas=count,
+            bounds=self.bounds,
+        )
+        self.trials.append(trial)
+        self.histograms[trial.number] = outcome.latency
+        self.progress(sentence(trial, self.request.objective))
+        return trial
+
+    def _plan(self, load: OpenLoop | ClosedLoop | Reference, *, seconds: float) -> Plan:
+        request = self.request
+        return Plan(
+            target=self.wire,
+            load=load,
+            records=str(request.records),
+            batch=request.batch,
+            seed=request.seed * 100_003 + len(self.trials),
+            warmup=request.warmup,
+            seconds=seconds,
+            timeout=request.timeout,
+            processes=request.processes,
+            late_after_ms=self.bounds.late_after_ms,
+            baseline=self.baseline,
+        )
+
+
+def _replicas(count: int) -> str:
+    return "1 replica" if count == 1 else f"{count} replicas"

@@ -1,0 +1,205 @@
+"""What is in a store: list, inspect, verify, prune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployer.domain import store as domain
+from deployer.errors import ExportError, UsageError
+from deployer.export import manifest, signatures
+from deployer.export.layout import ModelStore, models
+from deployer.targets.base import Progress
+from tfserving.config import All, ConfigError, Latest, ModelServerConfig, Specific
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionSummary:
+    """One row of a listing. `state` is "published", or why the version cannot be trusted; sizes in bytes.
+
+    A version that another tool wrote has no manifest, so its size, date and metrics are unknown.
+    """
+
+    model: str
+    version: int
+    state: str
+    size: int | None = None
+    created: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """All that is known about one version; `features` is the text of its feature spec, None without one.
+
+    Without a manifest, `manifest` is None and only the signatures are known.
+    """
+
+    model: str
+    version: int
+    path: Path
+    tensorflow: str
+    signatures: Mapping[str, domain.SignatureFact]
+    features: str | None
+    manifest: domain.Manifest | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """Whether the files of a version are those that were published."""
+
+    model: str
+    version: int
+    files: int
+    faults: tuple[domain.Fault, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """Versions that were removed (would be, with `dry_run`), and why each other one stays."""
+
+    model: str
+    removed: tuple[int, ...]
+    kept: Mapping[int, str]
+    dry_run: bool
+
+
+def list_versions(store: Path, model: str | None = None) -> tuple[VersionSummary, ...]:
+    """Every version of one model, or of all, ascending. Errors: ExportError for an unreadable store, no such model."""
+    names = models(store)
+    if model is not None and model not in names:
+        there = ", ".join(names) or "none"
+        raise ExportError(f"there is no model {model} in {store}", hint=f"models: {there}")
+    found = []
+    for name in names if model is None else (model,):
+        place = ModelStore(root=store, model=name)
+        found += [_summary(place, version) for version in place.versions()]
+    return tuple(found)
+
+
+def inspect(store: Path, model: str, version: int | None = None) -> Inspection:
+    """One version, by default the newest. Errors: ExportError when there is none, or its saved_model.pb is broken."""
+    place, version = _choose(store, model, version)
+    path = place.path(version)
+    facts = signatures.read(path)
+    features = path / manifest.FEATURES
+    return Inspection(
+        model=model,
+        version=version,
+        path=path,
+        tensorflow=facts.tensorflow,
+        signatures=facts.signatures,
+        features=features.read_text("utf-8") if features.exists() else None,
+        manifest=manifest.read(path) if (path / manifest.MANIFEST).exists() else None,
+    )
+
+
+def verify(store: Path, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
+    """Recompute the checksums of one version, or of all of a model.
+
+    Errors: ExportError when there is no version, no manifest, or a file cannot be read. Faults are in the result.
+    """
+    place = ModelStore(root=store, model=model)
+    versions = place.versions() if version is None else (version,)
+    if not versions:
+        raise _no_versions(store, model)
+    results = []
+    for number in versions:
+        path = place.path(number)
+        progress(f"reading every file of {path}")
+        known = manifest.read(path)
+        faults = manifest.verify(path, known)
+        if (known.model, known.version) != (model, number):
+            moved = f"was published as version {known.version} of {known.model}"
+            faults = (*faults, domain.Fault(path=manifest.MANIFEST, problem=moved))
+        results.append(Verification(model=model, version=number, files=len(known.files), faults=faults))
+    return tuple(results)
+
+
+def prune(
+    store: Path,
+    model: str,
+    *,
+    keep: int,
+    protected: Mapping[int, str],
+    dry_run: bool = False,
+    progress: Progress,
+) -> Pruned:
+    """Remove all but the `keep` newest versions and the protected ones; `protected` maps a version to its user.
+
+    What dead exporters left is cleaned too. Errors: UsageError when `keep` is below 1, ExportError without versions.
+    """
+    place, _ = _choose(store, model, None)
+    try:
+        plan = domain.plan_prune(place.versions(), keep=keep, protected=protected)
+    except ValueError as error:
+        raise UsageError(str(error), hint="--keep 1 leaves the newest version and the protected ones") from error
+    if not dry_run:
+        place.clean()
+        for version in plan.remove:
+            progress(f"removing version {version} of model {model}")
+            place.remove(version)
+    return Pruned(model=model, removed=plan.remove, kept=plan.keep, dry_run=dry_run)
+
+
+def in_use(model_config: Path, store: Path, model: str) -> Mapping[int, str]:
+    """Versions of a model that a rendered model_config serves or labels, each with its user.
+
+    Errors: UsageError when the file cannot be read, or does not serve the model.
+    """
+    try:
+        served = ModelServerConfig.parse(model_config.read_text("utf-8"), str(model_config)).models
+    except (OSError, ConfigError) as error:
+        raise UsageError(f"{model_config} cannot be read", hint="pass the model_config of the release") from error
+    config = next((c for c in served if c.name == model), None)
+    if config is None:
+        raise UsageError(
+            f"{model_config} does not serve model {model}",
+            cause=f"it serves: {', '.join(c.name for c in served) or 'nothing'}",
+            hint="pass the model_config of the release that uses this store, or leave it out",
+        )
+    versions = ModelStore(root=store, model=model).versions()
+    match config.policy:
+        case Specific(versions=listed):
+            users = dict.fromkeys(listed, f"served by {model_config}")
+        case Latest(num_versions=count):
+            users = dict.fromkeys(versions[-max(count, 1) :], f"served by {model_config}")
+        case All():
+            users = dict.fromkeys(versions, f"served by {model_config}")
+    return users | {version: f"label {label}" for label, version in config.labels.items()}
+
+
+def _summary(place: ModelStore, version: int) -> VersionSummary:
+    path = place.path(version)
+    try:
+        known = manifest.read(path)
+    except ExportError:
+        state = "unreadable manifest" if (path / manifest.MANIFEST).exists() else "no manifest"
+        return VersionSummary(model=place.model, version=version, state=state)
+    missing = [name for name, fact in known.files.items() if not _has_size(path / name, fact.size)]
+    return VersionSummary(
+        model=place.model,
+        version=version,
+        state=f"damaged: {', '.join(missing)}" if missing else "published",
+        size=known.size,
+        created=known.created,
+        metrics=known.metrics,
+    )
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _choose(store: Path, model: str, version: int | None) -> tuple[ModelStore, int]:
+    place = ModelStore(root=store, model=model)
+    versions = place.versions()
+    if not versions:
+        raise _no_versions(store, model)
+    return place, versions[-1] if version is None else version
+
+
+def _no_versions(store: Path, model: str) -> ExportError:
+    there = ", ".join(models(store)) or "none"
+    return ExportError(f"model {model} has no version in {store}", hint=f"models in this store: {there}")

@@ -1,0 +1,97 @@
+"""What a release is now, and whether that is what its configuration says. Written once for every target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from deployer.errors import DeployerError, SpecError
+from deployer.targets import proof
+from deployer.targets.base import GatewayReplica, Replica, Target
+from deployer.targets.proof import Served
+from gateway.settings import SettingsError, parse_settings
+from tfserving.config.models import ModelServerConfig
+from tfserving.config.text import ConfigError
+
+_PARALLEL = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaStatus:
+    """A replica and what it proves about itself; `lacks` names what is not as configured."""
+
+    replica: Replica
+    served: tuple[Served, ...]
+    lacks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayStatus:
+    """A gateway: `lacks` names why it takes no traffic or does not use the configuration that is in force."""
+
+    gateway: GatewayReplica
+    lacks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """A release at one moment. `weights` are shares of traffic by model and label, in percent."""
+
+    target: str
+    limit: str
+    replicas: tuple[ReplicaStatus, ...]
+    gateways: tuple[GatewayStatus, ...]
+    weights: Mapping[str, Mapping[str, float]]
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """Everything that is not as configured, each with the name of its place; empty when all is well."""
+        found = [f"{r.replica.name}: {text}" for r in self.replicas for text in r.lacks]
+        return (*found, *(f"{g.gateway.name}: {text}" for g in self.gateways for text in g.lacks))
+
+
+def status(target: Target) -> Status:
+    """Ask every replica and gateway. One that does not answer is part of the result, not an error.
+
+    Errors: TargetError when the target cannot be reached, SpecError when its configuration cannot be read.
+    """
+    text = target.gateway_config()
+    try:
+        config = ModelServerConfig.parse(target.model_config())
+        settings = parse_settings(text)
+    except (ConfigError, SettingsError) as error:
+        raise SpecError(
+            "the configuration in force cannot be read", hint="`deployer render` writes a new one"
+        ) from error
+    weights = {
+        name: _percent(model.routing.weights) for name, model in settings.models.items() if model.routing is not None
+    }
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        replicas = tuple(pool.map(lambda replica: _replica(target, replica, config), target.replicas()))
+        gateways = tuple(pool.map(lambda gateway: _gateway(target, gateway, text), target.gateways()))
+    return Status(
+        target=target.describe(), limit=target.cpu_limit(), replicas=replicas, gateways=gateways, weights=weights
+    )
+
+
+def _replica(target: Target, replica: Replica, config: ModelServerConfig) -> ReplicaStatus:
+    if not replica.alive:
+        return ReplicaStatus(replica=replica, served=(), lacks=("it has ended",))
+    try:
+        served = proof.served(target, replica.name, config)
+    except DeployerError as error:
+        return ReplicaStatus(replica=replica, served=(), lacks=(error.message,))
+    return ReplicaStatus(replica=replica, served=served, lacks=proof.missing(served, config))
+
+
+def _gateway(target: Target, gateway: GatewayReplica, config: str) -> GatewayStatus:
+    if not gateway.alive:
+        return GatewayStatus(gateway=gateway, lacks=("it has ended",))
+    lacks = (*proof.not_ready(target, gateway.name), *proof.not_following(target, gateway.name, config))
+    return GatewayStatus(gateway=gateway, lacks=lacks)
+
+
+def _percent(weights: Mapping[str, float]) -> Mapping[str, float]:
+    total = sum(weights.values())
+    return {label: 100 * weight / total for label, weight in weights.items()}

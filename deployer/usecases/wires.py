@@ -1,0 +1,59 @@
+"""How requests reach a release: through its gateways, or by gRPC straight to one replica."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from deployer.errors import SpecError, TargetError
+from deployer.loadgen.plan import Grpc, RecordApi
+from deployer.targets.base import Target
+from gateway.settings import ModelSettings, SettingsError, parse_settings
+from tfserving.client import Client, ModelServerError
+
+
+def wire(target: Target, model: str, *, label: str, direct: bool, timeout: float) -> tuple[str, RecordApi | Grpc]:
+    """Where and how to send requests for a model, after a sentence part that says it ("gateway-0 at http://…").
+
+    Without `label` the gateway routes by its weights. `timeout` bounds what is asked of a replica beforehand.
+    Errors: SpecError for a model or signature that the release has not, TargetError when nothing of it runs.
+    """
+    settings = _settings(target, model)
+    if direct:
+        return _replica(target, model, label=label, signature=settings.signature, timeout=timeout)
+    gateways = [g for g in target.gateways() if g.alive and g.url]
+    if not gateways:
+        raise TargetError("no gateway of the release runs", hint="`deployer status` shows what does")
+    under = f"/labels/{quote(label)}" if label else ""
+    path = f"/v1/models/{quote(model)}{under}:predict"
+    through = ", ".join(f"{g.name} at {g.url}" for g in gateways)
+    return through, RecordApi(urls=tuple(g.url for g in gateways), path=path)
+
+
+def _replica(target: Target, model: str, *, label: str, signature: str, timeout: float) -> tuple[str, Grpc]:
+    replica = next((r for r in target.replicas() if r.alive and r.grpc), None)
+    if replica is None:
+        raise TargetError("no replica of the release can be reached", hint="`deployer status` shows what runs")
+    try:
+        with Client(replica.grpc) as client:
+            metadata = client.metadata(model, label=label or None, timeout=timeout)
+    except ModelServerError as error:
+        raise TargetError(f"{replica.name} refuses to describe {model}", hint="`deployer status`") from error
+    declared = metadata.signatures.get(signature)
+    if declared is None:
+        raise SpecError(
+            f"{model} has no signature {signature}", hint=f"it has {', '.join(metadata.signatures) or 'none'}"
+        )
+    dtypes = {name: tensor.dtype for name, tensor in declared.inputs.items()}
+    found = Grpc(address=replica.grpc, model=model, label=label, signature=signature, dtypes=dtypes)
+    return f"{replica.name} at {replica.grpc}", found
+
+
+def _settings(target: Target, model: str) -> ModelSettings:
+    """What the configuration in force says of a model."""
+    try:
+        models = parse_settings(target.gateway_config()).models
+    except SettingsError as error:
+        raise SpecError("the gateway configuration in force cannot be read", hint="`deployer render`") from error
+    if model not in models:
+        raise SpecError(f"the release has no model {model}", hint=f"it has {', '.join(models)}")
+    return models[model]

@@ -1,0 +1,63 @@
+"""`python -m gateway --config gateway.yaml --host 127.0.0.1 --port 8080`"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import sys
+from pathlib import Path
+
+import uvloop
+
+from gateway.lifecycle import Options, run
+from gateway.settings import SettingsError
+
+
+def main(arguments: list[str]) -> int:
+    """Run the gateway; 0 after a drain, 2 for a bad command line, 3 for a bad config, 6 when the port is not free."""
+    parser = argparse.ArgumentParser(
+        prog="gateway", description="Records in, predictions out, before TensorFlow Serving."
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, help="the gateway's config file; read again when it changes"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8080, help="port to listen on, 0 for a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--drain-seconds", type=float, default=5.0,
+        help="how long new requests are still answered after SIGTERM (default: %(default)s)",
+    )  # fmt: skip
+    line = parser.parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
+    )
+    _calm_the_collector()
+    options = Options(config=line.config, host=line.host, port=line.port, drain_seconds=line.drain_seconds)
+    try:
+        uvloop.run(run(options, announce=lambda url: logging.getLogger("gateway").info("listening on %s", url)))
+    except SettingsError as error:
+        return _failed(str(error), "correct the config file; docs/reference/gateway.md lists every key", code=3)
+    except OSError as error:
+        return _failed(
+            f"cannot listen on {options.host}:{options.port}: {error.strerror}", "choose another --port", code=6
+        )
+    return 0
+
+
+def _calm_the_collector() -> None:
+    """Modules live for ever and requests leave no cycles: looking through everything often is wasted time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+
+
+def _failed(what: str, hint: str, *, code: int) -> int:
+    sys.stderr.write(f"error: {what}\nhint: {hint}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,93 @@
+"""The ASGI application: a table of routes, and the one place where an outcome becomes an HTTP answer."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway import handlers
+from gateway.errors import BadRequest, GatewayError, NotFound
+from gateway.gateway import Gateway
+from gateway.http import ClientGone, Header, Receive, Request, Response, Scope, Send
+from gateway.predict import as_gateway_error, error_response, predict
+from gateway.rpc import RpcError
+
+log = logging.getLogger("gateway.app")
+
+Handler = Callable[[Gateway, Request, Mapping[str, str | None]], Awaitable[Response]]
+
+_MODEL: Final = r"/v1/models/(?P<model>[^/:]+)"
+_CHOICE: Final = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method, a pattern of path and query as they were sent, and what answers them."""
+
+    method: str
+    pattern: re.Pattern[str]
+    handler: Handler
+
+
+def _route(method: str, pattern: str, handler: Handler) -> Route:
+    return Route(method, re.compile(pattern, re.IGNORECASE | re.ASCII), handler)
+
+
+ROUTES: Final = (
+    _route("POST", rf"{_MODEL}{_CHOICE}:predict", predict),
+    _route("GET", rf"{_MODEL}{_CHOICE}", handlers.status),
+    _route("GET", rf"{_MODEL}{_CHOICE}/metadata", handlers.metadata),
+    _route("GET", rf"{_MODEL}{_CHOICE}/schema", handlers.schema),
+    _route("GET", r"/v1/models", handlers.models),
+    _route("GET", r"/openapi\.json", handlers.openapi),
+    _route("GET", r"/livez", handlers.livez),
+    _route("GET", r"/readyz", handlers.readyz),
+    _route("GET", r"/metrics", handlers.metrics),
+    _route("GET", r"/routes", handlers.routes),
+)
+"""First match wins. Requests come first: they are what must be fast."""
+
+
+class App:
+    """The application that uvicorn runs."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except ClientGone:
+            return
+        await response.send(send, self._headers(request))
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            for route in ROUTES:
+                if route.method == request.method:
+                    match = route.pattern.fullmatch(request.target)
+                    if match is not None:
+                        return await route.handler(self._gateway, request, match.groupdict())
+            raise _no_route(request)
+        except (GatewayError, RpcError) as error:
+            return error_response(as_gateway_error(error), None)
+        except Exception:
+            log.exception("%s %s failed (x-request-id %s)", request.method, request.target, request.id)
+            return error_response(GatewayError(f"internal error; its log entry has x-request-id {request.id}"), None)
+
+    def _headers(self, request: Request) -> tuple[Header, ...]:
+        identity = (b"x-request-id", request.id.encode())
+        return (identity, (b"connection", b"close")) if self._gateway.draining else (identity,)
+
+
+def _no_route(request: Request) -> GatewayError:
+    """TensorFlow Serving answers 400, never 405, for whatever does not fit under /v1/."""
+    if request.target.lower().startswith("/v1/"):
+        return BadRequest(f"Malformed request: {request.method} {request.target}", stage="route")
+    return NotFound(f"no such path: {request.method} {request.target}", stage="route")

@@ -1,0 +1,107 @@
+"""The errors that a client of the gateway may see, and how they become an HTTP answer.
+
+GatewayError            status, message, details, retry_after
+├─ BadRequest     400   the request is wrong; says where
+├─ NotFound       404   no such model, version or path
+├─ BodyTooLarge   413
+├─ Unavailable    503   overload, no model server, a spec that is not known; worth another try
+├─ DeadlinePassed 504
+└─ FromModelServer      whatever the model server answered, by the table of TensorFlow Serving's REST API
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from tfserving.wire.status import Code
+
+RETRY_AFTER_SECONDS: Final = 1
+
+HTTP_STATUS: Final = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+"""TensorFlow Serving's own map from gRPC codes to HTTP."""
+
+
+class GatewayError(Exception):
+    """An answer that is not a prediction. `details` are JSON-ready objects, one a problem."""
+
+    status = 500
+
+    def __init__(self, message: str, *, details: Sequence[object] = (), stage: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.stage = stage
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds after which the same request is worth another try."""
+        return RETRY_AFTER_SECONDS if self.status in (429, 503) else None
+
+
+class BadRequest(GatewayError):
+    """The request cannot be answered as it is."""
+
+    status = 400
+
+
+class NotFound(GatewayError):
+    """The URL names something that does not exist."""
+
+    status = 404
+
+
+class RequestTimeout(GatewayError):
+    """The body did not arrive within the request's deadline."""
+
+    status = 408
+
+
+class BodyTooLarge(GatewayError):
+    """The body exceeds `limits.max_body_bytes`."""
+
+    status = 413
+
+
+class Unavailable(GatewayError):
+    """Not now: overload, no reachable model server, or no spec for the version that answers."""
+
+    status = 503
+
+
+class DeadlinePassed(GatewayError):
+    """The request's deadline passed before there was an answer."""
+
+    status = 504
+
+
+class Misconfigured(GatewayError):
+    """The gateway's own config does not fit the model: no request can succeed until it is corrected."""
+
+    status = 500
+
+
+class FromModelServer(GatewayError):
+    """The model server's answer, passed on with its message and the HTTP status that TensorFlow Serving gives it."""
+
+    def __init__(self, code: Code, message: str, *, stage: str) -> None:
+        super().__init__(message, stage=stage)
+        self.status = HTTP_STATUS[code]

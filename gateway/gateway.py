@@ -1,0 +1,129 @@
+"""The gateway as one object: everything a request needs, and the config that can be exchanged under it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from random import random
+
+from gateway import backends
+from gateway.active import Active
+from gateway.admission import Admission
+from gateway.batching import Batcher
+from gateway.grpc_transport import GrpcTransport
+from gateway.metrics import Metrics
+from gateway.model_server import ModelServer
+from gateway.pipeline import Pipeline
+from gateway.routing import NEWEST, Choice
+from gateway.rpc import RpcError, Transport
+from gateway.signatures import Signatures
+from gateway.tensors import TensorApi
+
+log = logging.getLogger("gateway")
+
+READY_FOR: float = 1.0
+"""Seconds that the answer to a readiness question is kept."""
+READY_TIMEOUT: float = 1.0
+
+
+class Gateway:
+    """Made once per process with the first config; `adopt` takes later ones."""
+
+    def __init__(
+        self,
+        active: Active,
+        *,
+        connect: Callable[[str], Transport] = GrpcTransport,
+        resolve: backends.Resolve = backends.resolve,
+        chance: Callable[[], float] = random,
+    ) -> None:
+        limits = active.settings.limits
+        self.active = active
+        self.config_error: str | None = None
+        self.draining = False
+        self.chance = chance
+        self.metrics = Metrics()
+        self.admission = Admission(limits.max_concurrency, limits.max_queue)
+        self.pool = backends.Pool(
+            connect=connect,
+            resolve=resolve,
+            metrics=self.metrics,
+            retries_in_reserve=limits.max_concurrency,
+            chance=chance,
+        )
+        self.server = ModelServer(self.pool)
+        self.signatures = Signatures(self.server)
+        self.batcher = Batcher(active.settings.batching, self.metrics)
+        self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics)
+        self.tensors = TensorApi(self.server, self.signatures, self.metrics)
+        self._readiness: tuple[float, list[str]] | None = None
+        self._ready_lock = asyncio.Lock()
+        self._add_gauges()
+
+    async def start(self) -> None:
+        """Connect to the model servers; returns when each was tried once."""
+        await self.pool.configure(self.active.settings.backends)
+
+    async def adopt(self, active: Active) -> None:
+        """Put a new config in force for requests from now on."""
+        limits = active.settings.limits
+        await self.pool.configure(active.settings.backends)
+        self.pool.budget.reserve = float(limits.max_concurrency)
+        self.admission.resize(limits.max_concurrency, limits.max_queue)
+        self.batcher.configure(active.settings.batching)
+        self.active = active
+        self._readiness = None
+
+    async def close(self) -> None:
+        """Close the connections to the model servers."""
+        await self.pool.close()
+
+    async def missing(self) -> list[str]:
+        """What keeps the gateway from being ready: routed labels that no model server can answer for."""
+        async with self._ready_lock:
+            now = asyncio.get_running_loop().time()
+            if self._readiness is None or now - self._readiness[0] > READY_FOR:
+                self._readiness = (now, await self._look())
+            return self._readiness[1]
+
+    async def _look(self) -> list[str]:
+        deadline = asyncio.get_running_loop().time() + READY_TIMEOUT
+        wanted = [
+            (model, choice)
+            for model in self.active.models.values()
+            for choice in (
+                [Choice(label=label) for label in model.router.weights] if model.router is not None else [NEWEST]
+            )
+        ]
+        found = await asyncio.gather(
+            *(self.server.metadata(model.name, choice, deadline) for model, choice in wanted), return_exceptions=True
+        )
+        problems = []
+        for (model, choice), result in zip(wanted, found, strict=True):
+            if isinstance(result, RpcError):
+                problems.append(f"model '{model.name}', {choice}: {result.message}")
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                model.resolved[choice] = result.version
+        return problems
+
+    def _add_gauges(self) -> None:
+        gauge = self.metrics.gauge
+        gauge("gateway_in_flight", "Requests being worked on.", lambda: {(): self.admission.inside})
+        gauge("gateway_waiting", "Requests waiting for their turn.", lambda: {(): self.admission.waiting})
+        gauge("gateway_backends", "Model servers by state.", self._backend_states, "state")
+        gauge("gateway_draining", "1 while the gateway is shutting down.", lambda: {(): float(self.draining)})
+        gauge("gateway_config_info", "1 for the config in force.", lambda: {(self.active.hash,): 1.0}, "hash")
+        gauge(
+            "gateway_config_stale",
+            "1 while the config file on disk is bad and an older one is in force.",
+            lambda: {(): float(self.config_error is not None)},
+        )
+
+    def _backend_states(self) -> dict[tuple[str, ...], float]:
+        states = {"ready": 0.0, "ejected": 0.0, "disconnected": 0.0}
+        for backend in self.pool.backends:
+            states[backend.state] += 1
+        return {(state,): count for state, count in states.items()}

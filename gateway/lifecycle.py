@@ -1,0 +1,129 @@
+"""From the first config to the last answer: start, watch the files, serve, drain.
+
+On SIGTERM or SIGINT /readyz turns 503 and every answer asks the client to close its connection, while new requests are
+still answered for `drain_seconds`: time for whoever balances the load to notice. Then the gateway stops listening,
+finishes what it has accepted, and ends with exit code 0. A second signal skips the waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from gateway.app import App
+from gateway.config_file import ConfigFile
+from gateway.gateway import Gateway
+from gateway.settings import SettingsError
+
+log = logging.getLogger("gateway.lifecycle")
+
+POLL_SECONDS: Final = 1.0
+"""How often the config and the rates file are looked at."""
+BACKLOG: Final = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line. `port` 0 takes a free one."""
+
+    config: Path
+    host: str
+    port: int
+    drain_seconds: float
+
+
+class _Server(uvicorn.Server):  # type: ignore[misc]
+    """uvicorn without its signal handlers, which would end the process by the signal instead of exit code 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def run(options: Options, announce: Callable[[str], None]) -> None:
+    """Serve until a signal comes. `announce` gets the URL once requests are answered.
+
+    Errors: SettingsError for a bad first config, OSError when the port cannot be bound.
+    """
+    config = ConfigFile(options.config)
+    active = config.load()
+    assert active is not None  # the first load sees a change
+    gateway = Gateway(active)
+    listener = _listen(options)
+    await gateway.start()
+    signals = _Signals(gateway)
+    watcher = asyncio.create_task(_watch(gateway, config), name="watch the config")
+    server = _Server(
+        uvicorn.Config(
+            App(gateway), loop="uvloop", http="httptools", ws="none", lifespan="off", access_log=False,
+            log_config=None, proxy_headers=False, server_header=False, date_header=True, timeout_keep_alive=75,
+            timeout_graceful_shutdown=_seconds_to_finish(gateway),
+        )
+    )  # fmt: skip
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
+    host, port = listener.getsockname()[:2]
+    announce(f"http://{host}:{port}")
+    asked = asyncio.create_task(signals.first.wait())
+    ended, _ = await asyncio.wait({asked, serving, watcher}, return_when=asyncio.FIRST_COMPLETED)
+    if asked not in ended:
+        await ended.pop()  # Neither ends by itself: this raises what went wrong.
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(signals.second.wait(), options.drain_seconds)
+    server.should_exit = True
+    await serving
+    watcher.cancel()
+    await gateway.close()
+
+
+def _seconds_to_finish(gateway: Gateway) -> int:
+    """Every accepted request has a deadline, so waiting longer than the longest cannot help."""
+    return gateway.active.settings.limits.timeout_ms // 1000 + 2
+
+
+def _listen(options: Options) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    return socket.create_server((options.host, options.port), family=family, backlog=BACKLOG)
+
+
+class _Signals:
+    """SIGTERM and SIGINT as events: the first asks for a drain, the second for no more waiting."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.first, self.second = asyncio.Event(), asyncio.Event()
+        self._gateway = gateway
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._handle, number)
+
+    def _handle(self, number: signal.Signals) -> None:
+        (self.second if self.first.is_set() else self.first).set()
+        self._gateway.draining = True
+        log.info("%s: draining", number.name)
+
+
+async def _watch(gateway: Gateway, config: ConfigFile) -> None:
+    """Adopt the files when their content changes; a bad one leaves everything as it is."""
+    while True:
+        await asyncio.sleep(POLL_SECONDS)
+        try:
+            active = await asyncio.to_thread(config.load)
+        except SettingsError as error:
+            if gateway.config_error != str(error):
+                gateway.config_error = str(error)
+                gateway.metrics.reloads.add("bad")
+                log.error("the config was not taken, the old one stays in force: %s", error)
+            continue
+        if active is not None:
+            await gateway.adopt(active)
+            gateway.config_error = None
+            gateway.metrics.reloads.add("ok")
+            log.info("config %s is in force", active.hash)

@@ -1,0 +1,190 @@
+"""The output tensor of a version, read as answers: labels with scores, values, or rows as they are."""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from gateway.spec import Binary, Classification, Confidence, Output, Raw, Regression
+
+Array = NDArray[Any]
+
+DECIMALS = 6
+"""Scores are rounded to this many decimals: more says nothing about a probability computed in float32."""
+
+TOP_K = 5
+"""Alternatives of a classification whose spec names no `top_k`."""
+
+
+class OutputProblem(ValueError):
+    """An output that does not fit the spec: the model's fault or the spec's, never the client's."""
+
+
+class Alternative(Struct, frozen=True):
+    """One label and its score."""
+
+    label: str
+    score: float
+
+
+class LabelPrediction(Struct, frozen=True):
+    """A classification or a binary answer. When the model gave NaN or Infinity all is null and `alternatives` empty."""
+
+    top_prediction: str | None
+    confidence: Literal["high", "medium", "low"] | None
+    score: float | None
+    alternatives: list[Alternative]
+
+
+class ValuePrediction(Struct, frozen=True):
+    """A regression's answer in the unit of the target; null when the model gave NaN or Infinity."""
+
+    value: float | None
+
+
+class RowPrediction(Struct, frozen=True):
+    """The row of a raw output; numbers that JSON does not have are null, bytes that are no text are {"b64": …}."""
+
+    values: Any
+
+
+Prediction = LabelPrediction | ValuePrediction | RowPrediction
+
+_UNDECIDED = LabelPrediction(None, None, None, [])
+
+
+class Interpreter:
+    """Reads the outputs of one version by its spec."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def interpret(self, outputs: Mapping[str, Array]) -> Sequence[Prediction]:
+        """One prediction per row of the output tensor.
+
+        Errors: OutputProblem when the tensor is absent, or not of the type and shape that the kind of answer reads.
+        """
+        output = self._output
+        tensor = outputs.get(output.name)
+        if tensor is None:
+            raise OutputProblem(f"output '{output.name}' is absent, the model gave {', '.join(sorted(outputs))}")
+        match output:
+            case Classification():
+                return classify(_scores(tensor, output.name, len(output.labels)), output)
+            case Binary():
+                return decide(_one_per_record(tensor, output.name), output)
+            case Regression():
+                return regress(_one_per_record(tensor, output.name), output)
+            case Raw():
+                return rows(tensor, output.name)
+
+
+def classify(scores: Array, output: Classification) -> list[LabelPrediction]:
+    """Records x labels scores as answers; equal scores stay in the order of the labels."""
+    finite: Array = np.asarray(np.isfinite(scores).all(axis=1))
+    scores = np.where(finite[:, np.newaxis], scores, 0.0)
+    if output.activation == "softmax":
+        scores = softmax(scores)
+    elif output.activation == "sigmoid":
+        scores = sigmoid(scores)
+    count = output.top_k or min(TOP_K, len(output.labels))
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    best = scores[np.arange(len(scores))[:, np.newaxis], order]
+    labels = output.labels
+    return [
+        _labelled([labels[index] for index in indices], top, output.confidence) if sound else _UNDECIDED
+        for indices, top, sound in zip(order.tolist(), best.tolist(), finite.tolist(), strict=True)
+    ]
+
+
+def decide(scores: Array, output: Binary) -> list[LabelPrediction]:
+    """One number per record as answers: the second label from the threshold on, with the score of the label chosen."""
+    finite = np.isfinite(scores)
+    scores = np.where(finite, scores, 0.0)
+    if output.activation == "sigmoid":
+        scores = sigmoid(scores)
+    negative, positive = output.labels
+    predictions = []
+    for probability, sound in zip(scores.tolist(), finite.tolist(), strict=True):
+        if not sound:
+            predictions.append(_UNDECIDED)
+        elif probability >= output.threshold:
+            predictions.append(_labelled([positive, negative], [probability, 1 - probability], output.confidence))
+        else:
+            predictions.append(_labelled([negative, positive], [1 - probability, probability], output.confidence))
+    return predictions
+
+
+def regress(values: Array, output: Regression) -> list[ValuePrediction]:
+    """output * scale + offset of one number per record."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite afterwards is null
+        values = values * output.scale + output.offset
+    return [ValuePrediction(value if math.isfinite(value) else None) for value in values.tolist()]
+
+
+def rows(tensor: Array, name: str) -> list[RowPrediction]:
+    """Every row as nested lists that JSON can carry."""
+    if tensor.ndim == 0 or tensor.dtype.kind not in "biufO":
+        raise OutputProblem(f"output '{name}' is {tensor.dtype} {list(tensor.shape)}, which has no rows for JSON")
+    plain = tensor.dtype.kind in "biu" or (tensor.dtype.kind == "f" and bool(np.isfinite(tensor).all()))
+    return [RowPrediction(row if plain else _json(row)) for row in tensor.tolist()]
+
+
+def softmax(logits: Array) -> Array:
+    """exp(x) / sum(exp(x)) of each row, without overflow."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def sigmoid(logits: Array) -> Array:
+    """1 / (1 + exp(-x)), without overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))
+
+
+def confidence_of(score: float, thresholds: Confidence) -> Literal["high", "medium", "low"]:
+    """The word for a score; the thresholds belong to the higher word."""
+    if score >= thresholds.high:
+        return "high"
+    return "medium" if score >= thresholds.medium else "low"
+
+
+def _labelled(labels: Sequence[str], scores: Sequence[float], thresholds: Confidence) -> LabelPrediction:
+    alternatives = [Alternative(label, round(score, DECIMALS)) for label, score in zip(labels, scores, strict=True)]
+    return LabelPrediction(labels[0], confidence_of(scores[0], thresholds), alternatives[0].score, alternatives)
+
+
+def _scores(tensor: Array, name: str, labels: int) -> Array:
+    if tensor.dtype.kind != "f" or tensor.ndim != 2 or tensor.shape[1] != labels:
+        raise OutputProblem(
+            f"output '{name}' is {tensor.dtype} {list(tensor.shape)}, the spec reads float scores for {labels} labels"
+        )
+    return tensor.astype(np.float64)
+
+
+def _one_per_record(tensor: Array, name: str) -> Array:
+    if tensor.dtype.kind != "f" or tensor.ndim not in (1, 2) or tensor.shape[1:] not in ((), (1,)):
+        raise OutputProblem(
+            f"output '{name}' is {tensor.dtype} {list(tensor.shape)}, the spec reads one float per record"
+        )
+    return tensor.reshape(-1).astype(np.float64)
+
+
+def _json(value: object) -> object:
+    match value:
+        case list():
+            return [_json(element) for element in value]
+        case float():
+            return value if math.isfinite(value) else None
+        case bytes():
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return {"b64": b64encode(value).decode()}
+        case _:
+            return value

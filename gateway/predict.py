@@ -1,0 +1,221 @@
+"""`:predict` with its three kinds of body: `records`, and TensorFlow Serving's `instances` and `inputs`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+
+from gateway.active import Active, Model
+from gateway.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayError, RequestTimeout
+from gateway.gateway import Gateway
+from gateway.http import JSON, Header, Request, Response
+from gateway.pipeline import Answer
+from gateway.routing import Choice
+from gateway.rpc import RpcError
+from gateway.settings import Limits, Sticky
+from gateway.tensors import Document, read_document
+from gateway.trace import UNKNOWN, Trace
+from tfserving.wire.status import Code, StatusError
+
+MAX_VERSION: Final = 1 << 63
+RECORD_KEYS: Final = frozenset({"version", "metadata", "records"})
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True, kw_only=True)
+class _Exchange:
+    """One request on its way: what is known of it so far, for its answer and its metrics."""
+
+    request: Request
+    active: Active
+    asked: Choice
+    model_name: str
+    trace: Trace
+    deadline: float
+    metadata: dict[str, object] | None = None
+
+
+async def predict(gateway: Gateway, request: Request, params: Mapping[str, str | None]) -> Response:
+    """Answer one prediction request, whatever comes of it."""
+    version = params["version"]
+    if version is not None and int(version) >= MAX_VERSION:
+        return Response(status=400)  # TensorFlow Serving loses the message on this path.
+    active, label = gateway.active, params["label"]
+    exchange = _Exchange(
+        request=request,
+        active=active,
+        asked=Choice(version=int(version) if version else None, label=unquote(label) if label else None),
+        model_name=unquote(params["model"] or ""),
+        trace=Trace(),
+        deadline=asyncio.get_running_loop().time() + active.settings.limits.timeout_ms / 1000,
+    )
+    stage = ""
+    try:
+        response = await _answer(gateway, exchange)
+    except (GatewayError, RpcError, StatusError) as error:
+        failure = as_gateway_error(error)
+        stage = failure.stage
+        response = error_response(failure, exchange.metadata)
+    exchange.trace.finish(gateway.metrics, response.status, stage)
+    return response
+
+
+def as_gateway_error(error: GatewayError | RpcError | StatusError) -> GatewayError:
+    """Any expected failure as the client sees it."""
+    if isinstance(error, GatewayError):
+        return error
+    if isinstance(error, StatusError):
+        return FromModelServer(error.code, error.message, stage="decode")
+    if error.local and error.code == Code.DEADLINE_EXCEEDED:
+        return DeadlinePassed(error.message, stage="backend")
+    return FromModelServer(error.code, error.message, stage="backend")
+
+
+def error_response(error: GatewayError, metadata: dict[str, object] | None) -> Response:
+    """The answer for an error; `details` and `metadata` only where there are any."""
+    body: dict[str, object] = {"error": error.message}
+    if error.details:
+        body["details"] = error.details
+    if metadata is not None:
+        body["metadata"] = metadata
+    headers: tuple[Header, ...] = (JSON,)
+    if error.retry_after is not None:
+        headers = (JSON, (b"retry-after", b"%d" % error.retry_after))
+    return Response(status=error.status, body=_encode(body), headers=headers)
+
+
+async def _answer(gateway: Gateway, exchange: _Exchange) -> Response:
+    limits, request, trace = exchange.active.settings.limits, exchange.request, exchange.trace
+    exchange.deadline = _deadline(request, limits)
+    try:
+        async with asyncio.timeout_at(exchange.deadline):
+            body = await request.body(limits.max_body_bytes)
+    except TimeoutError as error:
+        raise RequestTimeout("the body did not arrive within the request's deadline", stage="read") from error
+    trace.mark("read")
+    await gateway.admission.enter(exchange.deadline)
+    try:
+        trace.mark("admission")
+        document = _record_document(body)
+        if document is not None:
+            trace.kind = "records"
+            return await _predict_records(gateway, exchange, document)
+        trace.kind = "tensors"
+        return await _predict_tensors(gateway, exchange, read_document(body))
+    finally:
+        gateway.admission.leave()
+
+
+async def _predict_records(gateway: Gateway, exchange: _Exchange, document: Document) -> Response:
+    exchange.metadata = metadata = _metadata(document, exchange.request)
+    records = _records(document, exchange.active.settings.limits)
+    model, choice = _target(gateway, exchange, metadata)
+    exchange.trace.mark("decode")
+    answer = await gateway.pipeline.predict(model, choice, records, exchange.deadline, exchange.trace)
+    response = Response(body=_record_answer(model, choice, answer, metadata))
+    exchange.trace.mark("encode")
+    return response
+
+
+async def _predict_tensors(gateway: Gateway, exchange: _Exchange, document: Document) -> Response:
+    model, choice = _target(gateway, exchange, {})
+    body = await gateway.tensors.predict(model, choice, document, exchange.deadline, exchange.trace)
+    exchange.trace.mark("encode")
+    return Response(body=body, headers=(JSON, (b"x-model-version", exchange.trace.version.encode())))
+
+
+def _record_document(body: bytes) -> Document | None:
+    """The body when it is a record request, else None.
+
+    Errors: BadRequest for one that is no JSON; StatusError when TensorFlow Serving's more lenient reader gives up too.
+    """
+    if b'"records"' not in body:
+        return None
+    try:
+        document = _decode(body)
+    except RecursionError as error:
+        raise BadRequest("the JSON is nested too deeply", stage="decode") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        document = read_document(body)  # Reads NaN and Infinity, so that the error can name record and feature.
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            raise BadRequest(f"the body is not valid JSON: {error}", stage="decode") from error
+    return document if isinstance(document, dict) and "records" in document else None
+
+
+def _metadata(document: Document, request: Request) -> dict[str, object]:
+    metadata = document.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise BadRequest("metadata: expected an object", stage="decode")
+    echoed: dict[str, object] = {"request_id": request.id, **metadata}
+    return echoed
+
+
+def _records(document: Document, limits: Limits) -> list[Mapping[str, object]]:
+    unknown = document.keys() - RECORD_KEYS
+    if unknown:
+        raise BadRequest(f"unknown key '{min(unknown)[:60]}' beside records", stage="decode")
+    if document.get("version", "v1") != "v1":
+        raise BadRequest('version: expected "v1"', stage="decode")
+    records = document["records"]
+    if not isinstance(records, list):
+        raise BadRequest("records: expected an array of objects", stage="decode")
+    if not records:
+        raise BadRequest("records: there are none; send at least one", stage="decode")
+    if len(records) > limits.max_records:
+        raise BadRequest(
+            f"records: {len(records)} is more than {limits.max_records} (limits.max_records)", stage="decode"
+        )
+    return records  # type: ignore[return-value]  # That each is an object is checked with everything else of it.
+
+
+def _target(gateway: Gateway, exchange: _Exchange, metadata: Mapping[str, object]) -> tuple[Model, Choice]:
+    """The model and what to ask of it. Errors: RpcError as TensorFlow Serving would answer for an unknown model."""
+    name, choice, trace = exchange.model_name, exchange.asked, exchange.trace
+    model = exchange.active.models.get(name)
+    if model is None:
+        if choice.label is not None:
+            raise RpcError(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {choice.label}")
+        which = f"Latest({name})" if choice.version is None else f"Specific({name}, {choice.version})"
+        raise RpcError(Code.NOT_FOUND, f"Servable not found for request: {which}")
+    trace.model = name
+    if choice.version is None and choice.label is None:
+        sticky = model.router.sticky if model.router is not None else None
+        choice = model.choose(_sticky_key(sticky, exchange.request, metadata), gateway.chance())
+    if choice.label is not None:
+        trace.label = choice.label if choice.label in model.settings.labels else UNKNOWN
+    return model, choice
+
+
+def _sticky_key(sticky: Sticky | None, request: Request, metadata: Mapping[str, object]) -> str | None:
+    if sticky is None:
+        return None
+    if sticky.header is not None:
+        return request.header(sticky.header.lower())
+    value = metadata.get(sticky.metadata or "")
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def _record_answer(model: Model, choice: Choice, answer: Answer, metadata: dict[str, object]) -> bytes:
+    metadata |= {"model": model.name, "model_version": answer.version}
+    if choice.label is not None:
+        metadata["version_label"] = choice.label
+    return _encode({"version": "v1", "predictions": answer.predictions, "metadata": metadata})
+
+
+def _deadline(request: Request, limits: Limits) -> float:
+    """Loop time until which an answer is of use."""
+    asked, milliseconds = request.header("x-request-timeout-ms"), limits.timeout_ms
+    if asked is not None:
+        if not asked.isdecimal() or int(asked) == 0:
+            raise BadRequest(f"x-request-timeout-ms: expected a whole number above 0, got '{asked[:60]}'", stage="read")
+        milliseconds = min(int(asked[:18]), milliseconds)
+    return asyncio.get_running_loop().time() + milliseconds / 1000

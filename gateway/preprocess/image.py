@@ -1,0 +1,122 @@
+"""Pictures as base64 text into pixels: decode, bring to the model's channels and size, scale.
+
+Pillow is imported when a spec with an image is compiled, not before.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+import zlib
+from base64 import b64decode
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gateway.preprocess.batch import ABSENT, Array, Batch, Reader
+from gateway.preprocess.findings import MISSING, kind_name
+from gateway.spec import ImageFeature, ImageSize, SpecProblem
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PIXELS_MAX = 1 << 26
+"""Pixels of all pictures of a request together, as sent or as the model takes them, whichever is more. A few kilobytes
+of PNG can hold a hundred million pixels, so the size of the body bounds nothing."""
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, OverflowError, MemoryError)
+
+
+class PictureProblem(Exception):
+    """Bytes that are not a picture that can be used; the message is the reason, for the client."""
+
+
+class ImageBlock:
+    """The picture of each record as height x width x channels, in rows of as many columns."""
+
+    def __init__(self, feature: ImageFeature) -> None:
+        """Errors: SpecProblem when Pillow is not installed."""
+        try:
+            import PIL.Image  # noqa: F401
+        except ImportError as error:
+            raise SpecProblem(
+                f"features: {feature.name}", "type image needs Pillow; install the extra [images] of this package"
+            ) from error
+        self._name = feature.name
+        self._size = feature.image
+        self._reader = Reader([feature.name], [None])
+
+    def fill(self, batch: Batch, out: Array) -> None:
+        left = PIXELS_MAX
+        for record, value in enumerate(self._reader.read(batch)):
+            try:
+                pixels, used = decode(_payload(value), self._size, left)
+                left -= used
+                out[record] = scale(pixels, self._size).reshape(-1)
+            except PictureProblem as problem:
+                batch.findings.add(record, self._name, str(problem))
+
+
+def decode(data: bytes, size: ImageSize, pixels_max: int) -> tuple[Array, int]:
+    """A PNG or JPEG as uint8 height x width x channels, and the pixels that this took from the budget.
+
+    The size is judged from the header, before anything is unpacked. Errors: PictureProblem.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as picture:
+            pixels = max(picture.width * picture.height, size.width * size.height)
+            if pixels > pixels_max:
+                raise PictureProblem(
+                    f"{picture.width} x {picture.height} pixels are too many; a request may have {PIXELS_MAX:,} in all"
+                )
+            if size.resize == "none" and picture.size != (size.width, size.height):
+                raise PictureProblem(
+                    f"{picture.width} x {picture.height} pixels, the model takes {size.width} x {size.height}"
+                )
+            picture.load()
+            return np.asarray(fit(picture, size)).reshape(size.height, size.width, size.channels), pixels
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureProblem(f"too many pixels; a request may have {PIXELS_MAX:,} in all") from error
+    except UnidentifiedImageError as error:
+        raise PictureProblem("not an image (PNG or JPEG)") from error
+    except _BROKEN as error:
+        raise PictureProblem(f"damaged image: {error}") from error
+
+
+def fit(picture: Image, size: ImageSize) -> Image:
+    """The picture in the model's channels and size. Transparency is dropped, 16 bits a pixel become 8."""
+    from PIL import Image
+
+    if picture.mode.startswith("I"):
+        picture = Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8))
+    if picture.mode == "P":
+        picture = picture.convert("RGBA")  # Pillow warns when a transparent palette becomes RGB in one step
+    picture = picture.convert(_MODES[size.channels])
+    if picture.size == (size.width, size.height):
+        return picture
+    return picture.resize((size.width, size.height), Image.Resampling[size.resize.upper()])
+
+
+def scale(pixels: Array, size: ImageSize) -> Array:
+    """pixel * scale + offset as float32; untouched where that changes nothing."""
+    if size.scale == 1 and size.offset == 0:
+        return pixels
+    return pixels.astype(np.float32) * np.float32(size.scale) + np.float32(size.offset)
+
+
+def _payload(value: object) -> bytes:
+    if value is ABSENT:
+        raise PictureProblem(MISSING)
+    if not isinstance(value, str):
+        raise PictureProblem(f"expected a base64 string, got {kind_name(value)}")
+    try:
+        data = b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise PictureProblem("not valid base64") from error
+    if not data:
+        raise PictureProblem("not an image (PNG or JPEG)")
+    return data

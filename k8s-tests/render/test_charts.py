@@ -1,0 +1,126 @@
+"""What a user of the charts relies on: derived values, exclusive choices, and refusals that name the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Render = Callable[..., list[dict[str, Any]]]
+MODEL = ("--set", "models[0].name=digits,models[0].versions={1},models[0].labels.stable=1")
+ROUTE = ("--set", "config.models.digits.labels.stable=1")
+
+
+def one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = [o for o in objects if o["kind"] == kind]
+    return found
+
+
+def pod(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    return one(objects, "Deployment")["spec"]["template"]["spec"]  # type: ignore[no-any-return]
+
+
+def flags(objects: list[dict[str, Any]]) -> dict[str, str]:
+    return dict(a.removeprefix("--").split("=", 1) for a in pod(objects)["containers"][0]["args"])
+
+
+@pytest.mark.parametrize(("cpu", "threads"), [("250m", 1), ("1", 1), ("1500m", 2), ("3.5", 4), ("8", 8)])
+def test_thread_pools_follow_the_cpu_limit(render: Render, cpu: str, threads: int) -> None:
+    found = flags(render("tf-serving", *MODEL, "--set-string", f"resources.limits.cpu={cpu}"))
+    assert found["tensorflow_intra_op_parallelism"] == str(threads)
+    assert found["tensorflow_inter_op_parallelism"] == str(threads)
+    assert int(found["grpc_max_threads"]) >= 8 * threads
+    assert int(found["rest_api_num_threads"]) >= 2
+
+
+def test_grpc_threads_hold_two_full_batches(render: Render) -> None:
+    found = flags(render("tf-serving", *MODEL, "--set", "batching.enabled=true,batching.maxBatchSize=128"))
+    assert int(found["grpc_max_threads"]) >= 256
+
+
+def test_a_change_of_versions_restarts_nothing_and_a_change_of_batching_does(render: Render) -> None:
+    def template(*args: str) -> Any:
+        return one(render("tf-serving", *args), "Deployment")["spec"]["template"]
+
+    moved = ("--set", "models[0].name=digits,models[0].versions={1,2},models[0].labels.stable=2")
+    assert template(*MODEL) == template(*moved)
+    assert template(*MODEL, "--set", "batching.enabled=true") != template(
+        *MODEL, "--set", "batching.enabled=true,batching.maxBatchSize=64"
+    )
+
+
+def test_gpu_pool(render: Render) -> None:
+    spec = pod(render("tf-serving", *MODEL, "--set", "gpu.enabled=true,gpu.nodeSelector.accelerator=nvidia"))
+    container = spec["containers"][0]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["image"].endswith("-gpu")
+    assert spec["nodeSelector"]["accelerator"] == "nvidia"
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
+
+
+def test_cpu_pool_asks_for_no_card(render: Render) -> None:
+    spec = pod(render("tf-serving", *MODEL))
+    assert "nvidia.com/gpu" not in spec["containers"][0]["resources"]["limits"]
+    assert "tolerations" not in spec
+
+
+def test_the_claim_is_kept(render: Render) -> None:
+    claim = one(render("tf-serving", *MODEL), "PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_the_gateway_follows_the_naming_of_its_neighbour(render: Render) -> None:
+    objects = render("gateway", *ROUTE, release="demo-gateway")
+    assert "dns: demo-tf-serving-headless:8500" in one(objects, "ConfigMap")["data"]["gateway.yaml"]
+    services = render("tf-serving", *MODEL, release="demo-tf-serving")
+    assert "demo-tf-serving-headless" in {o["metadata"]["name"] for o in services if o["kind"] == "Service"}
+
+
+def test_the_gateway_reads_what_the_chart_renders(render: Render) -> None:
+    from gateway.settings import parse_settings
+
+    text = one(render("gateway", *ROUTE), "ConfigMap")["data"]["gateway.yaml"]
+    assert parse_settings(text).models["digits"].labels == {"stable": 1}
+
+
+def test_the_server_reads_what_the_chart_renders(render: Render) -> None:
+    from tfserving.config import BatchingParameters, ModelServerConfig, MonitoringConfig
+
+    batching = "batching.enabled=true,batching.allowedBatchSizes={8,32}"
+    objects = render("tf-serving", *MODEL, "--set", batching)
+    data = {k: v for o in objects if o["kind"] == "ConfigMap" for k, v in o["data"].items()}
+    (model,) = ModelServerConfig.parse(data["model.config"]).models
+    assert (model.name, model.base_path, dict(model.labels)) == ("digits", "/models/digits", {"stable": 1})
+    assert BatchingParameters.parse(data["batching.config"]).allowed_batch_sizes == (8, 32)
+    assert MonitoringConfig.parse(data["monitoring.config"]).enable
+
+
+@pytest.mark.parametrize(
+    ("chart", "values", "words"),
+    [
+        ("tf-serving", "", "models is empty"),
+        ("tf-serving", "models[0].name=a,models[0].versions={1},models[0].labels.stable=2", 'label "stable" of "a"'),
+        ("tf-serving", "models[0].name=a,models[0].versions={0}", "minimum"),
+        ("tf-serving", "m.name=a", "additional properties 'm' not allowed"),
+        ("tf-serving", f"{MODEL[1]},storage.type=existingClaim", "set persistence.existingClaim"),
+        ("tf-serving", f"{MODEL[1]},persistence.existingClaim=x", "set storage.type=existingClaim"),
+        ("tf-serving", f"{MODEL[1]},storage.type=fetch", "set storage.fetch.image"),
+        ("tf-serving", f"{MODEL[1]},terminationGracePeriodSeconds=10", "must exceed preStopSleepSeconds"),
+        ("tf-serving", f"{MODEL[1]},autoscaling.enabled=true,autoscaling.maxReplicas=1", "below autoscaling.min"),
+        ("tf-serving", f"{MODEL[1]},batching.enabled=true,batching.allowedBatchSizes={{8}}", "must equal"),
+        ("tf-serving", f"{MODEL[1]},serviceMonitor.enabled=true,podMonitor.enabled=true", "keep one"),
+        ("tf-serving", f"{MODEL[1]},serving.threads.rest=1", "use at least 2"),
+        ("tf-serving", f"{MODEL[1]},serving.loadThreads=1", "minimum"),
+        ("gateway", "", "config.models is empty"),
+        ("gateway", f"{ROUTE[1]},config.backends.dns=x", "is set by the chart"),
+        (
+            "gateway",
+            f"{ROUTE[1]},ingress.enabled=true,ingress.hosts={{a}},httpRoutes.a.parentRefs[0].name=b",
+            "keep one",
+        ),
+    ],
+)
+def test_contradictions_are_refused(refused: Callable[..., str], chart: str, values: str, words: str) -> None:
+    said = refused(chart, *(("--set", values) if values else ()))
+    assert words in said

@@ -1,0 +1,217 @@
+"""An experiment against a release of known capacity: a fake gateway on a real socket, one worker a replica."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from deployer.domain.experiment import Experiment, Kind, LagBounds, Objective
+from deployer.errors import ExperimentInvalid, SpecError, UsageError
+from deployer.loadgen.fake import Behaviour, FakeGateway
+from deployer.loadgen.plan import Outcome, Plan
+from deployer.loadgen.workers import Mark, Workers
+from deployer.report import folder
+from deployer.targets.base import GatewayReplica, HttpReply, Progress, Replica
+from deployer.usecases.conditions import ExperimentRequest
+from deployer.usecases.experiment import run
+
+SERVICE = 0.002
+"""Seconds a request takes, so one replica carries less than 500 requests a second."""
+
+
+class FakeTarget:
+    """A release whose replicas are workers of one fake gateway."""
+
+    kind = "local"
+
+    def __init__(self, gateway: FakeGateway) -> None:
+        self.gateway = gateway
+        self.scaled: list[int] = [1]
+
+    def describe(self) -> str:
+        return "a fake release"
+
+    def replicas(self) -> tuple[Replica, ...]:
+        return tuple(Replica(name=f"replica-{i}", cpus=0.5) for i in range(self.scaled[-1]))
+
+    def gateways(self) -> tuple[GatewayReplica, ...]:
+        return (GatewayReplica(name="gateway-0", url=self.gateway.url),)
+
+    def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
+        raise AssertionError(f"an experiment asks nothing of {name}")
+
+    def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
+        self.scaled.append(replicas)
+        self.gateway.behaviour = Behaviour(workers=replicas, service=SERVICE)
+
+    def model_config(self) -> str:
+        raise AssertionError("an experiment does not read the model_config")
+
+    def put_model_config(self, text: str) -> None:
+        raise AssertionError("an experiment does not change the model_config")
+
+    def gateway_config(self) -> str:
+        return 'version: v1\nmodels: {digits: {labels: {stable: 1}}}\nbackends: {static: ["127.0.0.1:1"]}\n'
+
+    def put_gateway_config(self, text: str) -> None:
+        raise AssertionError("an experiment does not change routing")
+
+    def cpu_seconds(self) -> Mapping[str, float]:
+        return {f"replica-{i}": self.gateway.requests * 0.001 for i in range(self.scaled[-1])} | {"gateway-0": 1.0}
+
+    def cpu_limit(self) -> str:
+        return "cgroup v2 0.5 CPU"
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    with Workers() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("records") / "records.jsonl"
+    path.write_text("".join(json.dumps({"record": {"x": i}, "expected": str(i % 3)}) + "\n" for i in range(12)))
+    return path
+
+
+@pytest.fixture
+def target() -> Iterator[FakeTarget]:
+    with FakeGateway(Behaviour(workers=1, service=SERVICE)) as gateway:
+        yield FakeTarget(gateway)
+
+
+def small(records: Path, out: Path, **more: object) -> ExperimentRequest:
+    settings: dict[str, object] = {
+        "replicas": (1, 2),
+        "fractions": (0.5,),
+        "refine": 0,
+        "warmup": 0.2,
+        "seconds": 0.8,
+        "max_seconds": 0.8,
+        "ceiling_seconds": 0.6,
+        "objective": Objective(p99_ms=400),
+        "bounds": LagBounds(p99_ms=1e6, late_after_ms=1e6),
+    }
+    return ExperimentRequest(model="digits", records=records, out=out, **(settings | more))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def finished(
+    workers: Workers, records: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Experiment, Path, FakeTarget, list[str]]:
+    out, told = tmp_path_factory.mktemp("experiment") / "out", list[str]()
+    with FakeGateway(Behaviour(workers=1, service=SERVICE)) as gateway:
+        target = FakeTarget(gateway)
+        request = small(records, out, seconds=2.0, max_seconds=2.0, fractions=(0.6, 1.6))
+        return run(target, request, told.append, workers), out, target, told
+
+
+Finished = tuple[Experiment, Path, FakeTarget, list[str]]
+
+
+def test_more_replicas_carry_more(finished: Finished) -> None:
+    experiment, _, _, _ = finished
+    one, two = experiment.capacities
+    assert 0 < one.ceiling < 1 / SERVICE
+    assert one.ceiling < two.ceiling < 2 / SERVICE
+    assert two.broke_at is not None
+    assert experiment.headline.startswith("2 replicas carry ")
+    assert "× one replica" in experiment.headline
+    assert experiment.accuracy == 1.0
+
+
+def test_the_folder_holds_everything(finished: Finished) -> None:
+    experiment, out, _, _ = finished
+    assert folder.read(out) == experiment
+    document = json.loads((out / "experiment.json").read_text())
+    assert document["schemaVersion"] == "v1"
+    rows = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
+    assert len(rows) == len(experiment.trials)
+    assert {row["valid"] for row in rows} == {"True"}
+    for trial in experiment.trials:
+        assert (out / trial.histogram).read_text().startswith("#trial")
+    assert {p.name for p in out.glob("*.png")} == {"throughput.png", "latency.png", "cpu.png"}
+
+
+def test_cpu_is_recorded_and_the_release_is_left_as_it_was(finished: Finished) -> None:
+    experiment, _, target, told = finished
+    assert target.scaled == [1, 1, 2, 1]
+    assert all(trial.cores("replica") > 0 for trial in experiment.trials)
+    assert experiment.environment.cpu_limit == "cgroup v2 0.5 CPU"
+    assert experiment.environment.cores >= 1
+    assert any("scaling to 2 replicas" in sentence for sentence in told)
+
+
+def test_the_report_is_one_file_with_the_headline_and_asks_nobody(finished: Finished) -> None:
+    experiment, out, _, _ = finished
+    text = (out / "report.html").read_text()
+    assert experiment.headline in text
+    assert "http" not in text.replace(experiment.settings.through, ""), "no address but that of the gateway it measured"
+    for reference in ("src=", "href=", "url(", "@import", "<script", "<link"):
+        assert all(part.startswith('"data:') for part in text.split(reference)[1:])
+
+
+class Stopped:
+    """A generator that is interrupted in the middle of a trial."""
+
+    def __init__(self, workers: Workers, after: int) -> None:
+        self.workers, self.left = workers, after
+
+    def run(self, plan: Plan, on_mark: Callable[[Mark], None] | None = None) -> Outcome:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return self.workers.run(plan, on_mark)
+
+
+def test_ctrl_c_keeps_what_was_finished(workers: Workers, records: Path, target: FakeTarget, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(target, small(records, out), lambda _: None, Stopped(workers, after=3))
+    experiment = folder.read(out)
+    assert experiment.interrupted
+    assert len(experiment.trials) == 2, "the reference pass is no trial"
+    assert "interrupted" in (out / "report.html").read_text()
+
+
+def test_a_generator_that_lags_in_every_trial_proves_nothing(
+    workers: Workers, records: Path, target: FakeTarget, tmp_path: Path
+) -> None:
+    impossible = LagBounds(p99_ms=1e-6, late_after_ms=1e6)
+    request = small(records, tmp_path / "out", replicas=(1,), fractions=(0.5,), bounds=impossible)
+    with pytest.raises(ExperimentInvalid, match="lagged in every trial"):
+        run(target, request, lambda _: None, workers)
+    experiment = folder.read(tmp_path / "out")
+    assert all(not t.valid for t in experiment.trials if t.kind is Kind.OPEN)
+    assert "the generator lagged" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_fast_wrong_answer_is_an_error(workers: Workers, records: Path, target: FakeTarget, tmp_path: Path) -> None:
+    class Lying(FakeTarget):
+        def cpu_seconds(self) -> Mapping[str, float]:
+            self.gateway.behaviour = Behaviour(workers=4, wrong_every=5)
+            return super().cpu_seconds()
+
+    request = small(records, tmp_path / "out", replicas=(1,), fractions=(0.5,))
+    experiment = run(Lying(target.gateway), request, lambda _: None, workers)
+    assert experiment.capacities[0].rate == 0
+    assert experiment.headline.startswith("No rate was sustained")
+    assert any("differed from those without load" in note for note in experiment.notes)
+
+
+def test_what_cannot_be_meant_is_refused(workers: Workers, records: Path, target: FakeTarget, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="at least 1"):
+        run(target, small(records, tmp_path / "a", replicas=(0, 1)), lambda _: None, workers)
+    other = ExperimentRequest(model="other", records=records, out=tmp_path / "b")
+    with pytest.raises(SpecError, match="no model other"):
+        run(target, other, lambda _: None, workers)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "experiment.json").write_text("{}")
+    with pytest.raises(UsageError, match="already"):
+        run(target, small(records, tmp_path / "c"), lambda _: None, workers)
