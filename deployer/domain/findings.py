@@ -58,10 +58,10 @@ def reservations(
         notes.append(f"{invalid} of {len(trials)} trials are invalid and were not used; the table says why.")
     saturated = [c.replicas for c in capacities if c.machine_saturated]
     if saturated:
-        counts = ", ".join(map(str, saturated))
+        counts = _replicas(saturated[0]) if len(saturated) == 1 else f"{', '.join(map(str, saturated))} replicas"
         notes.append(
-            f"The machine itself had no CPU to spare with {counts} replicas: capacity there is the machine's, so more "
-            "replicas on it carry no more."
+            f"The machine itself had no CPU to spare with {counts}: capacity there is the machine's, and more replicas "
+            "on it carry no more."
         )
     if cpu_limit in ("", "none") and len(capacities) > 1:
         notes.append(
