@@ -12,9 +12,10 @@ from typing import Final
 from gateway import settings
 from gateway.metrics import Metrics
 from gateway.retry import ONCE, REPEATABLE, Fault, RetryBudget, fault_of
-from gateway.rpc import Code, RpcError, Transport
+from gateway.rpc import RpcError, Transport
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
+from tfserving.wire.status import Code
 
 log = logging.getLogger("gateway.backends")
 

@@ -15,8 +15,9 @@ import numpy as np
 from gateway.metrics import Metrics
 from gateway.model_server import Prediction
 from gateway.routing import Choice
-from gateway.rpc import Code, RpcError
+from gateway.rpc import RpcError
 from gateway.settings import Batching
+from tfserving.wire.status import Code
 from tfserving.wire.tensors import Array
 
 Key = tuple[str, Choice, int]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.rpc import Code
+from tfserving.wire.status import Code
 
 RETRY_AFTER_SECONDS: Final = 1
 

@@ -11,7 +11,8 @@ from typing import Final
 from urllib.parse import unquote
 
 from gateway.http2 import Connection, ConnectionEnded, StreamError
-from gateway.rpc import Code, RpcError
+from gateway.rpc import RpcError
+from tfserving.wire.status import Code
 
 log = logging.getLogger("gateway.transport")
 

@@ -10,11 +10,15 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.active import Model
+from gateway.errors import NotFound
 from gateway.gateway import Gateway
 from gateway.http import JSON, Header, Request, Response
-from gateway.routing import Choice
-from gateway.rpc import Code, RpcError
-from tfserving.server.json_messages import metadata_body, status_body
+from gateway.routing import NEWEST, Choice
+from gateway.rpc import RpcError
+from gateway.schema import openapi as openapi_document
+from gateway.schema import record_schema
+from tfserving.wire.json_messages import metadata_body, status_body
+from tfserving.wire.status import Code
 
 TEXT: Final[Header] = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 MAX_VERSION: Final = 1 << 63
@@ -36,6 +40,32 @@ async def metadata(gateway: Gateway, request: Request, params: Params) -> Respon
     _require_configured(gateway, name)
     answer = await gateway.server.metadata(name, choice, _deadline(gateway))
     return Response(body=metadata_body(name, answer.version, answer.signatures))
+
+
+async def schema(gateway: Gateway, request: Request, params: Params) -> Response:
+    """The JSON Schema of a record, for the version that most requests get or the one that the URL names."""
+    name, choice = _named(params)
+    model = gateway.active.models.get(name)
+    if model is None:
+        raise NotFound(
+            f"no model '{name}'; there are {', '.join(sorted(gateway.active.models)) or 'none'}", stage="route"
+        )
+    if choice == NEWEST and model.router is not None:
+        weights = model.router.weights
+        choice = Choice(label=max(weights, key=lambda label: weights[label]))
+    version = model.versions.get(model.expected_version(choice) or -1)
+    if version is None:
+        raise NotFound(f"model '{name}', {choice}: no feature spec, so it takes no records", stage="route")
+    return _json(record_schema(version.spec, title=f"record of {name} version {version.number}"))
+
+
+async def openapi(gateway: Gateway, request: Request, params: Params) -> Response:
+    """The gateway's OpenAPI document, with every model of the config."""
+    specs = {
+        model.name: {number: version.spec for number, version in model.versions.items()}
+        for model in gateway.active.models.values()
+    }
+    return _json(openapi_document(specs, version=gateway.active.hash))
 
 
 async def models(gateway: Gateway, request: Request, params: Params) -> Response:

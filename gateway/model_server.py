@@ -9,9 +9,10 @@ from google.protobuf.message import DecodeError
 
 from gateway.backends import Pool
 from gateway.routing import Choice
-from gateway.rpc import Code, RpcError
+from gateway.rpc import RpcError
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
+from tfserving.wire.status import Code
 from tfserving.wire.tensors import DTYPES, Array, TensorError, to_array
 
 Inputs = Mapping[str, m.TensorProto]

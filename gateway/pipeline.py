@@ -21,9 +21,10 @@ from gateway.model_server import ModelServer, Prediction
 from gateway.postprocess import OutputProblem
 from gateway.problems import RecordProblems
 from gateway.routing import Choice
-from gateway.rpc import Code, RpcError
+from gateway.rpc import RpcError
 from gateway.signatures import Signatures
 from gateway.trace import Trace
+from tfserving.wire.status import Code
 from tfserving.wire.tensors import Array, to_proto
 
 ATTEMPTS: Final = 3

@@ -16,11 +16,11 @@ from gateway.gateway import Gateway
 from gateway.http import JSON, Header, Request, Response
 from gateway.pipeline import Answer
 from gateway.routing import Choice
-from gateway.rpc import Code, RpcError
+from gateway.rpc import RpcError
 from gateway.settings import Limits, Sticky
 from gateway.tensors import Document, read_document
 from gateway.trace import UNKNOWN, Trace
-from tfserving.server.status import StatusError
+from tfserving.wire.status import Code, StatusError
 
 MAX_VERSION: Final = 1 << 63
 RECORD_KEYS: Final = frozenset({"version", "metadata", "records"})
@@ -72,7 +72,7 @@ def as_gateway_error(error: GatewayError | RpcError | StatusError) -> GatewayErr
     if isinstance(error, GatewayError):
         return error
     if isinstance(error, StatusError):
-        return FromModelServer(Code(error.code), error.message, stage="decode")
+        return FromModelServer(error.code, error.message, stage="decode")
     if error.local and error.code == Code.DEADLINE_EXCEEDED:
         return DeadlinePassed(error.message, stage="backend")
     return FromModelServer(error.code, error.message, stage="backend")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from gateway.rpc import Code, RpcError
+from gateway.rpc import RpcError
+from tfserving.wire.status import Code
 
 
 class Fault(Enum):

@@ -1,31 +1,10 @@
-"""What the gateway needs of gRPC: status codes, the error of a call, and the seam behind which a call is made."""
+"""What the gateway needs of gRPC: the error of a call, and the seam behind which a call is made."""
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Protocol
 
-
-class Code(IntEnum):
-    """gRPC's canonical status codes."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
+from tfserving.wire.status import Code
 
 
 class RpcError(Exception):

@@ -9,8 +9,9 @@ from gateway.active import Model, Version
 from gateway.errors import Misconfigured
 from gateway.model_server import Metadata, ModelServer, tensor_specs
 from gateway.routing import Choice
-from gateway.rpc import Code, RpcError
+from gateway.rpc import RpcError
 from gateway.spec import SpecProblem, check_signature
+from tfserving.wire.status import Code
 
 KEPT: Final = 1024
 """Versions whose signatures are remembered; the one that was not used for longest is forgotten first."""

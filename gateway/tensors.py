@@ -15,12 +15,12 @@ from gateway.model_server import Metadata, ModelServer, Prediction
 from gateway.routing import Choice
 from gateway.signatures import Signatures
 from gateway.trace import Trace
-from tfserving.server import json_writer
-from tfserving.server.json_reader import read_object
-from tfserving.server.json_tensor import Inputs, from_inputs, from_instances
-from tfserving.server.json_values import JsonValue
-from tfserving.server.status import StatusError, invalid
-from tfserving.server.tensor import Tensor
+from tfserving.wire import json_writer
+from tfserving.wire.json_reader import read_object
+from tfserving.wire.json_tensor import Inputs, from_inputs, from_instances
+from tfserving.wire.json_values import JsonValue
+from tfserving.wire.status import StatusError, invalid
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import DTYPES, to_proto
 
 ATTEMPTS: Final = 3

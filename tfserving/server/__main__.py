@@ -8,7 +8,7 @@ import sys
 
 from tfserving import flags
 from tfserving.server import lifecycle, runtime, settings
-from tfserving.server.status import StatusError
+from tfserving.wire.status import StatusError
 
 _log = logging.getLogger("tfserving.server")
 WHO = "embedded model server of tfserving-deployer"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from tfserving.server.status import Code, StatusError, invalid
+from tfserving.wire.status import Code, StatusError, invalid
 
 
 class Sized(Protocol):

@@ -19,9 +19,9 @@ from tfserving.server import textfiles
 from tfserving.server.batch_queue import BatchQueue, QueueSettings, Scheduler
 from tfserving.server.metrics import Metrics
 from tfserving.server.servable import Runner
-from tfserving.server.status import Code, StatusError, invalid
-from tfserving.server.tensor import Tensor
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import Code, StatusError, invalid
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import Array, DType
 
 _log = logging.getLogger("tfserving.server")

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from tfserving.server.manager import Handle, Manager
 from tfserving.server.source import FileSystemSource, Watched
 from tfserving.server.states import StateMonitor, not_available, status_message
-from tfserving.server.status import Code, StatusError, invalid
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import Code, StatusError, invalid
 
 _log = logging.getLogger("tfserving.server")
 

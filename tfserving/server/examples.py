@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from google.protobuf import text_format
 
-from tfserving.server.status import StatusError, invalid
-from tfserving.server.tensor import Tensor
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import StatusError, invalid
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import BY_NAME
 
 CLASSIFY_METHOD = "tensorflow/serving/classify"

@@ -22,10 +22,10 @@ from tfserving.server.core import ModelCore
 from tfserving.server.inference import Inference
 from tfserving.server.metrics import Metrics
 from tfserving.server.proto_inputs import ProtoInputs
-from tfserving.server.status import Code, StatusError, invalid
-from tfserving.server.tensor import Tensor
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
+from tfserving.wire.status import Code, StatusError, invalid
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import to_proto
 
 MAX_ERROR_BYTES = 1024

@@ -51,7 +51,11 @@ class HttpServer:
 
     def start(self) -> None:
         """Bind and serve. Errors: OSError when the port cannot be bound."""
-        listener = _listen(self.port)
+        try:
+            listener = _listen(self.port)
+        except OSError:
+            self._loop.close()
+            raise
         self.port = listener.getsockname()[1]
         self._thread.start()
         starting = asyncio.run_coroutine_threadsafe(

@@ -29,6 +29,9 @@ _PHRASES = {
     504: "Gateway Timeout",
 }
 
+LIBEVENT_CONTENT_TYPE = "text/html; charset=ISO-8859-1"
+"""What libevent says of an answer that names no type."""
+
 METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _WITH_BODY = METHODS - {"HEAD"}
 
@@ -76,7 +79,7 @@ class Response:
 
     status: int
     body: bytes = b""
-    content_type: str = "text/html; charset=ISO-8859-1"
+    content_type: str = LIBEVENT_CONTENT_TYPE
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -314,7 +317,7 @@ def write_response(request: Request, response: Response) -> bytes:
     keeps = connection.startswith("keep-alive")
     has_body = request.method != "HEAD"
     head = f"HTTP/{major}.{minor} {response.status} {_PHRASES[response.status]}\r\n"
-    if has_body or response.content_type != Response.content_type:
+    if has_body or response.content_type != LIBEVENT_CONTENT_TYPE:
         head += f"Content-Type: {response.content_type}\r\n"
     for name, value in response.headers:
         head += f"{name}: {value}\r\n"

@@ -15,9 +15,9 @@ from tfserving.server.core import ModelCore
 from tfserving.server.manager import Handle
 from tfserving.server.metrics import Metrics
 from tfserving.server.servable import Servable
-from tfserving.server.status import Code, StatusError, invalid
-from tfserving.server.tensor import Tensor
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import Code, StatusError, invalid
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import DTYPES, to_array
 
 DEFAULT_SIGNATURE = "serving_default"

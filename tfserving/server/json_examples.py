@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tfserving.server.json_tensor import base64_bytes, is_base64, type_name
-from tfserving.server.json_values import JsonValue, is_double, members
-from tfserving.server.json_writer import dump
-from tfserving.server.status import invalid
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.json_tensor import base64_bytes, is_base64, type_name
+from tfserving.wire.json_values import JsonValue, is_double, members
+from tfserving.wire.json_writer import dump
+from tfserving.wire.status import invalid
 
 _SMALLEST_NORMAL_FLOAT = 2.0**-126
 

@@ -23,9 +23,9 @@ from tfserving.server.metrics import Metrics
 from tfserving.server.rest_api import RestServer
 from tfserving.server.source import FileSystemSource
 from tfserving.server.states import StateMonitor
-from tfserving.server.status import StatusError, invalid
 from tfserving.server.warmup import Replay
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import StatusError, invalid
 
 _log = logging.getLogger("tfserving.server")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from tfserving.server import runtime
 from tfserving.server.metrics import Metrics
 from tfserving.server.servable import DirectRunner, Runner, Servable
-from tfserving.server.status import Code, StatusError
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import Code, StatusError
 
 Wrap = Callable[[str, Runner], Runner]
 """Puts batching in front of a version's session: takes the version directory and the session's runner."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from tfserving.server.policy import Action, Phase, Snapshot, next_action
 from tfserving.server.servable import Servable
 from tfserving.server.states import State, StateMonitor
-from tfserving.server.status import Code, StatusError
+from tfserving.wire.status import Code, StatusError
 
 _log = logging.getLogger("tfserving.server")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tfserving.server.status import invalid
-from tfserving.server.tensor import Tensor
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import invalid
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import DTYPES, TensorError, to_array
 
 _RESOURCE = 20

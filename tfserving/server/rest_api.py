@@ -8,18 +8,18 @@ import zlib
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from tfserving.server import json_messages, json_writer
 from tfserving.server.http import HttpServer
 from tfserving.server.http_message import Refusal, Request, Response
 from tfserving.server.inference import Inference
 from tfserving.server.json_examples import read_examples
-from tfserving.server.json_reader import read_object
-from tfserving.server.json_tensor import Inputs, from_inputs, from_instances
-from tfserving.server.json_values import JsonValue
-from tfserving.server.json_writer import dump
 from tfserving.server.metrics import Metrics
-from tfserving.server.status import Code, StatusError, invalid
+from tfserving.wire import json_messages, json_writer
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.json_reader import read_object
+from tfserving.wire.json_tensor import Inputs, from_inputs, from_instances
+from tfserving.wire.json_values import JsonValue
+from tfserving.wire.json_writer import dump
+from tfserving.wire.status import Code, StatusError, invalid
 from tfserving.wire.tensors import DTYPES
 
 HTTP_STATUS = {
@@ -160,7 +160,8 @@ class RestApi:
             case "status":
                 return json_messages.status_body(self._inference.status(route.model, route.version))
             case "metadata":
-                return json_messages.metadata_body(self._inference.metadata(route.spec()))
+                described = self._inference.metadata(route.spec())
+                return json_messages.metadata_body(described.name, described.version, described.signatures)
         raise invalid(f"Malformed request: {request.method} {request.path_and_query}")
 
     def _predict(self, spec: m.ModelSpec, body: bytes) -> bytes:

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from tfserving.server.status import Code, StatusError
-from tfserving.server.tensor import Tensor
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import Code, StatusError
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import DTYPES, Array
 
 _STRING = 7

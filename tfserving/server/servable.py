@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tfserving.server.runtime import Endpoint, Session
-from tfserving.server.tensor import Tensor
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.tensor import Tensor
 
 
 class Runner(Protocol):

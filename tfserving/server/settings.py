@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tfserving.flags import CommandLine
 from tfserving.server import textfiles
-from tfserving.server.status import invalid
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import invalid
 
 WITHOUT_EFFECT = (
     "flush_filesystem_caches",

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from tfserving.server.status import Code, StatusError
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import Code, StatusError
 
 State = m.ModelVersionStatus.State
 

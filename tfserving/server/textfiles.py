@@ -9,7 +9,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from tfserving.server.status import Code, StatusError, invalid
+from tfserving.wire.status import Code, StatusError, invalid
 
 _log = logging.getLogger("tfserving.server")
 _File = TypeVar("_File", bound=Message)

@@ -16,8 +16,8 @@ from tfserving.server import inference
 from tfserving.server.metrics import Metrics
 from tfserving.server.proto_inputs import ProtoInputs
 from tfserving.server.servable import Servable
-from tfserving.server.status import Code, StatusError, invalid
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import Code, StatusError, invalid
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000

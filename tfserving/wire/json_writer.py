@@ -13,10 +13,10 @@ from decimal import Decimal
 
 import numpy as np
 
-from tfserving.server.json_values import JsonValue, is_double, members
-from tfserving.server.status import invalid
-from tfserving.server.tensor import Tensor
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.json_values import JsonValue, is_double, members
+from tfserving.wire.status import invalid
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import Array
 
 _DUMP_LIMIT = 256
@@ -165,17 +165,17 @@ def _base64_object(value: bytes, level: int) -> str:
 
 def _floats(values: Array) -> list[str]:
     """Six digits where they give the same float again, else nine."""
-    texts = ["%.6g" % value for value in values.tolist()]
+    texts = [f"{value:.6g}" for value in values.tolist()]
     exact = np.array(list(map(float, texts)), np.float32) == values
     if not exact.all():
-        texts = [t if e else "%.9g" % v for t, e, v in zip(texts, exact.tolist(), values.tolist(), strict=True)]
+        texts = [t if e else f"{v:.9g}" for t, e, v in zip(texts, exact.tolist(), values.tolist(), strict=True)]
     return [text if "." in text or "e" in text else _whole(text) for text in texts]
 
 
 def _double(value: float) -> str:
-    text = "%.6g" % value
+    text = f"{value:.6g}"
     if float(text) != value:
-        text = "%.17g" % value
+        text = f"{value:.17g}"
     return text if "." in text or "e" in text else _whole(text)
 
 

@@ -9,9 +9,8 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from tfserving.server.inference import Described
-from tfserving.server.status import Code
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import Code
 
 _UNUSED_TENSOR_FIELDS: dict[str, list[object]] = {"resource_handle_val": [], "variant_val": []}
 """Fields of a TensorProto that this package's own message does not declare and that are always printed empty."""
@@ -30,18 +29,18 @@ def status_body(versions: Sequence[m.ModelVersionStatus]) -> bytes:
     return _text({"model_version_status": entries}).encode()
 
 
-def metadata_body(described: Described) -> bytes:
+def metadata_body(name: str, version: int, signatures: m.SignatureDefMap) -> bytes:
     """The answer to a metadata request."""
-    spec = m.ModelSpec(name=described.name)
-    spec.version.value = described.version
-    signatures = _fields(described.signatures)
-    for signature in signatures["signature_def"].values():
+    spec = m.ModelSpec(name=name)
+    spec.version.value = version
+    definitions = _fields(signatures)
+    for signature in definitions["signature_def"].values():
         for tensor in signature["defaults"].values():
             tensor |= _UNUSED_TENSOR_FIELDS
             for field, limit in _FLOAT_FIELDS.items():
                 tensor[field] = [int(v) if abs(v) < limit and v == int(v) else v for v in tensor[field]]
     fields = _fields(spec)
-    return (f'{{\n"model_spec":{_text(fields)},\n"metadata": {{"signature_def": {_text(signatures)}}}\n}}\n').encode()
+    return (f'{{\n"model_spec":{_text(fields)},\n"metadata": {{"signature_def": {_text(definitions)}}}\n}}\n').encode()
 
 
 def _fields(message: Message) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from typing import Final
 
 import numpy as np
 
-from tfserving.server.json_values import JsonValue, members
-from tfserving.server.json_writer import dump
-from tfserving.server.status import Code, StatusError, invalid
-from tfserving.server.tensor import Tensor
+from tfserving.wire.json_values import JsonValue, members
+from tfserving.wire.json_writer import dump
+from tfserving.wire.status import Code, StatusError, invalid
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import MAX_RANK, Array, DType
 
 Inputs = Mapping[str, DType]
@@ -161,7 +161,8 @@ def _float_array(flat: list[JsonValue], dtype: DType) -> Array:
     with np.errstate(over="ignore"):
         array = np.array(flat, dtype.storage)
     # Below the normal range everything is zero: TensorFlow Serving converts with denormals off.
-    return np.multiply(array, np.abs(array) >= _TINY[dtype.name], out=array)
+    np.multiply(array, np.abs(array) >= _TINY[dtype.name], out=array)
+    return array
 
 
 def _integer_array(flat: list[JsonValue], dtype: DType) -> Array:
