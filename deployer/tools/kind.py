@@ -51,7 +51,8 @@ def load_image(name: str, reference: str, *, timeout: float) -> None:
         process.run(["kind", "load", "docker-image", reference, "--name", name], timeout=timeout, hint=HINT)
     except ToolError as error:
         raise ToolError(
-            f"image {reference} cannot be loaded into cluster {name}", hint="`docker image ls` shows whether it is there"
+            f"image {reference} cannot be loaded into cluster {name}",
+            hint="`docker image ls` shows whether it is there",
         ) from error
 
 
