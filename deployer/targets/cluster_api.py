@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Which cluster and namespace: `context` and `kubeconfig` empty mean the current context and kubectl's own files."""
+    """Which cluster and namespace: `context` and `kubeconfig` empty: the current one, and kubectl's files."""
 
     namespace: str
     context: str = ""
@@ -145,7 +145,7 @@ class ApiServer:
         headers: Mapping[str, str] | None = None,
         timeout: float,
     ) -> HttpReply:
-        """One request for a pod or node behind a proxy path. What the pod itself says, whatever its status, is returned.
+        """One request for a pod or node behind a proxy path. What the pod itself says is returned, whatever its status.
 
         Errors: Refused when the API server answers in its place: no such pod, nothing listens.
         """
@@ -190,7 +190,7 @@ class ApiServer:
 
 
 def connect(place: Place) -> ApiServer:
-    """The API server of a context. Errors: TargetError when the kubeconfig has none, or the package is not installed."""
+    """The API server of a context. Errors: TargetError without a usable kubeconfig or the `kubernetes` package."""
     configuration = load_configuration(place)
     return ApiServer(
         configuration.host,

@@ -86,7 +86,7 @@ class Helm:
 
     def __init__(self, *, namespace: str, context: str = "", kubeconfig: str = "", program: str = "helm") -> None:
         self._program = program
-        self._where = ("--namespace", namespace)
+        self._where: tuple[str, ...] = ("--namespace", namespace)
         self._where += ("--kube-context", context) if context else ()
         self._where += ("--kubeconfig", kubeconfig) if kubeconfig else ()
         self._dialect: Dialect | None = None

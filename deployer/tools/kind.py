@@ -52,7 +52,7 @@ def load_image(name: str, reference: str, *, timeout: float) -> None:
     except ToolError as error:
         raise ToolError(
             f"image {reference} cannot be loaded into cluster {name}",
-            hint="`docker image ls` shows whether it is there",
+            hint="`docker image ls` shows what is there",
         ) from error
 
 
