@@ -27,6 +27,9 @@ CALL_TIMEOUT = 15.0
 PAGE = 500
 """Objects asked for in one page of a list."""
 
+FIELD_MANAGER = "tfserving-deployer"
+"""Whom the API server names as the owner of the fields that are patched here."""
+
 MERGE_PATCH = "application/merge-patch+json"
 
 T = TypeVar("T")
@@ -106,7 +109,9 @@ class ApiServer:
 
     def patch(self, path: str, change: object, *, timeout: float = CALL_TIMEOUT) -> None:
         """Merge a change into an object (RFC 7396)."""
-        self.call("PATCH", path, body=msgspec.json.encode(change), content_type=MERGE_PATCH, timeout=timeout)
+        query = {"fieldManager": FIELD_MANAGER}
+        body = msgspec.json.encode(change)
+        self.call("PATCH", path, query=query, body=body, content_type=MERGE_PATCH, timeout=timeout)
 
     def create(self, path: str, content: object, *, timeout: float = CALL_TIMEOUT) -> None:
         """POST a new object to a collection."""

@@ -86,6 +86,7 @@ class Helm:
 
     def __init__(self, *, namespace: str, context: str = "", kubeconfig: str = "", program: str = "helm") -> None:
         self._program = program
+        self.namespace = namespace
         self._where: tuple[str, ...] = ("--namespace", namespace)
         self._where += ("--kube-context", context) if context else ()
         self._where += ("--kubeconfig", kubeconfig) if kubeconfig else ()
