@@ -2,7 +2,7 @@
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -162,20 +162,14 @@ def test_a_full_queue_refuses_and_the_queued_are_served(batched, model):
     model.go.clear()
     running = in_background(runner, 1)
     assert model.entered.acquire(timeout=10)
-    queued = in_background(runner, 2)
-    refused = None
-    while refused is None:  # until the second one is in the queue
-        try:
-            third = in_background(runner, 3)
-            third.result(0.2)
-        except StatusError as error:
-            refused = error
-        except TimeoutError:
-            queued, _ = third, queued
-    assert refused.code is Code.UNAVAILABLE
-    assert "currently 1 batches enqueued and max_enqueued_batches is 1" in refused.message
+    others = [in_background(runner, 2), in_background(runner, 2)]  # one takes the only place, the other is refused
+    (refused,) = wait(others, 10, FIRST_COMPLETED).done
     model.go.set()
+    with pytest.raises(StatusError, match="currently 1 batches enqueued and max_enqueued_batches is 1") as caught:
+        refused.result()
+    assert caught.value.code is Code.UNAVAILABLE
     assert running.result(10) == [[2]]
+    assert [other.result(10) for other in others if other is not refused] == [[[4]]]
 
 
 def test_requests_that_expired_in_the_queue_never_run(batched, model):

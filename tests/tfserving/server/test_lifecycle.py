@@ -1,6 +1,8 @@
 """Versions that come and go, labels, reloads, failing loads, and the end of the process."""
 
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -184,6 +186,22 @@ def test_the_server_says_what_it_is(run_to_exit):
     assert code == 0
     assert "TensorFlow ModelServer: embedded" in printed
     assert "TensorFlow Library: 2." in printed
+
+
+def test_a_signal_ends_the_wait_for_a_model_that_never_comes(tmp_path):
+    flags = ["--port=1", "--model_name=absent", f"--model_base_path={tmp_path}/absent"]
+    with subprocess.Popen([sys.executable, "-m", "tfserving.server", *flags], stderr=subprocess.PIPE, text=True) as it:
+        while "Could not find base path" not in it.stderr.readline():
+            assert it.poll() is None
+        it.terminate()
+        assert it.wait(20) == 255
+
+
+def test_the_runtime_leaves_pythons_own_libraries_alone():
+    """TensorFlow's symbols once replaced OpenSSL's, and the next import of ssl or hashlib crashed."""
+    code = "from tfserving.server import runtime; runtime.version(); import ssl, hashlib, secrets"
+    done = subprocess.run([sys.executable, "-c", code], timeout=60)
+    assert done.returncode == 0
 
 
 def test_sigterm_finishes_what_was_accepted_and_exits_0(start, models):
