@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 
 from tfserving.server.http_message import RequestParser, Response, write_response
-from tfserving.server.json_reader import read_object
-from tfserving.server.json_tensor import from_instances
-from tfserving.server.json_writer import row_body
-from tfserving.server.tensor import Tensor
+from tfserving.wire.json_reader import read_object
+from tfserving.wire.json_tensor import from_instances
+from tfserving.wire.json_writer import row_body
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import BY_NAME
 
 
