@@ -28,6 +28,8 @@ from deployer.usecases import conditions, wires
 from deployer.usecases.conditions import ExperimentRequest
 from deployer.usecases.trials import Observer, measured, sentence
 
+__all__ = ["ExperimentRequest", "Generator", "run"]
+
 _GAIN = 1.05
 _CLIENTS = (4, 8, 16, 32, 64)
 """Clients per replica that are tried in turn to find the ceiling, while each step gains at least 5 %."""

@@ -102,6 +102,13 @@ class HttpServer:
             await asyncio.sleep(0.01)
         for connection in list(self._connections):
             connection.close()
+        # Answers that are written may still have to be sent, and a client may be about to be accepted.
+        deadline = max(deadline, self._loop.time() + _LINGER)
+        await asyncio.sleep(0.01)
+        while self._connections and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in list(self._connections):
+            connection.abort()
         await asyncio.sleep(0)
 
     # What a connection needs of the server.
@@ -139,6 +146,8 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._server.opened(self)
+        if self._server.stopping:
+            self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -172,6 +181,11 @@ class _Connection(asyncio.Protocol):
         """Close once everything written has been sent."""
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once and drop what has not been sent."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def _advance(self) -> None:
         if self._transport is None:

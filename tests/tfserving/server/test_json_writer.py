@@ -95,7 +95,8 @@ def test_layout_of_rows():
 def test_layout_of_columns():
     assert column_body({"y": tensor(3, "float")}) == b'{\n    "outputs": 3.0\n}'
     assert column_body({"y": tensor([[True], [False]], "bool")}) == (
-        b'{\n    "outputs": [\n        [\n            true\n        ],\n        [\n            false\n        ]\n    ]\n}'
+        b'{\n    "outputs": [\n        [\n            true\n        ],\n'
+        b"        [\n            false\n        ]\n    ]\n}"
     )
     assert column_body({"y": tensor(np.zeros((1, 0)), "float")}) == b'{\n    "outputs": [\n        []\n    ]\n}'
     assert json.loads(column_body({"a": tensor(1, "uint64"), "b": tensor([2], "int8")})) == {
