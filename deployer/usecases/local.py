@@ -13,12 +13,12 @@ from deployer.domain.location import DirectoryStore
 from deployer.domain.release import Release
 from deployer.domain.serving import ServingConfig
 from deployer.errors import SpecError, TargetError
-from deployer.render import state_of
+from deployer.render import render_release, state_of
 from deployer.targets.base import GatewayReplica, Progress, Replica
 from deployer.targets.local import LocalRelease, LocalTarget
 from deployer.targets.local_process import log_tail
 from deployer.targets.local_state import Engine
-from deployer.usecases.render import Choice, choose, render_files
+from deployer.usecases.render import Choice, choose, feature_specs
 
 STATE = ".deployer"
 WATCH_SECONDS = 0.5
@@ -71,7 +71,7 @@ def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> Local
     if request.cpus is not None:
         resources = replace(release.serving.resources, cpu=f"{round(request.cpus * 1000)}m")
         release = replace(release, serving=replace(release.serving, resources=resources))
-    rendered = render_files(release, state)
+    rendered = render_release(release, state, feature_specs(release, state))
     return LocalRelease(
         name=release.name,
         engine=request.engine,
