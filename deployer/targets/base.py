@@ -70,6 +70,10 @@ class Target(Protocol):
         """GET `path` from the HTTP port of one replica or gateway, by its name."""
         ...
 
+    def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
+        """POST a JSON body to the HTTP port of one replica or gateway, by its name."""
+        ...
+
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
         """Have exactly `replicas` model servers, each AVAILABLE for every version, and every gateway aware of them."""
         ...

@@ -10,12 +10,18 @@ from deployer.targets.base import HttpReply
 from gateway.settings import SettingsError, parse_settings
 
 
-def get(name: str, port: int, path: str, *, timeout: float) -> HttpReply:
-    """GET from a port of this machine, past any proxy. Errors: TargetError when nobody answers in time."""
+def ask(name: str, port: int, path: str, body: bytes | None = None, *, timeout: float) -> HttpReply:
+    """GET from a port of this machine, or POST a JSON body, past any proxy.
+
+    Errors: TargetError when nobody answers in time.
+    """
+    method = "GET" if body is None else "POST"
+    headers = {} if body is None else {"content-type": "application/json"}
     with requests.Session() as session:
         session.trust_env = False
         try:
-            answer = session.get(f"http://127.0.0.1:{port}{path}", timeout=timeout)
+            url = f"http://127.0.0.1:{port}{path}"
+            answer = session.request(method, url, data=body, headers=headers, timeout=timeout)
         except requests.RequestException as error:
             raise TargetError(
                 f"{name} does not answer on port {port}",
