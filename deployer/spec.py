@@ -25,21 +25,36 @@ T = TypeVar("T")
 
 REFERENCE = "docs/reference/deployer-yaml.md describes every key"
 
-_OWN_FLAGS = frozenset(
+OWN_FLAGS = frozenset(
     [
         "port",
         "rest_api_port",
         "model_config_file",
+        "model_config_file_poll_wait_seconds",
         "model_name",
         "model_base_path",
+        "version",
+        "file_system_poll_wait_seconds",
+        "allow_version_labels_for_unavailable_models",
+        "num_load_threads",
+        "num_unload_threads",
+        "max_num_load_retries",
+        "load_retry_interval_micros",
+        "enable_grpc_healthcheck_service",
+        "enable_profiler",
         "enable_batching",
         "batching_parameters_file",
         "monitoring_config_file",
         "platform_config_file",
-        "version",
+        "tensorflow_session_parallelism",
+        "tensorflow_intra_op_parallelism",
+        "tensorflow_inter_op_parallelism",
+        "grpc_max_threads",
+        "rest_api_num_threads",
+        "rest_api_timeout_in_ms",
     ]
 )
-"""Flags that other keys of deployer.yaml decide."""
+"""Flags that other keys of deployer.yaml decide, or that are always set."""
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,10 +75,10 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     experiment: Experiment = msgspec.field(default_factory=Experiment)
 
 
-def read_release(path: Path) -> Release:
+def load(path: Path) -> Release:
     """The release that a file describes; relative paths in it count from its directory.
 
-    Errors: SpecError when it cannot be read, and as of `parse_release`.
+    Errors: SpecError when it cannot be read, and as of `parse`.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -71,10 +86,10 @@ def read_release(path: Path) -> Release:
         raise SpecError(f"{path} does not exist", hint="`deployer init` writes one; -f names another") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read", hint="it is a YAML file in UTF-8") from error
-    return parse_release(text, path.parent, name=str(path))
+    return parse(text, path.parent, name=str(path))
 
 
-def parse_release(text: str, directory: Path, *, name: str = "deployer.yaml") -> Release:
+def parse(text: str, directory: Path, *, name: str = "deployer.yaml") -> Release:
     """The release that `text` describes; relative paths in it count from `directory`.
 
     Errors: SpecError that names the path of the first key or value that is wrong.
@@ -193,8 +208,8 @@ def _check_flags(serving: Serving) -> None:
     """Flags that only the author knows; those that other keys decide, and those that break REST, are refused."""
     flags: Mapping[str, bool | int | float | str] = serving.flags
     for name in flags:
-        if name in _OWN_FLAGS:
-            raise StrictError("serving.flags", f"--{name} is decided by other keys of this file")
+        if name in OWN_FLAGS:
+            raise StrictError("serving.flags", f"--{name} is always set, or decided by other keys of this file")
     if flags.get("enable_serialization_as_tensor_content"):
         raise StrictError(
             "serving.flags", "--enable_serialization_as_tensor_content makes REST answer with memory never written"

@@ -26,7 +26,8 @@ def headline(capacities: Sequence[Capacity], objective: Objective) -> str:
 def scaling_notes(fit: Fit | None, points: int) -> tuple[str, ...]:
     """What the fit says about scaling, or why there is none."""
     if fit is None:
-        return (f"{points} points are too few to fit a scaling law: the ratios above are all that is known.",)
+        few = "One point is" if points == 1 else f"{points} points are"
+        return (f"{few} too few to fit a scaling law: the ratios above are all that is known.",)
     sigma, kappa = fit.contention, fit.coherence
     notes = []
     if fit.parameters == 2:
@@ -58,10 +59,10 @@ def reservations(
         notes.append(f"{invalid} of {len(trials)} trials are invalid and were not used; the table says why.")
     saturated = [c.replicas for c in capacities if c.machine_saturated]
     if saturated:
-        counts = ", ".join(map(str, saturated))
+        counts = _replicas(saturated[0]) if len(saturated) == 1 else f"{', '.join(map(str, saturated))} replicas"
         notes.append(
-            f"The machine itself had no CPU to spare with {counts} replicas: capacity there is the machine's, so more "
-            "replicas on it carry no more."
+            f"The machine itself had no CPU to spare with {counts}: capacity there is the machine's, and more replicas "
+            "on it carry no more."
         )
     if cpu_limit in ("", "none") and len(capacities) > 1:
         notes.append(

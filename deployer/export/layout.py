@@ -163,9 +163,12 @@ class ModelStore:
         return stale
 
     def _is_stale(self, entry: _Unfinished, now: float) -> bool:
-        if entry.host != self.host:
-            return now - entry.path.stat().st_mtime > FOREIGN_STALE_SECONDS
-        held = try_lock(entry.path)
+        try:
+            if entry.host != self.host:
+                return now - entry.path.stat().st_mtime > FOREIGN_STALE_SECONDS
+            held = try_lock(entry.path)
+        except FileNotFoundError:  # its exporter has given up and removed it since we looked
+            return False
         if held is None:
             return False
         os.close(held)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def read_inputs(path: Path, signature: SignatureFact) -> Inputs:
     """
     try:
         arrays = _from_npz(path) if path.suffix == ".npz" else _from_lines(path, signature)
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"samples {path} cannot be read", hint="pass a .npz or .jsonl file") from error
     if arrays.keys() != signature.inputs.keys():
         raise _misfit(path, f"it has {_list(arrays)}; the signature takes {_list(signature.inputs)}")
@@ -70,9 +71,9 @@ def _random(name: str, tensor: TensorFact, rows: int, rng: np.random.Generator) 
 
 def _from_npz(path: Path) -> Inputs:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except ValueError as error:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, TypeError, EOFError, BadZipFile) as error:
         raise _misfit(path, "it is not a .npz file of plain arrays") from error
 
 

@@ -19,12 +19,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from deployer.domain.store import DEFAULT_SIGNATURE
-from deployer.errors import ExportError
+from deployer.errors import DeployerError, ExportError
 from deployer.export import signatures
 from deployer.export.disk import OnStep, copy_tree
 from tfserving.wire.tensors import Array
 
 KERAS_SUFFIXES = (".keras", ".h5")
+_SAMPLES = "pass inputs that it accepts with --samples FILE"
 
 
 class Source(Protocol):
@@ -74,24 +75,15 @@ class WrittenModel:
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs of one signature by name. Errors: ExportError when it does not load, or the graph refuses."""
-        tf = _tensorflow()
         function = self._loaded.signatures[signature]
-        try:
-            outputs = function(**{name: tf.constant(value) for name, value in inputs.items()})
-        except (tf.errors.OpError, ValueError, TypeError) as error:
-            raise _refused(f"signature '{signature}' of {self._directory}") from error
-        return {name: value.numpy() for name, value in outputs.items()}
+        with _model_code(f"signature '{signature}' of {self._directory} refused the sample inputs", _SAMPLES):
+            return _named(function(**_tensors(inputs)))
 
     @functools.cached_property
     def _loaded(self) -> Any:
-        tf = _tensorflow()
-        try:
-            return tf.saved_model.load(str(self._directory))
-        except (tf.errors.OpError, OSError, ValueError, KeyError, TypeError) as error:
-            raise ExportError(
-                f"the SavedModel in {self._directory} cannot be loaded",
-                hint="save it again with the tensorflow that is installed here",
-            ) from error
+        again = "save it again with the tensorflow that is installed here"
+        with _model_code(f"the SavedModel in {self._directory} cannot be loaded", again):
+            return _tensorflow().saved_model.load(str(self._directory))
 
 
 class _KerasSource:
@@ -100,47 +92,33 @@ class _KerasSource:
 
     def save(self, directory: Path, *, on_step: OnStep) -> None:
         on_step("save")
-        try:
+        call_it = "call the model on one batch before it is saved, so that its input shapes are known"
+        with _model_code(f"{self._name} cannot be written as a SavedModel", call_it):
             self._model.export(str(directory), verbose=False)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ExportError(
-                f"{self._name} cannot be written as a SavedModel",
-                hint="call the model on one batch before it is saved, so that its input shapes are known",
-            ) from error
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         one_tensor = len(inputs) == 1 and not isinstance(getattr(self._model, "input", None), dict)
-        tf = _tensorflow()
-        try:
-            outputs = self._model(next(iter(inputs.values())) if one_tensor else dict(inputs), training=False)
-        except (tf.errors.OpError, ValueError, TypeError) as error:
-            raise _refused(self._name) from error
-        return _named(outputs)
+        with _model_code(f"{self._name} refused the sample inputs", _SAMPLES):
+            return _named(self._model(next(iter(inputs.values())) if one_tensor else dict(inputs), training=False))
 
 
 class _ModuleSource:
     def __init__(self, module: Any, name: str) -> None:
         self._module, self._name = module, name
-        self._function = _only_function(module, name).get_concrete_function()
+        function = _only_function(module, name)
+        with _model_code(f"the function of {name} cannot be traced", "call it once on real inputs to see why"):
+            self._function = function.get_concrete_function()
 
     def save(self, directory: Path, *, on_step: OnStep) -> None:
-        tf = _tensorflow()
         on_step("save")
-        try:
-            tf.saved_model.save(self._module, str(directory), signatures={DEFAULT_SIGNATURE: self._function})
-        except (tf.errors.OpError, ValueError, TypeError, AssertionError) as error:
-            raise ExportError(
-                f"{self._name} cannot be written as a SavedModel",
-                hint="keep every variable that the function uses as an attribute of the module",
-            ) from error
+        keep = "keep every variable that the function uses as an attribute of the module"
+        with _model_code(f"{self._name} cannot be written as a SavedModel", keep):
+            signature = {DEFAULT_SIGNATURE: self._function}
+            _tensorflow().saved_model.save(self._module, str(directory), signatures=signature)
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        tf = _tensorflow()
-        try:
-            outputs = self._function(**{name: tf.constant(value) for name, value in inputs.items()})
-        except (tf.errors.OpError, ValueError, TypeError) as error:
-            raise _refused(self._name) from error
-        return _named(outputs)
+        with _model_code(f"{self._name} refused the sample inputs", _SAMPLES):
+            return _named(self._function(**_tensors(inputs)))
 
 
 def write_records(path: Path, records: Iterable[bytes]) -> None:
@@ -163,27 +141,18 @@ def _load_keras(path: Path) -> Any:
     if not path.is_file():
         raise ExportError(f"there is no file {path}", hint="name the file that model.save wrote")
     keras = _keras()
-    try:
+    own_classes = "a model with classes of its own is exported as package.module:function, which imports them"
+    with _model_code(f"{path} cannot be read as a Keras model", own_classes):
         return keras.models.load_model(path, compile=False)
-    except Exception as error:  # a Keras file runs its own classes while it is read: anything can come out
-        raise ExportError(
-            f"{path} cannot be read as a Keras model",
-            hint="a model with classes of its own is exported as package.module:function, which imports them",
-        ) from error
 
 
 def _call(module: str, function: str) -> Any:
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
     _tensorflow()
-    try:
+    importable = "the module must be importable from here, and the function must work without arguments"
+    with _model_code(f"{module}:{function} returned no model", importable):
         return getattr(importlib.import_module(module), function)()
-    except Exception as error:  # the user's own code: anything can come out
-        raise ExportError(
-            f"{module}:{function} returned no model",
-            cause=f"{type(error).__name__}: {error}",
-            hint="the module must be importable from here, and the function must work without arguments",
-        ) from error
 
 
 def _wrap(model: Any, name: str) -> Source:
@@ -220,8 +189,20 @@ def _named(outputs: Any) -> dict[str, Array]:
     return {f"output_{i}": np.asarray(value) for i, value in enumerate(many)}
 
 
-def _refused(who: str) -> ExportError:
-    return ExportError(f"{who} refused the sample inputs", hint="pass inputs that it accepts with --samples FILE")
+def _tensors(inputs: Mapping[str, Array]) -> dict[str, Any]:
+    return {name: _tensorflow().constant(value) for name, value in inputs.items()}
+
+
+@contextmanager
+def _model_code(message: str, hint: str) -> Iterator[None]:
+    """Around whatever runs code of the model or of its author, out of which any exception can come."""
+    try:
+        yield
+    except DeployerError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:500]
+        raise ExportError(message, cause=f"{type(error).__name__}: {said}", hint=hint) from error
 
 
 @functools.cache

@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from deployer.domain import capacity, findings, sizing, usl
@@ -16,25 +15,26 @@ from deployer.domain.experiment import (
     Experiment,
     Kind,
     LagBounds,
-    Objective,
     Settings,
     Trial,
 )
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
-from deployer.loadgen import answers, machine, records
+from deployer.loadgen import answers, records
 from deployer.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Outcome, Plan, RecordApi, Reference, Value
 from deployer.loadgen.workers import Mark, Workers
 from deployer.report import folder
 from deployer.targets.base import Progress, Target
-from deployer.usecases import wires
+from deployer.usecases import conditions, wires
+from deployer.usecases.conditions import ExperimentRequest
 from deployer.usecases.trials import Observer, measured, sentence
+
+__all__ = ["ExperimentRequest", "Generator", "run"]
 
 _GAIN = 1.05
 _CLIENTS = (4, 8, 16, 32, 64)
 """Clients per replica that are tried in turn to find the ceiling, while each step gains at least 5 %."""
 
 _RESOLVES_P99 = 1100
-_VERSIONS = ("tfserving-deployer", "numpy", "grpcio", "hdrhistogram", "uvloop", "tensorflow")
 
 
 class Generator(Protocol):
@@ -43,40 +43,6 @@ class Generator(Protocol):
     def run(self, plan: Plan, on_mark: Callable[[Mark], None] | None = None) -> Outcome:
         """Run one plan; call `on_mark` when the measured window opens and closes."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExperimentRequest:
-    """What to measure. Times in seconds, rates in requests a second.
-
-    `fractions` of the closed-loop ceiling are tried as open-loop rates in random order, then `refine` more rates that
-    narrow the capacity down. A window lasts `seconds`, longer (up to `max_seconds`) at low rates so that p99 has enough
-    answers. Each of `rounds` goes through all of `replicas`, every other one backwards, so that drift of the machine
-    does not look like an effect of replicas. `rate` is the wished rate for sizing (0: the highest that was carried).
-    `direct` sends by gRPC through one plain channel to one replica instead of through the gateways.
-    """
-
-    model: str
-    records: Path
-    out: Path
-    label: str = "stable"
-    direct: bool = False
-    replicas: tuple[int, ...] = (1, 2)
-    fractions: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9)
-    refine: int = 2
-    rounds: int = 1
-    warmup: float = 1.0
-    seconds: float = 5.0
-    max_seconds: float = 30.0
-    ceiling_seconds: float = 2.0
-    objective: Objective = field(default_factory=Objective)
-    bounds: LagBounds | None = None
-    batch: int = 1
-    processes: int = 1
-    seed: int = 1
-    timeout: float = 10.0
-    scale_timeout: float = 300.0
-    rate: float = 0.0
 
 
 def run(
@@ -193,7 +159,7 @@ class _Run:
     def _sizing(self, capacities: tuple[Capacity, ...], fit: usl.Fit | None) -> sizing.Sizing | None:
         assert self.environment is not None
         cpus = self.environment.cpus_per_replica
-        return sizing.size(capacities, fit, rate=self.request.rate or None, cpus_per_replica=cpus)
+        return sizing.size(capacities, fit, rate=self.request.wished_rate or None, cpus_per_replica=cpus)
 
     def _scale(self, count: int) -> None:
         self.progress(f"scaling to {_replicas(count)}")
@@ -205,8 +171,8 @@ class _Run:
         through, wire = wires.wire(
             self.target, request.model, label=request.label, direct=request.direct, timeout=request.timeout
         )
-        self.settings = _settings(request, through, len(self.samples))
-        self.environment = _environment(self.target)
+        self.settings = conditions.settings(request, through=through, records=len(self.samples))
+        self.environment = conditions.environment(self.target)
         return wire
 
     def _reference(self) -> None:
@@ -228,7 +194,7 @@ class _Run:
         return best
 
     def _rates(self, number: int, count: int, ceiling: float) -> None:
-        rates = [ceiling * fraction for fraction in self.request.fractions]
+        rates = list(self.request.rates) or [ceiling * fraction for fraction in self.request.fractions]
         self.order.shuffle(rates)
         done = [self._open(number, count, rate) for rate in rates]
         for _ in range(self.request.refine):
@@ -240,7 +206,11 @@ class _Run:
     def _open(self, number: int, count: int, rate: float) -> Trial:
         request = self.request
         seconds = min(max(request.seconds, _RESOLVES_P99 / rate), max(request.seconds, request.max_seconds))
-        return self._trial(number, count, OpenLoop(rate=round(rate, 2)), seconds=round(seconds, 1))
+        load = OpenLoop(rate=round(rate, 2))
+        trial = self._trial(number, count, load, seconds=round(seconds, 1))
+        if trial.valid:
+            return trial
+        return self._trial(number, count, load, seconds=round(seconds, 1))  # a lag is often somebody else's moment
 
     def _trial(self, number: int, count: int, load: OpenLoop | ClosedLoop, *, seconds: float) -> Trial:
         observer = Observer(self.target)
@@ -275,43 +245,6 @@ class _Run:
             late_after_ms=self.bounds.late_after_ms,
             baseline=self.baseline,
         )
-
-
-def _settings(request: ExperimentRequest, through: str, count: int) -> Settings:
-    return Settings(
-        model=request.model,
-        label=request.label,
-        through=through,
-        records=count,
-        replicas=request.replicas,
-        fractions=request.fractions,
-        refine=request.refine,
-        rounds=request.rounds,
-        warmup=request.warmup,
-        seconds=request.seconds,
-        max_seconds=request.max_seconds,
-        batch=request.batch,
-        processes=request.processes,
-        seed=request.seed,
-        timeout=request.timeout,
-    )
-
-
-def _environment(target: Target) -> Environment:
-    here = machine.describe(_VERSIONS)
-    shares = {replica.cpus for replica in target.replicas()}
-    return Environment(
-        target=target.kind,
-        description=target.describe(),
-        cpu_model=here.cpu_model,
-        cores=here.cores,
-        memory_gib=here.memory_gib,
-        system=here.system,
-        versions=here.versions,
-        load_average=machine.load_average(),
-        cpu_limit=target.cpu_limit(),
-        cpus_per_replica=shares.pop() if len(shares) == 1 else None,
-    )
 
 
 def _replicas(count: int) -> str:

@@ -16,7 +16,8 @@ from deployer.loadgen.plan import Outcome, Plan
 from deployer.loadgen.workers import Mark, Workers
 from deployer.report import folder
 from deployer.targets.base import GatewayReplica, HttpReply, Progress, Replica
-from deployer.usecases.experiment import ExperimentRequest, run
+from deployer.usecases.conditions import ExperimentRequest
+from deployer.usecases.experiment import run
 
 SERVICE = 0.002
 """Seconds a request takes, so one replica carries less than 500 requests a second."""

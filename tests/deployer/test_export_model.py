@@ -163,6 +163,12 @@ def test_samples_that_do_not_fit(request_: ExportRequest, tmp_path: Path, text: 
     assert why in refused(replace(request_, samples=tmp_path / "rows.jsonl")).message
 
 
+def test_an_npz_file_that_is_none(request_: ExportRequest, tmp_path: Path) -> None:
+    for content in (b"", b"PK\x03\x04 torn", b"plain text"):
+        (tmp_path / "rows.npz").write_bytes(content)
+        assert "it is not a .npz file" in refused(replace(request_, samples=tmp_path / "rows.npz")).message
+
+
 def test_a_model_without_a_batch_dimension_is_published_with_the_reason(request_: ExportRequest) -> None:
     request = replace(request_, source="exported_models:one_row")
     assert "input 'numbers' has a fixed dimension 0 (1)" in refused(replace(request, require_batchable=True)).message

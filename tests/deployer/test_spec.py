@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from deployer import spec
 from deployer.domain.gate import Metric
 from deployer.domain.location import ClaimStore, DirectoryStore
 from deployer.domain.release import Model
 from deployer.errors import SpecError
-from deployer.spec import parse_release, read_release
 
 MINIMAL = "release: demo\nstore: models\nmodels: [digits]\n"
 
@@ -18,7 +18,7 @@ MINIMAL = "release: demo\nstore: models\nmodels: [digits]\n"
 def test_a_name_a_store_and_a_model_are_enough(tmp_path: Path) -> None:
     file = tmp_path / "deployer.yaml"
     file.write_text(MINIMAL)
-    release = read_release(file)
+    release = spec.load(file)
     assert release.name == "demo"
     assert release.store == DirectoryStore(path=str(tmp_path / "models"))
     assert release.models == (Model(name="digits"),)
@@ -28,7 +28,7 @@ def test_a_name_a_store_and_a_model_are_enough(tmp_path: Path) -> None:
 
 
 def test_every_section_is_read() -> None:
-    release = parse_release(
+    release = spec.parse(
         """
 version: v1
 release: shop
@@ -45,7 +45,7 @@ serving:
   gpus: 2
   resources: {cpu: 0.5, memory: 1Gi, cpu_limit: true}
   threads: {intra_op: 2, grpc: 64}
-  flags: {max_num_load_retries: 0}
+  flags: {enable_model_warmup: false}
 batching: {max_batch_size: 8, allowed_batch_sizes: [1, 8]}
 storage: {size: 5Gi, access_modes: [ReadWriteMany]}
 autoscaling: {min_replicas: 1, max_replicas: 4}
@@ -73,7 +73,7 @@ experiment: {replicas: [1, 2, 4], rates: [50, 100.5], records: data/records.json
 
 
 def test_a_claim_brings_its_namespace() -> None:
-    assert parse_release("release: a\nstore: pvc://ml/c\nmodels: [m]", Path("/")).namespace == "ml"
+    assert spec.parse("release: a\nstore: pvc://ml/c\nmodels: [m]", Path("/")).namespace == "ml"
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_a_claim_brings_its_namespace() -> None:
         ("serving: {resources: {cpu: lots}}", "serving.resources: 'lots' is no number of CPUs"),
         ("serving: {resources: {memory: 0Gi}}", "serving.resources: '0Gi' is no amount of memory"),
         ("serving: {flags: {enable_batchin: true}}", "did you mean --enable_batching?"),
-        ("serving: {flags: {port: 1}}", "--port is decided by other keys"),
+        ("serving: {flags: {port: 1}}", "--port is always set, or decided by other keys"),
         ("serving: {flags: {enable_serialization_as_tensor_content: true}}", "makes REST answer with memory"),
         (
-            "serving: {image: {tag: 2.14.0}, flags: {enable_grpc_healthcheck_service: true}}",
-            "knows it since 2.15, and 2.14.0",
+            "serving: {image: {tag: 2.10.0}, flags: {enable_per_model_batching_parameters: true}}",
+            "knows it since 2.11, and 2.10.0",
         ),
         ("batching: {max_batch_size: 8, allowed_batch_sizes: [1, 4]}", "batching: Last entry in allowed_batch_sizes"),
         ("batching: {max_batch_size: 8, allowed_batch_sizes: [4, 4, 8]}", "batching: .*increase strictly"),
@@ -117,7 +117,7 @@ def test_a_claim_brings_its_namespace() -> None:
 )
 def test_what_is_wrong_is_named_with_its_path(change: str, said: str) -> None:
     with pytest.raises(SpecError, match=said) as caught:
-        parse_release(MINIMAL + change, Path("/"))
+        spec.parse(MINIMAL + change, Path("/"))
     assert "deployer.yaml" in caught.value.message
     assert caught.value.hint
 
@@ -142,10 +142,10 @@ def test_what_is_wrong_is_named_with_its_path(change: str, said: str) -> None:
 )
 def test_an_incomplete_file_is_refused(text: str, said: str) -> None:
     with pytest.raises(SpecError, match=said):
-        parse_release(text, Path("/"))
+        spec.parse(text, Path("/"))
 
 
 def test_an_absent_file_names_the_verb_that_writes_one(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
-        read_release(tmp_path / "none.yaml")
+        spec.load(tmp_path / "none.yaml")
     assert "deployer init" in caught.value.hint

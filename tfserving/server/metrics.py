@@ -169,7 +169,7 @@ class Metrics:
         )
 
     def counter_value(self, name: str) -> int:
-        """The first series of the counter with TensorFlow's name ("/tensorflow/serving/request_count"); 0 if unknown."""
+        """The first series of the counter that TensorFlow calls `name` ("/tensorflow/serving/…"); 0 if unknown."""
         return next((f.first() for f in self._families if isinstance(f, Counter) and f.name == name), 0)
 
     def _counter(self, name: str, *labels: str) -> Counter:

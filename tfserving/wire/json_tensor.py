@@ -161,7 +161,8 @@ def _float_array(flat: list[JsonValue], dtype: DType) -> Array:
     with np.errstate(over="ignore"):
         array = np.array(flat, dtype.storage)
     # Below the normal range everything is zero: TensorFlow Serving converts with denormals off.
-    return np.multiply(array, np.abs(array) >= _TINY[dtype.name], out=array)
+    np.multiply(array, np.abs(array) >= _TINY[dtype.name], out=array)
+    return array
 
 
 def _integer_array(flat: list[JsonValue], dtype: DType) -> Array:

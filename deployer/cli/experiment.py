@@ -1,0 +1,187 @@
+"""`deployer experiment`."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployer.cli.console import Table, console
+from deployer.cli.target import StateDir, local_target
+from deployer.cli.verb import File, Timeout, Verb, duration
+from deployer.domain import release
+from deployer.domain.comparison import Difference
+from deployer.domain.experiment import Experiment, LagBounds, Objective
+from deployer.errors import ToolError, UsageError
+from deployer.usecases.conditions import ExperimentRequest
+
+app = Verb(group=True, help="Measure latency and throughput over replica counts, and report.")
+
+Folder = Annotated[Path, typer.Argument(help="Folder of an experiment.", show_default=False)]
+
+
+@app.command()
+def run(
+    model: Annotated[str, typer.Argument(help="Name of the model.", show_default=False)],
+    records: Annotated[
+        Path | None, typer.Option("--records", help='JSON lines: {"record": {…}, "expected": …}.', show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write [default: experiments/MODEL-TIME].")
+    ] = None,
+    replicas: Annotated[str, typer.Option("--replicas", metavar="1,2,4", help="Replica counts to measure.")] = "",
+    rates: Annotated[
+        str, typer.Option("--rates", metavar="R,R", help="Requests a second to try; by default shares of the ceiling.")
+    ] = "",
+    fractions: Annotated[
+        str, typer.Option("--fractions", metavar="F,F", help="Shares of the ceiling to try.")
+    ] = "0.5,0.7,0.8,0.9",
+    refine: Annotated[int, typer.Option("--refine", min=0, help="Further rates that narrow the capacity down.")] = 2,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Repetitions; 3 or more show the spread.")] = 1,
+    p99: Annotated[
+        float | None, typer.Option("--p99", parser=duration, metavar="DURATION", help="Objective: p99 at most this.")
+    ] = None,
+    max_errors: Annotated[
+        float | None, typer.Option("--max-errors", min=0, max=1, help="Objective: share of requests that may fail.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="Least length of a window.")] = None,
+    warmup: Annotated[float | None, typer.Option("--warmup", min=0, help="Seconds before each window.")] = None,
+    label: Annotated[str, typer.Option("--label", help="Version label that answers.")] = "stable",
+    direct: Annotated[
+        bool, typer.Option("--direct", help="One plain gRPC channel to one replica, past the gateway.")
+    ] = False,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Records in one request.")] = 1,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that generate load.")] = 1,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the schedule.")] = None,
+    max_lag: Annotated[
+        float | None,
+        typer.Option(
+            "--max-lag",
+            parser=duration,
+            metavar="DURATION",
+            help="p99 of the generator's own lag in a valid trial; by default a tenth of the objective.",
+        ),
+    ] = None,
+    wished_rate: Annotated[float, typer.Option("--for", min=0, help="Requests a second to size for.")] = 0.0,
+    timeout: Timeout = 300.0,
+    file: File = Path("deployer.yaml"),
+    state_dir: StateDir = None,
+) -> None:
+    """Find what each number of replicas carries within an objective, and write a folder with a report."""
+    _need_libraries()
+    described = _described(file, state_dir)
+    objective = Objective(
+        p99_ms=described.p99_ms if p99 is None else p99 * 1e3,
+        error_rate=described.error_rate if max_errors is None else max_errors,
+    )
+    path = records or (Path(described.records) if described.records else None)
+    if path is None:
+        raise UsageError("there are no records to send", hint="give --records, or experiment.records in deployer.yaml")
+    request = ExperimentRequest(
+        model=model,
+        records=path,
+        out=out or Path("experiments") / f"{model}-{time.strftime('%Y%m%d-%H%M%S')}",
+        label=label,
+        direct=direct,
+        replicas=_whole("--replicas", replicas) or described.replicas,
+        rates=_numbers("--rates", rates) or described.rates,
+        fractions=_numbers("--fractions", fractions),
+        refine=refine,
+        rounds=rounds,
+        warmup=described.warmup_seconds if warmup is None else warmup,
+        seconds=described.seconds if seconds is None else seconds,
+        objective=objective,
+        bounds=None if max_lag is None else LagBounds(p99_ms=max_lag * 1e3, late_after_ms=max_lag * 1e3 / 2),
+        batch=batch,
+        processes=processes,
+        seed=described.seed if seed is None else seed,
+        scale_timeout=timeout,
+        wished_rate=wished_rate,
+    )
+    from deployer.usecases import experiment
+
+    found = experiment.run(local_target(file, state_dir), request, console.progress)
+    console.result("Experiment", found, lambda: text(found, request.out))
+
+
+@app.command()
+def compare(before: Folder, after: Folder) -> None:
+    """Say which differences between two experiments are larger than their run-to-run spread."""
+    _need_libraries()
+    from deployer.domain import comparison
+    from deployer.report import folder
+
+    found = comparison.compare(folder.read(before), folder.read(after))
+    console.result("Comparison", found, lambda: Table(columns=_COMPARED, rows=[_compared(row) for row in found]))
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write the plots and report.html of an experiment again from its experiment.json."""
+    _need_libraries()
+    from deployer.report import folder as folders
+
+    folders.write_report(folder, folders.read(folder))
+    path = folder / folders.REPORT
+    console.result("Report", {"report": path}, str(path))
+
+
+_COMPARED = ("replicas", "figure", "before", "after", "ratio", "interval", "verdict")
+
+
+def text(found: Experiment, out: Path) -> str:
+    """The headline, a row for each number of replicas, what must be known, and where the report is."""
+    rows = [
+        (
+            c.replicas,
+            f"{c.rate:.1f}",
+            f"{c.p99_ms:.1f}" if c.p99_ms is not None else None,
+            f"{c.broke_at:.1f}" if c.broke_at else None,
+            f"{c.ceiling:.1f}",
+            f"{c.cores_per_replica:.2f}" if c.cores_per_replica is not None else None,
+        )
+        for c in found.capacities
+    ]
+    table = Table(columns=("replicas", "capacity/s", "p99 ms", "broke at/s", "ceiling/s", "cores each"), rows=rows)
+    notes = "".join(f"\n- {note}" for note in found.notes)
+    return f"{found.headline}\n\n{table}\n{notes}\n\n{out / 'report.html'}"
+
+
+def _compared(row: Difference) -> tuple[object, ...]:
+    interval = None if row.low is None or row.high is None else f"{row.low:.2f}–{row.high:.2f}"
+    ratio = f"{row.after / row.before:.2f}×"
+    return row.replicas, row.figure, f"{row.before:.1f}", f"{row.after:.1f}", ratio, interval, row.verdict.value
+
+
+def _described(file: Path, state_dir: Path | None) -> release.Experiment:
+    """The experiment section of the release; the defaults of one when only its state is named."""
+    if state_dir is not None and not file.exists():
+        return release.Experiment()
+    from deployer import spec
+
+    return spec.load(file).experiment
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: not a list of numbers", hint=f"for example {option} 1,2,4") from error
+
+
+def _whole(option: str, text: str) -> tuple[int, ...]:
+    found = _numbers(option, text)
+    if any(number != int(number) for number in found):
+        raise UsageError(f"{option} {text}: not whole numbers", hint=f"for example {option} 1,2,4")
+    return tuple(int(number) for number in found)
+
+
+def _need_libraries() -> None:
+    missing = [name for name in ("hdrh", "matplotlib") if find_spec(name) is None]
+    if missing:
+        raise ToolError(
+            f"experiments need {' and '.join(missing)}", hint="pip install 'tfserving-deployer[experiment]'"
+        )

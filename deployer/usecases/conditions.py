@@ -1,0 +1,87 @@
+"""What an experiment is asked to do, and under which conditions it does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployer.domain.experiment import Environment, LagBounds, Objective, Settings
+from deployer.loadgen import machine
+from deployer.targets.base import Target
+
+_VERSIONS = ("tfserving-deployer", "numpy", "grpcio", "hdrhistogram", "uvloop", "tensorflow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentRequest:
+    """What to measure. Times in seconds, rates in requests a second.
+
+    `rates`, or without them `fractions` of the closed-loop ceiling, are tried as open-loop rates in random order, then
+    `refine` more rates that narrow the capacity down. A window lasts `seconds`, longer (up to `max_seconds`) at low
+    rates so that p99 has enough answers. Each of `rounds` goes through all of `replicas`, every other one backwards, so
+    that drift of the machine does not look like an effect of replicas. `wished_rate` is what to size for (0: the
+    highest rate that was carried).
+    `direct` sends by gRPC through one plain channel to one replica instead of through the gateways.
+    """
+
+    model: str
+    records: Path
+    out: Path
+    label: str = "stable"
+    direct: bool = False
+    replicas: tuple[int, ...] = (1, 2)
+    rates: tuple[float, ...] = ()
+    fractions: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9)
+    refine: int = 2
+    rounds: int = 1
+    warmup: float = 1.0
+    seconds: float = 5.0
+    max_seconds: float = 30.0
+    ceiling_seconds: float = 2.0
+    objective: Objective = field(default_factory=Objective)
+    bounds: LagBounds | None = None
+    batch: int = 1
+    processes: int = 1
+    seed: int = 1
+    timeout: float = 10.0
+    scale_timeout: float = 300.0
+    wished_rate: float = 0.0
+
+
+def settings(request: ExperimentRequest, *, through: str, records: int) -> Settings:
+    """What the experiment will say it was asked to do."""
+    return Settings(
+        model=request.model,
+        label=request.label,
+        through=through,
+        records=records,
+        replicas=request.replicas,
+        fractions=request.fractions,
+        refine=request.refine,
+        rounds=request.rounds,
+        warmup=request.warmup,
+        seconds=request.seconds,
+        max_seconds=request.max_seconds,
+        batch=request.batch,
+        processes=request.processes,
+        seed=request.seed,
+        timeout=request.timeout,
+    )
+
+
+def environment(target: Target) -> Environment:
+    """Where the figures will come from: this machine, and the limits of the replicas that run now."""
+    here = machine.describe(_VERSIONS)
+    shares = {replica.cpus for replica in target.replicas()}
+    return Environment(
+        target=target.kind,
+        description=target.describe(),
+        cpu_model=here.cpu_model,
+        cores=here.cores,
+        memory_gib=here.memory_gib,
+        system=here.system,
+        versions=here.versions,
+        load_average=machine.load_average(),
+        cpu_limit=target.cpu_limit(),
+        cpus_per_replica=shares.pop() if len(shares) == 1 else None,
+    )

@@ -1,0 +1,176 @@
+"""Every file of a release, written to a directory or only shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployer import spec
+from deployer.domain.location import DirectoryStore
+from deployer.domain.release import Model, Release
+from deployer.domain.serving import ModelState, ServingConfig, first_state
+from deployer.domain.store import version_of
+from deployer.errors import SpecError, UsageError
+from deployer.render import render_release
+from deployer.targets.base import Progress
+
+FEATURES = "assets.extra/features.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a person chooses for one model; what is left out is the newest version, as stable, with all traffic."""
+
+    versions: tuple[int, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderRequest:
+    """`output` None shows the files without writing them; `choices` by model name."""
+
+    file: Path
+    output: Path | None = None
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedFile:
+    """One file: `action` is created, updated or unchanged, or what it would be."""
+
+    path: str
+    action: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderResult:
+    """What was written, or would be."""
+
+    release: str
+    state: ServingConfig
+    flags: tuple[str, ...]
+    files: tuple[RenderedFile, ...]
+    written: bool
+
+
+def render(request: RenderRequest, progress: Progress, *, dry_run: bool = False) -> RenderResult:
+    """Render a release. Files that are right already are not touched.
+
+    Errors: SpecError, UsageError for a choice that cannot be, and for a directory that cannot be written.
+    """
+    release = spec.load(request.file)
+    state = choose(release, request.choices)
+    rendered = render_release(release, state, feature_specs(release, state))
+    directory = request.output or Path()
+    files = tuple(
+        RenderedFile(path=str(directory / name), action=_action(directory / name, text), text=text)
+        for name, text in rendered.files.items()
+    )
+    if not dry_run:
+        _write(files, progress)
+    return RenderResult(release=release.name, state=state, flags=rendered.flags, files=files, written=not dry_run)
+
+
+def choose(release: Release, choices: Mapping[str, Choice]) -> ServingConfig:
+    """The state that a person chose, completed from the store.
+
+    Errors: UsageError for a model that the release does not have or a choice that contradicts itself, SpecError when
+    nothing was chosen and the store cannot say what there is.
+    """
+    known = [model.name for model in release.models]
+    for name in choices:
+        if name not in known:
+            raise UsageError(f"the release has no model {name!r}", hint=f"it has {', '.join(known)}")
+    states = {}
+    for name in known:
+        choice = choices.get(name, Choice())
+        try:
+            states[name] = _state(release, name, choice)
+        except ValueError as error:
+            raise UsageError(f"model {name}: {error}", hint="see --version, --label and --weight") from None
+    return ServingConfig(models=states)
+
+
+def _state(release: Release, name: str, choice: Choice) -> ModelState:
+    versions = choice.versions or tuple(sorted(set(choice.labels.values())))
+    if not versions:
+        return first_state(store_versions(release, name))
+    labels = choice.labels or {"stable": max(versions)}
+    weights = choice.weights or ({"stable": 100.0} if "stable" in labels else {})
+    return ModelState(versions=versions, labels=labels, weights=weights)
+
+
+def store_versions(release: Release, model: str) -> tuple[int, ...]:
+    """The versions of a model in a directory store, ascending.
+
+    Errors: SpecError when the store is a claim, which only a pod can read, or holds no version of the model.
+    """
+    if not isinstance(release.store, DirectoryStore):
+        raise SpecError(
+            f"the versions of {model} are in a claim and cannot be listed from here",
+            hint=f"name them: --version {model}=1 --label {model}:stable=1",
+        )
+    base = Path(release.store.base_path(model))
+    names = [entry.name for entry in base.iterdir() if entry.is_dir()] if base.is_dir() else []
+    versions = sorted(number for name in names if (number := version_of(name)) is not None and number >= 1)
+    if not versions:
+        raise SpecError(
+            f"{base} holds no version of model {model}", hint=f"publish one: `deployer export … --model {model}`"
+        )
+    return tuple(versions)
+
+
+def feature_specs(release: Release, state: ServingConfig) -> dict[str, dict[int, str]]:
+    """Text of features.yaml by model and version: the override of deployer.yaml, else what the version carries.
+
+    A claim is not read: there the overrides alone count. Errors: SpecError for a file that cannot be read.
+    """
+    return {
+        model.name: {
+            version: text
+            for version in state.models[model.name].versions
+            if (text := _feature_spec(release, model, version)) is not None
+        }
+        for model in release.models
+        if model.name in state.models
+    }
+
+
+def _feature_spec(release: Release, model: Model, version: int) -> str | None:
+    override = model.features.get(version)
+    try:
+        if override is not None:
+            return Path(override).read_text(encoding="utf-8")
+        if isinstance(release.store, DirectoryStore):
+            path = Path(release.store.base_path(model.name)) / str(version) / FEATURES
+            return path.read_text(encoding="utf-8") if path.exists() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(
+            f"the feature spec of {model.name} version {version} cannot be read",
+            hint=f"models[].features of deployer.yaml names it: {override}" if override else "check the store",
+        ) from error
+    return None
+
+
+def _action(path: Path, text: str) -> str:
+    try:
+        return "unchanged" if path.read_bytes() == text.encode() else "updated"
+    except FileNotFoundError:
+        return "created"
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", hint="--output-dir names another directory") from error
+
+
+def _write(files: tuple[RenderedFile, ...], progress: Progress) -> None:
+    for file in files:
+        path = Path(file.path)
+        if file.action != "unchanged":
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(file.text.encode())
+            except OSError as error:
+                raise UsageError(f"{path} cannot be written", hint="--output-dir names another directory") from error
+        progress(f"{file.path} {file.action}")
