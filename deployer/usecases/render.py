@@ -12,7 +12,7 @@ from deployer.domain.release import Model, Release
 from deployer.domain.serving import ModelState, ServingConfig, first_state
 from deployer.domain.store import version_of
 from deployer.errors import SpecError, UsageError
-from deployer.render import Rendered, render_release
+from deployer.render import render_release
 from deployer.targets.base import Progress
 
 FEATURES = "assets.extra/features.yaml"
@@ -72,11 +72,6 @@ def render(request: RenderRequest, progress: Progress, *, dry_run: bool = False)
     if not dry_run:
         _write(files, progress)
     return RenderResult(release=release.name, state=state, flags=rendered.flags, files=files, written=not dry_run)
-
-
-def render_files(release: Release, state: ServingConfig) -> Rendered:
-    """All files of a release, with the feature specs of its store."""
-    return render_release(release, state, feature_specs(release, state))
 
 
 def choose(release: Release, choices: Mapping[str, Choice]) -> ServingConfig:

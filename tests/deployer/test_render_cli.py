@@ -137,8 +137,9 @@ def test_init_writes_a_file_that_is_valid_and_keeps_one_that_exists(
     assert spec.load(tmp_path / "deployer.yaml").name == "demo"
 
 
-def test_init_shows_every_key_and_all_of_them_uncommented_are_valid(tmp_path: Path) -> None:
+def test_init_and_the_reference_show_every_key_and_all_of_them_uncommented_are_valid(tmp_path: Path) -> None:
     text = fill("deployer.yaml.j2", release="demo", store="models", models=["digits"])
+    reference = (Path(__file__).parents[2] / "docs/reference/deployer-yaml.md").read_text()
     sections = (
         release.Model, release.Serving, release.Threads, release.Batching, release.Storage, release.Experiment,
         gateway.Gateway, gateway.Limits, gateway.GatewayBatching, gateway.Rates, gateway.Sticky,
@@ -147,6 +148,13 @@ def test_init_shows_every_key_and_all_of_them_uncommented_are_valid(tmp_path: Pa
     for section in sections:
         for key in dataclasses.fields(section):
             assert re.search(rf"\b{key.name}:", text), f"{section.__name__}.{key.name}"
+            assert re.search(rf"[`.]{key.name}\b", reference) or key.name in (
+                "metadata",
+                "header",
+                "base",
+                "table",
+                "file",
+            )
     prose = re.compile(r"^# [A-Z].*\n|^# (?:What stands|written|here).*\n", re.M)
     everything = re.sub(r"^( *)# (?=\s*[-\w]+(:| ?[<>]))", r"\1", prose.sub("", text), flags=re.M)
     spec.parse(re.sub(r"^#( .*)$", r" \1", everything, flags=re.M), tmp_path)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from tfserving.server.manager import Handle, Manager
 from tfserving.server.source import FileSystemSource, Watched
@@ -44,16 +43,14 @@ class ModelCore:
 
     # ---- requests
 
-    @contextmanager
-    def handle(self, spec: m.ModelSpec) -> Iterator[Handle]:
+    def handle(self, spec: m.ModelSpec) -> Handle:
         """Hold the version that a ModelSpec asks for.
 
         Errors: StatusError INVALID_ARGUMENT without a name or for an unknown label, NOT_FOUND when it is not loaded.
         """
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
-        with self._manager.handle(spec.name, self._version(spec)) as handle:
-            yield handle
+        return self._manager.handle(spec.name, self._version(spec))
 
     def _version(self, spec: m.ModelSpec) -> int | None:
         choice = spec.WhichOneof("version_choice")

@@ -7,9 +7,8 @@ the real server answers them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Lock
 from typing import TypeVar
@@ -55,6 +54,27 @@ class GrpcOptions:
     profiler: bool = True
 
 
+class _Observation:
+    """Counts one call, and its latency when it succeeds. A class, as a generator costs a request microseconds."""
+
+    __slots__ = ("_api", "_metrics", "_model", "_start")
+
+    def __init__(self, metrics: Metrics, api: str, model: str) -> None:
+        self._metrics, self._api, self._model = metrics, api, model
+        self._start = time.perf_counter()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            self._metrics.request_count.add(1, self._model, "OK")
+            micros = (time.perf_counter() - self._start) * 1e6
+            self._metrics.request_latency.observe(micros, self._model, self._api, "GRPC")
+        elif isinstance(error, StatusError):
+            self._metrics.request_count.add(1, self._model, error.code.name)
+
+
 class Services:
     """The methods: bytes in, bytes out, StatusError for everything that goes wrong."""
 
@@ -75,16 +95,8 @@ class Services:
             for method in ("Profile", "Terminate", "Monitor"):
                 self.table[f"/tensorflow.ProfilerService/{method}"] = _profiler
 
-    @contextmanager
-    def _observed(self, api: str, model: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        except StatusError as error:
-            self._metrics.request_count.add(1, model, error.code.name)
-            raise
-        self._metrics.request_count.add(1, model, "OK")
-        self._metrics.request_latency.observe((time.perf_counter() - start) * 1e6, model, api, "GRPC")
+    def _observed(self, api: str, model: str) -> _Observation:
+        return _Observation(self._metrics, api, model)
 
     def predict(self, wire: bytes, timeout: float | None) -> bytes:
         """PredictionService.Predict"""
@@ -237,6 +249,7 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent sharing of it
                 *channel_arguments,
             ],
         )

@@ -30,6 +30,9 @@ _LINGER = 1.0
 """Seconds during which a refused client may go on sending before its connection is cut. Closing at once would reset the
 connection while the client still writes, and the answer would be lost."""
 
+_ACCEPTING_TURNS = 10
+"""More turns of the event loop than asyncio takes from accepting a client to calling its protocol."""
+
 
 class HttpServer:
     """Serves `handler` on every address of this machine, IPv6 and IPv4.
@@ -91,17 +94,29 @@ class HttpServer:
                 answer = Response(status=500, body=b'{\n    "error": "internal error; see the server\'s log"\n}')
             data = write_refusal(answer) if isinstance(answer, Refusal) else write_response(request, answer)
             keep = request.keep_alive and isinstance(answer, Response)
+            if self._loop.is_closed():
+                return
             self._loop.call_soon_threadsafe(connection.answer, data, keep)
 
     async def _drain(self, grace: float) -> None:
         assert self._server is not None
         self._stopping = True
+        # asyncio trips over a client that it is accepting while the server closes, so accepting ends first.
+        for listener in self._server.sockets:
+            self._loop.remove_reader(listener)
+        for _ in range(_ACCEPTING_TURNS):
+            await asyncio.sleep(0)
         self._server.close()
         deadline = self._loop.time() + grace
         while any(c.busy for c in self._connections) and self._loop.time() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self._connections):
             connection.close()
+        deadline = max(deadline, self._loop.time() + _LINGER)
+        while self._connections and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in list(self._connections):
+            connection.abort()
         await asyncio.sleep(0)
 
     # What a connection needs of the server.
@@ -139,6 +154,8 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._server.opened(self)
+        if self._server.stopping:
+            self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -172,6 +189,11 @@ class _Connection(asyncio.Protocol):
         """Close once everything written has been sent."""
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once and drop what has not been sent."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def _advance(self) -> None:
         if self._transport is None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import lru_cache
 
 _PHRASES = {
     200: "OK",
@@ -146,13 +147,12 @@ class RequestParser:
         if end_of_line < 0:
             return None
         try:
-            head = _parse_request_line(_line(self._buffer[:end_of_line]))
             end = _end_of_headers(self._buffer, end_of_line)
             if end < 0:
+                _parse_request_line(_line(self._buffer[:end_of_line]))
                 return None
-            _parse_headers(self._buffer[end_of_line + 1 : end].decode("latin-1"), head.headers)
+            head = _parse_head(bytes(self._buffer[:end]))
             del self._buffer[:end]
-            _measure_body(head)
         except _Malformed as bad:
             return Refusal(bad.status)
         self._head = head
@@ -209,7 +209,7 @@ class _Malformed(Exception):
         self.status = status
 
 
-def _line(raw: bytearray) -> bytes:
+def _line(raw: bytes | bytearray) -> bytes:
     return bytes(raw[:-1] if raw.endswith(b"\r") else raw)
 
 
@@ -224,6 +224,16 @@ def _end_of_headers(buffer: bytearray, end_of_line: int) -> int:
     if crlf >= 0 and (lf < 0 or crlf < lf):
         return crlf + 3
     return lf + 2 if lf >= 0 else -1
+
+
+@lru_cache(maxsize=256)
+def _parse_head(data: bytes) -> _Head:
+    """Clients repeat themselves: most heads of a connection are the same bytes."""
+    line, _, headers = data.partition(b"\n")
+    head = _parse_request_line(_line(line))
+    _parse_headers(headers.decode("latin-1"), head.headers)
+    _measure_body(head)
+    return head
 
 
 def _parse_request_line(line: bytes) -> _Head:
@@ -280,19 +290,34 @@ def _measure_body(head: _Head) -> None:
 def _request(head: _Head, body: bytes) -> Request | Refusal:
     if head.method not in METHODS:
         return Refusal(501, head.version, head.method)
-    target = _TARGET.fullmatch(head.target)
+    target = _parse_target(head.target)
     if target is None:
         return Refusal(400, head.version, head.method)
-    path = target["path"]
     return Request(
         method=head.method,
-        path=path,
-        path_and_query=path + target["rest"],
+        path=target.path,
+        path_and_query=target.path_and_query,
         version=head.version,
         headers=head.headers,
         body=body,
-        proxied=(target["scheme"] or "").lower() in ("http:", "https:") and target["host"] is not None,
+        proxied=target.absolute,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    path: str
+    path_and_query: str
+    absolute: bool
+
+
+@lru_cache(maxsize=256)
+def _parse_target(target: str) -> _Target | None:
+    match = _TARGET.fullmatch(target)
+    if match is None:
+        return None
+    absolute = (match["scheme"] or "").lower() in ("http:", "https:") and match["host"] is not None
+    return _Target(match["path"], match["path"] + match["rest"], absolute)
 
 
 def write_refusal(refusal: Refusal) -> bytes:

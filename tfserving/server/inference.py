@@ -6,8 +6,7 @@ The messages are those of TensorFlow Serving; every failure is a StatusError wit
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tfserving.server import examples as ex
@@ -75,11 +74,8 @@ class Inference:
         self._core, self._metrics = core, metrics
         self._check_method = check_method
 
-    @contextmanager
-    def _timed(self, model: str, api: str) -> Iterator[None]:
-        """Failed runs leave no sample."""
-        start = time.perf_counter()
-        yield
+    def _ran(self, model: str, api: str, start: float) -> None:
+        """Count a run that succeeded; failed ones leave no sample."""
         self._metrics.runtime_latency.observe((time.perf_counter() - start) * 1e6, model, api, "TF1")
 
     def predict(
@@ -94,7 +90,8 @@ class Inference:
 
         Errors: StatusError from the lookup of model and signature, from the check of the aliases, from the run.
         """
-        with self._core.handle(spec) as handle, self._timed(handle.name, "Predict"):
+        with self._core.handle(spec) as handle:
+            start = time.perf_counter()
             signature, outputs = run_predict(
                 handle.servable,
                 spec.signature_name,
@@ -103,24 +100,29 @@ class Inference:
                 _milliseconds(timeout),
                 check_method=self._check_method,
             )
+            self._ran(handle.name, "Predict", start)
             return Predicted(outputs=outputs, name=handle.name, version=handle.version, signature=signature)
 
     def classify(self, spec: m.ModelSpec, examples: Sequence[bytes], *, timeout: float | None) -> Classified:
         """Classify serialised Examples. Errors: StatusError."""
-        with self._core.handle(spec) as handle, self._timed(handle.name, "Classify"):
+        with self._core.handle(spec) as handle:
+            start = time.perf_counter()
             name = spec.signature_name or DEFAULT_SIGNATURE
             result = run_classify(
                 handle.servable, name, examples, _milliseconds(timeout), check_method=self._check_method
             )
+            self._ran(handle.name, "Classify", start)
             return Classified(result=result, name=handle.name, version=handle.version, signature=name)
 
     def regress(self, spec: m.ModelSpec, examples: Sequence[bytes], *, timeout: float | None) -> Regressed:
         """One number per serialised Example. Errors: StatusError."""
-        with self._core.handle(spec) as handle, self._timed(handle.name, "Regress"):
+        with self._core.handle(spec) as handle:
+            start = time.perf_counter()
             name = spec.signature_name or DEFAULT_SIGNATURE
             result = run_regress(
                 handle.servable, name, examples, _milliseconds(timeout), check_method=self._check_method
             )
+            self._ran(handle.name, "Regress", start)
             return Regressed(result=result, name=handle.name, version=handle.version, signature=name)
 
     def multi_inference(self, request: m.MultiInferenceRequest, *, timeout: float | None) -> m.MultiInferenceResponse:
@@ -131,6 +133,9 @@ class Inference:
         spec = request.tasks[0].model_spec if request.tasks else m.ModelSpec()
         with self._core.handle(spec) as handle:
             response = run_multi(handle.servable, request, _milliseconds(timeout), check_method=self._check_method)
+            count = len(request.input.example_list.examples or request.input.example_list_with_context.examples)
+            self._metrics.request_example_counts.observe(count, handle.name)
+            self._metrics.request_example_count_total.add(count, handle.name)
             for result in response.results:
                 result.model_spec.name = handle.name
                 result.model_spec.version.value = handle.version

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from tfserving.server.policy import Action, Phase, Snapshot, next_action
 from tfserving.server.servable import Servable
@@ -54,12 +55,18 @@ class _Managed:
 
 
 class Handle:
-    """A version that a request uses; it is not unloaded before the request is done."""
+    """A version that a request uses, for one `with` block; it is not unloaded before the block ends."""
 
-    __slots__ = ("name", "servable", "version")
+    __slots__ = ("_release", "name", "servable", "version")
 
-    def __init__(self, name: str, version: int, servable: Servable) -> None:
-        self.name, self.version, self.servable = name, version, servable
+    def __init__(self, name: str, version: int, servable: Servable, release: Callable[[], None]) -> None:
+        self.name, self.version, self.servable, self._release = name, version, servable, release
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._release()
 
 
 class Manager:
@@ -79,13 +86,15 @@ class Manager:
     # ---- what is wanted
 
     def aspire(self, name: str, versions: Mapping[int, str]) -> None:
-        """Replace the wanted versions of one model: number to directory. Others are unloaded in due course."""
+        """Replace the wanted versions of one model: number to directory. Others are unloaded in due course.
+
+        A model that is given up is marked at once, everything else waits for the manager's next tick.
+        """
         with self._lock:
-            managed = self._models.get(name, {})
-            if any(number in versions and not held.aspired for number, held in managed.items()):
+            if versions:
                 self._waiting[name] = versions
-                return
-            self._apply(name, versions)
+            else:
+                self._apply(name, versions)
 
     def _apply(self, name: str, versions: Mapping[int, str]) -> None:
         self._waiting.pop(name, None)
@@ -101,8 +110,7 @@ class Manager:
 
     # ---- requests
 
-    @contextmanager
-    def handle(self, name: str, version: int | None) -> Iterator[Handle]:
+    def handle(self, name: str, version: int | None) -> Handle:
         """Hold a ready version, the highest one when `version` is None.
 
         Errors: StatusError NOT_FOUND.
@@ -110,13 +118,13 @@ class Manager:
         held = self._acquire(name, version)
         servable = held.servable
         assert servable is not None
-        try:
-            yield Handle(name, held.version, servable)
-        finally:
-            with self._lock:
-                held.in_use -= 1
-                if not held.in_use and held.phase is Phase.UNLOADING:
-                    self._lock.notify_all()
+        return Handle(name, held.version, servable, partial(self._release, held))
+
+    def _release(self, held: _Managed) -> None:
+        with self._lock:
+            held.in_use -= 1
+            if not held.in_use and held.phase is Phase.UNLOADING:
+                self._lock.notify_all()
 
     def _acquire(self, name: str, version: int | None) -> _Managed:
         with self._lock:
@@ -217,6 +225,9 @@ class Manager:
                 servable = self._load(held.name, held.version, held.path)
             except StatusError as error:
                 last = error
+            except Exception as error:  # a bug must end this version and not the thread that manages all of them
+                _log.exception("Load of {name: %s version: %d} failed", held.name, held.version)
+                last = StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}")
             else:
                 if not held.no_retry.is_set() or attempt == 0:
                     return servable

@@ -6,6 +6,7 @@ import re
 import time
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from tfserving.server.http import HttpServer
@@ -115,7 +116,7 @@ class RestApi:
         if request.method == "OPTIONS":
             return self._preflight(request)
         started = time.perf_counter()
-        route = _Route.of(request)
+        route = _Route.of(request.method, request.path_and_query)
         code, body = self._run(route, request)
         self._metrics.request_count.add(1, route.model, code.name)
         if code is Code.OK:
@@ -220,12 +221,13 @@ class _Route:
     """"status" or "metadata"."""
 
     @classmethod
-    def of(cls, request: Request) -> _Route:
+    @lru_cache(maxsize=256)
+    def of(cls, method: str, path_and_query: str) -> _Route:
         """The route of a request."""
-        if request.method == "POST":
-            match = _INFERENCE.fullmatch(request.path_and_query)
-        elif request.method == "GET":
-            match = _MODEL.fullmatch(request.path_and_query)
+        if method == "POST":
+            match = _INFERENCE.fullmatch(path_and_query)
+        elif method == "GET":
+            match = _MODEL.fullmatch(path_and_query)
         else:
             match = None
         if match is None:

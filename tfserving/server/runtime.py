@@ -11,6 +11,7 @@ import ctypes as c
 import importlib.util
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -51,7 +52,7 @@ _p, _buf, _outs, _ptrs = c.c_void_p, c.POINTER(_Buffer), c.POINTER(Endpoint), c.
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "TF_Version": (c.c_char_p, []),
     "TF_NewStatus": (_p, []),
-    "TF_DeleteStatus": (None, [_p]),
+    "TF_SetStatus": (None, [_p, c.c_int, c.c_char_p]),
     "TF_GetCode": (c.c_int, [_p]),
     "TF_Message": (c.c_char_p, [_p]),
     "TF_NewBuffer": (_buf, []),
@@ -97,9 +98,10 @@ def _library() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # The kernels that TensorFlow Serving uses, on every CPU; the wheel chooses them by CPU model.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    suffix = ("", ".2.dylib") if sys.platform == "darwin" else (".so.2", "")
-    c.CDLL(str(folder / f"libtensorflow_framework{''.join(suffix)}"), mode=c.RTLD_GLOBAL)
-    library = c.CDLL(str(folder / f"libtensorflow_cc{''.join(suffix)}"))
+    suffix = ".2.dylib" if sys.platform == "darwin" else ".so.2"
+    # Not RTLD_GLOBAL: TensorFlow's copies of other libraries' symbols would replace those that Python uses.
+    c.CDLL(str(folder / f"libtensorflow_framework{suffix}"))
+    library = c.CDLL(str(folder / f"libtensorflow_cc{suffix}"))
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
@@ -111,22 +113,24 @@ def version() -> str:
     return str(_library().TF_Version().decode())
 
 
-class _Status:
-    """A TF_Status; `check` raises what it holds."""
+class _Status(threading.local):
+    """The TF_Status of each thread; `check` raises what it holds. A run resets it, other calls need `reset`."""
 
     def __init__(self) -> None:
         self.pointer = _library().TF_NewStatus()
 
-    def __enter__(self) -> _Status:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        _library().TF_DeleteStatus(self.pointer)
+    def reset(self) -> None:
+        _library().TF_SetStatus(self.pointer, 0, b"")
 
     def check(self) -> None:
         code = _library().TF_GetCode(self.pointer)
         if code:
             raise StatusError(Code(code), _library().TF_Message(self.pointer).decode("utf-8", "replace"))
+
+
+@cache
+def _status() -> _Status:
+    return _Status()
 
 
 class Session:
@@ -182,12 +186,12 @@ class Session:
             for _, tensor in feeds:
                 fed.append(_to_native(tensor, long_strings))
             feed_values = (c.c_void_p * len(feeds))(*fed)
-            with _Status() as status:
-                lib.TF_SessionRun(
-                    self._session, options, feed_keys, feed_values, len(feeds), fetch_keys, values, len(fetches),
-                    None, 0, None, status.pointer,
-                )  # fmt: skip
-                status.check()
+            status = _status()
+            lib.TF_SessionRun(
+                self._session, options, feed_keys, feed_values, len(feeds), fetch_keys, values, len(fetches),
+                None, 0, None, status.pointer,
+            )  # fmt: skip
+            status.check()
             return [_from_native(value) for value in values if value]
         finally:
             for value in values:
@@ -211,9 +215,8 @@ class Session:
     def close(self) -> None:
         """Free the model's memory."""
         lib = _library()
-        with _Status() as status:
-            lib.TF_CloseSession(self._session, status.pointer)
-            lib.TF_DeleteSession(self._session, status.pointer)
+        lib.TF_CloseSession(self._session, _status().pointer)
+        lib.TF_DeleteSession(self._session, _status().pointer)
         lib.TF_DeleteGraph(self._graph)
         lib.TF_DeleteBuffer(self._no_pool)
 
@@ -230,13 +233,14 @@ def load(path: str, tags: Sequence[str], config: m.ConfigProto) -> Session:
     wire = config.SerializeToString()
     tag_array = (c.c_char_p * len(tags))(*[t.encode() for t in tags])
     try:
-        with _Status() as status:
-            lib.TF_SetConfig(options, wire, len(wire), status.pointer)
-            status.check()
-            session = lib.TF_LoadSessionFromSavedModel(
-                options, None, os.fsencode(path), tag_array, len(tags), graph, buffer, status.pointer
-            )
-            status.check()
+        status = _status()
+        status.reset()
+        lib.TF_SetConfig(options, wire, len(wire), status.pointer)
+        status.check()
+        session = lib.TF_LoadSessionFromSavedModel(
+            options, None, os.fsencode(path), tag_array, len(tags), graph, buffer, status.pointer
+        )
+        status.check()
         meta = c.string_at(buffer.contents.data, buffer.contents.length)
     except StatusError:
         lib.TF_DeleteGraph(graph)

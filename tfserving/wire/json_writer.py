@@ -164,12 +164,17 @@ def _base64_object(value: bytes, level: int) -> str:
 
 
 def _floats(values: Array) -> list[str]:
-    """Six digits where they give the same float again, else nine."""
-    texts = [f"{value:.6g}" for value in values.tolist()]
-    exact = np.array(list(map(float, texts)), np.float32) == values
-    if not exact.all():
-        texts = [t if e else f"{v:.9g}" for t, e, v in zip(texts, exact.tolist(), values.tolist(), strict=True)]
-    return [text if "." in text or "e" in text else _whole(text) for text in texts]
+    return [_float(value) for value in values.tolist()]
+
+
+def _float(value: float) -> str:
+    """Six digits where they give the same float32 again, else nine. `value` is a float32."""
+    text = f"{value:.6g}"
+    error = abs(float(text) - value)
+    # Half the distance to the next float32 is between these two bounds.
+    if error > abs(value) * 2**-25 and (error > abs(value) * 2**-24 or np.float32(text) != value):
+        text = f"{value:.9g}"
+    return text if "." in text or "e" in text else _whole(text)
 
 
 def _double(value: float) -> str:

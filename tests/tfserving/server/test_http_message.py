@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,7 +137,7 @@ def test_it_does_not_matter_how_the_bytes_arrive(cuts):
     parser = RequestParser()
     found = []
     edges = [0, *sorted(cuts), len(STREAM)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         parser.feed(STREAM[start:end])
         while (message := parser.next()) is not None:
             found.append(message)

@@ -1,7 +1,7 @@
 """The REST port over real sockets: routes, status codes, headers, connections, metrics.
 
 Inference is a fake that answers with its own inputs, so that what is seen here is what the REST layer does; the real
-models are behind it in test_rest_models.
+models are behind it in test_rest_models.py.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pytest
 from tfserving.server.inference import Described, Predicted
 from tfserving.server.metrics import Metrics
 from tfserving.server.rest_api import RestServer
-from tfserving.server.status import Code, StatusError
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import Code, StatusError
 
 PREDICT = "/v1/models/echo:predict"
 
@@ -397,5 +397,5 @@ def test_stop_lets_the_request_in_progress_finish():
 
 
 def test_a_port_in_use_is_reported(served):
-    with pytest.raises(OSError, match="[Aa]ddress already in use"):
+    with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
         Served(port=served.server.port)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfserving.server.json_reader import read_object
-from tfserving.server.json_values import members
-from tfserving.server.status import Code, StatusError
+from tfserving.wire.json_reader import read_object
+from tfserving.wire.json_values import members
+from tfserving.wire.status import Code, StatusError
 
 BOM = b"\xef\xbb\xbf"
 """A byte order mark is accepted, and only by the exact reader: with one in front that reader decides."""
@@ -41,7 +41,7 @@ def test_valid_json_is_read_as_python_reads_it(value, ascii_only, indent):
 def test_a_cut_document_is_refused_at_an_offset_inside_it(value, data):
     body = json.dumps(value).encode()
     end = data.draw(st.integers(min_value=1, max_value=len(body) - 1))
-    with pytest.raises(StatusError, match="JSON Parse error: .* at offset: ") as error:
+    with pytest.raises(StatusError, match=r"JSON Parse error: .* at offset: ") as error:
         read_object(body[:end])
     assert error.value.code is Code.INVALID_ARGUMENT
     assert 0 <= int(error.value.message.rsplit(" ", 1)[1]) <= end

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfserving.server.json_writer import column_body, dump, error_body, row_body
-from tfserving.server.status import StatusError
-from tfserving.server.tensor import Tensor
+from tfserving.wire.json_writer import column_body, dump, error_body, row_body
+from tfserving.wire.status import StatusError
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import BY_NAME
 
 
@@ -95,7 +95,8 @@ def test_layout_of_rows():
 def test_layout_of_columns():
     assert column_body({"y": tensor(3, "float")}) == b'{\n    "outputs": 3.0\n}'
     assert column_body({"y": tensor([[True], [False]], "bool")}) == (
-        b'{\n    "outputs": [\n        [\n            true\n        ],\n        [\n            false\n        ]\n    ]\n}'
+        b'{\n    "outputs": [\n        [\n            true\n        ],\n'
+        b"        [\n            false\n        ]\n    ]\n}"
     )
     assert column_body({"y": tensor(np.zeros((1, 0)), "float")}) == b'{\n    "outputs": [\n        []\n    ]\n}'
     assert json.loads(column_body({"a": tensor(1, "uint64"), "b": tensor([2], "int8")})) == {

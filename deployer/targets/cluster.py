@@ -1,0 +1,202 @@
+"""A release in a Kubernetes cluster, as the two charts installed it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from deployer.domain import quantity
+from deployer.errors import TargetError
+from deployer.targets import cluster_proof, cluster_view
+from deployer.targets.base import GatewayReplica, HttpReply, Progress, Replica
+from deployer.targets.cluster_api import PARALLEL, ApiServer, Place, connect, current_context, pod_path, proxy_path
+from deployer.targets.cluster_bridge import bridge
+from deployer.targets.cluster_helm import HelmReleases
+from deployer.targets.cluster_names import GATEWAY, GATEWAY_KEY, MODEL_SERVER, MODELS_KEY, Names
+from deployer.targets.cluster_objects import ConfigMap, Event, NodeSummary, Pod
+from deployer.targets.cluster_scale import Scale
+from deployer.targets.waiting import until_nothing
+from deployer.tools.helm import Helm
+
+TOUCHED = "tfserving-deployer/config-changed"
+"""Annotation of a pod. Any change of a pod makes its kubelet look at the mounted ConfigMaps at once."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ClusterTarget:
+    """The `Target` whose replicas and gateways are pods; requests reach them through the API server's pod proxy."""
+
+    kind = "cluster"
+
+    def __init__(self, names: Names, place: Place, api: ApiServer, helm: HelmReleases) -> None:
+        self.names = names
+        self.place = place
+        self.api = api
+        self.helm = helm
+        self.scaling = Scale(api, place.namespace, names.tf_serving)
+        self.gateway_scaling = Scale(api, place.namespace, names.gateway)
+
+    @classmethod
+    def open(cls, release: str, place: Place) -> ClusterTarget:
+        """The release of this name. Errors: TargetError when there is no such kube-context."""
+        place = resolved(place)
+        helm = Helm(namespace=place.namespace, context=place.context, kubeconfig=place.kubeconfig)
+        names = Names(release=release)
+        return cls(names, place, connect(place), HelmReleases(names, helm))
+
+    # -- Target
+
+    def describe(self) -> str:
+        return f"context {self.place.context}, namespace {self.place.namespace}, release {self.names.release}"
+
+    def replicas(self) -> tuple[Replica, ...]:
+        return tuple(
+            Replica(name=pod.name, cpus=_cpu_limit(pod), alive=pod.status.phase in ("Pending", "Running"))
+            for pod in self.pods(MODEL_SERVER)
+            if not pod.leaving
+        )
+
+    def gateways(self) -> tuple[GatewayReplica, ...]:
+        return tuple(
+            GatewayReplica(name=pod.name, url="", alive=pod.status.phase in ("Pending", "Running"))
+            for pod in self.pods(GATEWAY)
+            if not pod.leaving
+        )
+
+    @contextmanager
+    def reachable_gateways(self) -> Iterator[tuple[GatewayReplica, ...]]:
+        """One gateway with a URL on this machine, behind which requests are spread over those that are ready."""
+        with bridge(self.post, lambda: [pod.name for pod in self.pods(GATEWAY) if pod.ready]) as url:
+            yield (GatewayReplica(name=self.names.gateway, url=url),)
+
+    def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
+        return self.post(name, path, None, timeout=timeout)
+
+    def post(
+        self,
+        name: str,
+        path: str,
+        body: bytes | None,
+        *,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpReply:
+        """One request to a pod of the release: POST with a body, GET without one."""
+        where = proxy_path(self.place.namespace, name, self.names.http_port(name), path)
+        method = "GET" if body is None else "POST"
+        try:
+            return self.api.proxied(method, where, body=body, headers=headers, timeout=timeout)
+        except TargetError as error:
+            raise TargetError(
+                self._silence(name), cause=error.cause or error.message, hint="`deployer doctor` looks for the reason"
+            ) from error
+
+    def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
+        deadline = time.monotonic() + timeout
+        progress(f"scaling {self.names.tf_serving} to {replicas}")
+        self.scaling.to(replicas)
+        self.wait(
+            lambda: cluster_proof.scaled(self, replicas),
+            what=f"{replicas} replicas that every gateway knows",
+            deadline=deadline,
+            progress=progress,
+        )
+
+    def model_config(self) -> str:
+        return self._config(self.names.models, MODELS_KEY)
+
+    def put_model_config(self, text: str) -> None:
+        self.helm.put_models(text)
+        self.touch(MODEL_SERVER)
+
+    def gateway_config(self) -> str:
+        return self._config(self.names.gateway_config, GATEWAY_KEY)
+
+    def put_gateway_config(self, text: str) -> None:
+        self.helm.put_gateway(text)
+        self.touch(GATEWAY)
+
+    def cpu_seconds(self) -> Mapping[str, float]:
+        pods = {pod.name: pod.spec.node_name for pod in (*self.pods(MODEL_SERVER), *self.pods(GATEWAY))}
+        nodes = sorted({node for node in pods.values() if node})
+        paths = [f"/api/v1/nodes/{node}/proxy/stats/summary" for node in nodes]
+        summaries = self.parallel(lambda path: self.api.read(path, NodeSummary), paths)
+        return {
+            stats.pod_ref.name: sum(c.cpu.usage_core_nano_seconds for c in stats.containers) / 1e9
+            for summary in summaries
+            for stats in summary.pods
+            if stats.pod_ref.namespace == self.place.namespace and stats.pod_ref.name in pods
+        }
+
+    def cpu_limit(self) -> str:
+        limits = {_cpu_limit(pod) for pod in self.pods(MODEL_SERVER)} - {None}
+        return f"container limit of {', '.join(f'{limit:g}' for limit in limits)} CPU" if limits else "none"
+
+    # -- what other parts of the cluster target need
+
+    def pods(self, component: str) -> tuple[Pod, ...]:
+        """The pods of the model servers (`MODEL_SERVER`) or of the gateways (`GATEWAY`), ordered by name."""
+        labels = self.names.replica_labels if component == MODEL_SERVER else self.names.gateway_labels
+        found = self.api.list(pod_path(self.place.namespace), Pod, labels=labels)
+        return tuple(sorted(found, key=lambda pod: pod.name))
+
+    def events(self) -> tuple[Event, ...]:
+        """The events of the namespace."""
+        return self.api.list(f"/api/v1/namespaces/{self.place.namespace}/events", Event)
+
+    def touch(self, component: str) -> None:
+        """Have the mounted configuration of every pod refreshed now instead of within a minute."""
+        stamp = {"metadata": {"annotations": {TOUCHED: f"{time.time():.6f}"}}}
+        pods = [pod.name for pod in self.pods(component) if not pod.leaving]
+        self.parallel(lambda name: self.api.patch(pod_path(self.place.namespace, name), stamp), pods)
+
+    def wait(self, lacks: Callable[[], Sequence[str]], *, what: str, deadline: float, progress: Progress) -> None:
+        """Wait until nothing is missing; on time-out the cause names pods, containers and events."""
+        until_nothing(lacks, what=what, deadline=deadline, progress=progress, explain=self.explain)
+
+    def explain(self) -> str:
+        """Why pods of the release are not ready, one line for each; empty when all are."""
+        return cluster_view.explain((*self.pods(MODEL_SERVER), *self.pods(GATEWAY)), self.events())
+
+    def parallel(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """`work` on every item, a bounded number at a time; results in order."""
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            return list(pool.map(work, items))
+
+    def _config(self, name: str, key: str) -> str:
+        path = f"/api/v1/namespaces/{self.place.namespace}/configmaps/{name}"
+        found = self.api.find(path, ConfigMap)
+        if found is None or key not in found.data:
+            raise TargetError(
+                f"release {self.names.release} is not installed in namespace {self.place.namespace}"
+                f" of context {self.place.context}",
+                hint="`deployer deploy` installs it; -n and --context name another place",
+            )
+        return found.data[key]
+
+    def _silence(self, name: str) -> str:
+        """Why a pod does not answer, as far as its own state tells."""
+        pod = self.api.find(pod_path(self.place.namespace, name), Pod)
+        if pod is None:
+            return f"there is no pod {name} any more"
+        return f"{name} does not answer: {cluster_view.pod_problem(pod) or f'its phase is {pod.status.phase}'}"
+
+
+def resolved(place: Place) -> Place:
+    """The place with its context named. Errors: TargetError when none is given and none is current."""
+    context = place.context or current_context(place.kubeconfig)
+    if not context:
+        raise TargetError(
+            "there is no current kube-context", hint="--context names one; `deployer cluster up` makes a cluster"
+        )
+    return Place(namespace=place.namespace, context=context, kubeconfig=place.kubeconfig)
+
+
+def _cpu_limit(pod: Pod) -> float | None:
+    limits = [c.resources.limits["cpu"] for c in pod.spec.containers if "cpu" in c.resources.limits]
+    return quantity.cpus(limits[0]) if limits else None

@@ -1,0 +1,61 @@
+"""What the objects of a release are called in a cluster: the charts' naming, written down once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MODELS_KEY = "model.config"
+GATEWAY_KEY = "gateway.yaml"
+MODEL_SERVER = "model-server"
+GATEWAY = "gateway"
+"""Names of the containers, and values of the label app.kubernetes.io/component."""
+
+GRPC_PORT = 8500
+REST_PORT = 8501
+GATEWAY_PORT = 8080
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """Names that follow from that of the release."""
+
+    release: str
+
+    @property
+    def tf_serving(self) -> str:
+        """The Helm release of the model servers, their Deployment and their autoscaler."""
+        return f"{self.release}-tf-serving"
+
+    @property
+    def gateway(self) -> str:
+        """The Helm release of the gateways, their Deployment and their autoscaler."""
+        return f"{self.release}-gateway"
+
+    @property
+    def models(self) -> str:
+        """The ConfigMap that holds model_config."""
+        return f"{self.tf_serving}-models"
+
+    @property
+    def gateway_config(self) -> str:
+        """The ConfigMap that holds the gateway's settings."""
+        return f"{self.gateway}-config"
+
+    @property
+    def claim(self) -> str:
+        """The claim that the chart makes for the models when the store is a directory."""
+        return f"{self.tf_serving}-models"
+
+    @property
+    def replica_labels(self) -> str:
+        """Selects the pods of the model servers."""
+        return f"app.kubernetes.io/instance={self.tf_serving},app.kubernetes.io/component={MODEL_SERVER}"
+
+    @property
+    def gateway_labels(self) -> str:
+        """Selects the pods of the gateways."""
+        return f"app.kubernetes.io/instance={self.gateway},app.kubernetes.io/component={GATEWAY}"
+
+    def http_port(self, pod: str) -> int:
+        """The HTTP port of a pod of this release, by its name."""
+        return GATEWAY_PORT if pod.startswith(f"{self.gateway}-") else REST_PORT

@@ -1,0 +1,276 @@
+"""Kubernetes objects as the API server writes them, with only the fields that the deployer looks at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A part of an object; fields that are not named here are ignored."""
+
+
+class Owner(_Object, frozen=True, kw_only=True):
+    """A reference to what an object belongs to."""
+
+    kind: str
+    name: str
+
+
+class Meta(_Object, frozen=True, kw_only=True):
+    """metadata; times are ISO 8601. `deletion_timestamp` is set once the object is on its way out."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    creation_timestamp: str = ""
+    deletion_timestamp: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    owner_references: tuple[Owner, ...] = ()
+
+
+class Condition(_Object, frozen=True, kw_only=True):
+    """A condition of any object."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+
+
+class Waiting(_Object, frozen=True, kw_only=True):
+    """Why a container does not run yet."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class Terminated(_Object, frozen=True, kw_only=True):
+    """How a container ended."""
+
+    exit_code: int = 0
+    reason: str = ""
+    message: str = ""
+    finished_at: str = ""
+
+
+class ContainerState(_Object, frozen=True, kw_only=True):
+    """What a container does; all None while it runs."""
+
+    waiting: Waiting | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(_Object, frozen=True, kw_only=True):
+    """A container of a pod as the kubelet reports it."""
+
+    name: str
+    ready: bool = False
+    restart_count: int = 0
+    image: str = ""
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+
+
+class PodStatus(_Object, frozen=True, kw_only=True):
+    """status of a pod."""
+
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    pod_ip: str = msgspec.field(default="", name="podIP")
+    conditions: tuple[Condition, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+class ResourceNeeds(_Object, frozen=True, kw_only=True):
+    """Quantities by resource name."""
+
+    requests: dict[str, str] = {}
+    limits: dict[str, str] = {}
+
+
+class Container(_Object, frozen=True, kw_only=True):
+    """A container as it was asked for."""
+
+    name: str
+    image: str = ""
+    resources: ResourceNeeds = ResourceNeeds()
+
+
+class PodSpec(_Object, frozen=True, kw_only=True):
+    """spec of a pod."""
+
+    node_name: str = ""
+    containers: tuple[Container, ...] = ()
+
+
+class Pod(_Object, frozen=True, kw_only=True):
+    """A pod."""
+
+    metadata: Meta
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.metadata.name
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it has been told to end."""
+        return bool(self.metadata.deletion_timestamp)
+
+    @property
+    def ready(self) -> bool:
+        """Whether Services send it traffic."""
+        return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
+
+
+class EventSubject(_Object, frozen=True, kw_only=True):
+    """What an event is about."""
+
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class Event(_Object, frozen=True, kw_only=True):
+    """Something that a controller or a kubelet reported."""
+
+    involved_object: EventSubject
+    type: str = ""
+    reason: str = ""
+    message: str = ""
+    count: int | None = None
+    last_timestamp: str | None = None
+    event_time: str | None = None
+
+    @property
+    def when(self) -> str:
+        """When it was last seen, ISO 8601; empty when it does not say."""
+        return self.last_timestamp or self.event_time or ""
+
+
+class Selector(_Object, frozen=True, kw_only=True):
+    """A label selector."""
+
+    match_labels: dict[str, str] = {}
+
+
+class DeploymentSpec(_Object, frozen=True, kw_only=True):
+    """spec of a Deployment."""
+
+    replicas: int = 1
+    selector: Selector = Selector()
+
+
+class DeploymentStatus(_Object, frozen=True, kw_only=True):
+    """status of a Deployment."""
+
+    observed_generation: int = 0
+    replicas: int = 0
+    updated_replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class Deployment(_Object, frozen=True, kw_only=True):
+    """A Deployment."""
+
+    metadata: Meta
+    spec: DeploymentSpec = DeploymentSpec()
+    status: DeploymentStatus = DeploymentStatus()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all pods are of the latest template, and none of an older one is left."""
+        status = self.status
+        return (
+            status.observed_generation >= self.metadata.generation
+            and status.updated_replicas == self.spec.replicas
+            and status.replicas == self.spec.replicas
+        )
+
+
+class AutoscalerSpec(_Object, frozen=True, kw_only=True):
+    """spec of a HorizontalPodAutoscaler."""
+
+    min_replicas: int = 1
+    max_replicas: int = 1
+
+
+class AutoscalerStatus(_Object, frozen=True, kw_only=True):
+    """status of a HorizontalPodAutoscaler; `current_metrics` as the API server writes them."""
+
+    current_replicas: int = 0
+    desired_replicas: int = 0
+    current_metrics: tuple[dict[str, Any], ...] | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+class Autoscaler(_Object, frozen=True, kw_only=True):
+    """A HorizontalPodAutoscaler (autoscaling/v2)."""
+
+    metadata: Meta
+    spec: AutoscalerSpec = AutoscalerSpec()
+    status: AutoscalerStatus = AutoscalerStatus()
+
+
+class ConfigMap(_Object, frozen=True, kw_only=True):
+    """A ConfigMap."""
+
+    metadata: Meta
+    data: dict[str, str] = {}
+
+
+class ClaimStatus(_Object, frozen=True, kw_only=True):
+    """status of a PersistentVolumeClaim: Pending, Bound or Lost."""
+
+    phase: str = ""
+
+
+class Claim(_Object, frozen=True, kw_only=True):
+    """A PersistentVolumeClaim."""
+
+    metadata: Meta
+    status: ClaimStatus = ClaimStatus()
+
+
+class CpuStats(_Object, frozen=True, kw_only=True):
+    """CPU time of a container since it started."""
+
+    usage_core_nano_seconds: int = 0
+
+
+class ContainerStats(_Object, frozen=True, kw_only=True):
+    """One container in a kubelet's summary."""
+
+    name: str
+    cpu: CpuStats = CpuStats()
+
+
+class StatsSubject(_Object, frozen=True, kw_only=True):
+    """Which pod a kubelet's summary speaks of."""
+
+    name: str
+    namespace: str
+
+
+class PodStats(_Object, frozen=True, kw_only=True):
+    """One pod in a kubelet's summary."""
+
+    pod_ref: StatsSubject
+    containers: tuple[ContainerStats, ...] = ()
+
+
+class NodeSummary(_Object, frozen=True, kw_only=True):
+    """A kubelet's /stats/summary."""
+
+    pods: tuple[PodStats, ...] = ()

@@ -1,0 +1,74 @@
+"""What the state of pods and events means, said to a person. Pure: tested on recorded cluster states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from deployer.targets.cluster_objects import ContainerStatus, Event, Pod
+
+NOISE = frozenset({"ContainerCreating", "PodInitializing"})
+"""Reasons to wait that only say that something else is going on."""
+
+
+def pod_problem(pod: Pod) -> str:
+    """What keeps a pod from being ready, naming its container; empty when nothing does, or nothing is known yet."""
+    if pod.leaving:
+        return "it is being terminated"
+    if pod.status.phase in ("Failed", "Succeeded"):
+        return f"it has ended: {_joined(pod.status.reason or pod.status.phase, pod.status.message)}"
+    for condition in pod.status.conditions:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return f"no node takes it: {condition.message or condition.reason}"
+    for container in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        if problem := container_problem(container):
+            return problem
+    return ""
+
+
+def container_problem(container: ContainerStatus) -> str:
+    """Why a container does not run, and how it ended the last time; empty for one that runs."""
+    ended = container.state.terminated or container.last_state.terminated
+    before = ""
+    if ended is not None and ended.exit_code != 0:
+        before = f"{ended.reason or 'it ended'} (exit code {ended.exit_code})"
+        if container.restart_count:
+            before += f", restarted {container.restart_count} times"
+    waiting = container.state.waiting
+    if waiting is not None and waiting.reason and waiting.reason not in NOISE:
+        said = _joined(waiting.reason, waiting.message)
+        return f"container {container.name} waits: {said}" + (f"; before: {before}" if before else "")
+    if container.state.terminated is not None and before:
+        return f"container {container.name} has ended: {before}"
+    if before and not container.ready:
+        return f"container {container.name} is not ready; before: {before}"
+    return ""
+
+
+def last_warning(pod: Pod, events: Iterable[Event]) -> str:
+    """The latest warning about a pod; empty when there is none."""
+    about = [e for e in events if e.type == "Warning" and e.involved_object.uid == pod.metadata.uid]
+    if not about:
+        return ""
+    latest = max(about, key=lambda event: event.when)
+    return f"event {latest.reason}: {latest.message}"
+
+
+def explain(pods: Sequence[Pod], events: Sequence[Event]) -> str:
+    """Why pods are not ready, one line each: what it waits for, its latest warning. Empty when all are ready."""
+    lines = []
+    for pod in pods:
+        if pod.ready and not pod.leaving:
+            continue
+        problem, warning = pod_problem(pod), last_warning(pod, events)
+        parts = [part for part in (problem, warning) if part] or ["it is starting, and nothing has gone wrong so far"]
+        lines.append(f"{pod.name}: {'; '.join(parts)}")
+    return "\n".join(lines)
+
+
+def chart_of(labels: dict[str, str]) -> str:
+    """The chart that made an object ("tf-serving-0.1.0"); empty when none did."""
+    return labels.get("helm.sh/chart", "")
+
+
+def _joined(reason: str, message: str) -> str:
+    return f"{reason}: {message}" if message and message != reason else reason

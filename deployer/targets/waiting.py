@@ -1,0 +1,53 @@
+"""Bounded waiting for a list of lacks to become empty."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from deployer.errors import WaitTimeout
+from deployer.targets.base import Progress
+
+POLL_SECONDS = 0.25
+SAY_SECONDS = 5.0
+"""Between two sentences about the same wait."""
+
+SHOWN = 5
+"""Lacks named in one sentence."""
+
+
+def until_nothing(
+    lacks: Callable[[], Sequence[str]],
+    *,
+    what: str,
+    deadline: float,
+    progress: Progress,
+    explain: Callable[[], str] = lambda: "",
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Return once `lacks()` names nothing any more; say now and then what is still missing.
+
+    `what` completes "… is not so yet" ("4 replicas proven"); `deadline` is a reading of `clock`. Errors: WaitTimeout
+    that names what was missing; its cause is `explain()`, asked only then.
+    """
+    began = clock()
+    said = began
+    while missing := lacks():
+        now = clock()
+        if now >= deadline:
+            raise WaitTimeout(
+                f"not within {now - began:.0f} s: {what} ({shortened(missing)})",
+                cause=explain(),
+                hint="--timeout allows more; `deployer doctor` looks for the reason",
+            )
+        if now - said >= SAY_SECONDS:
+            progress(f"waiting for {what}: {shortened(missing)}")
+            said = now
+        sleep(min(POLL_SECONDS, deadline - now))
+
+
+def shortened(lacks: Sequence[str]) -> str:
+    """Several lacks in one sentence."""
+    more = len(lacks) - SHOWN
+    return "; ".join(lacks[:SHOWN]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,35 @@
+"""Docker by subprocess: whether it answers, which images are there, and building one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployer.errors import ToolError
+from deployer.tools import process
+
+HINT = "install Docker and start it; `docker info` must answer"
+READ_TIMEOUT = 30.0
+
+
+def require() -> None:
+    """Return when a container runtime answers. Errors: ToolError."""
+    try:
+        process.run(["docker", "info", "--format", "{{.ServerVersion}}"], timeout=READ_TIMEOUT, hint=HINT)
+    except ToolError as error:
+        raise ToolError("no container runtime answers", cause=error.cause or error.message, hint=HINT) from error
+
+
+def has_image(reference: str) -> bool:
+    """Whether an image is on this machine."""
+    argv = ["docker", "image", "inspect", "--format", "{{.Id}}", reference]
+    return process.run(argv, timeout=READ_TIMEOUT, check=False).returncode == 0
+
+
+def build(context: Path, *, target: str, reference: str, arguments: Sequence[str] = (), timeout: float) -> None:
+    """Build one target of the Dockerfile in `context`; `arguments` are added to the command line.
+
+    Errors: ToolError with the tail of what docker said, WaitTimeout.
+    """
+    argv = ["docker", "build", "--quiet", *arguments, "--target", target, "--tag", reference, str(context)]
+    process.run(argv, timeout=timeout, hint="the same command by hand shows the whole output")

@@ -1,0 +1,159 @@
+"""The gRPC services of a running server, on models as Keras and tf.Module export them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from tfserving.client import ModelServerError
+from tfserving.wire import messages_pb2 as m
+from tfserving.wire.methods import CLASSIFY, MULTI_INFERENCE, PREDICT
+
+
+def _config(models: Path) -> str:
+    one = 'config {{ name: "{0}" base_path: "{1}/{0}" model_platform: "tensorflow" {2} }}'
+    every = [one.format("scale", models, "model_version_policy { specific { versions: 1 versions: 3 } }")]
+    every += [one.format(name, models, "") for name in ("slow", "words", "keras")]
+    return f"model_config_list {{ {' '.join(every)} }}"
+
+
+@pytest.fixture(scope="module")
+def server(start, models, tmp_path_factory):
+    file = tmp_path_factory.mktemp("config") / "models.config"
+    file.write_text(_config(models))
+    running = start(f"--model_config_file={file}", "--enable_grpc_healthcheck_service", "--grpc_max_threads=4")
+    assert running.wait_for("scale", {1: "AVAILABLE", 3: "AVAILABLE"}) == {1: "AVAILABLE", 3: "AVAILABLE"}
+    return running
+
+
+@pytest.fixture(scope="module")
+def call(server):
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield lambda path, wire: channel.unary_unary(path)(wire, timeout=20)
+
+
+def x(*values):
+    return {"x": np.array(values, np.float32)}
+
+
+def failure(function, *arguments, **options):
+    with pytest.raises(ModelServerError) as caught:
+        function(*arguments, **options)
+    return caught.value.code, caught.value.message
+
+
+def test_predict_answers_from_the_highest_version_and_says_which(server):
+    answer = server.client.predict("scale", x(2, 4))
+    assert answer.outputs["y"].tolist() == [31, 32]
+    assert (answer.version, answer.signature) == (3, "serving_default")
+    assert server.client.predict("scale", x(2), version=1).outputs["y"].tolist() == [11]
+
+
+def test_keras_export_gives_what_keras_gave(server, models):
+    expected = [float(text) for text in (models / "keras_expected.txt").read_text().split()]
+    (name,) = server.client.metadata("keras").signatures["serving_default"].inputs
+    answer = server.client.predict("keras", {name: np.array([[1, 2, 3, 4]], np.float32)})
+    (output,) = answer.outputs.values()
+    np.testing.assert_allclose(output[0], expected, rtol=1e-5)
+
+
+def test_strings_of_any_length_and_tables_from_assets(server):
+    words = [b"home", b"car", b"", b"\0\xff", b"y" * 22, b"y" * 23, b"z" * 5000]
+    outputs = server.client.predict("words", {"word": np.array(words, object)}).outputs
+    assert outputs["index"].tolist() == [1, 0, -1, -1, -1, -1, -1]
+    assert outputs["echo"].tolist() == words
+
+
+def test_output_filter_computes_only_what_is_asked(server):
+    assert set(server.client.predict("words", {"word": np.array([b"a"], object)}, output_filter=["echo"]).outputs) == {
+        "echo"
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        ({"model": "nope"}, "NOT_FOUND", "Servable not found for request: Latest(nope)"),
+        ({"version": 2}, "NOT_FOUND", "Servable not found for request: Specific(scale, 2)"),
+        ({"label": "stable"}, "INVALID_ARGUMENT", "Unrecognized servable version label: stable"),
+        ({"signature": "nope"}, "FAILED_PRECONDITION", 'Serving signature key "nope" not found.'),
+        ({"inputs": {}}, "INVALID_ARGUMENT", "input size does not match signature: 0!=1"),
+        ({"inputs": {"z": np.ones(1, np.float32)}}, "INVALID_ARGUMENT", "Signature input alias: x(feed name: "),
+        ({"inputs": {"x": np.ones(1, np.float64)}}, "INVALID_ARGUMENT", "to be float but double is provided"),
+        ({"output_filter": ["q"]}, "INVALID_ARGUMENT", "output tensor alias not found in signature: q"),
+    ],
+)
+def test_refusals_carry_the_code_and_text_of_tensorflow_serving(server, arguments, code, text):
+    given = {"model": "scale", "inputs": x(1), **arguments}
+    found = failure(server.client.predict, given.pop("model"), given.pop("inputs"), **given)
+    assert found[0].name == code
+    assert text in found[1]
+
+
+def test_long_error_texts_are_cut(server):
+    _, text = failure(server.client.predict, "scale", {"q" * 3000: np.ones(1, np.float32)})
+    assert len(text) == 1024 + len("...TRUNCATED")
+    assert text.endswith("...TRUNCATED")
+
+
+def test_what_cannot_be_decoded_and_what_does_not_exist(call):
+    for path, wire, code in (
+        (PREDICT.path, b"\xff\xff", grpc.StatusCode.INTERNAL),
+        ("/tensorflow.serving.SessionService/SessionRun", b"", grpc.StatusCode.UNIMPLEMENTED),
+        ("/no.such.Service/Call", b"", grpc.StatusCode.UNIMPLEMENTED),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            call(path, wire)
+        assert (caught.value.code(), caught.value.details()) == (code, "")
+
+
+def example(value):
+    features = m.Features(feature={"x": m.Feature(float_list=m.FloatList(value=[value]))})
+    return m.Example(features=features)
+
+
+def test_classify_and_multi_inference_read_examples(call):
+    given = m.Input(example_list=m.ExampleList(examples=[example(2), example(4)]))
+    spec = m.ModelSpec(name="scale", signature_name="classify")
+    answer = m.ClassificationResponse.FromString(
+        call(CLASSIFY.path, m.ClassificationRequest(model_spec=spec, input=given).SerializeToString())
+    )
+    assert [row.classes[0].score for row in answer.result.classifications] == [31, 32]
+    task = m.InferenceTask(model_spec=spec, method_name="tensorflow/serving/classify")
+    several = m.MultiInferenceResponse.FromString(
+        call(MULTI_INFERENCE.path, m.MultiInferenceRequest(tasks=[task], input=given).SerializeToString())
+    )
+    assert several.results[0].model_spec.version.value == 3
+    assert several.results[0].classification_result == answer.result
+
+
+def test_a_deadline_ends_the_work_and_frees_the_thread(server):
+    for _ in range(6):  # more than there are threads: each must be free again, or the last calls are refused
+        assert failure(server.client.predict, "slow", x(60_000), timeout=0.2)[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert server.client.predict("slow", x(1), timeout=10).outputs["y"].tolist() == [1]
+
+
+def test_calls_beyond_the_thread_quota_are_refused_at_once(server):
+    def attempt(_):
+        try:
+            return server.client.predict("slow", x(300), timeout=20).outputs["y"].tolist()
+        except ModelServerError as error:
+            return (error.code.name, error.message)
+
+    with ThreadPoolExecutor(7) as pool:
+        answers = list(pool.map(attempt, range(7)))
+    assert answers.count([300]) >= 4
+    assert ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted") in answers
+
+
+def test_status_metadata_and_health(server):
+    assert [(s.version, s.state) for s in server.client.status("scale")] == [(3, "AVAILABLE"), (1, "AVAILABLE")]
+    assert server.client.metadata("scale", version=1).signatures["serving_default"].inputs["x"].shape == (-1,)
+    assert failure(server.client.status, "nope") == (
+        grpc.StatusCode.NOT_FOUND,
+        "Could not find any versions of model nope",
+    )
+    assert server.client.healthy()
+    assert failure(server.client.healthy, "nope")[0] is grpc.StatusCode.NOT_FOUND
