@@ -35,6 +35,10 @@ _CLIENTS = (4, 8, 16, 32, 64)
 """Clients per replica that are tried in turn to find the ceiling, while each step gains at least 5 %."""
 
 _RESOLVES_P99 = 1100
+"""Requests in a window that leave ten answers beyond p99, chance included."""
+
+_CONVINCES = 350
+"""Requests in any window, however low the rate: enough to judge p99 when not one answer is slow."""
 
 
 class Generator(Protocol):
@@ -205,7 +209,7 @@ class _Run:
 
     def _open(self, number: int, count: int, rate: float) -> Trial:
         request = self.request
-        seconds = min(max(request.seconds, _RESOLVES_P99 / rate), max(request.seconds, request.max_seconds))
+        seconds = max(request.seconds, _CONVINCES / rate, min(_RESOLVES_P99 / rate, request.max_seconds))
         load = OpenLoop(rate=round(rate, 2))
         trial = self._trial(number, count, load, seconds=round(seconds, 1))
         if trial.valid:
