@@ -19,7 +19,7 @@ from deployer.domain.experiment import (
     Trial,
 )
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
-from deployer.loadgen import answers, records
+from deployer.loadgen import answers, recording, records
 from deployer.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Outcome, Plan, RecordApi, Reference, Value
 from deployer.loadgen.workers import Mark, Workers
 from deployer.report import folder
@@ -67,7 +67,7 @@ def run(
     finally:
         result = experiment.result(interrupted=interrupted)
         if result is not None:
-            folder.write(request.out, result, experiment.histograms)
+            folder.write(request.out, result, experiment.logs)
             progress(f"wrote {request.out / folder.REPORT}")
         if len(target.replicas()) != before:
             progress(f"scaling back to {before}")
@@ -101,7 +101,7 @@ class _Run:
     progress: Progress
     generator: Generator
     trials: list[Trial] = field(default_factory=list)
-    histograms: dict[int, str] = field(default_factory=dict)
+    logs: dict[int, str] = field(default_factory=dict)
     baseline: tuple[Value, ...] = ()
     accuracy: float | None = None
     settings: Settings | None = None
@@ -226,7 +226,12 @@ class _Run:
             bounds=self.bounds,
         )
         self.trials.append(trial)
-        self.histograms[trial.number] = outcome.latency
+        self.logs[trial.number] = recording.log(
+            outcome.latency,
+            comment=f"trial {trial.number}: {_replicas(count)}, {trial.kind.value}, microseconds",
+            started=trial.started,
+            seconds=trial.seconds,
+        )
         self.progress(sentence(trial, self.request.objective))
         return trial
 

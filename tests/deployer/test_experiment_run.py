@@ -19,8 +19,8 @@ from deployer.targets.base import GatewayReplica, HttpReply, Progress, Replica
 from deployer.usecases.conditions import ExperimentRequest
 from deployer.usecases.experiment import run
 
-SERVICE = 0.002
-"""Seconds a request takes, so one replica carries less than 500 requests a second."""
+SERVICE = 0.01
+"""Seconds a request takes, so one replica carries less than 100 requests a second."""
 
 
 class FakeTarget:
@@ -108,7 +108,8 @@ def finished(
     out, told = tmp_path_factory.mktemp("experiment") / "out", list[str]()
     with FakeGateway(Behaviour(workers=1, service=SERVICE)) as gateway:
         target = FakeTarget(gateway)
-        request = small(records, out, seconds=2.0, max_seconds=2.0, fractions=(0.6, 1.6))
+        patient = Objective(p99_ms=60_000)  # held on a slow machine too: what is tested is not its speed
+        request = small(records, out, rates=(160.0,), seconds=2.2, max_seconds=2.2, objective=patient)
         return run(target, request, told.append, workers), out, target, told
 
 
@@ -120,9 +121,8 @@ def test_more_replicas_carry_more(finished: Finished) -> None:
     one, two = experiment.capacities
     assert 0 < one.ceiling < 1 / SERVICE
     assert one.ceiling < two.ceiling < 2 / SERVICE
-    assert two.broke_at is not None
-    assert experiment.headline.startswith("2 replicas carry ")
-    assert "× one replica" in experiment.headline
+    assert (one.rate, two.rate) == (160, 160), "an objective this patient is kept at any rate"
+    assert experiment.headline == "2 replicas carry 160 requests/s at p99 ≤ 60000 ms: 1.00× one replica."
     assert experiment.accuracy == 1.0
 
 
