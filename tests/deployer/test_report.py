@@ -67,8 +67,8 @@ def experiment(capacities: tuple[Capacity, ...], trials: tuple[Trial, ...], head
     counts = tuple(sorted({t.replicas for t in trials}))
     return Experiment(
         settings=Settings(
-            model="digits", label="stable", through="gateway-0", records=10, replicas=counts, fractions=(0.5,), refine=0,
-            rounds=1, warmup=1, seconds=10, max_seconds=30, batch=1, processes=1, seed=1, timeout=10,
+            model="digits", label="stable", through="gateway-0", records=10, replicas=counts, fractions=(0.5,),
+            refine=0, rounds=1, warmup=1, seconds=10, max_seconds=30, batch=1, processes=1, seed=1, timeout=10,
         ),
         objective=OBJECTIVE,
         bounds=BOUNDS,
