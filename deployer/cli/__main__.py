@@ -10,10 +10,10 @@ from types import FrameType
 from typing import NoReturn
 
 VERBS = {
-    "init": "Write a commented deployer.yaml.",
+    "init": "Write a commented deployer.yaml: every key, with its default.",
     "export": "Export a trained model as the next version in the store.",
     "models": "List, inspect, verify and prune the versions in a store.",
-    "render": "Write every file of a release without touching anything.",
+    "render": "Write every file of a release without touching anything that runs.",
     "local": "Run a release as processes on this machine.",
     "status": "Show replicas, versions, labels and gateway weights of a release.",
     "predict": "Send records to a release and compare the answers with what was expected.",
