@@ -16,6 +16,8 @@ VERBS = {
     "render": "Write every file of a release without touching anything that runs.",
     "local": "Run a release as processes on this machine.",
     "status": "Show replicas, versions, labels and gateway weights of a release.",
+    "rollout": "Bring a new version to traffic step by step, judged by gates.",
+    "rollback": "Go back to the version that was stable before: at once, without steps or gates.",
     "predict": "Send records to a release and compare the answers with what was expected.",
     "experiment": "Measure latency and throughput over replica counts, and report.",
     "demo": "Show the whole thing on this machine, on real data.",

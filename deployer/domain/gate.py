@@ -40,6 +40,7 @@ BEFORE_TRAFFIC = frozenset([Metric.LOAD_TIME, Metric.MEMORY, Metric.ACCURACY])
 
 _SHARES = frozenset([Metric.ERROR_RATE, Metric.DISAGREEMENT, Metric.ACCURACY])
 LATENCIES = frozenset([Metric.P50, Metric.P90, Metric.P95, Metric.P99])
+_FLOORS = frozenset([Metric.ACCURACY, Metric.SAMPLES])
 _RELATIVE = LATENCIES | {Metric.ERROR_RATE}
 _UNITS: dict[Metric, dict[str, float]] = {
     **{metric: {"ms": 1.0, "s": 1000.0, "us": 0.001} for metric in LATENCIES},
@@ -77,11 +78,6 @@ class Gate:
             return value > bound
         return value >= bound
 
-    @property
-    def upper(self) -> bool:
-        """Whether large values are the bad ones."""
-        return self.relation.startswith("<")
-
 
 def parse_gate(text: str) -> Gate:
     """Read one gate. Errors: ValueError naming what is wrong with it and what could stand there."""
@@ -93,8 +89,10 @@ def parse_gate(text: str) -> Gate:
         raise ValueError(f"gate {text!r}: no metric {name!r}; there are {', '.join(Metric)}")
     metric = Metric(name)
     of_stable = unit.startswith("*")
-    if of_stable and (metric not in _RELATIVE or relation.startswith(">")):
-        raise ValueError(f"gate {text!r}: {metric} {relation} is not compared with stable")
+    if relation.startswith("<") == (metric in _FLOORS):
+        raise ValueError(f"gate {text!r}: {metric} is bounded by {'> or >=' if metric in _FLOORS else '< or <='}")
+    if of_stable and metric not in _RELATIVE:
+        raise ValueError(f"gate {text!r}: {metric} is not compared with stable")
     units = {"*": 1.0} if of_stable else _UNITS[metric]
     unit = "*" if of_stable else unit
     if unit not in units:

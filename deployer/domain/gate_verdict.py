@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from deployer.domain.gate import LATENCIES, Gate, Metric
 from deployer.domain.gate_statistics import Interval, binomial_at_least, quantile, rate_excess
-from deployer.domain.gate_window import LabelWindow, Observations
+from deployer.domain.gate_window import LabelWindow, Observations, above
 from deployer.domain.store import size_text
 
 ALPHA = 0.05
@@ -106,11 +106,27 @@ def _latency(gate: Gate, seen: Observations, min_samples: int, alpha: float) -> 
         return Verdict.INCONCLUSIVE, f"{_counted(counts)}; {needed} are needed"
     numbers = f"canary {_milliseconds(canary)}" + (f", stable {_milliseconds(stable)}" if stable else "")
     numbers += f"; {_counted(counts)}"
-    scale = stable or Interval(low=1.0, estimate=1.0, high=1.0)
-    if gate.holds(canary.estimate, scale.estimate):
+    if gate.holds(canary.estimate, stable.estimate if stable else 1.0):
         return Verdict.PASS, numbers
-    surely = gate.holds(canary.low, scale.high) if gate.upper else gate.holds(canary.high, scale.low)
-    return (Verdict.INCONCLUSIVE if surely else Verdict.FAIL), numbers
+    surprise = _slower(gate, seen, q)
+    return (Verdict.FAIL if surprise < alpha else Verdict.INCONCLUSIVE), f"{numbers}; p = {surprise:.2g}"
+
+
+def _slower(gate: Gate, seen: Observations, q: float) -> float:
+    """P-value of "canary keeps the bound". At most a share 1 - q of its answers may be slower than an absolute bound.
+
+    For one relative to stable, a limit is drawn where stable's quantile is: canary must not be beyond its multiple more
+    often than stable is beyond the limit itself. Only buckets that lie wholly beyond count, which favours canary.
+    """
+    canary = seen.canary
+    if not gate.of_stable:
+        return binomial_at_least(above(canary, gate.bound), sum(canary.latency), 1 - q)
+    stable = seen.stable
+    found = quantile(q, stable.latency_bounds, stable.latency, ALPHA)
+    limit = next((b for b in stable.latency_bounds if found is not None and b >= found.estimate), math.inf)
+    return rate_excess(
+        above(canary, gate.bound * limit), sum(canary.latency), above(stable, limit), sum(stable.latency)
+    )
 
 
 def _error_rate(gate: Gate, seen: Observations, min_samples: int, alpha: float) -> tuple[Verdict, str]:
@@ -119,7 +135,7 @@ def _error_rate(gate: Gate, seen: Observations, min_samples: int, alpha: float) 
     canary, stable = seen.canary, seen.stable
     numbers = f"canary {_of(canary, 'failed')}, stable {_of(stable, 'failed')}"
     # Twice zero is no reason to refuse: without a single failure there is nothing to compare.
-    if gate.upper and canary.failed == 0 and canary.answers >= min_samples:
+    if canary.failed == 0 and canary.answers >= min_samples:
         return Verdict.PASS, numbers
     if min(canary.answers, stable.answers) < max(1, min_samples):
         return Verdict.INCONCLUSIVE, f"{numbers}; {min_samples} answers of each are needed"
@@ -133,7 +149,7 @@ def _share(gate: Gate, seen: LabelWindow, min_samples: int, alpha: float, what: 
     """A share of yes or no, by the exact binomial test against the bound."""
     numbers = _of(seen, what)
     bad, total, bound = seen.failed, seen.answers, gate.bound
-    surprise = binomial_at_least(bad, total, bound) if gate.upper else binomial_at_least(total - bad, total, 1 - bound)
+    surprise = binomial_at_least(bad, total, bound)
     few = total < max(1, min_samples)
     # Blatant failure needs no minimum, or a version that answers nothing right would stay while traffic is low.
     if total and not gate.holds(bad / total) and surprise < (min(alpha, EARLY_ALPHA) if few else alpha):

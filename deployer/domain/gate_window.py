@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -20,15 +19,11 @@ class LabelWindow:
     latency_bounds: tuple[float, ...] = ()
     latency: tuple[int, ...] = ()
 
-    def __add__(self, other: LabelWindow) -> LabelWindow:
-        return LabelWindow(
-            answers=self.answers + other.answers,
-            failed=self.failed + other.failed,
-            latency_bounds=self.latency_bounds or other.latency_bounds,
-            latency=tuple(a + b for a, b in zip(self.latency, other.latency, strict=True))
-            if self.latency and other.latency
-            else self.latency or other.latency,
-        )
+
+def above(window: LabelWindow, milliseconds: float) -> int:
+    """How many requests were surely slower."""
+    edges = (0.0, *window.latency_bounds)
+    return sum(count for edge, count in zip(edges, window.latency, strict=True) if edge >= milliseconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +42,3 @@ class Observations:
     memory: float | None = None
     accuracy: float | None = None
     parity: float | None = None
-
-
-Windows = Mapping[str, LabelWindow]
-"""By label."""

@@ -35,6 +35,8 @@ def verdict(gate: str, *, min_samples=50, alpha=0.05, **seen):
         ("p99<1.5*stable", {"canary": window([8.0] * 300), "stable": window([8.0] * 900)}, "pass"),
         ("p99<1.5*stable", {"canary": window([90.0] * 300), "stable": window([8.0] * 900)}, "fail"),
         ("p99<1.5*stable", {"canary": window([90.0] * 300), "stable": window([8.0] * 20)}, "inconclusive"),
+        ("p99<1.5*stable", {"canary": window([8.0] * 300 + [90.0] * 5), "stable": window([8.0] * 900)}, "fail"),
+        ("p99<1.5*stable", {"canary": window([15.0] * 300), "stable": window([8.0] * 900)}, "inconclusive"),
         ("error_rate<1%", {"canary": window(answers=200)}, "pass"),
         ("error_rate<1%", {"canary": window(answers=200, failed=20)}, "fail"),
         ("error_rate<1%", {"canary": window(answers=200, failed=2)}, "inconclusive"),
