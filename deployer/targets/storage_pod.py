@@ -70,7 +70,7 @@ def require_claim(api: ApiServer, store: ClaimStore, new: NewClaim | None, progr
 
 
 @contextmanager
-def storage(
+def storage_in(
     api: ApiServer, store: ClaimStore, claim: Claim, *, image: str, timeout: float, progress: Progress
 ) -> Iterator[Storage]:
     """The store in a claim, reachable for as long as the context lasts; the pod is deleted on every way out.

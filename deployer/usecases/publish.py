@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from deployer.domain.location import ClaimStore
 from deployer.domain.store import FileFact, Manifest, find_faults, next_version, size_text, version_of
 from deployer.errors import ExportError, TargetError, UsageError
 from deployer.export import manifest as manifests
 from deployer.export.layout import ModelStore
 from deployer.targets.base import Progress
+from deployer.targets.cluster import resolved
+from deployer.targets.cluster_api import Place, connect
 from deployer.targets.storage import Entry, Storage
+from deployer.targets.storage_pod import NewClaim, require_claim, storage_in
 
 CHUNK = 4 << 20
 """Bytes in one request: small enough that an API server passes it on at once, large enough to be fast."""
@@ -27,6 +31,25 @@ MARK = hashlib.sha256(b"deployer publish").hexdigest()[:8]
 """Where `layout` puts a mark of the host: an unfinished copy is no host's, any deployer goes on with it."""
 
 Outcome = Literal["published", "already published", "would be published"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishRequest:
+    """What to copy where. `versions` empty is the newest one; `every` all of them.
+
+    `new_claim` is made where the claim is absent; `image` runs the pod; `timeout` bounds the wait for it, in seconds.
+    """
+
+    store: Path
+    model: str
+    claim: ClaimStore
+    place: Place
+    image: str
+    versions: tuple[int, ...] = ()
+    every: bool = False
+    new_claim: NewClaim | None = None
+    timeout: float = 180.0
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +86,24 @@ class Published:
     sent: int = 0
 
 
+def publish_to_claim(request: PublishRequest, progress: Progress) -> tuple[Published, ...]:
+    """Publish every version that is meant, by one pod that is gone afterwards. A dry run only reads the store.
+
+    Errors: ExportError for a damaged version or a number that exists with other content; TargetError; WaitTimeout.
+    """
+    chosen = choose(request.store, request.model, request.versions, every=request.every)
+    versions = [read_whole(request.store, request.model, number, progress) for number in chosen]
+    if request.dry_run:
+        return tuple(_result(version, "would be published") for version in versions)
+    place = resolved(request.place)
+    api = connect(place)
+    progress(f"publishing to claim {request.claim.claim} in context {place.context}, namespace {place.namespace}")
+    claim = require_claim(api, request.claim, request.new_claim, progress)
+    reachable = storage_in(api, request.claim, claim, image=request.image, timeout=request.timeout, progress=progress)
+    with reachable as storage:
+        return tuple(publish(version, storage, progress) for version in versions)
+
+
 def choose(store: Path, model: str, versions: Iterable[int], *, every: bool) -> tuple[int, ...]:
     """The versions that are meant: those named, or every one, or the newest. Errors: ExportError when there is none."""
     place = ModelStore(root=store, model=model)
@@ -89,11 +130,6 @@ def read_whole(store: Path, model: str, version: int, progress: Progress) -> Loc
             hint="export it again; a damaged version is never published",
         )
     return LocalVersion(manifest=known, path=path, manifest_text=(path / manifests.MANIFEST).read_bytes())
-
-
-def would_publish(version: LocalVersion) -> Published:
-    """The result of a dry run, which asks nothing of the cluster."""
-    return _result(version, "would be published")
 
 
 def publish(
