@@ -13,6 +13,7 @@ VERBS = {
     "init": "Write a commented deployer.yaml.",
     "export": "Export a trained model as the next version in the store.",
     "models": "List, inspect, verify and prune the versions in a store.",
+    "publish": "Copy versions of a store into a claim in a cluster.",
     "render": "Write every file of a release without touching anything.",
     "local": "Run a release as processes on this machine.",
     "cluster": "Make and delete a kind cluster to deploy to.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from deployer.targets.cluster_objects import ContainerStatus, Event, Pod
+from deployer.targets.cluster_objects import Claim, ContainerStatus, Event, Pod
 
 NOISE = frozenset({"ContainerCreating", "PodInitializing"})
 """Reasons to wait that only say that something else is going on."""
@@ -44,9 +44,18 @@ def container_problem(container: ContainerStatus) -> str:
     return ""
 
 
-def last_warning(pod: Pod, events: Iterable[Event]) -> str:
-    """The latest warning about a pod; empty when there is none."""
-    about = [e for e in events if e.type == "Warning" and e.involved_object.uid == pod.metadata.uid]
+def claim_problem(claim: Claim, events: Iterable[Event]) -> str:
+    """Why a claim is not bound, in the words of its latest event; empty when it is bound."""
+    if claim.status.phase == "Bound":
+        return ""
+    about = [e for e in events if e.involved_object.uid == claim.metadata.uid]
+    latest = max(about, key=lambda event: event.when, default=None)
+    return f"it is {claim.status.phase}" + (f": {latest.reason}: {latest.message}" if latest else "")
+
+
+def last_warning(subject: Pod | Claim, events: Iterable[Event]) -> str:
+    """The latest warning about an object; empty when there is none."""
+    about = [e for e in events if e.type == "Warning" and e.involved_object.uid == subject.metadata.uid]
     if not about:
         return ""
     latest = max(about, key=lambda event: event.when)
