@@ -6,10 +6,9 @@ FROM ${BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/app
 WORKDIR /src
-COPY constraints.txt ./
+COPY pyproject.toml constraints.txt scripts/requirements.py ./
 # Only what all three share; the code comes last, so that a change of it rebuilds little.
-RUN pip --python /opt/app/bin/python install -c constraints.txt \
-    numpy protobuf grpcio msgspec pyyaml typer rich jinja2 requests
+RUN python requirements.py > base.txt && pip --python /opt/app/bin/python install -c constraints.txt -r base.txt
 
 FROM build AS build-modelserver
 # The server calls TensorFlow's C library and nothing of its Python: the library and its name are all that is kept.
@@ -18,10 +17,12 @@ RUN pip --python /opt/app/bin/python install --no-deps -c constraints.txt tensor
  && find . -mindepth 1 -maxdepth 1 ! -name 'libtensorflow_*' ! -name __init__.py -exec rm -rf {} +
 
 FROM build AS build-gateway
-RUN pip --python /opt/app/bin/python install -c constraints.txt uvicorn uvloop httptools pillow
+RUN python requirements.py gateway images > more.txt \
+ && pip --python /opt/app/bin/python install -c constraints.txt -r more.txt
 
 FROM build AS build-deployer
-RUN pip --python /opt/app/bin/python install -c constraints.txt kubernetes hdrhistogram uvloop pillow
+RUN python requirements.py k8s experiment > more.txt \
+ && pip --python /opt/app/bin/python install -c constraints.txt -r more.txt
 
 FROM ${BASE} AS modelserver
 COPY --from=build-modelserver /opt/app /opt/app

@@ -7,6 +7,7 @@ import sys
 
 BENCHES = {
     "model_server": "CPU time and latency of one request to the embedded model server",
+    "model_server_rest": "CPU time of each step of a REST request, without a model",
 }
 
 

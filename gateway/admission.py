@@ -51,7 +51,9 @@ class Admission:
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
-                raise DeadlinePassed("the deadline passed while the request waited for its turn") from error
+                raise DeadlinePassed(
+                    "the deadline passed while the request waited for its turn", stage="admission"
+                ) from error
             raise
 
     def leave(self) -> None:

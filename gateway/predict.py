@@ -62,6 +62,8 @@ async def predict(gateway: Gateway, request: Request, params: Mapping[str, str |
     except (GatewayError, RpcError, StatusError) as error:
         failure = as_gateway_error(error)
         stage = failure.stage
+        if stage == "admission":
+            gateway.metrics.shed.add("queue_full" if failure.status == 503 else "deadline")
         response = error_response(failure, exchange.metadata)
     exchange.trace.finish(gateway.metrics, response.status, stage)
     return response

@@ -160,9 +160,9 @@ def _described(file: Path, state_dir: Path | None) -> release.Experiment:
     """The experiment section of the release; the defaults of one when only its state is named."""
     if state_dir is not None and not file.exists():
         return release.Experiment()
-    from deployer.spec import read_release
+    from deployer import spec
 
-    return read_release(file).experiment
+    return spec.load(file).experiment
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deployer.cli import status as status_verb
+from deployer.cli.choices import Labels, Versions, Weights, choices
 from deployer.cli.console import console
 from deployer.cli.target import StateDir, local_target
 from deployer.cli.verb import File, Timeout, Verb
@@ -22,6 +23,9 @@ app = Verb(group=True, help="Run a release as processes on this machine.")
 @app.command()
 def up(
     file: File = Path("deployer.yaml"),
+    version: Versions = None,
+    label: Labels = None,
+    weight: Weights = None,
     replicas: Annotated[
         int | None, typer.Option("--replicas", min=1, help="Model servers; by default as described.")
     ] = None,
@@ -43,6 +47,7 @@ def up(
     request = local.UpRequest(
         file=file,
         state_dir=state_dir,
+        choices=choices(version, label, weight),
         replicas=replicas,
         cpus=cpus_per_replica,
         engine=engine,

@@ -26,7 +26,8 @@ def headline(capacities: Sequence[Capacity], objective: Objective) -> str:
 def scaling_notes(fit: Fit | None, points: int) -> tuple[str, ...]:
     """What the fit says about scaling, or why there is none."""
     if fit is None:
-        return (f"{points} points are too few to fit a scaling law: the ratios above are all that is known.",)
+        few = "One point is" if points == 1 else f"{points} points are"
+        return (f"{few} too few to fit a scaling law: the ratios above are all that is known.",)
     sigma, kappa = fit.contention, fit.coherence
     notes = []
     if fit.parameters == 2:

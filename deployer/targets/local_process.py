@@ -15,6 +15,7 @@ from deployer.tools.running import Running
 from tfserving import flags
 
 POLL_SECONDS = 0.2
+END_SECONDS = 5.0
 BINARY = "tensorflow_model_server"
 
 
@@ -78,7 +79,7 @@ def wait(
                 hint=f"--timeout allows more; the whole log is {layout.log(state.name)}",
             )
         time.sleep(POLL_SECONDS)
-    code = process.exit_code(state.pid)
+    code = process.exit_code(state.pid, within=END_SECONDS)
     raise TargetError(
         f"{state.name} ended while it started" + ("" if code is None else f", with {process.ending(code)}"),
         cause=log_tail(layout, state.name),

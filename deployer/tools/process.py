@@ -96,10 +96,17 @@ def spawn(
     return child.pid
 
 
-def exit_code(pid: int) -> int | None:
-    """The exit code of a program that this process spawned, None while it runs or when it is somebody else's."""
+def exit_code(pid: int, *, within: float = 0.0) -> int | None:
+    """The exit code of a program that this process spawned, None while it runs or when it is somebody else's.
+
+    `within` seconds are waited for it: the threads of a large program may take a moment longer to end than it does.
+    """
     child = _children.get(pid)
-    return None if child is None else child.poll()
+    if child is None:
+        return None
+    with suppress(subprocess.TimeoutExpired):
+        return child.wait(within)
+    return None
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,25 +14,26 @@ import msgspec
 import numpy as np
 
 from deployer.domain.experiment import Experiment, Objective
-from deployer.domain.serving import ModelState, ServingConfig
-from deployer.errors import TargetError, UsageError
-from deployer.export.samples import DIGITS, SAMPLES, Sample
+from deployer.errors import TargetError, ToolError, UsageError, WaitTimeout
+from deployer.export.samples import SAMPLES, Sample
 from deployer.targets.base import Progress
 from deployer.targets.local import LocalTarget
+from deployer.targets.local_process import END_SECONDS
 from deployer.targets.local_state import Engine
 from deployer.tools import process
+from deployer.tools.running import Running
 from deployer.usecases import experiment, local
+from deployer.usecases.conditions import ExperimentRequest
+from deployer.usecases.demo_models import HEAVY, RESULT, SAID, Offline
 from deployer.usecases.predict import PredictRequest, predict
+from deployer.usecases.render import Choice, RenderRequest, render
 from tfserving.client import Client
 
 MARK = ".deployer-demo"
 """Present in a folder that a demo wrote, so that the next one may clear it."""
 
-HEAVY = "digits_conv"
-"""The convolutional digits, which keep a replica busy enough to be what saturates."""
-
 STEPS = 6
-EXPORT_TIMEOUT = 180.0
+PREPARE_TIMEOUT = 300.0
 DIRECT_ROWS = 64
 
 DESCRIPTION = """\
@@ -91,13 +92,13 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
     begun = time.monotonic()
     samples = [SAMPLES[name] for name in request.models]
     _clear(request, progress)
-    heading = _Heading(progress)
-    heading(f"Train and export two versions of {' and '.join(request.models)}")
-    _export(request, samples, progress)
-    heading("Ask each exported version about records that it was not trained on, without a server")
-    offline = _offline(request.out / "store", progress)
-    heading("Start replicas and a gateway: label stable is version 1, canary is version 2")
-    with _running(request, samples, progress) as target:
+    heading = _Heading(progress, begun=begun)
+    heading(f"Train, export and ask offline: two versions of {' and '.join(request.models)}")
+    offline = _prepare(request, progress)
+    heading("Render every file of the release: label stable is version 1, canary is version 2")
+    choices = _describe(request, samples, progress)
+    heading(f"Start {request.replicas} replicas and a gateway")
+    with _running(request, choices, progress) as target:
         heading("Send the held-out records through the gateway and straight to a replica")
         accuracies = tuple(
             _compare(request, target, sample, label, version, offline[sample.name][version], progress)
@@ -108,6 +109,7 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
         if request.measure:
             heading(f"Measure what 1 and {request.replicas} replicas carry")
             result = _measure(request, target, progress)
+            progress(result.headline)
         heading("Stop everything")
     return DemoReport(
         out=request.out,
@@ -119,15 +121,16 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
 
 
 class _Heading:
-    """Numbers the steps in the transcript."""
+    """Numbers the steps in the transcript and says when they began."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, *, begun: float) -> None:
         self._progress = progress
+        self._begun = begun
         self._step = 0
 
     def __call__(self, text: str) -> None:
         self._step += 1
-        self._progress(f"[{self._step}/{STEPS}] {text}")
+        self._progress(f"[{self._step}/{STEPS}, {time.monotonic() - self._begun:.0f} s] {text}")
 
 
 def _clear(request: DemoRequest, progress: Progress) -> None:
@@ -146,55 +149,60 @@ def _state(out: Path) -> Path:
     return out / local.STATE / "demo"
 
 
-def _export(request: DemoRequest, samples: Sequence[Sample], progress: Progress) -> None:
-    """Each export is a process of its own, the very command that a user would type; this one stays light."""
-    for sample in samples:
-        sample.write_features(request.out / f"{sample.name}.features.yaml")
-        count = sample.holdout().write(request.out / f"{sample.name}.jsonl")
-        progress(f"{count} held-out records of {sample.name} are in {request.out / sample.name}.jsonl")
-        for source in sample.versions.values():
-            _export_one(request.out, source, sample.name, f"{sample.name}.features.yaml", progress)
-    if request.measure:
-        DIGITS.write_features(request.out / f"{HEAVY}.features.yaml")
-        DIGITS.holdout().write(request.out / f"{HEAVY}.jsonl")
-        _export_one(request.out, "deployer.export.samples:digits_conv", HEAVY, f"{HEAVY}.features.yaml", progress)
-
-
-def _export_one(out: Path, source: str, model: str, features: str, progress: Progress) -> None:
-    arguments = ["export", source, "--store", str(out / "store"), "--model", model, "--features", str(out / features)]
-    progress(f"$ {process.shown(['deployer', *arguments])}")
-    process.run([sys.executable, "-m", "deployer.cli", *arguments, "-q"], timeout=EXPORT_TIMEOUT)
-
-
-def _offline(store: Path, progress: Progress) -> dict[str, dict[int, float]]:
-    done = process.run([sys.executable, "-m", "deployer.export.samples", str(store)], timeout=EXPORT_TIMEOUT)
-    found = msgspec.json.decode(done.stdout, type=dict[str, dict[int, float]], strict=False)
-    for model, versions in found.items():
-        progress(f"{model}: " + ", ".join(f"version {v} is right in {100 * a:.1f} %" for v, a in versions.items()))
-    return found
+def _prepare(request: DemoRequest, progress: Progress) -> Offline:
+    """Train and export in a child, telling what it says as it goes. Errors: ToolError, WaitTimeout."""
+    out, log = request.out, request.out / "export.log"
+    models = [*request.models, *([HEAVY] if request.measure else [])]
+    argv = [sys.executable, "-m", "deployer.usecases.demo_models", str(out), *models]
+    child = Running.of(process.spawn(argv, log=log, bound_to_parent=True))
+    told, deadline = 0, time.monotonic() + PREPARE_TIMEOUT
+    try:
+        while True:
+            running = child.alive()
+            said = [line.removeprefix(SAID) for line in log.read_text("utf-8").splitlines() if line.startswith(SAID)]
+            for sentence in said[told:]:
+                progress(sentence)
+            told = len(said)
+            if not running:
+                break
+            if time.monotonic() > deadline:
+                raise WaitTimeout(f"training took more than {PREPARE_TIMEOUT:g} s", hint=f"see {log}")
+            time.sleep(0.2)
+    finally:
+        child.stop(grace=0)
+    code = process.exit_code(child.pid, within=END_SECONDS)
+    if code != 0:
+        ended = "an unknown end" if code is None else process.ending(code)
+        said_last = process.tail(log.read_text("utf-8"))
+        raise ToolError(f"training and export ended with {ended}", cause=said_last, hint=f"see {log}")
+    return msgspec.json.decode((out / RESULT).read_bytes(), type=Offline, strict=False)
 
 
 def _labels(sample: Sample) -> dict[str, int]:
     return {"stable": min(sample.versions), "canary": max(sample.versions)}
 
 
-@contextmanager
-def _running(request: DemoRequest, samples: Sequence[Sample], progress: Progress) -> Iterator[LocalTarget]:
-    """The release of the demo, up; and down at the end, come what may."""
-    states = {
-        sample.name: ModelState(
-            versions=tuple(sample.versions), labels=_labels(sample), weights={"stable": 90, "canary": 10}
-        )
-        for sample in samples
-    }
+def _describe(request: DemoRequest, samples: Sequence[Sample], progress: Progress) -> dict[str, Choice]:
+    """Write deployer.yaml and what `deployer render` makes of it; return the versions and labels to start with."""
+    choices = {sample.name: Choice(labels=_labels(sample), weights={"stable": 90, "canary": 10}) for sample in samples}
     if request.measure:
-        states[HEAVY] = ModelState(versions=(1,), labels={"stable": 1}, weights={"stable": 100})
-    file = request.out / "deployer.yaml"
-    file.write_text(DESCRIPTION.format(models=", ".join(states), replicas=request.replicas), "utf-8")
+        choices[HEAVY] = Choice(labels={"stable": 1}, weights={"stable": 100})
+    file, output = request.out / "deployer.yaml", request.out / "rendered"
+    file.write_text(DESCRIPTION.format(models=", ".join(choices), replicas=request.replicas), "utf-8")
+    labels = [f"--label {name}:{label}={version}" for name, c in choices.items() for label, version in c.labels.items()]
+    progress(f"$ deployer render -f {file} --output-dir {output} {' '.join(labels)}")
+    rendered = render(RenderRequest(file=file, output=output, choices=choices), lambda _: None)
+    progress("wrote " + ", ".join(Path(one.path).name for one in rendered.files))
+    return choices
+
+
+@contextmanager
+def _running(request: DemoRequest, choices: Mapping[str, Choice], progress: Progress) -> Iterator[LocalTarget]:
+    """The release of the demo, up; and down at the end, come what may."""
     target = local.up(
         local.UpRequest(
-            file=file,
-            serving=ServingConfig(models=states),
+            file=request.out / "deployer.yaml",
+            choices=choices,
             cpus=request.cpus,
             engine=request.engine,
             bound=True,
@@ -257,7 +265,7 @@ def _direct(target: LocalTarget, sample: Sample, label: str) -> float:
 def _measure(request: DemoRequest, target: LocalTarget, progress: Progress) -> Experiment:
     return experiment.run(
         target,
-        experiment.ExperimentRequest(
+        ExperimentRequest(
             model=HEAVY,
             records=request.out / f"{HEAVY}.jsonl",
             out=request.out / "experiment",

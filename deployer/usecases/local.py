@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
 from deployer import spec
 from deployer.domain.location import DirectoryStore
 from deployer.domain.release import Release
-from deployer.domain.serving import ModelState, ServingConfig, first_state
+from deployer.domain.serving import ServingConfig
 from deployer.errors import SpecError, TargetError
-from deployer.export.layout import ModelStore
-from deployer.export.manifest import FEATURES
 from deployer.render import render_release, state_of
 from deployer.targets.base import GatewayReplica, Progress, Replica
 from deployer.targets.local import LocalRelease, LocalTarget
 from deployer.targets.local_process import log_tail
 from deployer.targets.local_state import Engine
+from deployer.usecases.render import Choice, choose, feature_specs
 
 STATE = ".deployer"
 WATCH_SECONDS = 0.5
@@ -29,14 +28,14 @@ WATCH_SECONDS = 0.5
 class UpRequest:
     """What is to run here.
 
-    `file` is the deployer.yaml. `serving` says which versions, labels and weights; None keeps what is in force, and on
-    the first start serves the newest version of each model. `replicas` and `gateway_port` None are as described in the
-    file; `cpus` is the share of each replica, None for no limit. `bound` ties every process to this one.
+    `file` is the deployer.yaml. `choices` says which versions, labels and weights a model starts with, by default its
+    newest version; what runs already keeps its own. `replicas` and `gateway_port` None are as described in the file;
+    `cpus` is the share of each replica, None for no limit. `bound` ties every process to this one.
     """
 
     file: Path
     state_dir: Path | None = None
-    serving: ServingConfig | None = None
+    choices: Mapping[str, Choice] = field(default_factory=dict)
     replicas: int | None = None
     cpus: float | None = None
     engine: Engine = Engine.EMBEDDED
@@ -62,17 +61,17 @@ def up(request: UpRequest, progress: Progress) -> LocalTarget:
         )
     target = LocalTarget(request.state_dir or request.file.parent / STATE / release.name)
     progress(f"{release.name}: {target.describe()}")
-    target.up(_wanted(release, Path(release.store.path), request, target), timeout=request.timeout, progress=progress)
+    state = _state(release, request.choices, target)
+    target.up(_wanted(release, state, request), timeout=request.timeout, progress=progress)
     return target
 
 
-def _wanted(release: Release, store: Path, request: UpRequest, target: LocalTarget) -> LocalRelease:
-    """The description and the state as the target takes them."""
+def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> LocalRelease:
+    """The description and the state as the target takes them; threads are counted for the share of a replica."""
     if request.cpus is not None:
         resources = replace(release.serving.resources, cpu=f"{round(request.cpus * 1000)}m")
         release = replace(release, serving=replace(release.serving, resources=resources))
-    state = request.serving or _in_force(release, store, target)
-    rendered = render_release(release, state, _specs(release, store, state))
+    rendered = render_release(release, state, feature_specs(release, state))
     return LocalRelease(
         name=release.name,
         engine=request.engine,
@@ -85,42 +84,19 @@ def _wanted(release: Release, store: Path, request: UpRequest, target: LocalTarg
     )
 
 
-def _in_force(release: Release, store: Path, target: LocalTarget) -> ServingConfig:
-    """What rollouts have decided so far; for models that nobody decided about yet, their newest version."""
+def _state(release: Release, choices: Mapping[str, Choice], target: LocalTarget) -> ServingConfig:
+    """What is in force, as rollouts left it; for models that do not run yet, what was chosen."""
     running = target.layout.read() is not None
     before = state_of(target.model_config(), target.gateway_config()).models if running else {}
-    return ServingConfig(
-        models={model.name: before.get(model.name) or _first(store, model.name) for model in release.models}
-    )
-
-
-def _first(store: Path, model: str) -> ModelState:
-    try:
-        return first_state(ModelStore(root=store, model=model).versions())
-    except ValueError as error:
-        raise SpecError(
-            f"model {model} has no version in {store}", hint=f"`deployer export … --model {model}` publishes one"
-        ) from error
-
-
-def _specs(release: Release, store: Path, state: ServingConfig) -> dict[str, dict[int, str]]:
-    """features.yaml of every version that is served: from deployer.yaml where it names one, else as exported."""
-    found: dict[str, dict[int, str]] = {}
-    for model in release.models:
-        versions = state.models[model.name].versions if model.name in state.models else ()
-        for version in versions:
-            path = ModelStore(root=store, model=model.name).path(version) / FEATURES
-            named = model.features.get(version)
-            if named or path.exists():
-                found.setdefault(model.name, {})[version] = _read(Path(named) if named else path)
-    return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"feature spec {path} cannot be read", hint="correct `features` in deployer.yaml") from error
+    chosen = choose(release, choices).models
+    for name in choices:
+        if name in before and before[name] != chosen[name]:
+            raise TargetError(
+                f"{name} runs with other versions, labels or weights than those that were chosen",
+                cause="moving a label at once with its version would leave requests without an answer",
+                hint="`deployer local down` first, then up with the new choice",
+            )
+    return ServingConfig(models={name: before.get(name, state) for name, state in chosen.items()})
 
 
 def watch(target: LocalTarget, *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:

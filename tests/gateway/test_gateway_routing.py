@@ -13,7 +13,7 @@ from gateway.settings import Routing
 weights_of_labels = st.dictionaries(
     st.sampled_from(["stable", "canary", "shadow", "blue", "green"]), st.integers(1, 1000), min_size=1
 )
-KEYS = [f"customer-{number}" for number in range(300)]
+KEYS = [f"customer-{number}" for number in range(40)]
 
 
 def router(weights: dict[str, float]) -> Router:
@@ -44,7 +44,7 @@ def test_a_label_of_weight_zero_gets_nothing(weights: dict[str, float], chance: 
 
 def test_shares_follow_the_weights() -> None:
     chooser = router({"stable": 90, "canary": 10})
-    by_key = Counter(chooser.choose(f"key-{number}", 0).label for number in range(20_000))
-    by_chance = Counter(chooser.choose(None, number / 20_000).label for number in range(20_000))
-    assert 1700 < by_key["canary"] < 2300
-    assert by_chance["canary"] == 2000
+    by_key = Counter(chooser.choose(f"key-{number}", 0).label for number in range(5_000))
+    by_chance = Counter(chooser.choose(None, number / 5_000).label for number in range(5_000))
+    assert 400 < by_key["canary"] < 600
+    assert by_chance["canary"] == 500

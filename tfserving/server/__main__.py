@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         if line.on("version"):
             _print(f"TensorFlow ModelServer: {WHO}\nTensorFlow Library: {runtime.version()}")
             return 0
-        _log.info("This is the %s, not tensorflow_model_server", WHO)
+        _log.info("This is the %s on TensorFlow %s, not tensorflow_model_server", WHO, runtime.version())
         for name in sorted(line.given & set(settings.WITHOUT_EFFECT)):
             _log.warning("--%s is accepted and has no effect here", name)
         server = lifecycle.start(line)

@@ -249,6 +249,7 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent sharing of it
                 *channel_arguments,
             ],
         )

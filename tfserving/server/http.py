@@ -30,6 +30,9 @@ _LINGER = 1.0
 """Seconds during which a refused client may go on sending before its connection is cut. Closing at once would reset the
 connection while the client still writes, and the answer would be lost."""
 
+_ACCEPTING_TURNS = 10
+"""More turns of the event loop than asyncio takes from accepting a client to calling its protocol."""
+
 
 class HttpServer:
     """Serves `handler` on every address of this machine, IPv6 and IPv4.
@@ -91,6 +94,8 @@ class HttpServer:
                 answer = Response(status=500, body=b'{\n    "error": "internal error; see the server\'s log"\n}')
             data = write_refusal(answer) if isinstance(answer, Refusal) else write_response(request, answer)
             keep = request.keep_alive and isinstance(answer, Response)
+            if self._loop.is_closed():
+                return
             self._loop.call_soon_threadsafe(connection.answer, data, keep)
 
     async def _drain(self, grace: float) -> None:
@@ -102,9 +107,10 @@ class HttpServer:
             await asyncio.sleep(0.01)
         for connection in list(self._connections):
             connection.close()
-        # Answers that are written may still have to be sent, and a client may be about to be accepted.
+        # A client that is being accepted appears some turns of the loop later, and answers have to be sent.
         deadline = max(deadline, self._loop.time() + _LINGER)
-        await asyncio.sleep(0.01)
+        for _ in range(_ACCEPTING_TURNS):
+            await asyncio.sleep(0)
         while self._connections and self._loop.time() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self._connections):

@@ -25,7 +25,7 @@ from tfserving.server.source import FileSystemSource
 from tfserving.server.states import StateMonitor
 from tfserving.server.warmup import Replay
 from tfserving.wire import messages_pb2 as m
-from tfserving.wire.status import StatusError, invalid
+from tfserving.wire.status import Code, StatusError, invalid
 
 _log = logging.getLogger("tfserving.server")
 
@@ -73,6 +73,8 @@ def start(line: CommandLine) -> Server:
     _handle_signals(stopping, core)
     inference = Inference(core, metrics, check_method=line.on("enable_signature_method_name_check"))
     core.reload(config)
+    if stopping.is_set():
+        raise StatusError(Code.CANCELLED, "a signal ended the process before its models were loaded")
     server = GrpcServer(Services(inference, core, metrics, options), options, arguments)
     if line.integer("port"):
         server.listen(f"0.0.0.0:{line.integer('port')}", credentials)
@@ -178,7 +180,7 @@ def _credentials(path: str) -> grpc.ServerCredentials | None:
 
 
 def _handle_signals(stopping: threading.Event, core: ModelCore) -> None:
-    """Before the ports are open there is nothing to drain: the process ends at once."""
+    """The first signal ends the wait for models or starts the drain, the second ends the process at once."""
 
     def stop(number: int, frame: object) -> None:
         del number, frame

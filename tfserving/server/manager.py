@@ -225,6 +225,9 @@ class Manager:
                 servable = self._load(held.name, held.version, held.path)
             except StatusError as error:
                 last = error
+            except Exception as error:  # a bug must end this version and not the thread that manages all of them
+                _log.exception("Load of {name: %s version: %d} failed", held.name, held.version)
+                last = StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}")
             else:
                 if not held.no_retry.is_set() or attempt == 0:
                     return servable

@@ -98,9 +98,10 @@ def _library() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # The kernels that TensorFlow Serving uses, on every CPU; the wheel chooses them by CPU model.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    suffix = ("", ".2.dylib") if sys.platform == "darwin" else (".so.2", "")
-    c.CDLL(str(folder / f"libtensorflow_framework{''.join(suffix)}"))
-    library = c.CDLL(str(folder / f"libtensorflow_cc{''.join(suffix)}"))
+    suffix = ".2.dylib" if sys.platform == "darwin" else ".so.2"
+    # Not RTLD_GLOBAL: TensorFlow's copies of other libraries' symbols would replace those that Python uses.
+    c.CDLL(str(folder / f"libtensorflow_framework{suffix}"))
+    library = c.CDLL(str(folder / f"libtensorflow_cc{suffix}"))
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments

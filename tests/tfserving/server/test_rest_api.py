@@ -18,8 +18,8 @@ import pytest
 from tfserving.server.inference import Described, Predicted
 from tfserving.server.metrics import Metrics
 from tfserving.server.rest_api import RestServer
-from tfserving.server.status import Code, StatusError
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.status import Code, StatusError
 
 PREDICT = "/v1/models/echo:predict"
 

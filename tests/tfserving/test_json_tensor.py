@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfserving.server.json_reader import read_object
-from tfserving.server.json_tensor import from_inputs, from_instances
-from tfserving.server.status import Code, StatusError
+from tfserving.wire.json_reader import read_object
+from tfserving.wire.json_tensor import from_inputs, from_instances
+from tfserving.wire.status import Code, StatusError
 from tfserving.wire.tensors import BY_NAME
 
 

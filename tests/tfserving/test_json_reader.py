@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfserving.server.json_reader import read_object
-from tfserving.server.json_values import members
-from tfserving.server.status import Code, StatusError
+from tfserving.wire.json_reader import read_object
+from tfserving.wire.json_values import members
+from tfserving.wire.status import Code, StatusError
 
 BOM = b"\xef\xbb\xbf"
 """A byte order mark is accepted, and only by the exact reader: with one in front that reader decides."""

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfserving.server.json_writer import column_body, dump, error_body, row_body
-from tfserving.server.status import StatusError
-from tfserving.server.tensor import Tensor
+from tfserving.wire.json_writer import column_body, dump, error_body, row_body
+from tfserving.wire.status import StatusError
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import BY_NAME
 
 

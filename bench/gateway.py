@@ -1,0 +1,131 @@
+"""CPU time of the gateway process for one-record requests: `python -m bench.gateway`.
+
+A fake model server, the gateway and the clients are processes of their own; CPU is what the kernel charged the gateway,
+start-up excluded. For comparison: an ASGI application under the same server that reads the body and does nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+ROOT = Path(__file__).parents[1]
+FEATURES = 30
+REQUESTS = 3000
+ROUNDS = 3
+
+FAKE = """
+import sys, threading
+sys.path.insert(0, "tests/gateway")
+import fake_model_server
+fake_model_server._width = lambda version: 30
+print(fake_model_server.FakeModelServer().port, flush=True)
+threading.Event().wait()
+"""
+NOTHING = """
+import uvicorn
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"{}"})
+uvicorn.run(app, port=int(__import__("sys").argv[1]), loop="uvloop", http="httptools", access_log=False,
+            lifespan="off", ws="none", log_level="error")
+"""
+
+
+def main() -> None:
+    """Print one line per case."""
+    record = {f"feature_{index:02d}": index * 1.1 for index in range(FEATURES)}
+    body = json.dumps({"records": [record]}).encode()
+    with tempfile.TemporaryDirectory() as folder:
+        fake = _start([sys.executable, "-c", FAKE], stdout=subprocess.PIPE)
+        assert fake.stdout is not None
+        config = Path(folder, "gateway.yaml")
+        config.write_text(yaml.safe_dump(_config(int(fake.stdout.readline()))))
+        ports = {"nothing": _free_port(), "gateway": _free_port()}
+        started = {
+            "nothing": _start([sys.executable, "-c", NOTHING, str(ports["nothing"])]),
+            "gateway": _start(
+                [sys.executable, "-m", "gateway", "--config", str(config), "--port", str(ports["gateway"])]
+            ),
+        }
+        try:
+            for name, process in started.items():
+                for clients in (1, 8):
+                    figures = [_cpu_micros(process.pid, ports[name], body, clients) for _ in range(ROUNDS)]
+                    print(f"{name:8} {clients} in flight: {min(figures):6.0f} us CPU a request (least of {ROUNDS})")
+        finally:
+            for process in (*started.values(), fake):
+                process.terminate()
+                process.wait(20)
+
+
+def _config(port: int) -> dict[str, Any]:
+    spec = {
+        "features": [
+            {"name": f"feature_{index:02d}", "type": "float", "normalize": {"mean": 1.0, "std": 2.0}}
+            for index in range(FEATURES)
+        ],
+        "input": {"name": "x", "dtype": "float32", "shape": [-1, FEATURES]},
+        "output": {"name": "y", "kind": "regression"},
+    }
+    models = {"m": {"labels": {"stable": 1}, "routing": {"weights": {"stable": 1}}, "specs": {"1": spec}}}
+    return {"version": "v1", "models": models, "backends": {"static": [f"127.0.0.1:{port}"]}}
+
+
+def _start(command: list[str], **streams: Any) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, **streams)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _cpu_micros(pid: int, port: int, body: bytes, clients: int) -> float:
+    _load(port, body, clients, REQUESTS // 10)
+    before = psutil.Process(pid).cpu_times()
+    _load(port, body, clients, REQUESTS)
+    after = psutil.Process(pid).cpu_times()
+    return (after.user + after.system - before.user - before.system) / REQUESTS * 1e6
+
+
+def _load(port: int, body: bytes, clients: int, requests: int) -> None:
+    threads = [threading.Thread(target=_client, args=(port, body, requests // clients)) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _client(port: int, body: bytes, requests: int) -> None:
+    head = b"POST /v1/models/m:predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    for _ in range(100):
+        try:
+            connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+            break
+        except ConnectionRefusedError:
+            threading.Event().wait(0.1)
+    with connection:
+        for _ in range(requests):
+            connection.sendall(head + body)
+            answer = b""
+            while b"\r\n\r\n" not in answer:
+                answer += connection.recv(65536)
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise SystemExit(answer.decode())
+
+
+if __name__ == "__main__":
+    main()

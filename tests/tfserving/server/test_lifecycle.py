@@ -1,0 +1,223 @@
+"""Versions that come and go, labels, reloads, failing loads, and the end of the process."""
+
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from tfserving.client import Client, ModelServerError
+from tfserving.config import All, ModelConfig, ModelServerConfig, Specific
+from tfserving.wire import messages_pb2 as m
+from tfserving.wire.tensors import to_proto
+
+X = {"x": np.array([2], np.float32)}
+
+
+def publish(models: Path, version: int, base: Path, number: int) -> Path:
+    """Copy a version as the toolkit publishes: beside its place, then one rename."""
+    staging = base / f".staging-{number}"
+    shutil.copytree(models / "scale" / str(version), staging)
+    return staging.rename(base / str(number))
+
+
+def config(name: str, base: Path, policy=None, **labels: int) -> ModelServerConfig:
+    model = ModelConfig(name=name, base_path=str(base), policy=policy or All(), labels=labels)
+    return ModelServerConfig(models=(model,))
+
+
+@pytest.fixture(scope="module")
+def server(start, models, tmp_path_factory):
+    return start(
+        "--model_name=first",
+        f"--model_base_path={models}/scale",
+        "--allow_version_labels_for_unavailable_models",
+        "--max_num_load_retries=2",
+        "--load_retry_interval_micros=400000",
+        "--num_load_threads=2",
+        "--num_unload_threads=1",
+    )
+
+
+def failure(function, *arguments, **options):
+    with pytest.raises(ModelServerError) as caught:
+        function(*arguments, **options)
+    return caught.value
+
+
+def answer(client: Client, model: str, **choice) -> float:
+    return float(client.predict(model, X, **choice).outputs["y"][0])
+
+
+def test_a_new_version_replaces_the_old_one_without_a_failed_request(server, models, tmp_path):
+    publish(models, 1, tmp_path, 1)
+    server.client.reload(ModelServerConfig(models=(ModelConfig(name="swap", base_path=str(tmp_path)),)))
+    seen, done = [], threading.Event()
+
+    def ask():
+        while not done.is_set():
+            seen.append(answer(server.client, "swap"))
+
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(ask) for _ in range(2)]
+        publish(models, 2, tmp_path, 2)
+        assert server.wait_for("swap", {1: "END", 2: "AVAILABLE"}) == {1: "END", 2: "AVAILABLE"}
+        done.set()
+        for one in asking:
+            one.result()
+    assert set(seen) == {11, 21}
+    shutil.rmtree(tmp_path / "2")
+    assert server.wait_for("swap", {1: "AVAILABLE", 2: "END"}) == {1: "AVAILABLE", 2: "END"}
+    assert answer(server.client, "swap") == 11
+
+
+def test_labels_move_only_to_versions_that_are_loaded(server, models, tmp_path):
+    publish(models, 1, tmp_path, 1)
+    publish(models, 2, tmp_path, 2)
+    one, both = Specific(versions=(1,)), Specific(versions=(1, 2))
+    client = server.client
+    client.reload(config("canary", tmp_path, one, stable=1))
+    refused = failure(client.reload, config("canary", tmp_path, both, stable=2))
+    assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert answer(client, "canary", label="stable") == 11
+    client.reload(config("canary", tmp_path, both, stable=1))
+    assert server.wait_for("canary", {1: "AVAILABLE", 2: "AVAILABLE"}) == {1: "AVAILABLE", 2: "AVAILABLE"}
+    client.reload(config("canary", tmp_path, both, stable=1, canary=2))
+    assert (answer(client, "canary", label="stable"), answer(client, "canary", label="canary")) == (11, 21)
+    client.reload(config("canary", tmp_path, both, stable=2))
+    assert answer(client, "canary", label="stable") == 21
+    assert "Unrecognized servable version label" in failure(answer, client, "canary", label="canary").message
+
+
+def test_a_corrupt_version_never_replaces_the_one_that_serves(server, models, tmp_path):
+    publish(models, 1, tmp_path, 1)
+    server.client.reload(ModelServerConfig(models=(ModelConfig(name="bad", base_path=str(tmp_path)),)))
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "saved_model.pb").write_bytes(b"not a saved model \x00\xff" * 20)
+    assert server.wait_for("bad", {1: "AVAILABLE", 2: "END"}) == {1: "AVAILABLE", 2: "END"}
+    newest = server.client.status("bad", 2)[0]
+    assert newest.code is grpc.StatusCode.DATA_LOSS
+    assert newest.message == f"Can't parse {tmp_path}/2/saved_model.pb as binary proto"
+    assert answer(server.client, "bad") == 11
+    server.client.reload(ModelServerConfig(models=()))
+    assert server.wait_for("bad", {1: "END", 2: "END"}) == {1: "END", 2: "END"}
+    assert failure(answer, server.client, "bad").code is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_version_that_is_completed_between_two_attempts_loads(server, models, tmp_path):
+    publish(models, 1, tmp_path, 1)
+    server.client.reload(ModelServerConfig(models=(ModelConfig(name="late", base_path=str(tmp_path)),)))
+    (tmp_path / "2").mkdir()
+    assert server.wait_for("late", {1: "AVAILABLE", 2: "LOADING"}) == {1: "AVAILABLE", 2: "LOADING"}
+    shutil.copytree(models / "scale" / "2", tmp_path / "2", dirs_exist_ok=True)
+    assert server.wait_for("late", {1: "END", 2: "AVAILABLE"}) == {1: "END", 2: "AVAILABLE"}
+
+
+def records(*values: np.ndarray) -> bytes:
+    """A TFRecord file of Predict warm-up records, written by tensorflow's own rules."""
+    out = b""
+    for value in values:
+        log = m.PredictionLog()
+        log.predict_log.request.inputs["x"].CopyFrom(to_proto(value))
+        out += framed(log.SerializeToString())
+    return out
+
+
+def framed(data: bytes) -> bytes:
+    length = len(data).to_bytes(8, "little")
+    return length + masked_crc(length) + data + masked_crc(data)
+
+
+def masked_crc(data: bytes) -> bytes:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def test_a_failing_warm_up_record_keeps_a_version_from_serving(server, models, tmp_path):
+    for number, value in ((1, np.ones(1, np.float32)), (2, np.ones(1, np.int32))):
+        staging = tmp_path / f".staging-{number}"
+        shutil.copytree(models / "scale" / str(number), staging)
+        (staging / "assets.extra").mkdir()
+        (staging / "assets.extra" / "tf_serving_warmup_requests").write_bytes(records(value))
+        staging.rename(tmp_path / str(number))
+    server.client.reload(config("warm", tmp_path, Specific(versions=(1,))))
+    server.client.reload(config("warm", tmp_path, Specific(versions=(1, 2))))
+    assert server.wait_for("warm", {1: "AVAILABLE", 2: "END"}) == {1: "AVAILABLE", 2: "END"}
+    assert server.client.status("warm", 2)[0].message.endswith("to be float but int32 is provided")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('config { name: "a" base_path: "relative" model_platform: "tensorflow" }', "to have an absolute path"),
+        ('config { name: "a" base_path: "/a" model_platform: "x" }', "requests unsupported platform x"),
+    ],
+)
+def test_a_wrong_configuration_ends_the_start(run_to_exit, tmp_path, text, error):
+    file = tmp_path / "models.config"
+    file.write_text(f"model_config_list {{ {text} }}")
+    code, printed = run_to_exit("--port=1", f"--model_config_file={file}")
+    assert code == 255
+    assert "Failed to start server. Error: INVALID_ARGUMENT: " in printed
+    assert error in printed
+
+
+def test_a_model_that_cannot_load_ends_the_start(run_to_exit, tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"not a saved model \x00\xff" * 20)
+    code, printed = run_to_exit("--port=1", f"--model_base_path={tmp_path}", "--max_num_load_retries=0")
+    assert code == 255
+    assert "UNKNOWN: 1 servable(s) did not become available: {{{name: default version: 1} due to error: " in printed
+
+
+def test_the_server_says_what_it_is(run_to_exit):
+    code, printed = run_to_exit("--version")
+    assert code == 0
+    assert "TensorFlow ModelServer: embedded" in printed
+    assert "TensorFlow Library: 2." in printed
+
+
+def test_a_signal_ends_the_wait_for_a_model_that_never_comes(tmp_path):
+    flags = ["--port=1", "--model_name=absent", f"--model_base_path={tmp_path}/absent"]
+    with subprocess.Popen([sys.executable, "-m", "tfserving.server", *flags], stderr=subprocess.PIPE, text=True) as it:
+        while "Could not find base path" not in it.stderr.readline():
+            assert it.poll() is None
+        it.terminate()
+        assert it.wait(20) == 255
+
+
+def test_the_runtime_leaves_pythons_own_libraries_alone():
+    """TensorFlow's symbols once replaced OpenSSL's, and the next import of ssl or hashlib crashed."""
+    code = "from tfserving.server import runtime; runtime.version(); import ssl, hashlib, secrets"
+    done = subprocess.run([sys.executable, "-c", code], timeout=60)
+    assert done.returncode == 0
+
+
+def test_sigterm_finishes_what_was_accepted_and_exits_0(start, models):
+    server = start("--model_name=slow", f"--model_base_path={models}/slow", "--grpc_max_threads=16")
+    server.client.predict("slow", X)
+    accepted = []
+
+    def ask():
+        accepted.append(server.client.predict("slow", {"x": np.array([150], np.float32)}, timeout=60).outputs)
+
+    with ThreadPoolExecutor(6) as pool:
+        asking = [pool.submit(ask) for _ in range(6)]
+        time.sleep(0.3)  # all six are in flight, each has work left
+        server.terminate()
+        for one in asking:
+            one.result()
+    assert len(accepted) == 6
+    assert server.process.wait(30) == 0
+    assert failure(server.client.predict, "slow", X, timeout=2).code is grpc.StatusCode.UNAVAILABLE
