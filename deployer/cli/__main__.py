@@ -16,6 +16,8 @@ VERBS = {
     "publish": "Copy versions of a store into a claim in a cluster.",
     "render": "Write every file of a release without touching anything.",
     "local": "Run a release as processes on this machine.",
+    "cluster": "Make and delete a kind cluster to deploy to.",
+    "deploy": "Install or upgrade a release in a cluster, and prove that it works.",
     "status": "Show replicas, versions, labels and gateway weights of a release.",
     "predict": "Send records to a release and compare the answers with what was expected.",
     "experiment": "Measure latency and throughput over replica counts, and report.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +29,7 @@ class Replica:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayReplica:
-    """One gateway: `url` is its base URL as this machine reaches it."""
+    """One gateway: `url` is its base URL as this machine reaches it, empty where it cannot."""
 
     name: str
     url: str
@@ -38,7 +39,7 @@ class GatewayReplica:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpReply:
-    """An answer to a GET on a replica or a gateway."""
+    """An answer of a replica or a gateway."""
 
     status: int
     body: bytes
@@ -68,6 +69,14 @@ class Target(Protocol):
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
         """GET `path` from the HTTP port of one replica or gateway, by its name."""
+        ...
+
+    def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
+        """POST JSON to the HTTP port of one replica or gateway, by its name."""
+        ...
+
+    def reachable_gateways(self) -> AbstractContextManager[tuple[GatewayReplica, ...]]:
+        """Gateways whose `url` this machine can open for as long as the context lasts."""
         ...
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:

@@ -71,30 +71,14 @@ class ClusterTarget:
     @contextmanager
     def reachable_gateways(self) -> Iterator[tuple[GatewayReplica, ...]]:
         """One gateway with a URL on this machine, behind which requests are spread over those that are ready."""
-        with bridge(self.post, lambda: [pod.name for pod in self.pods(GATEWAY) if pod.ready]) as url:
+        with bridge(self._request, lambda: [pod.name for pod in self.pods(GATEWAY) if pod.ready]) as url:
             yield (GatewayReplica(name=self.names.gateway, url=url),)
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
-        return self.post(name, path, None, timeout=timeout)
+        return self._request(name, path, None, timeout=timeout)
 
-    def post(
-        self,
-        name: str,
-        path: str,
-        body: bytes | None,
-        *,
-        timeout: float,
-        headers: Mapping[str, str] | None = None,
-    ) -> HttpReply:
-        """One request to a pod of the release: POST with a body, GET without one."""
-        where = proxy_path(self.place.namespace, name, self.names.http_port(name), path)
-        method = "GET" if body is None else "POST"
-        try:
-            return self.api.proxied(method, where, body=body, headers=headers, timeout=timeout)
-        except TargetError as error:
-            raise TargetError(
-                self._silence(name), cause=error.cause or error.message, hint="`deployer doctor` looks for the reason"
-            ) from error
+    def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
+        return self._request(name, path, body, timeout=timeout)
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
         deadline = time.monotonic() + timeout
@@ -167,6 +151,19 @@ class ClusterTarget:
         """`work` on every item, a bounded number at a time; results in order."""
         with ThreadPoolExecutor(PARALLEL) as pool:
             return list(pool.map(work, items))
+
+    def _request(
+        self, name: str, path: str, body: bytes | None, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> HttpReply:
+        """POST with a body, GET without one, through the API server."""
+        where = proxy_path(self.place.namespace, name, self.names.http_port(name), path)
+        method = "GET" if body is None else "POST"
+        try:
+            return self.api.proxied(method, where, body=body, headers=headers, timeout=timeout)
+        except TargetError as error:
+            raise TargetError(
+                self._silence(name), cause=error.cause or error.message, hint="`deployer doctor` looks for the reason"
+            ) from error
 
     def _config(self, name: str, key: str) -> str:
         path = f"/api/v1/namespaces/{self.place.namespace}/configmaps/{name}"

@@ -116,9 +116,19 @@ class LocalTarget:
         )
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
+        return self._request(name, path, None, timeout=timeout)
+
+    def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
+        return self._request(name, path, body, timeout=timeout)
+
+    @contextmanager
+    def reachable_gateways(self) -> Iterator[tuple[GatewayReplica, ...]]:
+        yield tuple(gateway for gateway in self.gateways() if gateway.alive)
+
+    def _request(self, name: str, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
         for one in self._state().processes:
             if one.name == name:
-                return local_routes.get(name, one.http_port, path, timeout=timeout)
+                return local_routes.request(name, one.http_port, path, body, timeout=timeout)
         raise TargetError(f"there is no {name} in {self.layout.directory}", hint="`deployer status` lists them")
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:

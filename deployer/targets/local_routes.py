@@ -1,4 +1,4 @@
-"""The HTTP side of the local target: GET by port, and which replicas the gateway knows."""
+"""The HTTP side of the local target: requests by port, and which replicas the gateway knows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from deployer.targets.base import HttpReply
 from gateway.settings import SettingsError, parse_settings
 
 
-def get(name: str, port: int, path: str, *, timeout: float) -> HttpReply:
-    """GET from a port of this machine, past any proxy. Errors: TargetError when nobody answers in time."""
+def request(name: str, port: int, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
+    """POST a body to a port of this machine, or GET without one, past any proxy.
+
+    Errors: TargetError when nobody answers in time.
+    """
+    method, headers = ("GET", {}) if body is None else ("POST", {"content-type": "application/json"})
     with requests.Session() as session:
         session.trust_env = False
         try:
-            answer = session.get(f"http://127.0.0.1:{port}{path}", timeout=timeout)
+            answer = session.request(
+                method, f"http://127.0.0.1:{port}{path}", data=body, headers=headers, timeout=timeout
+            )
         except requests.RequestException as error:
             raise TargetError(
                 f"{name} does not answer on port {port}",
