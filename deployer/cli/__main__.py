@@ -19,6 +19,7 @@ VERBS = {
     "cluster": "Make and delete a kind cluster to deploy to.",
     "deploy": "Install or upgrade a release in a cluster, and prove that it works.",
     "status": "Show replicas, versions, labels and gateway weights of a release.",
+    "doctor": "Explain why a release is sick: cause, evidence, remedy.",
     "predict": "Send records to a release and compare the answers with what was expected.",
     "experiment": "Measure latency and throughput over replica counts, and report.",
     "demo": "Show the whole thing on this machine, on real data.",
