@@ -6,6 +6,7 @@ start-up excluded. For comparison: an ASGI application under the same server tha
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 FEATURES = 30
-REQUESTS = 3000
+REQUESTS = 2000
 ROUNDS = 3
 
 FAKE = """
@@ -61,6 +63,7 @@ def main() -> None:
         }
         try:
             for name, process in started.items():
+                _wait(ports[name])
                 for clients in (1, 8):
                     figures = [_cpu_micros(process.pid, ports[name], body, clients) for _ in range(ROUNDS)]
                     print(f"{name:8} {clients} in flight: {min(figures):6.0f} us CPU a request (least of {ROUNDS})")
@@ -110,21 +113,24 @@ def _load(port: int, body: bytes, clients: int, requests: int) -> None:
 
 
 def _client(port: int, body: bytes, requests: int) -> None:
-    head = b"POST /v1/models/m:predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
-    for _ in range(100):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    for _ in range(requests):
+        connection.request("POST", "/v1/models/m:predict", body)
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(text.decode())
+    connection.close()
+
+
+def _wait(port: int) -> None:
+    for _ in range(300):
         try:
-            connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-            break
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
         except ConnectionRefusedError:
-            threading.Event().wait(0.1)
-    with connection:
-        for _ in range(requests):
-            connection.sendall(head + body)
-            answer = b""
-            while b"\r\n\r\n" not in answer:
-                answer += connection.recv(65536)
-            if not answer.startswith(b"HTTP/1.1 200"):
-                raise SystemExit(answer.decode())
+            time.sleep(0.1)
+    raise RuntimeError(f"nothing listens on port {port}")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from types import FrameType
 from typing import NoReturn
 
 VERBS = {
-    "init": "Write a commented deployer.yaml.",
+    "init": "Write a commented deployer.yaml: every key, with its default.",
     "export": "Export a trained model as the next version in the store.",
     "models": "List, inspect, verify and prune the versions in a store.",
     "publish": "Copy versions of a store into a claim in a cluster.",
-    "render": "Write every file of a release without touching anything.",
+    "render": "Write every file of a release without touching anything that runs.",
     "local": "Run a release as processes on this machine.",
     "cluster": "Make and delete a kind cluster to deploy to.",
     "deploy": "Install or upgrade a release in a cluster, and prove that it works.",

@@ -56,7 +56,6 @@ class Verb(typer.Typer):
     def __init__(self, *, group: bool = False, help: str | None = None) -> None:
         super().__init__(
             add_completion=False,
-            no_args_is_help=group,
             rich_markup_mode=None,
             pretty_exceptions_enable=False,
             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -105,7 +104,9 @@ def invoke(app: typer.Typer, argv: Sequence[str]) -> int:
     command = typer.main.get_command(app)
     name = f"deployer {argv[0]}"
     try:
-        code = command.main(args=list(argv[1:]), prog_name=name, standalone_mode=False)
+        # not command.main(), which would turn every signal into exit code 130 without a word
+        with command.make_context(name, list(argv[1:])) as context:
+            code = command.invoke(context)
     except typer.Exit as exit_:
         return exit_.exit_code
     except typer.Abort as abort:

@@ -9,6 +9,9 @@ from deployer.targets.cluster_objects import Claim, ContainerStatus, Event, Pod
 NOISE = frozenset({"ContainerCreating", "PodInitializing"})
 """Reasons to wait that only say that something else is going on."""
 
+CRASHED = "CrashLoopBackOff"
+"""Its message says how long the kubelet waits; what matters is how the container ended, and its log."""
+
 
 def pod_problem(pod: Pod) -> str:
     """What keeps a pod from being ready, naming its container; empty when nothing does, or nothing is known yet."""
@@ -35,7 +38,7 @@ def container_problem(container: ContainerStatus) -> str:
             before += f", restarted {container.restart_count} times"
     waiting = container.state.waiting
     if waiting is not None and waiting.reason and waiting.reason not in NOISE:
-        said = _joined(waiting.reason, waiting.message)
+        said = waiting.reason if waiting.reason == CRASHED else _joined(waiting.reason, waiting.message)
         return f"container {container.name} waits: {said}" + (f"; before: {before}" if before else "")
     if container.state.terminated is not None and before:
         return f"container {container.name} has ended: {before}"

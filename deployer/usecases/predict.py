@@ -145,6 +145,8 @@ def _refused(error: SendFailed, request: PredictRequest, through: str) -> SpecEr
         return SpecError(
             f"{request.model} refuses records of {request.records}",
             cause=said,
-            hint=f"records are counted from 0 in each request of {request.batch}; --batch 1 names the exact line",
+            hint=f"records count from 0 in each request of {request.batch}; --batch 1 names the line"
+            if "record " in said
+            else "`deployer status` shows models, versions and labels",
         )
     return TargetError(f"{through} answered {error.code}", cause=said, hint="`deployer status` shows what is served")

@@ -86,7 +86,7 @@ def running_from(directory: Path) -> list[str]:
             line = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if str(directory) in line and "pytest" not in line:
+        if str(directory) in line:
             found.append(line)
     return found
 

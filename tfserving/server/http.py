@@ -101,16 +101,18 @@ class HttpServer:
     async def _drain(self, grace: float) -> None:
         assert self._server is not None
         self._stopping = True
+        # asyncio trips over a client that it is accepting while the server closes, so accepting ends first.
+        for listener in self._server.sockets:
+            self._loop.remove_reader(listener)
+        for _ in range(_ACCEPTING_TURNS):
+            await asyncio.sleep(0)
         self._server.close()
         deadline = self._loop.time() + grace
         while any(c.busy for c in self._connections) and self._loop.time() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self._connections):
             connection.close()
-        # A client that is being accepted appears some turns of the loop later, and answers have to be sent.
         deadline = max(deadline, self._loop.time() + _LINGER)
-        for _ in range(_ACCEPTING_TURNS):
-            await asyncio.sleep(0)
         while self._connections and self._loop.time() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self._connections):

@@ -133,6 +133,9 @@ class Inference:
         spec = request.tasks[0].model_spec if request.tasks else m.ModelSpec()
         with self._core.handle(spec) as handle:
             response = run_multi(handle.servable, request, _milliseconds(timeout), check_method=self._check_method)
+            count = len(request.input.example_list.examples or request.input.example_list_with_context.examples)
+            self._metrics.request_example_counts.observe(count, handle.name)
+            self._metrics.request_example_count_total.add(count, handle.name)
             for result in response.results:
                 result.model_spec.name = handle.name
                 result.model_spec.version.value = handle.version

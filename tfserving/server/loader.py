@@ -51,8 +51,9 @@ class Loader:
         except StatusError:
             self.metrics.load_attempt_count.add(1, path, "fail")
             raise
+        finally:
+            self.metrics.load_latency.add(int((time.perf_counter() - start) * 1e6), path)
         self.metrics.load_attempt_count.add(1, path, "success")
-        self.metrics.load_latency.add(int((time.perf_counter() - start) * 1e6), path)
         runner: Runner = DirectRunner(session)
         try:
             runner = self.wrap(path, runner)

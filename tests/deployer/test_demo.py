@@ -1,0 +1,70 @@
+"""The demo in small: one model, one replica, no experiment; and what is left of one that is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deployer.errors import UsageError
+from deployer.usecases.demo import DemoRequest, demo
+
+pytest.importorskip("sklearn")
+
+
+def test_accuracy_online_is_accuracy_offline(tmp_path):
+    told = []
+    found = demo(
+        DemoRequest(out=tmp_path / "demo", models=("tumor",), replicas=1, cpus=None, measure=False), told.append
+    )
+    assert [(row.model, row.label, row.version, row.records) for row in found.accuracies] == [
+        ("tumor", "stable", 1, 143),
+        ("tumor", "canary", 2, 143),
+    ]
+    for row in found.accuracies:
+        assert row.gateway == row.direct == row.offline
+    stable, canary = found.accuracies
+    assert canary.offline > stable.offline + 0.02
+    assert (tmp_path / "demo" / "rendered" / "models.config").exists()
+    assert [line[:2] for line in told if line.startswith("[")] == ["[1", "[2", "[3", "[4", "[5"]
+    assert running_from(tmp_path) == []
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / "precious").touch()
+    with pytest.raises(UsageError, match="no demo wrote"):
+        demo(DemoRequest(out=tmp_path), print)
+    assert (tmp_path / "precious").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_ctrl_c_in_the_middle_leaves_no_process(tmp_path):
+    line = [sys.executable, "-m", "deployer.cli", "demo", "--out", str(tmp_path / "demo")]
+    shown = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(running_from(tmp_path)) < 2:  # the deployer itself, and the child that trains
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(shown.pid, signal.SIGINT)
+    _, err = shown.communicate(timeout=60)
+    assert shown.returncode == 130
+    assert err.endswith("error: interrupted\n")
+    assert running_from(tmp_path) == []
+
+
+def running_from(directory: Path) -> list[str]:
+    """Command lines of all processes of this machine that name a directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(directory) in line:
+            found.append(line)
+    return found

@@ -1,0 +1,162 @@
+"""`deployer local`, `status` and `predict` as a user types them, against one real release."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deployer.tools.running import Running
+
+DESCRIPTION = """
+release: small
+store: {store}
+models: [scale]
+serving: {{replicas: 2}}
+"""
+
+
+@pytest.fixture(scope="module")
+def directory(small_store, tmp_path_factory):
+    """Holds deployer.yaml of a release that runs while the module is tested."""
+    directory = tmp_path_factory.mktemp("release")
+    (directory / "deployer.yaml").write_text(DESCRIPTION.format(store=small_store))
+    chosen = ("--label", "scale:stable=1", "--label", "scale:canary=2", "--weight", "scale:stable=1")
+    up = deployer(directory, "local", "up", *chosen)
+    assert up.returncode == 0, up.stderr
+    yield directory
+    down = deployer(directory, "local", "down")
+    assert down.stdout == "stopped gateway-0, replica-0, replica-1\n"
+    assert deployer(directory, "local", "down").stdout == "nothing ran\n"
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "deployer.cli", *arguments]
+
+
+def deployer(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = command(*arguments, "-f", str(directory / "deployer.yaml"))
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+
+
+def records(path: Path, *lines: object) -> str:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def test_status_proves_labels_on_every_replica(directory):
+    shown = deployer(directory, "status")
+    assert shown.returncode == 0, shown.stdout
+    assert shown.stderr == ""
+    rows = [line.split()[:5] for line in shown.stdout.splitlines() if line.startswith("replica-")]
+    assert rows == [
+        [f"replica-{replica}", "scale", version, "AVAILABLE", label]
+        for replica in (0, 1)
+        for version, label in (("1", "stable"), ("2", "canary"))
+    ]
+    said = json.loads(deployer(directory, "status", "-o", "json").stdout)
+    assert said["kind"] == "Status"
+    assert said["result"]["healthy"] is True
+    assert said["result"]["status"]["weights"] == {"scale": {"stable": 100.0}}
+
+
+def test_records_through_the_gateway_are_answered_by_the_label(directory, tmp_path):
+    file = records(tmp_path / "r.jsonl", *({"record": {"a": n, "b": 1}} for n in range(5)))
+    said = json.loads(
+        deployer(directory, "predict", "scale", "--records", file, "--label", "canary", "-o", "json").stdout
+    )
+    assert said["result"]["versions"] == {"2": 5}
+    assert [answer["prediction"] for answer in said["result"]["answers"]] == [2.0, 4.0, 6.0, 8.0, 10.0]
+
+
+def test_expected_answers_give_an_accuracy(directory, tmp_path):
+    lines = [{"record": {"a": n, "b": 0}, "expected": 0 if n == 3 else n} for n in range(4)]
+    shown = deployer(directory, "predict", "scale", "--records", records(tmp_path / "r.jsonl", *lines), "--batch", "3")
+    assert shown.returncode == 0, shown.stderr
+    assert "4 records of scale through gateway-0" in shown.stdout
+    assert "accuracy 0.7500 (3 right)" in shown.stdout
+
+
+def test_tensors_go_straight_to_a_replica(directory, tmp_path):
+    file = records(tmp_path / "t.jsonl", {"inputs": {"x": [1, 2, 3]}}, {"inputs": {"x": [0, 0, 1]}})
+    said = json.loads(deployer(directory, "predict", "scale", "--direct", "--records", file, "-o", "json").stdout)
+    assert said["result"]["through"].startswith("replica-0")
+    assert [answer["prediction"] for answer in said["result"]["answers"]] == [[12.0], [2.0]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines", "code", "words"),
+    [
+        (["scale"], [{"record": {"a": 1, "b": "much"}}], 3, "feature 'b'"),
+        (["scale", "--label", "nope"], [{"record": {"a": 1, "b": 1}}], 3, "label: nope"),
+        (["other"], [{"record": {"a": 1}}], 3, "no model other"),
+        (["scale"], [{"rekord": {}}], 3, "r.jsonl:1"),
+        (["scale"], [], 3, "holds no record"),
+    ],
+)
+def test_what_cannot_be_answered_is_named(directory, tmp_path, arguments, lines, code, words):
+    shown = deployer(directory, "predict", *arguments, "--records", records(tmp_path / "r.jsonl", *lines))
+    assert shown.returncode == code
+    assert words in shown.stderr
+    assert "hint: " in shown.stderr
+
+
+def test_labels_of_a_running_release_are_not_moved_by_up(directory):
+    shown = deployer(directory, "local", "up", "--label", "scale:stable=2")
+    assert shown.returncode == 6
+    assert "scale runs with other versions" in shown.stderr
+    again = deployer(directory, "local", "up", "-o", "json")
+    assert again.returncode == 0
+    labels = json.loads(again.stdout)["result"]["replicas"][0]["served"][0]["labels"]
+    assert labels == {"stable": 1, "canary": 2}
+
+
+def test_logs_are_shown_by_process(directory):
+    assert "embedded model server" in deployer(directory, "local", "logs", "replica-0").stdout
+    shown = deployer(directory, "local", "logs", "replica-7")
+    assert shown.returncode == 2
+    assert "gateway-0, replica-0, replica-1" in shown.stderr
+
+
+def test_verbs_without_a_release_say_how_to_start_one(small_store, tmp_path):
+    (tmp_path / "deployer.yaml").write_text(DESCRIPTION.format(store=small_store))
+    shown = deployer(tmp_path, "status")
+    assert shown.returncode == 6
+    assert "hint: `deployer local up` starts it" in shown.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_foreground_release_ends_with_its_deployer(small_store, tmp_path, number):
+    if number == signal.SIGKILL and sys.platform != "linux":
+        pytest.skip("only Linux ties processes to their parent")
+    (tmp_path / "deployer.yaml").write_text(DESCRIPTION.format(store=small_store))
+    state = tmp_path / "state"
+    file, where = str(tmp_path / "deployer.yaml"), str(state)
+    up = subprocess.Popen(
+        command("local", "up", "-f", file, "--state-dir", where, "--foreground", "--replicas", "1", "-o", "json"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    eventually(lambda: (state / "state.json").exists() and json.loads((state / "state.json").read_text())["replicas"])
+    if number == signal.SIGTERM:  # the others arrive in the middle of the start
+        eventually(lambda: json.loads((state / "state.json").read_text())["gateways"])
+    found = json.loads((state / "state.json").read_text())
+    started = [Running(pid=p["pid"], started=p["started"]) for p in found["replicas"] + found["gateways"]]
+    assert all(process.alive() for process in started)
+    os.kill(up.pid, number)
+    up.communicate(timeout=60)
+    assert up.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    eventually(lambda: not any(process.alive() for process in started))
+    assert (state / "state.json").exists() == (number == signal.SIGKILL)
+
+
+def eventually(true, *, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "did not come true in time"
+        time.sleep(0.05)

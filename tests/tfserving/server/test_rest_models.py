@@ -1,0 +1,55 @@
+"""REST against the embedded server with real models."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+
+
+def ask(port, path, body=None):
+    """Status and JSON of one request."""
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as failure:
+        with failure:
+            return failure.code, json.load(failure)
+
+
+def test_rest_and_its_metrics(models, start, tmp_path):
+    monitoring = tmp_path / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }")
+    config = tmp_path / "models.config"
+    entries = "".join(
+        f'config {{ name: "{name}" base_path: "{models / name}" model_platform: "tensorflow" }}'
+        for name in ("scale", "words", "slow")
+    )
+    config.write_text(f"model_config_list {{ {entries} }}")
+    port = start(
+        f"--model_config_file={config}", f"--monitoring_config_file={monitoring}", "--rest_api_timeout_in_ms=200"
+    ).rest_port
+
+    assert ask(port, "/v1/models/scale:predict", {"instances": [2.0, 4]}) == (200, {"predictions": [31.0, 32.0]})
+    assert ask(port, "/v1/models/scale:predict", {"inputs": {"x": 2}}) == (200, {"outputs": 31.0})
+    examples = {"signature_name": "classify", "examples": [{"x": 2.0}, {"x": 4.0}]}
+    assert ask(port, "/v1/models/scale:classify", examples) == (200, {"results": [[["", 31.0]], [["", 32.0]]]})
+    status, answer = ask(port, "/v1/models/words:predict", {"instances": ["home", {"b64": "Y2Fy"}, "é"]})
+    assert (status, answer["predictions"]) == (
+        200,
+        [{"index": 1, "echo": "home"}, {"index": 0, "echo": "car"}, {"index": -1, "echo": "é"}],
+    )
+    status, answer = ask(port, "/v1/models/scale:predict", {"instances": [[1.0], [1.0, 2.0]]})
+    assert (status, "Expecting tensor size: 1 but got: 2" in answer["error"]) == (400, True)
+    assert ask(port, "/v1/models/slow:predict", {"instances": [100000.0]})[0] == 504
+    assert ask(port, "/v1/models/scale")[1]["model_version_status"][0]["state"] == "AVAILABLE"
+    inputs = ask(port, "/v1/models/scale/metadata")[1]["metadata"]["signature_def"]["signature_def"]
+    assert inputs["serving_default"]["inputs"]["x"]["dtype"] == "DT_FLOAT"
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/monitoring/prometheus/metrics", timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    assert ':tensorflow:serving:request_count{model_name="scale",status="INVALID_ARGUMENT"} 1' in lines
+    assert ':tensorflow:serving:request_count{model_name="slow",status="DEADLINE_EXCEEDED"} 1' in lines
+    assert ':tensorflow:serving:runtime_latency_count{model_name="scale",API="Predict",runtime="TF1"} 2' in lines
+    assert any(line.startswith(":tensorflow:cc:saved_model:load_attempt_count{") for line in lines)
