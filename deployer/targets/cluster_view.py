@@ -56,6 +56,15 @@ def claim_problem(claim: Claim, events: Iterable[Event]) -> str:
     return f"it is {claim.status.phase}" + (f": {latest.reason}: {latest.message}" if latest else "")
 
 
+def crashed(pod: Pod) -> str:
+    """The container of a pod that has ended by itself and not come back; empty when there is none."""
+    for container in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        ended = container.state.terminated or container.last_state.terminated
+        if not container.ready and ended is not None and ended.exit_code != 0:
+            return container.name
+    return ""
+
+
 def last_warning(subject: Pod | Claim, events: Iterable[Event]) -> str:
     """The latest warning about an object; empty when there is none."""
     about = [e for e in events if e.type == "Warning" and e.involved_object.uid == subject.metadata.uid]
@@ -75,11 +84,6 @@ def explain(pods: Sequence[Pod], events: Sequence[Event]) -> str:
         parts = [part for part in (problem, warning) if part] or ["it is starting, and nothing has gone wrong so far"]
         lines.append(f"{pod.name}: {'; '.join(parts)}")
     return "\n".join(lines)
-
-
-def chart_of(labels: dict[str, str]) -> str:
-    """The chart that made an object ("tf-serving-0.1.0"); empty when none did."""
-    return labels.get("helm.sh/chart", "")
 
 
 def _joined(reason: str, message: str) -> str:
