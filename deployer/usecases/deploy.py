@@ -95,11 +95,19 @@ class Deployed:
 
 @dataclass(frozen=True, kw_only=True)
 class _Live:
-    """What is installed: states and feature specs by model, and the memory limit in force; empty before the first."""
+    """What is installed: states and feature specs by model, and the memory limit in force; empty before the first.
 
-    states: Mapping[str, ModelState]
-    specs: Specs
-    memory: str
+    `known` are the versions that the gateway was told of, so that one without a spec really has none.
+    """
+
+    states: Mapping[str, ModelState] = field(default_factory=dict)
+    specs: Specs = field(default_factory=dict)
+    known: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    memory: str = ""
+
+    def complete(self, name: str) -> bool:
+        """Whether everything about a model is known without a look into the claim."""
+        return name in self.states and self.known.get(name, frozenset()).issuperset(self.states[name].versions)
 
 
 def plan(request: DeployRequest, progress: Progress) -> Plan:
@@ -152,22 +160,28 @@ def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> De
 def _live(target: ClusterTarget) -> _Live:
     tf_serving, gateway = target.helm.tf_serving(), target.helm.gateway()
     if tf_serving is None:
-        return _Live(states={}, specs={}, memory="")
+        return _Live()
     if gateway is None:  # an interrupted first installation
         config = cluster_proof.parsed(target.model_config())
-        states = {
-            model.name: _unrouted(model.policy.versions, model.labels)
-            for model in config.models
-            if isinstance(model.policy, Specific)
-        }
-        return _Live(states=states, specs={}, memory="")
+        return _Live(
+            states={
+                model.name: _unrouted(model.policy.versions, model.labels)
+                for model in config.models
+                if isinstance(model.policy, Specific)
+            }
+        )
     text = target.gateway_config()
+    models = parse_settings(text).models
     specs = {
         name: {int(number): to_yaml(dump_spec(spec)) for number, spec in model.specs.items()}
-        for name, model in parse_settings(text).models.items()
+        for name, model in models.items()
     }
-    values = msgspec.convert(tf_serving.values, _Values)
-    return _Live(states=state_of(target.model_config(), text).models, specs=specs, memory=values.memory)
+    return _Live(
+        states=state_of(target.model_config(), text).models,
+        specs=specs,
+        known={name: frozenset({*model.labels.values(), *specs[name]}) for name, model in models.items()},
+        memory=msgspec.convert(tf_serving.values, _Values).memory,
+    )
 
 
 class _Values(msgspec.Struct, frozen=True):
@@ -201,7 +215,7 @@ def _decide(
             )
     new = [model.name for model in release.models if model.name not in live.states]
     known = {name: state for name, state in live.states.items() if release.has(name)}
-    if not new and live.memory == release.serving.resources.memory:
+    if all(live.complete(model.name) for model in release.models) and live.memory == release.serving.resources.memory:
         return ServingConfig(models=known), _overridden(release, known, live.specs)
     wanted = {name: state.versions for name, state in known.items()}
     wanted |= {name: request.choices.get(name, Choice()).named() for name in new}
