@@ -31,42 +31,42 @@ class Smoke:
     refused: str = ""
 
 
-class _Dimension(msgspec.Struct):
+class _Dimension(msgspec.Struct, frozen=True):
     size: int
 
 
-class _Shape(msgspec.Struct):
+class _Shape(msgspec.Struct, frozen=True):
     dim: list[_Dimension] = []
     unknown_rank: bool = False
 
 
-class _Input(msgspec.Struct):
+class _Input(msgspec.Struct, frozen=True):
     dtype: str
     tensor_shape: _Shape = _Shape()
 
 
-class _Signature(msgspec.Struct):
+class _Signature(msgspec.Struct, frozen=True):
     inputs: dict[str, _Input]
 
 
-class _Signatures(msgspec.Struct):
+class _Signatures(msgspec.Struct, frozen=True):
     signature_def: dict[str, _Signature]
 
 
-class _SignatureMap(msgspec.Struct):
+class _SignatureMap(msgspec.Struct, frozen=True):
     signature_def: _Signatures
 
 
-class _Spec(msgspec.Struct):
+class _Spec(msgspec.Struct, frozen=True):
     version: int
 
 
-class _Metadata(msgspec.Struct):
+class _Metadata(msgspec.Struct, frozen=True):
     model_spec: _Spec
     metadata: _SignatureMap
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, frozen=True):
     error: str
 
 
