@@ -15,14 +15,12 @@ import pytest
 import yaml
 
 from deployer import spec
-from deployer.domain.location import ClaimStore
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.render import render_release
 from deployer.targets.cluster import ClusterTarget
 from deployer.targets.cluster_helm import TF_SERVING
 from deployer.targets.cluster_names import MODEL_SERVER
 from deployer.targets.cluster_objects import Pod
-from deployer.targets.storage_pod import NewClaim, require_claim
 
 GPU = "nvidia.com/gpu"
 STATE = ServingConfig(models={"digits": ModelState(versions=(1,), labels={"stable": 1}, weights={"stable": 100})})
@@ -52,8 +50,6 @@ def test_the_node_with_the_card_takes_the_gpu_replica_and_no_other(
     cluster: Any, gpu_node: str, new_namespace: Callable[[str], str], tmp_path: Path
 ) -> None:
     namespace = new_namespace("gpu")
-    store = ClaimStore(namespace=namespace, claim="models")
-    require_claim(cluster.api, store, NewClaim(size="1Gi", access_mode="ReadWriteMany"), lambda said: None)
     where = {}
     for pool in ("gpu", "cpu"):
         target = ClusterTarget.open(pool, cluster.place(namespace))
@@ -66,12 +62,14 @@ def test_the_node_with_the_card_takes_the_gpu_replica_and_no_other(
 
 
 def values(pool: str, namespace: str, directory: Path) -> Any:
-    """What the deployer renders for a pool."""
+    """What the deployer renders for a pool, but with models that are fetched: a claim would bind the pod to a node."""
     text = (
         f"release: {pool}\nnamespace: {namespace}\nstore: pvc://{namespace}/models\nmodels: [digits]\n"
         f"serving: {{pool: {pool}, replicas: 1, resources: {{cpu: 50m, memory: 512Mi}}}}\n"
     )
-    return yaml.safe_load(render_release(spec.parse(text, directory), STATE, {}).files["tf-serving-values.yaml"])
+    rendered = render_release(spec.parse(text, directory), STATE, {}).files["tf-serving-values.yaml"]
+    fetch = {"type": "fetch", "fetch": {"image": "registry.example.com/fetch:1", "command": ["fetch"]}}
+    return {**yaml.safe_load(rendered), "storage": fetch, "persistence": {}}
 
 
 def placed(target: ClusterTarget) -> Pod:

@@ -82,9 +82,9 @@ def interrupted(cluster: Any, large: Path, store: str, how: signal.Signals) -> i
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "starting pod" in line:
+            if "sending version 3" in line:
                 break
-        time.sleep(6)
+        time.sleep(0.3)
         process.send_signal(how)
         process.stderr.read()
         return process.wait(60)
