@@ -5,8 +5,8 @@ Values are whole microseconds from 1 µs to 1 hour with three significant digits
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
-from typing import TextIO
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
@@ -49,15 +49,16 @@ def summary(encoded: str) -> Latency:
     )
 
 
-def write_log(file: TextIO, encoded: str, *, comment: str, started: float, seconds: float) -> None:
-    """Write one histogram as an HdrHistogram log (`started` is Unix time), readable by the usual HdrHistogram tools."""
-    writer = HistogramLogWriter(file)
+def log(encoded: str, *, comment: str, started: float, seconds: float) -> str:
+    """The text of an HdrHistogram log of one histogram (`started` is Unix time), for the usual HdrHistogram tools."""
+    text = io.StringIO()
+    writer = HistogramLogWriter(text)
     writer.output_comment(comment)
     writer.output_log_format_version()
     writer.output_legend()
-    writer.output_interval_histogram(
-        HdrHistogram.decode(encoded.encode()), started, started + seconds, max_value_unit_ratio=1e3
-    )
+    histogram = HdrHistogram.decode(encoded.encode())
+    writer.output_interval_histogram(histogram, started, started + seconds, max_value_unit_ratio=1e3)
+    return text.getvalue()
 
 
 def _new() -> HdrHistogram:

@@ -121,8 +121,7 @@ def _error_type(name: str) -> type[DeployerError]:
 def _serve(pipe: Connection) -> None:
     """The life of a generator process: plans come in, outcomes go out, until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
-    with suppress(PermissionError):
-        os.nice(-10)  # the generator keeps its schedule when the system under test takes every core
+    _take_precedence()
     from deployer.loadgen import run
 
     def ready() -> float:
@@ -137,3 +136,13 @@ def _serve(pipe: Connection) -> None:
             except DeployerError as error:
                 reply = _Reply(error=error.message, hint=error.hint, cause=error.cause, kind=type(error).__name__)
             pipe.send_bytes(msgspec.json.encode(reply))
+
+
+def _take_precedence() -> None:
+    """Keep to the schedule when the system under test takes every core: real-time priority, or what is permitted."""
+    if hasattr(os, "sched_setscheduler"):
+        with suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+            return
+    with suppress(PermissionError):
+        os.nice(-10)

@@ -14,7 +14,6 @@ import msgspec
 from deployer.domain.experiment import Experiment, Trial
 from deployer.domain.latency import PERCENTILES
 from deployer.errors import SpecError
-from deployer.loadgen import recording
 from deployer.report import html, plots
 
 DOCUMENT = "experiment.json"
@@ -30,15 +29,11 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
     experiment: Experiment
 
 
-def write(folder: Path, experiment: Experiment, histograms: Mapping[int, str]) -> None:
-    """Write everything; `histograms` are the encoded latencies by number of the trial."""
+def write(folder: Path, experiment: Experiment, logs: Mapping[int, str]) -> None:
+    """Write everything; `logs` are the texts of the HdrHistogram logs by number of the trial."""
     folder.mkdir(parents=True, exist_ok=True)
     for trial in experiment.trials:
-        with (folder / trial.histogram).open("w") as file:
-            comment = f"trial {trial.number}: {trial.replicas} replicas, {trial.kind.value}, microseconds"
-            recording.write_log(
-                file, histograms[trial.number], comment=comment, started=trial.started, seconds=trial.seconds
-            )
+        (folder / trial.histogram).write_text(logs[trial.number])
     _write_csv(folder / TRIALS, experiment.trials)
     document = _Document(
         schema_version="v1",

@@ -182,6 +182,8 @@ def _latency(axes: Axes, experiment: Experiment) -> None:
         textcoords="offset points",
         color=BAD,
         fontsize=10,
+        bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1},
+        zorder=6,
     )
     low = min([t.latency.at(50).ms for t in opened] + [limit])
     high = max([t.latency.at(99).ms for t in opened] + [limit])

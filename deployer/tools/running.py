@@ -12,6 +12,7 @@ from pathlib import Path
 from deployer.tools import process
 
 _POLL_SECONDS = 0.05
+_END_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,8 @@ class Running:
         process.signal_group(self.pid, signal.SIGTERM)
         if not self._gone_within(grace):
             process.signal_group(self.pid, signal.SIGKILL)
-            self._gone_within(5.0)
+            self._gone_within(_END_SECONDS)
+        process.exit_code(self.pid, within=_END_SECONDS)
         return True
 
     def _gone_within(self, seconds: float) -> bool:

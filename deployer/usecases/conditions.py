@@ -17,10 +17,10 @@ class ExperimentRequest:
     """What to measure. Times in seconds, rates in requests a second.
 
     `rates`, or without them `fractions` of the closed-loop ceiling, are tried as open-loop rates in random order, then
-    `refine` more rates that narrow the capacity down. A window lasts `seconds`, longer (up to `max_seconds`) at low
-    rates so that p99 has enough answers. Each of `rounds` goes through all of `replicas`, every other one backwards, so
-    that drift of the machine does not look like an effect of replicas. `wished_rate` is what to size for (0: the
-    highest rate that was carried).
+    `refine` more rates that narrow the capacity down. A window lasts `seconds`, longer at low rates so that p99 has
+    enough answers: up to `max_seconds` for the usual number, beyond it for the least that can be judged. Each of
+    `rounds` goes through all of `replicas`, every other one backwards, so that drift of the machine does not look like
+    an effect of replicas. `wished_rate` is what to size for (0: the highest rate that was carried).
     `direct` sends by gRPC through one plain channel to one replica instead of through the gateways.
     """
 

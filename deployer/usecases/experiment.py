@@ -19,7 +19,7 @@ from deployer.domain.experiment import (
     Trial,
 )
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
-from deployer.loadgen import answers, records
+from deployer.loadgen import answers, recording, records
 from deployer.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Outcome, Plan, RecordApi, Reference, Value
 from deployer.loadgen.workers import Mark, Workers
 from deployer.report import folder
@@ -35,6 +35,10 @@ _CLIENTS = (4, 8, 16, 32, 64)
 """Clients per replica that are tried in turn to find the ceiling, while each step gains at least 5 %."""
 
 _RESOLVES_P99 = 1100
+"""Requests in a window that leave ten answers beyond p99, chance included."""
+
+_CONVINCES = 350
+"""Requests in any window, however low the rate: enough to judge p99 when not one answer is slow."""
 
 
 class Generator(Protocol):
@@ -67,7 +71,7 @@ def run(
     finally:
         result = experiment.result(interrupted=interrupted)
         if result is not None:
-            folder.write(request.out, result, experiment.histograms)
+            folder.write(request.out, result, experiment.logs)
             progress(f"wrote {request.out / folder.REPORT}")
         if len(target.replicas()) != before:
             progress(f"scaling back to {before}")
@@ -101,7 +105,7 @@ class _Run:
     progress: Progress
     generator: Generator
     trials: list[Trial] = field(default_factory=list)
-    histograms: dict[int, str] = field(default_factory=dict)
+    logs: dict[int, str] = field(default_factory=dict)
     baseline: tuple[Value, ...] = ()
     accuracy: float | None = None
     settings: Settings | None = None
@@ -205,7 +209,7 @@ class _Run:
 
     def _open(self, number: int, count: int, rate: float) -> Trial:
         request = self.request
-        seconds = min(max(request.seconds, _RESOLVES_P99 / rate), max(request.seconds, request.max_seconds))
+        seconds = max(request.seconds, _CONVINCES / rate, min(_RESOLVES_P99 / rate, request.max_seconds))
         load = OpenLoop(rate=round(rate, 2))
         trial = self._trial(number, count, load, seconds=round(seconds, 1))
         if trial.valid:
@@ -226,7 +230,12 @@ class _Run:
             bounds=self.bounds,
         )
         self.trials.append(trial)
-        self.histograms[trial.number] = outcome.latency
+        self.logs[trial.number] = recording.log(
+            outcome.latency,
+            comment=f"trial {trial.number}: {_replicas(count)}, {trial.kind.value}, microseconds",
+            started=trial.started,
+            seconds=trial.seconds,
+        )
         self.progress(sentence(trial, self.request.objective))
         return trial
 

@@ -19,8 +19,8 @@ from deployer.targets.base import GatewayReplica, HttpReply, Progress, Replica
 from deployer.usecases.conditions import ExperimentRequest
 from deployer.usecases.experiment import run
 
-SERVICE = 0.002
-"""Seconds a request takes, so one replica carries less than 500 requests a second."""
+SERVICE = 0.01
+"""Seconds a request takes, so one replica carries less than 100 requests a second."""
 
 
 class FakeTarget:
@@ -28,8 +28,8 @@ class FakeTarget:
 
     kind = "local"
 
-    def __init__(self, gateway: FakeGateway) -> None:
-        self.gateway = gateway
+    def __init__(self, gateway: FakeGateway, service: float = SERVICE) -> None:
+        self.gateway, self.service = gateway, service
         self.scaled: list[int] = [1]
 
     def describe(self) -> str:
@@ -46,7 +46,7 @@ class FakeTarget:
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
         self.scaled.append(replicas)
-        self.gateway.behaviour = Behaviour(workers=replicas, service=SERVICE)
+        self.gateway.behaviour = Behaviour(workers=replicas, service=self.service)
 
     def model_config(self) -> str:
         raise AssertionError("an experiment does not read the model_config")
@@ -82,19 +82,19 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def target() -> Iterator[FakeTarget]:
-    with FakeGateway(Behaviour(workers=1, service=SERVICE)) as gateway:
-        yield FakeTarget(gateway)
+    with FakeGateway() as gateway:
+        yield FakeTarget(gateway, service=0.0)
 
 
 def small(records: Path, out: Path, **more: object) -> ExperimentRequest:
     settings: dict[str, object] = {
         "replicas": (1, 2),
-        "fractions": (0.5,),
+        "rates": (400.0,),
         "refine": 0,
         "warmup": 0.2,
-        "seconds": 0.8,
-        "max_seconds": 0.8,
-        "ceiling_seconds": 0.6,
+        "seconds": 0.9,
+        "max_seconds": 0.9,
+        "ceiling_seconds": 0.4,
         "objective": Objective(p99_ms=400),
         "bounds": LagBounds(p99_ms=1e6, late_after_ms=1e6),
     }
@@ -108,7 +108,8 @@ def finished(
     out, told = tmp_path_factory.mktemp("experiment") / "out", list[str]()
     with FakeGateway(Behaviour(workers=1, service=SERVICE)) as gateway:
         target = FakeTarget(gateway)
-        request = small(records, out, seconds=2.0, max_seconds=2.0, fractions=(0.6, 1.6))
+        patient = Objective(p99_ms=60_000)  # held on a slow machine too: what is tested is not its speed
+        request = small(records, out, rates=(160.0,), seconds=2.2, max_seconds=2.2, objective=patient)
         return run(target, request, told.append, workers), out, target, told
 
 
@@ -120,9 +121,8 @@ def test_more_replicas_carry_more(finished: Finished) -> None:
     one, two = experiment.capacities
     assert 0 < one.ceiling < 1 / SERVICE
     assert one.ceiling < two.ceiling < 2 / SERVICE
-    assert two.broke_at is not None
-    assert experiment.headline.startswith("2 replicas carry ")
-    assert "× one replica" in experiment.headline
+    assert (one.rate, two.rate) == (160, 160), "an objective this patient is kept at any rate"
+    assert experiment.headline == "2 replicas carry 160 requests/s at p99 ≤ 60000 ms: 1.00× one replica."
     assert experiment.accuracy == 1.0
 
 
@@ -184,7 +184,7 @@ def test_a_generator_that_lags_in_every_trial_proves_nothing(
     workers: Workers, records: Path, target: FakeTarget, tmp_path: Path
 ) -> None:
     impossible = LagBounds(p99_ms=1e-6, late_after_ms=1e6)
-    request = small(records, tmp_path / "out", replicas=(1,), fractions=(0.5,), bounds=impossible)
+    request = small(records, tmp_path / "out", replicas=(1,), bounds=impossible)
     with pytest.raises(ExperimentInvalid, match="lagged in every trial"):
         run(target, request, lambda _: None, workers)
     experiment = folder.read(tmp_path / "out")
@@ -198,7 +198,7 @@ def test_a_fast_wrong_answer_is_an_error(workers: Workers, records: Path, target
             self.gateway.behaviour = Behaviour(workers=4, wrong_every=5)
             return super().cpu_seconds()
 
-    request = small(records, tmp_path / "out", replicas=(1,), fractions=(0.5,))
+    request = small(records, tmp_path / "out", replicas=(1,))
     experiment = run(Lying(target.gateway), request, lambda _: None, workers)
     assert experiment.capacities[0].rate == 0
     assert experiment.headline.startswith("No rate was sustained")

@@ -169,8 +169,7 @@ def test_a_histogram_log_can_be_read_back(tmp_path: Path) -> None:
     from hdrh.log import HistogramLogReader
 
     path = tmp_path / "trial.hlog"
-    with path.open("w") as file:
-        recording.write_log(file, recording.encode([0.01, 0.02]), comment="two", started=1_700_000_000.0, seconds=5)
+    path.write_text(recording.log(recording.encode([0.01, 0.02]), comment="two", started=1_700_000_000.0, seconds=5))
     reader = HistogramLogReader(str(path), HdrHistogram(1, 3_600_000_000, 3))
     read = reader.get_next_interval_histogram()
     reader.close()

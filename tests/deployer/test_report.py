@@ -67,8 +67,8 @@ def experiment(capacities: tuple[Capacity, ...], trials: tuple[Trial, ...], head
     counts = tuple(sorted({t.replicas for t in trials}))
     return Experiment(
         settings=Settings(
-            model="digits", label="stable", through="gateway-0", records=10, replicas=counts, fractions=(0.5,), refine=0,
-            rounds=1, warmup=1, seconds=10, max_seconds=30, batch=1, processes=1, seed=1, timeout=10,
+            model="digits", label="stable", through="gateway-0", records=10, replicas=counts, fractions=(0.5,),
+            refine=0, rounds=1, warmup=1, seconds=10, max_seconds=30, batch=1, processes=1, seed=1, timeout=10,
         ),
         objective=OBJECTIVE,
         bounds=BOUNDS,
@@ -216,12 +216,10 @@ def test_a_difference_counts_when_it_is_larger_than_the_spread(
 
 
 def test_the_report_is_made_again_from_the_document_and_is_safe(tmp_path: Path) -> None:
-    from deployer.loadgen.recording import encode
-
     trials = (*SCALED, replace(trial(150, 30, number=9), invalid=("the generator lagged <much>",)))
     headline = findings.headline(capacities_of(trials), OBJECTIVE)
     written = experiment(capacities_of(trials), trials, headline)
-    folder.write(tmp_path, written, {t.number: encode([0.01]) for t in trials})
+    folder.write(tmp_path, written, {t.number: "#a log\n" for t in trials})
     first = (tmp_path / folder.REPORT).read_text()
     (tmp_path / folder.REPORT).unlink()
     folder.write_report(tmp_path, folder.read(tmp_path))
@@ -235,8 +233,6 @@ def test_the_report_is_made_again_from_the_document_and_is_safe(tmp_path: Path) 
 
 
 def test_an_experiment_without_a_capacity_has_a_report_too(tmp_path: Path) -> None:
-    from deployer.loadgen.recording import encode
-
     trials = (trial(0, 50, number=1), replace(trial(50, 20, number=2), invalid=("lagged",)))
-    folder.write(tmp_path, experiment((), trials, findings.headline((), OBJECTIVE)), {n: encode([]) for n in (1, 2)})
+    folder.write(tmp_path, experiment((), trials, findings.headline((), OBJECTIVE)), dict.fromkeys((1, 2), "#a log\n"))
     assert "No valid trial: nothing can be said." in (tmp_path / folder.REPORT).read_text()

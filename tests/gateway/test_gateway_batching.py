@@ -45,7 +45,7 @@ def test_concurrent_requests_share_calls_and_each_gets_its_own_rows(
 
 
 def test_requests_for_different_versions_are_not_joined(joined: tuple[GatewayProcess, FakeModelServer]) -> None:
-    gateway, server = joined
+    gateway, _ = joined
     with ThreadPoolExecutor(2) as both:
         first = both.submit(ask, gateway, range(4))
         second = both.submit(ask, gateway, range(4), "/v1/models/m/labels/canary:predict")

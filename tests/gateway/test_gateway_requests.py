@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import time
 
 import grpc
@@ -98,7 +99,6 @@ def test_ten_thousand_records_are_split_and_one_more_is_refused(
 
 def test_a_body_over_the_limit_is_refused_without_reading_it_all(gateway: GatewayProcess) -> None:
     head = "POST /v1/models/m:predict HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n"
-    import socket
 
     host, port = gateway.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as raw:
