@@ -94,8 +94,21 @@ class Deployed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Bounds:
+    """What a version has to fit into: the memory limit, and the rows of one batch (None without batching)."""
+
+    memory: str
+    rows: int | None
+
+    @classmethod
+    def of(cls, release: Release) -> _Bounds:
+        rows = release.batching.max_batch_size if release.batching else None
+        return cls(memory=release.serving.resources.memory, rows=rows)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Live:
-    """What is installed: states and feature specs by model, and the memory limit in force; empty before the first.
+    """What is installed: states and feature specs by model, and the bounds in force; empty before the first.
 
     `known` are the versions that the gateway was told of, so that one without a spec really has none.
     """
@@ -103,7 +116,7 @@ class _Live:
     states: Mapping[str, ModelState] = field(default_factory=dict)
     specs: Specs = field(default_factory=dict)
     known: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    memory: str = ""
+    bounds: _Bounds | None = None
 
     def complete(self, name: str) -> bool:
         """Whether everything about a model is known without a look into the claim."""
@@ -180,18 +193,25 @@ def _live(target: ClusterTarget) -> _Live:
         states=state_of(target.model_config(), text).models,
         specs=specs,
         known={name: frozenset({*model.labels.values(), *specs[name]}) for name, model in models.items()},
-        memory=msgspec.convert(tf_serving.values, _Values).memory,
+        bounds=msgspec.convert(tf_serving.values, _Values).bounds,
     )
 
 
+class _Batching(msgspec.Struct, frozen=True, rename="camel"):
+    enabled: bool = False
+    max_batch_size: int = 0
+
+
 class _Values(msgspec.Struct, frozen=True):
-    """The one value of the installed release that a decision depends on."""
+    """The values of the installed release that a decision depends on."""
 
     resources: dict[str, dict[str, str]] = {}
+    batching: _Batching = _Batching()
 
     @property
-    def memory(self) -> str:
-        return self.resources.get("limits", {}).get("memory", "")
+    def bounds(self) -> _Bounds:
+        rows = self.batching.max_batch_size if self.batching.enabled else None
+        return _Bounds(memory=self.resources.get("limits", {}).get("memory", ""), rows=rows)
 
 
 def _unrouted(versions: tuple[int, ...], labels: Mapping[str, int]) -> ModelState:
@@ -215,7 +235,7 @@ def _decide(
             )
     new = [model.name for model in release.models if model.name not in live.states]
     known = {name: state for name, state in live.states.items() if release.has(name)}
-    if all(live.complete(model.name) for model in release.models) and live.memory == release.serving.resources.memory:
+    if all(live.complete(model.name) for model in release.models) and live.bounds == _Bounds.of(release):
         return ServingConfig(models=known), _overridden(release, known, live.specs)
     wanted = {name: state.versions for name, state in known.items()}
     wanted |= {name: request.choices.get(name, Choice()).named() for name in new}
@@ -229,6 +249,7 @@ def _decide(
     )
     states = {**known, **{name: _first(name, request.choices.get(name, Choice()), contents) for name in new}}
     _check_memory(release, contents)
+    _check_warmup(release, contents)
     exported = {
         name: {number: version.features for number, version in stored.items() if version.features is not None}
         for name, stored in contents.stored.items()
@@ -258,8 +279,7 @@ def _overridden(release: Release, states: Mapping[str, ModelState], specs: Specs
 
 def _check_memory(release: Release, contents: shelf.Contents) -> None:
     sizes = {
-        name: max((version.size or 0 for version in stored.values()), default=0)
-        for name, stored in contents.stored.items()
+        name: max((version.size for version in stored.values()), default=0) for name, stored in contents.stored.items()
     }
     limit = release.serving.resources.memory
     if problem := memory.problem(quantity.memory(limit), sizes):
@@ -268,6 +288,19 @@ def _check_memory(release: Release, contents: shelf.Contents) -> None:
             f"serving.resources.memory {limit} is too little: {problem}",
             hint=f"set it to {least}Mi or more; replicas would be killed while they load",
         )
+
+
+def _check_warmup(release: Release, contents: shelf.Contents) -> None:
+    """A warm-up request is an ordinary one: larger than a batch, it fails, and the version with it."""
+    rows = _Bounds.of(release).rows
+    for name, stored in contents.stored.items():
+        for number, version in stored.items():
+            if rows is not None and max(version.warmup, default=0) > rows:
+                raise SpecError(
+                    f"version {number} of model {name} would not load: it warms up with {max(version.warmup)} rows,"
+                    f" and batching.max_batch_size is {rows}",
+                    hint=f"raise it, or export the version again with --warmup-batch-sizes up to {rows}",
+                )
 
 
 def _drift(release: Release, target: ClusterTarget) -> tuple[str, ...]:

