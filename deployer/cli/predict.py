@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import Table, console
-from deployer.cli.target import StateDir, local_target
+from deployer.cli.target import Context, Kubeconfig, Namespace, StateDir, TargetKind, target
 from deployer.cli.verb import File, Timeout, Verb
 from deployer.usecases.predict import Predicted, PredictRequest, predict
+from deployer.usecases.targets import Kind
 
 SHOWN = 20
 
@@ -33,6 +34,10 @@ def predict_(
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Requests in flight.")] = 4,
     timeout: Timeout = 30.0,
     file: File = Path("deployer.yaml"),
+    kind: TargetKind = Kind.LOCAL,
+    context: Context = "",
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = "",
     state_dir: StateDir = None,
 ) -> None:
     """Send records to a release and compare the answers with what was expected."""
@@ -45,7 +50,8 @@ def predict_(
         concurrency=concurrency,
         timeout=timeout,
     )
-    found = predict(local_target(file, state_dir), request, console.progress)
+    where = target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig)
+    found = predict(where, request, console.progress)
     console.result("Predictions", found, lambda: text(found))
 
 

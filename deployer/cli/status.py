@@ -6,21 +6,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deployer.cli.console import Table, console
-from deployer.cli.target import StateDir, local_target
+from deployer.cli.target import Context, Kubeconfig, Namespace, StateDir, TargetKind, target
 from deployer.cli.verb import File, Verb
 from deployer.errors import TargetError
 from deployer.usecases.status import Status, status
+from deployer.usecases.targets import Kind
 
 app = Verb()
 
 
 @app.command()
-def status_(file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> int:
+def status_(
+    file: File = Path("deployer.yaml"),
+    kind: TargetKind = Kind.LOCAL,
+    context: Context = "",
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = "",
+    state_dir: StateDir = None,
+) -> int:
     """Show replicas, versions, labels and gateway weights of a release.
 
     Every replica is asked itself what its labels resolve to. The exit code is 0 when all is as configured, else 6.
     """
-    found = status(local_target(file, state_dir))
+    found = status(target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig))
     console.result("Status", {"healthy": not found.lacks, "lacks": found.lacks, "status": found}, lambda: text(found))
     return TargetError.exit_code if found.lacks else 0
 

@@ -1,4 +1,4 @@
-"""Which release a verb means: options and their resolution, shared by every verb that talks to a target."""
+"""Which release a verb means: the options of every verb that talks to a target, and what they come to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from deployer.targets.base import Target
 from deployer.targets.local import LocalTarget
-from deployer.usecases.local import state_directory
+from deployer.usecases.targets import Kind, Where, open_target
+from deployer.usecases.targets import local_target as _local_target
 
 StateDir = Annotated[
     Path | None,
@@ -18,8 +20,20 @@ StateDir = Annotated[
         show_default=False,
     ),
 ]
+TargetKind = Annotated[Kind, typer.Option("--target", envvar="DEPLOYER_TARGET", help="Where the release runs.")]
+Context = Annotated[str, typer.Option("--context", help="Kube-context; by default that of the file, else the current.")]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace; by default that of the file.")]
+Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file; by default kubectl's.")]
 
 
 def local_target(file: Path, state_dir: Path | None) -> LocalTarget:
     """The local release that `file` describes. Errors: SpecError when the file is needed and cannot be read."""
-    return LocalTarget(state_dir or state_directory(file))
+    return _local_target(Where(file=file, state_dir=state_dir))
+
+
+def target(file: Path, kind: Kind, *, state_dir: Path | None, context: str, namespace: str, kubeconfig: str) -> Target:
+    """The release that `file` describes, where the options say. Errors: SpecError, UsageError, TargetError."""
+    where = Where(
+        file=file, kind=kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig
+    )
+    return open_target(where)

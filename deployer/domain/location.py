@@ -39,6 +39,13 @@ class ClaimStore:
 Store = DirectoryStore | ClaimStore
 
 
+def cluster_store(store: Store, *, release: str, namespace: str) -> ClaimStore:
+    """Where replicas in a cluster find the versions: a directory's are published to the claim of this name."""
+    if isinstance(store, ClaimStore):
+        return store
+    return ClaimStore(namespace=namespace, claim=f"{release}-models")
+
+
 def parse_store(text: str, directory: str) -> Store:
     """`pvc://NAMESPACE/CLAIM[/SUBPATH]`, or a path that counts from `directory`. Errors: ValueError."""
     if not text:

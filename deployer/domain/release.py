@@ -172,6 +172,10 @@ class Release:
             if listed.count(name) > 1:
                 raise ValueError(f"model {name} is listed twice")
 
+    def has(self, name: str) -> bool:
+        """Whether there is a model of this name."""
+        return any(model.name == name for model in self.models)
+
     def model(self, name: str) -> Model:
         """The model of this name. Errors: KeyError."""
         return {model.name: model for model in self.models}[name]

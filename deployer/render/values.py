@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployer.domain.location import MODELS_MOUNT, ClaimStore
+from deployer.domain.location import MODELS_MOUNT, cluster_store
 from deployer.domain.release import Release
 from deployer.domain.serving import ServingConfig
 from deployer.domain.threads import thread_counts
@@ -10,6 +10,9 @@ from deployer.domain.workload import Autoscaling, Image, Resources
 from deployer.render.gateway_file import Document, Specs, routing_document
 from deployer.render.text import to_yaml
 from tfserving import flags
+
+EMBEDDED_SERVER = "tfserving-deployer/modelserver"
+"""How the repository of this project's model server ends, in whatever registry it is."""
 
 
 def values_tf_serving(release: Release, state: ServingConfig) -> str:
@@ -25,6 +28,7 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
             for model in release.models
         ],
         **_image(serving.image),
+        **_own_server(serving.image),
         "serving": {
             "modelConfigPollSeconds": serving.model_config_poll_seconds,
             "fileSystemPollSeconds": 1,
@@ -69,6 +73,13 @@ def _image(image: Image) -> Document:
     return {"image": {**{key: value for key, value in named.items() if value}, "pullPolicy": image.pull_policy}}
 
 
+def _own_server(image: Image) -> Document:
+    """The embedded server's image has no wrapper script to be bypassed, and exists for arm64, too."""
+    if not image.repository.endswith(EMBEDDED_SERVER):
+        return {}
+    return {"command": [], "nodeSelector": {"kubernetes.io/arch": None}}
+
+
 def _scale(replicas: int, autoscaling: Autoscaling | None) -> Document:
     if autoscaling is None:
         return {"replicaCount": replicas, "autoscaling": {"enabled": False}}
@@ -110,17 +121,9 @@ def _batching(release: Release) -> Document:
 
 
 def _storage(release: Release) -> Document:
-    store, storage = release.store, release.storage
-    if isinstance(store, ClaimStore):
-        return {
-            "storage": {"type": "existingClaim", "mountPath": MODELS_MOUNT, "subPath": store.subpath},
-            "persistence": {"existingClaim": store.claim},
-        }
+    """The claim is made by whoever publishes first, before there is a Helm release that could make it."""
+    store = cluster_store(release.store, release=release.name, namespace=release.namespace)
     return {
-        "storage": {"type": "pvc", "mountPath": MODELS_MOUNT},
-        "persistence": {
-            "size": storage.size,
-            "storageClass": storage.storage_class,
-            "accessModes": list(storage.access_modes),
-        },
+        "storage": {"type": "existingClaim", "mountPath": MODELS_MOUNT, "subPath": store.subpath},
+        "persistence": {"existingClaim": store.claim},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +29,7 @@ class Replica:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayReplica:
-    """One gateway: `url` is its base URL as this machine reaches it."""
+    """One gateway: `url` is its base URL as this machine reaches it, empty where it cannot."""
 
     name: str
     url: str
@@ -38,7 +39,7 @@ class GatewayReplica:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpReply:
-    """An answer to a GET on a replica or a gateway."""
+    """An answer of a replica or a gateway."""
 
     status: int
     body: bytes
@@ -71,7 +72,15 @@ class Target(Protocol):
         ...
 
     def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
+<<<<<<< HEAD
+        """POST JSON to the HTTP port of one replica or gateway, by its name."""
+        ...
+
+    def reachable_gateways(self) -> AbstractContextManager[tuple[GatewayReplica, ...]]:
+        """Gateways whose `url` this machine can open for as long as the context lasts."""
+=======
         """POST a JSON body to the HTTP port of one replica or gateway, by its name."""
+>>>>>>> 6b1245b2a8a59f0092a4186bbfa138f7a633971e
         ...
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:

@@ -12,17 +12,30 @@ from deployer.domain import quantity
 from deployer.errors import TargetError
 from deployer.targets import cluster_proof, cluster_view
 from deployer.targets.base import GatewayReplica, HttpReply, Progress, Replica
-from deployer.targets.cluster_api import PARALLEL, ApiServer, Place, connect, current_context, pod_path, proxy_path
+from deployer.targets.cluster_api import (
+    PARALLEL,
+    ApiServer,
+    Place,
+    Refused,
+    connect,
+    current_context,
+    pod_path,
+    proxy_path,
+)
 from deployer.targets.cluster_bridge import bridge
 from deployer.targets.cluster_helm import HelmReleases
 from deployer.targets.cluster_names import GATEWAY, GATEWAY_KEY, MODEL_SERVER, MODELS_KEY, Names
 from deployer.targets.cluster_objects import ConfigMap, Event, NodeSummary, Pod
 from deployer.targets.cluster_scale import Scale
 from deployer.targets.waiting import until_nothing
+from deployer.tools import process
 from deployer.tools.helm import Helm
 
 TOUCHED = "tfserving-deployer/config-changed"
 """Annotation of a pod. Any change of a pod makes its kubelet look at the mounted ConfigMaps at once."""
+
+LOG_LINES = 4
+"""Of a container that crashed, shown in an error."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -71,30 +84,14 @@ class ClusterTarget:
     @contextmanager
     def reachable_gateways(self) -> Iterator[tuple[GatewayReplica, ...]]:
         """One gateway with a URL on this machine, behind which requests are spread over those that are ready."""
-        with bridge(self.post, lambda: [pod.name for pod in self.pods(GATEWAY) if pod.ready]) as url:
+        with bridge(self._request, lambda: [pod.name for pod in self.pods(GATEWAY) if pod.ready]) as url:
             yield (GatewayReplica(name=self.names.gateway, url=url),)
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
-        return self.post(name, path, None, timeout=timeout)
+        return self._request(name, path, None, timeout=timeout)
 
-    def post(
-        self,
-        name: str,
-        path: str,
-        body: bytes | None,
-        *,
-        timeout: float,
-        headers: Mapping[str, str] | None = None,
-    ) -> HttpReply:
-        """One request to a pod of the release: POST with a body, GET without one."""
-        where = proxy_path(self.place.namespace, name, self.names.http_port(name), path)
-        method = "GET" if body is None else "POST"
-        try:
-            return self.api.proxied(method, where, body=body, headers=headers, timeout=timeout)
-        except TargetError as error:
-            raise TargetError(
-                self._silence(name), cause=error.cause or error.message, hint="`deployer doctor` looks for the reason"
-            ) from error
+    def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
+        return self._request(name, path, body, timeout=timeout)
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
         deadline = time.monotonic() + timeout
@@ -160,13 +157,40 @@ class ClusterTarget:
         until_nothing(lacks, what=what, deadline=deadline, progress=progress, explain=self.explain)
 
     def explain(self) -> str:
-        """Why pods of the release are not ready, one line for each; empty when all are."""
-        return cluster_view.explain((*self.pods(MODEL_SERVER), *self.pods(GATEWAY)), self.events())
+        """Why pods of the release are not ready, one line for each, with the last words of those that crashed."""
+        pods = (*self.pods(MODEL_SERVER), *self.pods(GATEWAY))
+        said = cluster_view.explain(pods, self.events())
+        words = [(pod.name, self.last_words(pod)) for pod in pods if cluster_view.crashed(pod)]
+        return "\n".join([said, *(f"{name} said: {line}" for name, line in words if line)])
+
+    def last_words(self, pod: Pod) -> str:
+        """The end of the log of the container that crashed; empty when nothing is kept."""
+        path = f"{pod_path(self.place.namespace, pod.name)}/log"
+        query = {"container": cluster_view.crashed(pod), "tailLines": str(LOG_LINES), "previous": "true"}
+        for asked in (query, {**query, "previous": ""}):
+            try:
+                return process.tail(self.api.call("GET", path, query=asked).decode(errors="replace"), LOG_LINES)
+            except Refused:
+                continue  # there is no previous container, or its log has gone
+        return ""
 
     def parallel(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """`work` on every item, a bounded number at a time; results in order."""
         with ThreadPoolExecutor(PARALLEL) as pool:
             return list(pool.map(work, items))
+
+    def _request(
+        self, name: str, path: str, body: bytes | None, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> HttpReply:
+        """POST with a body, GET without one, through the API server."""
+        where = proxy_path(self.place.namespace, name, self.names.http_port(name), path)
+        method = "GET" if body is None else "POST"
+        try:
+            return self.api.proxied(method, where, body=body, headers=headers, timeout=timeout)
+        except TargetError as error:
+            raise TargetError(
+                self._silence(name), cause=error.cause or error.message, hint="`deployer doctor` looks for the reason"
+            ) from error
 
     def _config(self, name: str, key: str) -> str:
         path = f"/api/v1/namespaces/{self.place.namespace}/configmaps/{name}"

@@ -31,6 +31,7 @@ FIELD_MANAGER = "tfserving-deployer"
 """Whom the API server names as the owner of the fields that are patched here."""
 
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 
 T = TypeVar("T")
 
@@ -112,6 +113,12 @@ class ApiServer:
         query = {"fieldManager": FIELD_MANAGER}
         body = msgspec.json.encode(change)
         self.call("PATCH", path, query=query, body=body, content_type=MERGE_PATCH, timeout=timeout)
+
+    def apply(self, path: str, content: object, *, timeout: float = CALL_TIMEOUT) -> None:
+        """Have an object as described, whether it exists or not (server-side apply)."""
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        body = msgspec.json.encode(content)  # JSON is YAML
+        self.call("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, timeout=timeout)
 
     def create(self, path: str, content: object, *, timeout: float = CALL_TIMEOUT) -> None:
         """POST a new object to a collection."""

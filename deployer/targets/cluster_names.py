@@ -42,11 +42,6 @@ class Names:
         return f"{self.gateway}-config"
 
     @property
-    def claim(self) -> str:
-        """The claim that the chart makes for the models when the store is a directory."""
-        return f"{self.tf_serving}-models"
-
-    @property
     def replica_labels(self) -> str:
         """Selects the pods of the model servers."""
         return f"app.kubernetes.io/instance={self.tf_serving},app.kubernetes.io/component={MODEL_SERVER}"

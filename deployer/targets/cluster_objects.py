@@ -102,11 +102,29 @@ class Container(_Object, frozen=True, kw_only=True):
     resources: ResourceNeeds = ResourceNeeds()
 
 
+class ClaimSource(_Object, frozen=True, kw_only=True):
+    """Which claim a volume is."""
+
+    claim_name: str
+
+
+class Volume(_Object, frozen=True, kw_only=True):
+    """A volume of a pod; None when it is no claim."""
+
+    persistent_volume_claim: ClaimSource | None = None
+
+
 class PodSpec(_Object, frozen=True, kw_only=True):
     """spec of a pod."""
 
     node_name: str = ""
     containers: tuple[Container, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """Names of the claims that it mounts."""
+        return tuple(v.persistent_volume_claim.claim_name for v in self.volumes if v.persistent_volume_claim)
 
 
 class Pod(_Object, frozen=True, kw_only=True):
@@ -230,6 +248,13 @@ class ConfigMap(_Object, frozen=True, kw_only=True):
     data: dict[str, str] = {}
 
 
+class ClaimSpec(_Object, frozen=True, kw_only=True):
+    """spec of a PersistentVolumeClaim."""
+
+    access_modes: tuple[str, ...] = ()
+    storage_class_name: str | None = None
+
+
 class ClaimStatus(_Object, frozen=True, kw_only=True):
     """status of a PersistentVolumeClaim: Pending, Bound or Lost."""
 
@@ -240,6 +265,7 @@ class Claim(_Object, frozen=True, kw_only=True):
     """A PersistentVolumeClaim."""
 
     metadata: Meta
+    spec: ClaimSpec = ClaimSpec()
     status: ClaimStatus = ClaimStatus()
 
 

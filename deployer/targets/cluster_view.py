@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from deployer.targets.cluster_objects import ContainerStatus, Event, Pod
+from deployer.targets.cluster_objects import Claim, ContainerStatus, Event, Pod
 
 NOISE = frozenset({"ContainerCreating", "PodInitializing"})
 """Reasons to wait that only say that something else is going on."""
+
+CRASHED = "CrashLoopBackOff"
+"""Its message says how long the kubelet waits; what matters is how the container ended, and its log."""
 
 
 def pod_problem(pod: Pod) -> str:
@@ -35,7 +38,7 @@ def container_problem(container: ContainerStatus) -> str:
             before += f", restarted {container.restart_count} times"
     waiting = container.state.waiting
     if waiting is not None and waiting.reason and waiting.reason not in NOISE:
-        said = _joined(waiting.reason, waiting.message)
+        said = waiting.reason if waiting.reason == CRASHED else _joined(waiting.reason, waiting.message)
         return f"container {container.name} waits: {said}" + (f"; before: {before}" if before else "")
     if container.state.terminated is not None and before:
         return f"container {container.name} has ended: {before}"
@@ -44,9 +47,27 @@ def container_problem(container: ContainerStatus) -> str:
     return ""
 
 
-def last_warning(pod: Pod, events: Iterable[Event]) -> str:
-    """The latest warning about a pod; empty when there is none."""
-    about = [e for e in events if e.type == "Warning" and e.involved_object.uid == pod.metadata.uid]
+def claim_problem(claim: Claim, events: Iterable[Event]) -> str:
+    """Why a claim is not bound, in the words of its latest event; empty when it is bound."""
+    if claim.status.phase == "Bound":
+        return ""
+    about = [e for e in events if e.involved_object.uid == claim.metadata.uid]
+    latest = max(about, key=lambda event: event.when, default=None)
+    return f"it is {claim.status.phase}" + (f": {latest.reason}: {latest.message}" if latest else "")
+
+
+def crashed(pod: Pod) -> str:
+    """The container of a pod that has ended by itself and not come back; empty when there is none."""
+    for container in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        ended = container.state.terminated or container.last_state.terminated
+        if not container.ready and ended is not None and ended.exit_code != 0:
+            return container.name
+    return ""
+
+
+def last_warning(subject: Pod | Claim, events: Iterable[Event]) -> str:
+    """The latest warning about an object; empty when there is none."""
+    about = [e for e in events if e.type == "Warning" and e.involved_object.uid == subject.metadata.uid]
     if not about:
         return ""
     latest = max(about, key=lambda event: event.when)
@@ -63,11 +84,6 @@ def explain(pods: Sequence[Pod], events: Sequence[Event]) -> str:
         parts = [part for part in (problem, warning) if part] or ["it is starting, and nothing has gone wrong so far"]
         lines.append(f"{pod.name}: {'; '.join(parts)}")
     return "\n".join(lines)
-
-
-def chart_of(labels: dict[str, str]) -> str:
-    """The chart that made an object ("tf-serving-0.1.0"); empty when none did."""
-    return labels.get("helm.sh/chart", "")
 
 
 def _joined(reason: str, message: str) -> str:

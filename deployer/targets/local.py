@@ -116,6 +116,21 @@ class LocalTarget:
         )
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
+<<<<<<< HEAD
+        return self._request(name, path, None, timeout=timeout)
+
+    def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
+        return self._request(name, path, body, timeout=timeout)
+
+    @contextmanager
+    def reachable_gateways(self) -> Iterator[tuple[GatewayReplica, ...]]:
+        yield tuple(gateway for gateway in self.gateways() if gateway.alive)
+
+    def _request(self, name: str, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
+        for one in self._state().processes:
+            if one.name == name:
+                return local_routes.request(name, one.http_port, path, body, timeout=timeout)
+=======
         return local_routes.ask(name, self._port(name), path, timeout=timeout)
 
     def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
@@ -125,6 +140,7 @@ class LocalTarget:
         for one in self._state().processes:
             if one.name == name:
                 return one.http_port
+>>>>>>> 6b1245b2a8a59f0092a4186bbfa138f7a633971e
         raise TargetError(f"there is no {name} in {self.layout.directory}", hint="`deployer status` lists them")
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:

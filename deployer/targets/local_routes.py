@@ -1,4 +1,4 @@
-"""The HTTP side of the local target: GET by port, and which replicas the gateway knows."""
+"""The HTTP side of the local target: requests by port, and which replicas the gateway knows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ from deployer.targets.base import HttpReply
 from gateway.settings import SettingsError, parse_settings
 
 
+<<<<<<< HEAD
+def request(name: str, port: int, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
+    """POST a body to a port of this machine, or GET without one, past any proxy.
+
+    Errors: TargetError when nobody answers in time.
+    """
+    method, headers = ("GET", {}) if body is None else ("POST", {"content-type": "application/json"})
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            answer = session.request(
+                method, f"http://127.0.0.1:{port}{path}", data=body, headers=headers, timeout=timeout
+            )
+=======
 def ask(name: str, port: int, path: str, body: bytes | None = None, *, timeout: float) -> HttpReply:
     """GET from a port of this machine, or POST a JSON body, past any proxy.
 
@@ -22,6 +36,7 @@ def ask(name: str, port: int, path: str, body: bytes | None = None, *, timeout: 
         try:
             url = f"http://127.0.0.1:{port}{path}"
             answer = session.request(method, url, data=body, headers=headers, timeout=timeout)
+>>>>>>> 6b1245b2a8a59f0092a4186bbfa138f7a633971e
         except requests.RequestException as error:
             raise TargetError(
                 f"{name} does not answer on port {port}",

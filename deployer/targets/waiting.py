@@ -10,7 +10,8 @@ from deployer.targets.base import Progress
 
 POLL_SECONDS = 0.25
 SAY_SECONDS = 5.0
-"""Between two sentences about the same wait."""
+REPEAT_SECONDS = 30.0
+"""Between two sentences about the same wait: when something else is missing, and when nothing has changed."""
 
 SHOWN = 5
 """Lacks named in one sentence."""
@@ -32,7 +33,7 @@ def until_nothing(
     that names what was missing; its cause is `explain()`, asked only then.
     """
     began = clock()
-    said = began
+    said, sentence = began, ""
     while missing := lacks():
         now = clock()
         if now >= deadline:
@@ -41,9 +42,10 @@ def until_nothing(
                 cause=explain(),
                 hint="--timeout allows more; `deployer doctor` looks for the reason",
             )
-        if now - said >= SAY_SECONDS:
-            progress(f"waiting for {what}: {shortened(missing)}")
-            said = now
+        current = f"waiting for {what}: {shortened(missing)}"
+        if now - said >= (REPEAT_SECONDS if current == sentence else SAY_SECONDS):
+            progress(current)
+            said, sentence = now, current
         sleep(min(POLL_SECONDS, deadline - now))
 
 

@@ -67,11 +67,17 @@ def predict(target: Target, request: PredictRequest, progress: Progress) -> Pred
     answer or nothing of it runs.
     """
     samples = records.load(request.records)
-    through, wire = wires.wire(
-        target, request.model, label=request.label, direct=request.direct, timeout=request.timeout
-    )
-    progress(f"sending {len(samples)} records of {request.model} to {through}")
-    found = asyncio.run(_send(wire, samples, request, through))
+    with target.reachable_gateways() as gateways:
+        through, wire = wires.wire(
+            target,
+            request.model,
+            label=request.label,
+            direct=request.direct,
+            timeout=request.timeout,
+            gateways=gateways,
+        )
+        progress(f"sending {len(samples)} records of {request.model} to {through}")
+        found = asyncio.run(_send(wire, samples, request, through))
     return Predicted(
         model=request.model,
         label=request.label,

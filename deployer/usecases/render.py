@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployer import spec
 from deployer.domain.location import DirectoryStore
 from deployer.domain.release import Model, Release
-from deployer.domain.serving import ModelState, ServingConfig, first_state
+from deployer.domain.serving import STABLE, ModelState, ServingConfig, first_state
 from deployer.domain.store import version_of
 from deployer.errors import SpecError, UsageError
 from deployer.render import render_release
@@ -25,6 +25,18 @@ class Choice:
     versions: tuple[int, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+
+    def named(self) -> tuple[int, ...]:
+        """The versions that the choice names, as such or by a label; empty when it leaves them open."""
+        return self.versions or tuple(sorted(set(self.labels.values())))
+
+    def state(self, available: Collection[int]) -> ModelState:
+        """The state that it comes to. Errors: ValueError for one that cannot be."""
+        if not self.named():
+            return first_state(available)
+        labels = self.labels or {STABLE: max(self.named())}
+        weights = self.weights or ({STABLE: 100.0} if STABLE in labels else {})
+        return ModelState(versions=self.named(), labels=labels, weights=weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,19 +100,10 @@ def choose(release: Release, choices: Mapping[str, Choice]) -> ServingConfig:
     for name in known:
         choice = choices.get(name, Choice())
         try:
-            states[name] = _state(release, name, choice)
+            states[name] = choice.state(() if choice.named() else store_versions(release, name))
         except ValueError as error:
             raise UsageError(f"model {name}: {error}", hint="see --version, --label and --weight") from None
     return ServingConfig(models=states)
-
-
-def _state(release: Release, name: str, choice: Choice) -> ModelState:
-    versions = choice.versions or tuple(sorted(set(choice.labels.values())))
-    if not versions:
-        return first_state(store_versions(release, name))
-    labels = choice.labels or {"stable": max(versions)}
-    weights = choice.weights or ({"stable": 100.0} if "stable" in labels else {})
-    return ModelState(versions=versions, labels=labels, weights=weights)
 
 
 def store_versions(release: Release, model: str) -> tuple[int, ...]:
@@ -140,19 +143,29 @@ def feature_specs(release: Release, state: ServingConfig) -> dict[str, dict[int,
 
 
 def _feature_spec(release: Release, model: Model, version: int) -> str | None:
-    override = model.features.get(version)
+    text = override(model, version)
+    if text is not None or not isinstance(release.store, DirectoryStore):
+        return text
+    path = Path(release.store.base_path(model.name)) / str(version) / FEATURES
+    return _text(model, version, path, hint="check the store") if path.exists() else None
+
+
+def override(model: Model, version: int) -> str | None:
+    """The feature spec with which deployer.yaml replaces that of a version; None where it does not.
+
+    Errors: SpecError when its file cannot be read.
+    """
+    path = model.features.get(version)
+    if path is None:
+        return None
+    return _text(model, version, Path(path), hint=f"models[].features of deployer.yaml names it: {path}")
+
+
+def _text(model: Model, version: int, path: Path, *, hint: str) -> str:
     try:
-        if override is not None:
-            return Path(override).read_text(encoding="utf-8")
-        if isinstance(release.store, DirectoryStore):
-            path = Path(release.store.base_path(model.name)) / str(version) / FEATURES
-            return path.read_text(encoding="utf-8") if path.exists() else None
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(
-            f"the feature spec of {model.name} version {version} cannot be read",
-            hint=f"models[].features of deployer.yaml names it: {override}" if override else "check the store",
-        ) from error
-    return None
+        raise SpecError(f"the feature spec of {model.name} version {version} cannot be read", hint=hint) from error
 
 
 def _action(path: Path, text: str) -> str:

@@ -6,27 +6,36 @@ from urllib.parse import quote
 
 from deployer.errors import SpecError, TargetError
 from deployer.loadgen.plan import Grpc, RecordApi
-from deployer.targets.base import Target
+from deployer.targets.base import GatewayReplica, Target
 from gateway.settings import ModelSettings, SettingsError, parse_settings
 from tfserving.client import Client, ModelServerError
 
 
-def wire(target: Target, model: str, *, label: str, direct: bool, timeout: float) -> tuple[str, RecordApi | Grpc]:
+def wire(
+    target: Target,
+    model: str,
+    *,
+    label: str,
+    direct: bool,
+    timeout: float,
+    gateways: tuple[GatewayReplica, ...] | None = None,
+) -> tuple[str, RecordApi | Grpc]:
     """Where and how to send requests for a model, after a sentence part that says it ("gateway-0 at http://…").
 
     Without `label` the gateway routes by its weights. `timeout` bounds what is asked of a replica beforehand.
+    `gateways` are those to use, by default all of the release that this machine reaches.
     Errors: SpecError for a model or signature that the release has not, TargetError when nothing of it runs.
     """
     settings = _settings(target, model)
     if direct:
         return _replica(target, model, label=label, signature=settings.signature, timeout=timeout)
-    gateways = [g for g in target.gateways() if g.alive and g.url]
-    if not gateways:
-        raise TargetError("no gateway of the release runs", hint="`deployer status` shows what does")
+    reached = [g for g in (target.gateways() if gateways is None else gateways) if g.alive and g.url]
+    if not reached:
+        raise TargetError("no gateway of the release can be reached", hint="`deployer status` shows what runs")
     under = f"/labels/{quote(label)}" if label else ""
     path = f"/v1/models/{quote(model)}{under}:predict"
-    through = ", ".join(f"{g.name} at {g.url}" for g in gateways)
-    return through, RecordApi(urls=tuple(g.url for g in gateways), path=path)
+    through = ", ".join(f"{g.name} at {g.url}" for g in reached)
+    return through, RecordApi(urls=tuple(g.url for g in reached), path=path)
 
 
 def _replica(target: Target, model: str, *, label: str, signature: str, timeout: float) -> tuple[str, Grpc]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,12 +90,17 @@ def test_the_gateway_reads_what_the_chart_renders(render: Render) -> None:
 def test_the_server_reads_what_the_chart_renders(render: Render) -> None:
     from tfserving.config import BatchingParameters, ModelServerConfig, MonitoringConfig
 
-    batching = "batching.enabled=true,batching.allowedBatchSizes={8,32}"
+    batching = (
+        "batching.enabled=true,batching.allowedBatchSizes={8,32},"
+        "batching.enableLargeBatchSplitting=true,batching.maxExecutionBatchSize=16"
+    )
     objects = render("tf-serving", *MODEL, "--set", batching)
     data = {k: v for o in objects if o["kind"] == "ConfigMap" for k, v in o["data"].items()}
     (model,) = ModelServerConfig.parse(data["model.config"]).models
     assert (model.name, model.base_path, dict(model.labels)) == ("digits", "/models/digits", {"stable": 1})
-    assert BatchingParameters.parse(data["batching.config"]).allowed_batch_sizes == (8, 32)
+    parameters = BatchingParameters.parse(data["batching.config"])
+    assert parameters.allowed_batch_sizes == (8, 32)
+    assert (parameters.enable_large_batch_splitting, parameters.max_execution_batch_size) == (True, 16)
     assert MonitoringConfig.parse(data["monitoring.config"]).enable
 
 
@@ -109,6 +117,13 @@ def test_the_server_reads_what_the_chart_renders(render: Render) -> None:
         ("tf-serving", f"{MODEL[1]},terminationGracePeriodSeconds=10", "must exceed preStopSleepSeconds"),
         ("tf-serving", f"{MODEL[1]},autoscaling.enabled=true,autoscaling.maxReplicas=1", "below autoscaling.min"),
         ("tf-serving", f"{MODEL[1]},batching.enabled=true,batching.allowedBatchSizes={{8}}", "must equal"),
+        ("tf-serving", f"{MODEL[1]},batching.enableLargeBatchSplitting=true", "needs batching.maxExecutionBatchSize"),
+        ("tf-serving", f"{MODEL[1]},batching.maxExecutionBatchSize=8", "set both or neither"),
+        (
+            "tf-serving",
+            f"{MODEL[1]},batching.enableLargeBatchSplitting=true,batching.maxExecutionBatchSize=64",
+            "more than batching.maxBatchSize (32)",
+        ),
         ("tf-serving", f"{MODEL[1]},serviceMonitor.enabled=true,podMonitor.enabled=true", "keep one"),
         ("tf-serving", f"{MODEL[1]},serving.threads.rest=1", "use at least 2"),
         ("tf-serving", f"{MODEL[1]},serving.loadThreads=1", "minimum"),
@@ -124,3 +139,27 @@ def test_the_server_reads_what_the_chart_renders(render: Render) -> None:
 def test_contradictions_are_refused(refused: Callable[..., str], chart: str, values: str, words: str) -> None:
     said = refused(chart, *(("--set", values) if values else ()))
     assert words in said
+
+
+def test_alerts_and_dashboards_name_metrics_that_exist(render: Render) -> None:
+    from gateway.metrics import Metrics
+
+    objects = render("gateway", *ROUTE, "--set", "prometheusRule.enabled=true,dashboard.enabled=true")
+    source = Path(__file__).resolve().parents[2] / "gateway"
+    known = set(re.findall(r'"(gateway_[a-z_]+)"', "".join(p.read_text() for p in source.glob("*.py"))))
+    assert known >= set(re.findall(r"# TYPE (\S+)", Metrics().render().decode()))
+    for kind in ("PrometheusRule", "ConfigMap"):
+        text = "".join(json.dumps(o) for o in objects if o["kind"] == kind)
+        named = {re.sub("_(bucket|sum|count)$", "", name) for name in re.findall(r"gateway_[a-z_]+", text)}
+        assert named
+        assert named <= known
+
+
+def test_the_test_pod_predicts_every_routed_label(render: Render) -> None:
+    route = "config.models.digits.routing.weights.stable=95,config.models.digits.routing.weights.canary=5"
+    objects = render("gateway", *ROUTE, "--set", f"{route},config.models.loan.signature=score")
+    assert one(objects, "Pod")["spec"]["containers"][0]["args"][2:] == [
+        "digits/labels/canary:serving_default",
+        "digits/labels/stable:serving_default",
+        "loan:score",
+    ]

@@ -157,7 +157,8 @@ def test_values_carry_what_the_charts_need() -> None:
         "targetCPUUtilizationPercentage": 60,
     }
     assert serving["batching"]["maxBatchSize"] == 8
-    assert serving["storage"]["type"] == "pvc"
+    assert serving["storage"]["type"] == "existingClaim"
+    assert serving["persistence"] == {"existingClaim": "demo-models"}
     gateway = yaml.safe_load(files["gateway-values.yaml"])
     assert gateway["replicaCount"] == 1
     assert gateway["config"]["models"]["loan"]["labels"] == {"canary": 2, "stable": 1}

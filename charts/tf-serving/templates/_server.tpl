@@ -93,6 +93,10 @@ allowed_batch_sizes: {{ int64 . }}
 {{- if .padVariableLengthInputs }}
 pad_variable_length_inputs: true
 {{- end }}
+{{- if .enableLargeBatchSplitting }}
+enable_large_batch_splitting { value: true }
+max_execution_batch_size { value: {{ int64 .maxExecutionBatchSize }} }
+{{- end }}
 {{- end }}
 {{- end }}
 

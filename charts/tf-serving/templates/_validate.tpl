@@ -63,6 +63,15 @@
 {{- fail (printf "batching.allowedBatchSizes ends in %d; the last one must equal batching.maxBatchSize (%d)" $last (int $v.batching.maxBatchSize)) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $v.batching.enableLargeBatchSplitting (not $v.batching.maxExecutionBatchSize) -}}
+{{- fail "batching.enableLargeBatchSplitting needs batching.maxExecutionBatchSize: the server takes 0 for an absent one and refuses every request" -}}
+{{- end -}}
+{{- if and $v.batching.maxExecutionBatchSize (not $v.batching.enableLargeBatchSplitting) -}}
+{{- fail "batching.maxExecutionBatchSize has no effect without batching.enableLargeBatchSplitting; set both or neither" -}}
+{{- end -}}
+{{- if gt (int $v.batching.maxExecutionBatchSize) (int $v.batching.maxBatchSize) -}}
+{{- fail (printf "batching.maxExecutionBatchSize is %d, more than batching.maxBatchSize (%d): lower it" (int $v.batching.maxExecutionBatchSize) (int $v.batching.maxBatchSize)) -}}
+{{- end -}}
 {{- if and $v.gpu.enabled (hasKey (default dict $v.resources.limits) $v.gpu.resourceName) -}}
 {{- fail (printf "resources.limits has %s: set gpu.count instead" $v.gpu.resourceName) -}}
 {{- end -}}

@@ -1,0 +1,31 @@
+"""One Predict per MODEL[/labels/LABEL]:SIGNATURE through the gateway, with zeros of the signature's shape."""
+
+import json
+import sys
+import urllib.request
+
+base, targets = sys.argv[1], sys.argv[2:]
+TEXT, TRUTH = "DT_STRING", "DT_BOOL"
+
+
+def call(path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(base + "/v1/models/" + path, data), timeout=30) as reply:
+        return json.load(reply)
+
+
+def filled(value, dims):
+    for size in reversed(dims):
+        value = [value] * (1 if size < 0 else size)
+    return value
+
+
+for target in targets:
+    path, _, signature = target.partition(":")
+    signatures = call(path + "/metadata")["metadata"]["signature_def"]["signature_def"]
+    inputs = {}
+    for name, tensor in signatures[signature]["inputs"].items():
+        zero = "" if tensor["dtype"] == TEXT else False if tensor["dtype"] == TRUTH else 0
+        inputs[name] = filled(zero, [int(d["size"]) for d in tensor["tensor_shape"].get("dim", [])])
+    outputs = call(path + ":predict", {"signature_name": signature, "inputs": inputs})["outputs"]
+    print(path, "answered", json.dumps(outputs)[:200])

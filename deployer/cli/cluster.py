@@ -1,0 +1,60 @@
+"""`deployer cluster`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from deployer.cli.console import console
+from deployer.cli.target import Kubeconfig
+from deployer.cli.verb import Timeout, Verb
+from deployer.usecases import cluster
+
+app = Verb(group=True, help="Make and delete a kind cluster to deploy to.")
+
+Name = Annotated[str, typer.Option("--name", help="Name of the cluster; its context is kind-NAME.")]
+
+
+@app.command()
+def up(
+    name: Name = "deployer",
+    node_image: Annotated[
+        str, typer.Option("--node-image", envvar="KIND_NODE_IMAGE", help="Image of the nodes; by default kind's own.")
+    ] = "",
+    nodes: Annotated[int, typer.Option("--nodes", min=1, max=20, help="Nodes, the control plane included.")] = 1,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Build the project's images if absent, and load them.")
+    ] = True,
+    tag: Annotated[
+        str, typer.Option("--tag", help="Tag of these images; by default the one that the gateway chart names.")
+    ] = "",
+    build_args: Annotated[
+        str, typer.Option("--docker-build-args", envvar="DOCKER_BUILD_ARGS", help="Added to `docker build`.")
+    ] = "",
+    kubeconfig: Kubeconfig = "",
+    timeout: Timeout = 900.0,
+) -> None:
+    """Make a kind cluster with metrics-server and the project's images, and make its context the current one."""
+    request = cluster.UpRequest(
+        name=name,
+        node_image=node_image,
+        workers=nodes - 1,
+        kubeconfig=kubeconfig,
+        images=images,
+        tag=tag,
+        build_arguments=tuple(shlex.split(build_args)),
+        timeout=timeout,
+    )
+    found = cluster.up(request, console.progress)
+    console.result("Cluster", found, f"cluster {found.name} is ready, context {found.context}")
+
+
+@app.command()
+def down(name: Name = "deployer", kubeconfig: Kubeconfig = "") -> None:
+    """Delete the kind cluster of this name, and nothing else."""
+    deleted = cluster.down(name, kubeconfig=kubeconfig, progress=console.progress)
+    console.result(
+        "Deleted", {"name": name, "deleted": deleted}, f"cluster {name} {'deleted' if deleted else 'was not there'}"
+    )

@@ -1,0 +1,143 @@
+"""A kind cluster to deploy to: made, filled with images and given metrics; and deleted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from deployer.errors import ToolError
+from deployer.targets import cluster_manifests
+from deployer.targets.base import Progress
+from deployer.targets.cluster_api import ApiServer, Place, connect
+from deployer.targets.cluster_helm import GATEWAY, charts_directory
+from deployer.targets.cluster_objects import Event, Pod
+from deployer.targets.cluster_scale import Scale
+from deployer.targets.cluster_view import explain
+from deployer.targets.waiting import until_nothing
+from deployer.tools import docker, kind
+
+REPOSITORY = "tfserving-deployer"
+TARGETS = ("modelserver", "gateway", "deployer")
+"""Targets of the Dockerfile; each becomes the image `tfserving-deployer/<target>`."""
+
+SYSTEM = "kube-system"
+METRICS_SERVER = "metrics-server"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpRequest:
+    """What cluster to make.
+
+    `node_image` empty is kind's own, `kubeconfig` empty kubectl's own. `tag` is that of the local images, empty for
+    the one that the gateway chart names; `images` False loads none. `build_arguments` are added to `docker build`.
+    `timeout` bounds each of the three: the cluster, one image, the metrics.
+    """
+
+    name: str
+    node_image: str = ""
+    workers: int = 0
+    kubeconfig: str = ""
+    images: bool = True
+    tag: str = ""
+    build_arguments: tuple[str, ...] = ()
+    timeout: float = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Up:
+    """A cluster that is ready: whether this call made it, and the images it was given."""
+
+    name: str
+    context: str
+    created: bool
+    images: tuple[str, ...]
+
+
+def up(request: UpRequest, progress: Progress) -> Up:
+    """Make the cluster, or bring one of this name to what is wanted.
+
+    Errors: ToolError when Docker or kind is absent or fails, WaitTimeout; TargetError.
+    """
+    docker.require()
+    created = request.name not in kind.clusters()
+    context = kind.context(request.name)
+    if created:
+        progress(f"creating kind cluster {request.name} (context {context})")
+        kind.create(
+            request.name,
+            workers=request.workers,
+            image=request.node_image,
+            kubeconfig=request.kubeconfig,
+            timeout=request.timeout,
+        )
+    else:
+        progress(f"kind cluster {request.name} is there already")
+    images = _load_images(request, progress) if request.images else ()
+    api = connect(Place(namespace=SYSTEM, context=context, kubeconfig=request.kubeconfig))
+    progress("installing metrics-server")
+    cluster_manifests.apply(api, cluster_manifests.METRICS_SERVER)
+    _await_metrics(api, time.monotonic() + request.timeout, progress)
+    return Up(name=request.name, context=context, created=created, images=images)
+
+
+def down(name: str, *, kubeconfig: str, progress: Progress) -> bool:
+    """Delete the kind cluster of this name and its context; False when there was none. No other cluster is touched."""
+    if name not in kind.clusters():
+        return False
+    progress(f"deleting kind cluster {name} (context {kind.context(name)})")
+    kind.delete(name, kubeconfig=kubeconfig)
+    return True
+
+
+def image(target: str, tag: str = "") -> str:
+    """The name of a local image; without `tag` the one that the gateway chart names."""
+    if not tag:
+        chart = yaml.safe_load((charts_directory() / GATEWAY / "Chart.yaml").read_text("utf-8"))
+        tag = str(chart["appVersion"])
+    return f"{REPOSITORY}/{target}:{tag}"
+
+
+def _load_images(request: UpRequest, progress: Progress) -> tuple[str, ...]:
+    loaded = []
+    for target in TARGETS:
+        reference = image(target, request.tag)
+        if not docker.has_image(reference):
+            progress(f"building {reference} (minutes, once)")
+            docker.build(
+                _dockerfile_directory(),
+                target=target,
+                reference=reference,
+                arguments=request.build_arguments,
+                timeout=request.timeout,
+            )
+        progress(f"loading {reference} into {request.name}")
+        kind.load_image(request.name, reference, timeout=request.timeout)
+        loaded.append(reference)
+    return tuple(loaded)
+
+
+def _dockerfile_directory() -> Path:
+    directory = charts_directory().parent
+    if (directory / "Dockerfile").exists():
+        return directory
+    raise ToolError(
+        "the images are not on this machine, and can only be built from a checkout of the project",
+        hint="build them there, or leave them out with --no-images",
+    )
+
+
+def _await_metrics(api: ApiServer, deadline: float, progress: Progress) -> None:
+    scale = Scale(api, SYSTEM, METRICS_SERVER)
+
+    def lacks() -> tuple[str, ...]:
+        return () if scale.deployment().status.available_replicas else ("no pod is available",)
+
+    def why() -> str:
+        where = f"/api/v1/namespaces/{SYSTEM}"
+        pods = api.list(f"{where}/pods", Pod, labels=f"app.kubernetes.io/name={METRICS_SERVER}")
+        return explain(pods, api.list(f"{where}/events", Event))
+
+    until_nothing(lacks, what="metrics-server ready", deadline=deadline, progress=progress, explain=why)

@@ -1,0 +1,127 @@
+"""One real Predict: a tensor of zeros, shaped by the signature, sent to a label and answered by the right version."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from deployer.errors import TargetError
+from deployer.targets.base import HttpReply, Target
+
+TIMEOUT = 30.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoke:
+    """A Predict that was answered: by which version, after how many seconds.
+
+    `refused` is what the model said against a tensor of zeros; it was reached all the same.
+    """
+
+    model: str
+    label: str
+    version: int
+    seconds: float
+    refused: str = ""
+
+
+class _Dimension(msgspec.Struct, frozen=True):
+    size: int
+
+
+class _Shape(msgspec.Struct, frozen=True):
+    dim: list[_Dimension] = []
+    unknown_rank: bool = False
+
+
+class _Input(msgspec.Struct, frozen=True):
+    dtype: str
+    tensor_shape: _Shape = _Shape()
+
+
+class _Signature(msgspec.Struct, frozen=True):
+    inputs: dict[str, _Input]
+
+
+class _Signatures(msgspec.Struct, frozen=True):
+    signature_def: dict[str, _Signature]
+
+
+class _SignatureMap(msgspec.Struct, frozen=True):
+    signature_def: _Signatures
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    version: int
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    model_spec: _Spec
+    metadata: _SignatureMap
+
+
+class _Error(msgspec.Struct, frozen=True):
+    error: str
+
+
+def smoke(target: Target, place: str, model: str, label: str, *, signature: str, timeout: float = TIMEOUT) -> Smoke:
+    """Ask a replica or gateway for one prediction of a label.
+
+    Errors: TargetError when it does not answer, has no such signature, or fails in another way than by refusing zeros.
+    """
+    path = f"/v1/models/{quote(model)}/labels/{quote(label)}"
+    asked = target.get(place, f"{path}/metadata", timeout=timeout)
+    if asked.status != 200:
+        raise _failed(f"{place} does not describe {model} label {label}", asked)
+    described = _decode(asked, _Metadata, place)
+    known = described.metadata.signature_def.signature_def
+    if signature not in known:
+        raise TargetError(
+            f"{model} version {described.model_spec.version} has no signature {signature}",
+            hint=f"it has {', '.join(sorted(known))}; models[].signature of deployer.yaml chooses one",
+        )
+    body = {"signature_name": signature, "inputs": {name: zeros(t) for name, t in known[signature].inputs.items()}}
+    began = time.monotonic()
+    answer = target.post(place, f"{path}:predict", msgspec.json.encode(body), timeout=timeout)
+    seconds = time.monotonic() - began
+    if answer.status not in (200, 400):
+        raise _failed(f"{place} does not answer a Predict for {model} label {label}", answer)
+    return Smoke(
+        model=model,
+        label=label,
+        version=described.model_spec.version,
+        seconds=seconds,
+        refused=_said(answer) if answer.status == 400 else "",
+    )
+
+
+def zeros(tensor: _Input) -> object:
+    """One row of zeros (of empty strings, of false) as nested lists; unknown dimensions are 1."""
+    value: object = {"DT_STRING": "", "DT_BOOL": False}.get(tensor.dtype, 0)
+    for dimension in reversed(tensor.tensor_shape.dim):
+        value = [value] * max(1, dimension.size)
+    return value
+
+
+def _decode(reply: HttpReply, shape: type[T], place: str) -> T:
+    try:
+        return msgspec.json.decode(reply.body, type=shape, strict=False)
+    except msgspec.MsgspecError as error:
+        raise TargetError(f"{place} answers with something that is not TensorFlow Serving's") from error
+
+
+def _failed(what: str, reply: HttpReply) -> TargetError:
+    return TargetError(f"{what}: it answers {reply.status}", cause=_said(reply), hint="`deployer status` shows more")
+
+
+def _said(reply: HttpReply) -> str:
+    try:
+        return msgspec.json.decode(reply.body, type=_Error).error
+    except msgspec.MsgspecError:
+        return reply.body.decode(errors="replace")[:300]

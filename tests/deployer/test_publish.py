@@ -1,0 +1,282 @@
+"""Publishing through the storage agent: the agent runs as a process here, exactly as it is sent to a pod."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deployer.domain.store import Manifest, SignatureFact
+from deployer.errors import ExportError, TargetError, UsageError
+from deployer.export import manifest
+from deployer.export.layout import ModelStore
+from deployer.targets import storage_agent
+from deployer.targets.base import HttpReply
+from deployer.targets.storage import Storage
+from deployer.usecases import publish
+from deployer.usecases.publish import CHUNK, Published
+
+TOKEN = "secret"
+BIG = CHUNK * 2 + 12345
+
+
+def say_nothing(sentence: str) -> None:
+    pass
+
+
+@dataclass
+class Agent:
+    """A running agent over `root`; `calls` are the requests it got; `fail_at` cuts the connection before that one."""
+
+    root: Path
+    port: int
+    calls: list[str]
+    fail_at: int = -1
+
+    def send(
+        self, method: str, path: str, body: bytes | None, *, headers: Mapping[str, str], timeout: float
+    ) -> HttpReply:
+        if len(self.calls) == self.fail_at:
+            raise TargetError("the connection is cut")
+        self.calls.append(f"{method} {path.split('?')[0]}")
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body=body, headers=dict(headers))
+            answer = connection.getresponse()
+            return HttpReply(status=answer.status, body=answer.read())
+        finally:
+            connection.close()
+
+    def storage(self, *, fail_at: int = -1, token: str = TOKEN) -> Storage:
+        self.calls.clear()
+        self.fail_at = fail_at
+        return Storage(self.send, token)
+
+    def visible(self) -> set[str]:
+        """What a server would find."""
+        return {p.name for p in (self.root / "loan").glob("*") if not p.name.startswith(".")}
+
+
+def start(root: Path, *, idle: float = 60) -> subprocess.Popen[str]:
+    source = inspect.getsource(storage_agent)
+    known = hashlib.sha256(TOKEN.encode()).hexdigest()
+    argv = [sys.executable, "-I", "-c", source, str(root), "127.0.0.1", "0", known, str(idle)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    root = tmp_path / "claim"
+    root.mkdir()
+    with start(root) as process:
+        assert process.stdout is not None
+        yield Agent(root=root, port=int(process.stdout.readline()), calls=[])
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Callable[..., publish.LocalVersion]:
+    def write(version: int = 3, content: bytes = b"x" * BIG, root: Path = tmp_path / "store") -> publish.LocalVersion:
+        place = ModelStore(root=root, model="loan")
+        with place.stage(version) as staging:
+            (staging.path / "variables").mkdir()
+            (staging.path / "assets.extra").mkdir()
+            (staging.path / "saved_model.pb").write_bytes(b"graph")
+            (staging.path / "variables" / "variables.index").write_bytes(b"")
+            (staging.path / "variables" / "variables.data-00000-of-00001").write_bytes(content)
+            known = Manifest(
+                model="loan",
+                version=version,
+                created="2026-11-22T12:00:00Z",
+                source="loan.keras",
+                tensorflow="2.21.0",
+                signature="serving_default",
+                signatures={"serving_default": SignatureFact(inputs={}, outputs={})},
+                files=manifest.measure(staging.path),
+            )
+            (staging.path / manifest.MANIFEST).write_bytes(manifest.encode(known))
+            place.publish(staging)
+        return publish.read_whole(root, "loan", version, say_nothing)
+
+    return write
+
+
+def test_a_version_arrives_whole(agent: Agent, export: Callable[..., publish.LocalVersion]) -> None:
+    version = export()
+    said: list[str] = []
+    clock = iter(range(0, 10_000, 3))
+
+    published = publish.publish(version, agent.storage(), said.append, clock=lambda: next(clock))
+
+    size = sum(fact.size for fact in version.files.values())
+    assert published == Published(model="loan", version=3, outcome="published", files=4, size=size, sent=size)
+    there = agent.root / "loan" / "3"
+    assert manifest.verify(there, manifest.read(there)) == ()
+    assert (there / "variables" / "variables.index").read_bytes() == b""
+    assert agent.visible() == {"3"}
+    assert [p.name for p in (agent.root / "loan").iterdir()] == ["3"]
+    assert any("4.2 MB of 8.4 MB" in sentence for sentence in said)
+
+
+def test_the_same_content_is_already_published(agent: Agent, export: Callable[..., publish.LocalVersion]) -> None:
+    version = export()
+    publish.publish(version, agent.storage(), say_nothing)
+
+    again = publish.publish(version, agent.storage(), say_nothing)
+
+    assert (again.outcome, again.sent) == ("already published", 0)
+    assert not [call for call in agent.calls if not call.startswith("GET")]
+
+
+def test_other_content_under_the_same_number_is_refused(
+    agent: Agent, export: Callable[..., publish.LocalVersion], tmp_path: Path
+) -> None:
+    publish.publish(export(), agent.storage(), say_nothing)
+    other = export(content=b"other", root=tmp_path / "elsewhere")
+
+    with pytest.raises(ExportError, match="version 3 of model loan already exists") as refused:
+        publish.publish(other, agent.storage(), say_nothing)
+
+    assert "version 4" in refused.value.hint
+    there = agent.root / "loan" / "3"
+    assert manifest.verify(there, manifest.read(there)) == ()
+
+
+def test_cut_anywhere_nothing_is_visible_and_the_next_run_goes_on(
+    agent: Agent, export: Callable[..., publish.LocalVersion]
+) -> None:
+    version = export(content=b"x" * (CHUNK + 5))
+    publish.publish(version, agent.storage(), say_nothing)
+    requests = len(agent.calls)
+    size = sum(fact.size for fact in version.files.values())
+    for fail_at in range(requests - 1):
+        subprocess.run(["rm", "-rf", str(agent.root / "loan")], check=True)
+        with pytest.raises(TargetError):
+            publish.publish(version, agent.storage(fail_at=fail_at), say_nothing)
+        assert agent.visible() == set()
+        written = sum(p.stat().st_size for p in agent.root.rglob("*") if p.is_file())
+
+        published = publish.publish(version, agent.storage(), say_nothing)
+
+        assert published.sent == size - written
+        assert agent.visible() == {"3"}
+        assert manifest.verify(agent.root / "loan" / "3", version.manifest) == ()
+
+
+def test_a_file_cut_in_the_middle_goes_on_and_a_wrong_beginning_does_not(
+    agent: Agent, export: Callable[..., publish.LocalVersion]
+) -> None:
+    version = export(content=bytes(range(256)) * (BIG // 256))
+    data = "variables/variables.data-00000-of-00001"
+    whole = (version.path / data).read_bytes()
+    for beginning, kept in ((whole[:1_000_001], 1_000_001), (b"wrong" + whole[5:1000], 0), (whole + b"more", 0)):
+        staged = agent.root / version.staging / data
+        staged.parent.mkdir(parents=True)
+        staged.write_bytes(beginning)
+
+        published = publish.publish(version, agent.storage(), say_nothing)
+
+        assert published.sent == published.size - kept
+        assert manifest.verify(agent.root / "loan" / "3", version.manifest) == ()
+        subprocess.run(["rm", "-rf", str(agent.root / "loan")], check=True)
+
+
+def test_unfinished_copies_that_nobody_needs_are_deleted(
+    agent: Agent, export: Callable[..., publish.LocalVersion]
+) -> None:
+    version = export()
+    other_content = f"loan/.staging-3-{publish.MARK}00000000"
+    other_version = f"loan/.staging-4-{publish.MARK}00000000"
+    of_an_exporter = "loan/.staging-3-0123456789abcdef"
+    for path in (other_content, other_version, of_an_exporter):
+        (agent.root / path).mkdir(parents=True)
+
+    publish.publish(version, agent.storage(), say_nothing)
+
+    assert not (agent.root / other_content).exists()
+    assert (agent.root / other_version).exists()
+    assert (agent.root / of_an_exporter).exists()
+
+
+def test_a_foreign_file_in_the_copy_is_not_published(agent: Agent, export: Callable[..., publish.LocalVersion]) -> None:
+    version = export()
+    (agent.root / version.staging / "assets").mkdir(parents=True)
+    (agent.root / version.staging / "assets" / "foreign.txt").write_text("hello")
+
+    with pytest.raises(ExportError, match="did not arrive as it was sent") as refused:
+        publish.publish(version, agent.storage(), say_nothing)
+
+    assert refused.value.cause == "assets/foreign.txt is not in the manifest"
+    assert agent.visible() == set()
+    assert publish.publish(version, agent.storage(), say_nothing).outcome == "published"
+
+
+def test_a_damaged_version_is_never_read(export: Callable[..., publish.LocalVersion], tmp_path: Path) -> None:
+    version = export()
+    (version.path / "saved_model.pb").write_bytes(b"grapf")
+
+    with pytest.raises(ExportError, match="is not what was exported") as refused:
+        publish.read_whole(tmp_path / "store", "loan", 3, say_nothing)
+
+    assert "saved_model.pb has sha256" in refused.value.cause
+
+
+def test_versions_are_chosen_by_number_or_newest_or_all(
+    export: Callable[..., publish.LocalVersion], tmp_path: Path
+) -> None:
+    for number in (1, 2, 5):
+        export(number, b"small")
+    store = tmp_path / "store"
+
+    assert publish.choose(store, "loan", (), every=False) == (5,)
+    assert publish.choose(store, "loan", (), every=True) == (1, 2, 5)
+    assert publish.choose(store, "loan", (2, 1), every=False) == (1, 2)
+    with pytest.raises(UsageError):
+        publish.choose(store, "loan", (2,), every=True)
+    with pytest.raises(ExportError):
+        publish.choose(store, "other", (), every=False)
+
+
+REFUSED = (
+    ("PUT", "/content?path=loan/3/saved_model.pb&offset=0", 400),
+    ("PUT", "/content?path=loan/.staging-3-0123456789abcdef&offset=0", 400),
+    ("PUT", "/content?path=loan/.staging-3-0123456789abcdef/../../x&offset=0", 400),
+    ("PUT", "/content?path=loan/.staging-3-0123456789abcdef/x&offset=1", 404),
+    ("PUT", "/content?path=loan/.staging-3-0123456789abcdef/x&offset=y", 400),
+    ("POST", "/stage?path=../outside", 400),
+    ("POST", "/discard?path=loan/3", 400),
+    ("POST", "/publish?path=loan/3&version=4", 400),
+    ("GET", "/content?path=/etc/passwd", 400),
+    ("GET", "/list?path=absent", 404),
+    ("GET", "/elsewhere", 404),
+)
+
+
+def test_the_agent_touches_staging_directories_only(agent: Agent) -> None:
+    (agent.root / "loan" / "3").mkdir(parents=True)
+    (agent.root / "loan" / ".staging-3-0123456789abcdef").mkdir()
+    headers = {storage_agent.TOKEN_HEADER: TOKEN}
+    for method, path, status in REFUSED:
+        reply = agent.send(method, path, b"" if method != "GET" else None, headers=headers, timeout=5)
+
+        assert (path, reply.status) == (path, status)
+        assert sorted(p.name for p in agent.root.rglob("*")) == [".staging-3-0123456789abcdef", "3", "loan"]
+
+
+def test_the_agent_wants_the_token(agent: Agent) -> None:
+    with pytest.raises(TargetError) as refused:
+        agent.storage(token="guess").entries()
+    assert "x-storage-token is missing or wrong" in refused.value.cause
+
+
+def test_an_agent_that_nobody_asks_ends(tmp_path: Path) -> None:
+    with start(tmp_path, idle=0.2) as process:
+        assert process.wait(10) == 0
