@@ -72,15 +72,11 @@ class Target(Protocol):
         ...
 
     def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
-<<<<<<< HEAD
         """POST JSON to the HTTP port of one replica or gateway, by its name."""
         ...
 
     def reachable_gateways(self) -> AbstractContextManager[tuple[GatewayReplica, ...]]:
         """Gateways whose `url` this machine can open for as long as the context lasts."""
-=======
-        """POST a JSON body to the HTTP port of one replica or gateway, by its name."""
->>>>>>> 6b1245b2a8a59f0092a4186bbfa138f7a633971e
         ...
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:

@@ -116,7 +116,6 @@ class LocalTarget:
         )
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
-<<<<<<< HEAD
         return self._request(name, path, None, timeout=timeout)
 
     def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
@@ -130,17 +129,6 @@ class LocalTarget:
         for one in self._state().processes:
             if one.name == name:
                 return local_routes.request(name, one.http_port, path, body, timeout=timeout)
-=======
-        return local_routes.ask(name, self._port(name), path, timeout=timeout)
-
-    def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
-        return local_routes.ask(name, self._port(name), path, body, timeout=timeout)
-
-    def _port(self, name: str) -> int:
-        for one in self._state().processes:
-            if one.name == name:
-                return one.http_port
->>>>>>> 6b1245b2a8a59f0092a4186bbfa138f7a633971e
         raise TargetError(f"there is no {name} in {self.layout.directory}", hint="`deployer status` lists them")
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:

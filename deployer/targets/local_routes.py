@@ -10,7 +10,6 @@ from deployer.targets.base import HttpReply
 from gateway.settings import SettingsError, parse_settings
 
 
-<<<<<<< HEAD
 def request(name: str, port: int, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
     """POST a body to a port of this machine, or GET without one, past any proxy.
 
@@ -23,20 +22,6 @@ def request(name: str, port: int, path: str, body: bytes | None, *, timeout: flo
             answer = session.request(
                 method, f"http://127.0.0.1:{port}{path}", data=body, headers=headers, timeout=timeout
             )
-=======
-def ask(name: str, port: int, path: str, body: bytes | None = None, *, timeout: float) -> HttpReply:
-    """GET from a port of this machine, or POST a JSON body, past any proxy.
-
-    Errors: TargetError when nobody answers in time.
-    """
-    method = "GET" if body is None else "POST"
-    headers = {} if body is None else {"content-type": "application/json"}
-    with requests.Session() as session:
-        session.trust_env = False
-        try:
-            url = f"http://127.0.0.1:{port}{path}"
-            answer = session.request(method, url, data=body, headers=headers, timeout=timeout)
->>>>>>> 6b1245b2a8a59f0092a4186bbfa138f7a633971e
         except requests.RequestException as error:
             raise TargetError(
                 f"{name} does not answer on port {port}",

@@ -23,11 +23,7 @@ T = TypeVar("T")
 class Served:
     """One model on one replica: state by version, and what each label really resolves to (None: nothing).
 
-<<<<<<< HEAD
     `problems` are the server's own words on versions that went wrong.
-=======
-    `problems` says why versions failed, in the words of the server.
->>>>>>> 6b1245b2a8a59f0092a4186bbfa138f7a633971e
     """
 
     model: str
@@ -36,11 +32,7 @@ class Served:
     problems: Mapping[int, str] = field(default_factory=dict)
 
 
-<<<<<<< HEAD
 class _Outcome(msgspec.Struct, frozen=True):
-=======
-class _Problem(msgspec.Struct):
->>>>>>> 6b1245b2a8a59f0092a4186bbfa138f7a633971e
     error_code: str = "OK"
     error_message: str = ""
 
@@ -48,11 +40,7 @@ class _Problem(msgspec.Struct):
 class _Status(msgspec.Struct):
     version: int
     state: str
-<<<<<<< HEAD
     status: _Outcome = _Outcome()
-=======
-    status: _Problem = msgspec.field(default_factory=_Problem)
->>>>>>> 6b1245b2a8a59f0092a4186bbfa138f7a633971e
 
 
 class _ModelStatus(msgspec.Struct):
