@@ -23,7 +23,7 @@ from gateway.trace import UNKNOWN, Trace
 from tfserving.wire.status import Code, StatusError
 
 MAX_VERSION: Final = 1 << 63
-FROM_THE_VERSION: Final = frozenset({"backend", "interpret"})
+FROM_THE_VERSION: Final = frozenset({"backend", "interpret", "spec"})
 """Stages at which a request fails because of the version that was asked."""
 BUSY: Final = frozenset({429, 503, 504})
 RECORD_KEYS: Final = frozenset({"version", "metadata", "records"})
