@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from deployer.domain.gate import Metric, parse_gate
 from deployer.domain.ledger import Entry
+from deployer.domain.release import Release
 from deployer.domain.rollout import Course, Rollout, RolloutRequest, refusal
 from deployer.domain.rollout_transitions import Event
 from deployer.domain.serving import STABLE
@@ -21,7 +22,7 @@ from deployer.targets.cluster_ledgers import ConfigMapLedgers
 from deployer.targets.ledgers import FileLedgers, LedgerStore
 from deployer.targets.local import LocalTarget
 from deployer.usecases import rollout_files
-from deployer.usecases.rollout_facts import VersionFacts, version_facts
+from deployer.usecases.rollout_facts import VersionFacts, claim_facts, version_facts
 from deployer.usecases.rollout_proof import Clock
 from deployer.usecases.rollout_runner import Runner
 from deployer.usecases.targets import Where, described, open_target
@@ -179,10 +180,16 @@ def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
         target=target,
         ledgers=_ledgers(target),
         model=model,
-        facts=lambda version: version_facts(release, model, version),
+        facts=lambda version: _facts(release, target, model, version, progress),
         progress=progress,
         gates=tuple(gate.text for gate in release.gates),
     )
+
+
+def _facts(release: Release, target: Target, model: str, version: int, progress: Progress) -> VersionFacts:
+    if isinstance(target, ClusterTarget):
+        return claim_facts(release, target.api, model, version, progress)
+    return version_facts(release, model, version)
 
 
 def _ledgers(target: Target) -> LedgerStore:
