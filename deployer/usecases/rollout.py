@@ -151,7 +151,10 @@ class Rollouts:
         while self.clock.now() < deadline:
             self.clock.sleep(ORDER_SECONDS)
             now = self.ledgers.read(self.model).rollout or asked
-            if not self.ledgers.holder() or (event is Event.PROMOTE and now.position > asked.position):
+            if not self.ledgers.holder():
+                # One that died before it took the order leaves it to us.
+                return self._go_on(event) if self.ledgers.take_order(self.model) is event else now
+            if event is Event.PROMOTE and now.position > asked.position:
                 return now
         raise WaitTimeout(f"the deployer at work did not {event.value} within {asked.request.timeout:g} s")
 
