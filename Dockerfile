@@ -8,7 +8,8 @@ RUN python -m venv --without-pip /opt/app
 WORKDIR /src
 COPY pyproject.toml constraints.txt scripts/requirements.py ./
 # Only what all three share; the code comes last, so that a change of it rebuilds little.
-RUN python requirements.py > base.txt && pip --python /opt/app/bin/python install -c constraints.txt -r base.txt
+RUN python requirements.py > base.txt && pip --python /opt/app/bin/python install -c constraints.txt -r base.txt \
+ && find /opt/app/lib/python3*/site-packages/numpy -type d -name tests -prune -exec rm -rf {} +
 
 FROM build AS build-modelserver
 # The server calls TensorFlow's C library and nothing of its Python: the library and its name are all that is kept.

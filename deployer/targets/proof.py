@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -21,16 +21,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """One model on one replica: state by version, and what each label really resolves to (None: nothing)."""
+    """One model on one replica: state by version, and what each label really resolves to (None: nothing).
+
+    `problems` are the server's own words on versions that went wrong.
+    """
 
     model: str
     versions: Mapping[int, str]
     labels: Mapping[str, int | None]
+    problems: Mapping[int, str] = field(default_factory=dict)
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    error_code: str = "OK"
+    error_message: str = ""
 
 
 class _Status(msgspec.Struct):
     version: int
     state: str
+    status: _Outcome = _Outcome()
 
 
 class _ModelStatus(msgspec.Struct):
@@ -103,7 +113,12 @@ def _served(target: Target, name: str, model: ModelConfig, timeout: float) -> Se
         answer = target.get(name, f"{path}/labels/{quote(label)}/metadata", timeout=timeout)
         ok = answer.status == 200
         labels[label] = _decode(answer.body, _Metadata, name).model_spec.version if ok else None
-    return Served(model=model.name, versions={s.version: s.state for s in statuses}, labels=labels)
+    return Served(
+        model=model.name,
+        versions={s.version: s.state for s in statuses},
+        labels=labels,
+        problems={s.version: s.status.error_message for s in statuses if s.status.error_code != "OK"},
+    )
 
 
 def _decode(body: bytes, shape: type[T], name: str) -> T:

@@ -68,6 +68,11 @@ class LocalVersion:
         return {**dict(sorted(self.manifest.files.items())), manifests.MANIFEST: own}
 
     @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(fact.size for fact in self.files.values())
+
+    @property
     def staging(self) -> str:
         """The directory in which it is put together. It follows from the content, so that a later run goes on."""
         content = hashlib.sha256(self.manifest_text).hexdigest()[:8]
@@ -148,6 +153,7 @@ def publish(
         return _compared(version, storage, taken)
     _clean(version, entries, taken, storage, progress)
     storage.stage(version.staging)
+    progress(f"sending version {number} of model {model} ({size_text(version.size)})")
     copy = _Copy(version, storage, progress, clock)
     found = {path: copy.file(path, fact) for path, fact in version.files.items()}
     for path in storage.files(version.staging):
@@ -205,7 +211,7 @@ class _Copy:
         self._progress = progress
         self._clock = clock
         self._arrived = 0
-        self._size = sum(fact.size for fact in version.files.values())
+        self._size = version.size
         self._said = clock()
         self.sent = 0
 
@@ -264,12 +270,11 @@ def _exists(version: LocalVersion, taken: Iterable[int]) -> ExportError:
 
 
 def _result(version: LocalVersion, outcome: Outcome, sent: int = 0) -> Published:
-    files = version.files
     return Published(
         model=version.manifest.model,
         version=version.manifest.version,
         outcome=outcome,
-        files=len(files),
-        size=sum(fact.size for fact in files.values()),
+        files=len(version.files),
+        size=version.size,
         sent=sent,
     )

@@ -1,0 +1,113 @@
+"""What the replicas and gateways of a release say of themselves, at one moment. Silence is part of the view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import msgspec
+
+from deployer.errors import DeployerError
+from deployer.targets import proof
+from deployer.targets.base import Target
+from deployer.targets.proof import Served
+from gateway.settings import settings_hash
+from tfserving.config import ConfigError, ModelServerConfig
+
+_PARALLEL = 16
+
+
+class _Config(msgspec.Struct, frozen=True):
+    hash: str
+    error: str | None = None
+
+
+class _Backend(msgspec.Struct, frozen=True):
+    address: str
+    state: str
+
+
+class _Routes(msgspec.Struct, frozen=True):
+    config: _Config
+    backends: tuple[_Backend, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaView:
+    """What one replica serves; `silence` says why it does not answer, empty when it does."""
+
+    served: tuple[Served, ...] = ()
+    silence: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayView:
+    """What one gateway uses: the hash of its configuration, what is wrong with a newer one, its backends by state.
+
+    `unready` is its own word on why it takes no traffic; `silence` why it does not answer.
+    """
+
+    hash: str = ""
+    error: str = ""
+    backends: Mapping[str, str] = field(default_factory=dict)
+    unready: str = ""
+    silence: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingView:
+    """The configuration in force, and what each replica and gateway makes of it."""
+
+    model_config: str
+    gateway_config: str
+    replicas: Mapping[str, ReplicaView] = field(default_factory=dict)
+    gateways: Mapping[str, GatewayView] = field(default_factory=dict)
+
+    @property
+    def wanted_hash(self) -> str:
+        """The hash that every gateway should report."""
+        return settings_hash(self.gateway_config)
+
+
+def view(target: Target) -> ServingView:
+    """Ask everybody. Errors: TargetError when the release is not there, or its place cannot be reached."""
+    model_config, gateway_config = target.model_config(), target.gateway_config()
+    try:
+        config = ModelServerConfig.parse(model_config)
+    except ConfigError:
+        config = ModelServerConfig(models=())
+    replicas = [replica.name for replica in target.replicas() if replica.alive]
+    gateways = [gateway.name for gateway in target.gateways() if gateway.alive]
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        seen = pool.map(lambda name: _replica(target, name, config), replicas)
+        known = pool.map(lambda name: _gateway(target, name), gateways)
+        return ServingView(
+            model_config=model_config,
+            gateway_config=gateway_config,
+            replicas=dict(zip(replicas, seen, strict=True)),
+            gateways=dict(zip(gateways, known, strict=True)),
+        )
+
+
+def _replica(target: Target, name: str, config: ModelServerConfig) -> ReplicaView:
+    try:
+        return ReplicaView(served=proof.served(target, name, config))
+    except DeployerError as error:
+        return ReplicaView(silence=error.cause or error.message)
+
+
+def _gateway(target: Target, name: str) -> GatewayView:
+    try:
+        reply = target.get(name, "/routes", timeout=proof.GET_TIMEOUT)
+        routes = msgspec.json.decode(reply.body, type=_Routes)
+    except DeployerError as error:
+        return GatewayView(silence=error.cause or error.message)
+    except msgspec.MsgspecError as error:
+        return GatewayView(silence=f"its /routes cannot be read: {error}")
+    return GatewayView(
+        hash=routes.config.hash,
+        error=routes.config.error or "",
+        backends={backend.address: backend.state for backend in routes.backends},
+        unready="; ".join(proof.not_ready(target, name)),
+    )

@@ -1,0 +1,141 @@
+"""Releases made sick on purpose, all at once, and what `deployer doctor` says of each.
+
+Corrupt and missing versions, wrong images, claims and resources: the same sick releases from which the snapshots of
+tests/deployer/test_doctor.py were recorded.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.domain.diagnosis import Diagnosis, Severity
+from deployer.export import manifest
+from deployer.export.layout import ModelStore
+from deployer.targets.cluster import ClusterTarget
+from deployer.targets.cluster_helm import GATEWAY, TF_SERVING
+from deployer.usecases.doctor import doctor
+
+CORRUPT, ABSENT = 7, 9
+
+
+def serves(*versions: int) -> Mapping[str, object]:
+    return {"models": [{"name": "digits", "versions": list(versions), "labels": {"stable": versions[0]}}]}
+
+
+SICK: dict[str, tuple[Mapping[str, object], str]] = {
+    "image": ({"image": {"registry": "", "repository": "tfserving-deployer/modelserver", "tag": "nope"}}, "be pulled"),
+    "unbound": ({"storage": {"type": "pvc"}, "persistence": {"storageClass": "absent"}}, "is not bound"),
+    "noclaim": ({"persistence": {"existingClaim": "nothere"}}, "claim nothere does not exist"),
+    "missing": (serves(ABSENT), "versions of model digits are missing in the store"),
+    "partly": (serves(1, ABSENT), f"version {ABSENT} of model digits is missing in the store"),
+    "corrupt": (serves(1, CORRUPT), f"version {CORRUPT} of model digits cannot be loaded"),
+    "oom": ({"resources": {"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"memory": "48Mi"}}}, "of memory"),
+    "cpu": ({"resources": {"requests": {"cpu": "100", "memory": "64Mi"}}}, "no node has enough CPU left"),
+    "gpu": ({"gpu": {"enabled": True, "imageTagSuffix": ""}}, "no node has a free GPU"),
+    "label": ({}, "label stable of model digits dangles"),
+    "refused": ({}, "a gateway refuses its new configuration"),
+    "metrics": (
+        {
+            "autoscaling": {
+                "enabled": True,
+                "targetCPUUtilizationPercentage": 0,
+                "metrics": [
+                    {
+                        "type": "Pods",
+                        "pods": {"metric": {"name": "none"}, "target": {"type": "AverageValue", "averageValue": "8"}},
+                    }
+                ],
+            }
+        },
+        "the autoscaler has no metrics",
+    ),
+}
+"""Values that make a release sick, and what is said of it."""
+
+
+@pytest.fixture(scope="module")
+def releases(
+    cluster: Any, deployer: Any, digits: Any, new_namespace: Callable[[str], str], tmp_path_factory: Any
+) -> dict[str, ClusterTarget]:
+    """Every sick release, installed and left alone."""
+    namespace = new_namespace("doctor")
+    store = tmp_path_factory.mktemp("corrupt")
+    _corrupt(digits.store, store)
+    where = ("--to", f"pvc://{namespace}/models", "--image", cluster.image("gateway"))
+    published = deployer("publish", "digits", "--store", digits.store, "--version", "1", "--create", "1Gi", *where)
+    assert published.code == 0, published.stderr
+    assert deployer("publish", "digits", "--store", store, *where).code == 0
+    place = cluster.place(namespace)
+    targets = {name: ClusterTarget.open(name, place) for name in SICK}
+    for name, target in targets.items():
+        _install(target, cluster, SICK[name][0], gateways=1 if name == "refused" else 0)
+    _edit(targets["label"], "models", "model.config", lambda text: text.replace("value: 1", f"value: {ABSENT}"))
+    _edit(targets["refused"], "gateway", "gateway.yaml", lambda text: f"nonsense: 1\n{text}")
+    return targets
+
+
+@pytest.mark.parametrize("name", SICK)
+def test_the_cause_is_found(releases: dict[str, ClusterTarget], name: str) -> None:
+    wanted = SICK[name][1]
+    deadline = time.monotonic() + 120
+    while not ((found := causes(doctor(releases[name]))) and wanted in found[0]):
+        assert time.monotonic() < deadline, found
+        time.sleep(2)
+    assert len(found) == 1, found
+
+
+def causes(found: Diagnosis) -> list[str]:
+    return [finding.cause for finding in found.findings if finding.severity is Severity.ERROR]
+
+
+def _corrupt(source: Path, store: Path) -> None:
+    """Version 7: its checksums hold, and its graph was cut before they were taken."""
+    known = manifest.read(source / "digits" / "1")
+    place = ModelStore(root=store, model="digits")
+    with place.stage(CORRUPT) as staging:
+        for file in (*known.files, manifest.MANIFEST):
+            (staging.path / file).parent.mkdir(parents=True, exist_ok=True)
+            (staging.path / file).write_bytes((source / "digits" / "1" / file).read_bytes())
+        graph = staging.path / "saved_model.pb"
+        graph.write_bytes(graph.read_bytes()[:100])
+        files = manifest.measure(staging.path)
+        (staging.path / manifest.MANIFEST).write_bytes(manifest.encode(replace(known, version=CORRUPT, files=files)))
+        place.publish(staging)
+
+
+def _install(target: ClusterTarget, cluster: Any, sick: Mapping[str, object], *, gateways: int) -> None:
+    repository, _, tag = cluster.image("modelserver").rpartition(":")
+    serving: dict[str, object] = {
+        "command": [],
+        "image": {"registry": "", "repository": repository, "tag": tag},
+        "replicaCount": 1,
+        "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
+        "storage": {"type": "existingClaim"},
+        "persistence": {"existingClaim": "models"},
+        **serves(1),
+        **copy.deepcopy(dict(sick)),
+    }
+    routes = {"models": {"digits": {"labels": {"stable": 1}, "routing": {"weights": {"stable": 100}}}}}
+    gateway: dict[str, object] = {
+        "image": {"tag": tag},
+        "replicaCount": gateways,
+        "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+        "config": routes,
+    }
+    target.helm.apply(target.helm.change(TF_SERVING, serving))
+    target.helm.apply(target.helm.change(GATEWAY, gateway))
+
+
+def _edit(target: ClusterTarget, what: str, key: str, change: Callable[[str], str]) -> None:
+    """Change a ConfigMap as a person with kubectl would, past every check."""
+    name = target.names.models if what == "models" else target.names.gateway_config
+    text = target.model_config() if what == "models" else target.gateway_config()
+    path = f"/api/v1/namespaces/{target.place.namespace}/configmaps/{name}"
+    target.api.patch(path, {"data": {key: change(text)}})

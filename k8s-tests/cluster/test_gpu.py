@@ -1,0 +1,82 @@
+"""The GPU pool: a tainted node that advertises a card receives the GPU replica, and only it.
+
+The node is an object without a kubelet: the scheduler decides by objects alone, and no test machine needs a card.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployer import spec
+from deployer.domain.serving import ModelState, ServingConfig
+from deployer.render import render_release
+from deployer.targets.cluster import ClusterTarget
+from deployer.targets.cluster_helm import TF_SERVING
+from deployer.targets.cluster_names import MODEL_SERVER
+from deployer.targets.cluster_objects import Pod
+
+GPU = "nvidia.com/gpu"
+STATE = ServingConfig(models={"digits": ModelState(versions=(1,), labels={"stable": 1}, weights={"stable": 100})})
+
+
+@pytest.fixture
+def gpu_node(cluster: Any) -> Iterator[str]:
+    """A ready node with one card, tainted as GPU nodes are."""
+    name = f"gpu-{os.getpid()}"
+    has = {"cpu": "8", "memory": "32Gi", "pods": "20", GPU: "1"}
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    ready = {"type": "Ready", "status": "True", "reason": "Test", "lastHeartbeatTime": now, "lastTransitionTime": now}
+    node = {
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/arch": "amd64"}},
+        "spec": {"taints": [{"key": GPU, "value": "present", "effect": "NoSchedule"}]},
+        "status": {"capacity": has, "allocatable": has, "conditions": [ready]},
+    }
+    cluster.api.create("/api/v1/nodes", node)
+    try:
+        cluster.api.patch(f"/api/v1/nodes/{name}/status", {"status": node["status"]})
+        yield name
+    finally:
+        cluster.api.delete(f"/api/v1/nodes/{name}")
+
+
+def test_the_node_with_the_card_takes_the_gpu_replica_and_no_other(
+    cluster: Any, gpu_node: str, new_namespace: Callable[[str], str], tmp_path: Path
+) -> None:
+    namespace = new_namespace("gpu")
+    where = {}
+    for pool in ("gpu", "cpu"):
+        target = ClusterTarget.open(pool, cluster.place(namespace))
+        target.helm.apply(target.helm.change(TF_SERVING, values(pool, namespace, tmp_path)))
+        where[pool] = placed(target)
+
+    assert where["gpu"].spec.node_name == gpu_node
+    assert where["gpu"].spec.containers[0].resources.limits[GPU] == "1"
+    assert where["cpu"].spec.node_name not in ("", gpu_node)
+
+
+def values(pool: str, namespace: str, directory: Path) -> Any:
+    """What the deployer renders for a pool, but with models that are fetched: a claim would bind the pod to a node."""
+    text = (
+        f"release: {pool}\nnamespace: {namespace}\nstore: pvc://{namespace}/models\nmodels: [digits]\n"
+        f"serving: {{pool: {pool}, replicas: 1, resources: {{cpu: 50m, memory: 512Mi}}}}\n"
+    )
+    rendered = render_release(spec.parse(text, directory), STATE, {}).files["tf-serving-values.yaml"]
+    fetch = {"type": "fetch", "fetch": {"image": "registry.example.com/fetch:1", "command": ["fetch"]}}
+    return {**yaml.safe_load(rendered), "storage": fetch, "persistence": {}}
+
+
+def placed(target: ClusterTarget) -> Pod:
+    """The one replica, once the scheduler has decided."""
+    deadline = time.monotonic() + 60
+    while not (pods := [pod for pod in target.pods(MODEL_SERVER) if pod.spec.node_name]):
+        assert time.monotonic() < deadline, target.explain()
+        time.sleep(0.5)
+    (pod,) = pods
+    return pod

@@ -1,0 +1,231 @@
+"""What load must not notice: a pod killed, replicas and gateways replaced, an autoscaler at work.
+
+The load generator runs in the cluster as a pod; it reaches the gateways by their Service, as any client does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from deployer.loadgen.plan import ClosedLoop, Outcome, Plan, RecordApi
+from deployer.targets.cluster import ClusterTarget
+from deployer.targets.cluster_api import pod_path
+from deployer.targets.cluster_helm import GATEWAY as GATEWAYS
+from deployer.targets.cluster_helm import TF_SERVING
+from deployer.targets.cluster_names import GATEWAY, MODEL_SERVER
+from deployer.targets.cluster_objects import Pod
+
+RUN = """
+import sys
+from deployer.loadgen.__main__ import main
+code = main(["--plan", "/load/plan.json", "--out", "/tmp/outcome.json"])
+sys.stdout.write(open("/tmp/outcome.json").read() if not code else "")
+sys.exit(code)
+"""
+CLIENTS = 2
+
+
+def until(holds: Callable[[], Any], what: str, *, seconds: float) -> Any:
+    """The first true answer of `holds`."""
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.5)
+    return found
+
+
+@dataclass
+class Load:
+    """Load that runs; `outcome` is there once the context has been left."""
+
+    target: ClusterTarget
+    name: str
+    outcome: Outcome | None = None
+
+    def log(self) -> list[str]:
+        path = f"{pod_path(self.target.place.namespace, self.name)}/log"
+        return self.target.api.call("GET", path).decode().splitlines()
+
+    def pod(self) -> Pod:
+        return self.target.api.read(pod_path(self.target.place.namespace, self.name), Pod)
+
+
+@dataclass
+class Release:
+    """A release under test, and how to load it."""
+
+    target: ClusterTarget
+    image: str
+    records: Path
+    loads: int = field(default=0)
+
+    @contextmanager
+    def load(self, seconds: float, *, clients: int = CLIENTS) -> Iterator[Load]:
+        """`clients` send one request after the other for `seconds`; the block runs once they have begun."""
+        self.loads += 1
+        load = Load(self.target, f"load-{self.loads}")
+        self._start(load.name, seconds, clients)
+        until(lambda: load.pod().status.phase != "Pending" and load.log(), "load", seconds=60)
+        yield load
+        until(lambda: load.pod().status.phase in ("Succeeded", "Failed"), "the end of the load", seconds=seconds + 60)
+        assert load.pod().status.phase == "Succeeded", load.log()
+        load.outcome = msgspec.json.decode(load.log()[-1], type=Outcome)
+
+    def _start(self, name: str, seconds: float, clients: int) -> None:
+        namespace, api = self.target.place.namespace, self.target.api
+        plan = Plan(
+            target=RecordApi(urls=(f"http://{self.target.names.gateway}",), path="/v1/models/digits:predict"),
+            load=ClosedLoop(concurrency=clients),
+            records="/load/records.jsonl",
+            seconds=seconds,
+        )
+        files = {"plan.json": msgspec.json.encode(plan).decode(), "records.jsonl": self.records.read_text()}
+        api.create(f"/api/v1/namespaces/{namespace}/configmaps", {"metadata": {"name": name}, "data": files})
+        container = {
+            "name": "load",
+            "image": self.image,
+            "command": ["python", "-c", RUN],
+            "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "volumeMounts": [{"name": "load", "mountPath": "/load"}, {"name": "tmp", "mountPath": "/tmp"}],
+        }
+        spec = {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "activeDeadlineSeconds": int(seconds) + 120,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+            "volumes": [{"name": "load", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}],
+        }
+        api.create(pod_path(namespace), {"metadata": {"name": name}, "spec": spec})
+
+
+@pytest.fixture(scope="module")
+def release(
+    cluster: Any,
+    deployer: Any,
+    digits: Any,
+    new_namespace: Any,
+    claim_of: Callable[..., str],
+    describe: Callable[..., Path],
+) -> Release:
+    """`digits` on two replicas behind two gateways."""
+    namespace = new_namespace("load")
+    file = describe(claim_of(namespace), replicas=2, gateways=2, cpu="50m")
+    done = deployer("deploy", "-f", file, "--version", "digits=1", "--storage-image", cluster.image("gateway"))
+    assert done.result["changed"]
+    target = ClusterTarget.open("demo", cluster.place(namespace))
+    return Release(target=target, image=cluster.image("deployer"), records=digits.records)
+
+
+def served_throughout(load: Load) -> Outcome:
+    """What the load saw, which must be right answers only."""
+    assert load.outcome is not None
+    assert load.outcome.errors == {}, load.outcome.first_error
+    assert load.outcome.answered == load.outcome.sent > 0
+    return load.outcome
+
+
+def settled(target: ClusterTarget, component: str, *, without: set[str]) -> bool:
+    """Whether every pod of a component is new and ready."""
+    pods = target.pods(component)
+    return len(pods) == 2 and all(pod.ready and pod.name not in without for pod in pods)
+
+
+def test_network_policies_let_only_gateways_reach_the_replicas(release: Release) -> None:
+    target = release.target
+    for chart, found in ((TF_SERVING, target.helm.tf_serving()), (GATEWAYS, target.helm.gateway())):
+        assert found is not None
+        target.helm.apply(target.helm.change(chart, {**found.values, "networkPolicy": {"enabled": True}}))
+
+    path = f"/apis/networking.k8s.io/v1/namespaces/{target.place.namespace}/networkpolicies"
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in target.api.read(path, dict)["items"]}
+
+    assert set(policies) == {target.names.tf_serving, target.names.gateway}
+    serving, gateway = policies[target.names.tf_serving], policies[target.names.gateway]
+    (peer,) = serving["ingress"][0]["from"]
+    labels = {pod.name: pod.metadata.labels for pod in (*target.pods(MODEL_SERVER), *target.pods(GATEWAY))}
+    let_in = {name for name, own in labels.items() if peer["podSelector"]["matchLabels"].items() <= own.items()}
+    assert let_in == {pod.name for pod in target.pods(GATEWAY)}
+    let_out = gateway["egress"][0]["to"][0]["podSelector"]["matchLabels"].items()
+    assert {n for n, own in labels.items() if let_out <= own.items()} == {p.name for p in target.pods(MODEL_SERVER)}
+
+
+def test_a_killed_replica_costs_no_request(release: Release) -> None:
+    target = release.target
+    victim = target.pods(MODEL_SERVER)[0].name
+
+    with release.load(20) as load:
+        path = pod_path(target.place.namespace, victim)
+        target.api.call("DELETE", path, query={"gracePeriodSeconds": "0"})
+        until(lambda: settled(target, MODEL_SERVER, without={victim}), "two replicas again", seconds=120)
+
+    served_throughout(load)
+
+
+@pytest.mark.parametrize("component", [MODEL_SERVER, GATEWAY])
+def test_a_rolling_restart_costs_no_request(release: Release, component: str) -> None:
+    target = release.target
+    before = {pod.name for pod in target.pods(component)}
+    name = target.names.tf_serving if component == MODEL_SERVER else target.names.gateway
+
+    with release.load(60) as load:
+        stamp = {"spec": {"template": {"metadata": {"annotations": {"restarted": f"{time.time()}"}}}}}
+        target.api.patch(f"/apis/apps/v1/namespaces/{target.place.namespace}/deployments/{name}", stamp)
+        until(lambda: settled(target, component, without=before), "every pod replaced", seconds=150)
+        assert load.pod().status.phase == "Running", "the restart outlasted the load; nothing is proven"
+
+    served_throughout(load)
+
+
+def test_load_scales_the_replicas_up_and_rest_scales_them_down(
+    release: Release, record_property: Callable[[str, object], None]
+) -> None:
+    """From one replica to two or more and back. The request for CPU is so small that a little load is a lot."""
+    target = release.target
+    _autoscale(target)
+    until(lambda: len(target.pods(MODEL_SERVER)) == 1, "one replica at rest", seconds=120)
+    counts: list[tuple[float, int]] = []
+    began = time.monotonic()
+
+    def grown() -> bool:
+        counts.append((time.monotonic() - began, sum(pod.ready for pod in target.pods(MODEL_SERVER))))
+        return counts[-1][1] >= 2
+
+    with release.load(100, clients=4) as load:
+        until(grown, "a second ready replica", seconds=95)
+
+    served_throughout(load)
+    record_property("seconds_until_second_replica", counts[-1][0])
+    until(lambda: len(target.pods(MODEL_SERVER)) == 1, "one replica again", seconds=180)
+
+
+def _autoscale(target: ClusterTarget) -> None:
+    """One to three replicas, as the chart's values say it, with short windows."""
+    found = target.helm.tf_serving()
+    assert found is not None
+    down = {"stabilizationWindowSeconds": 15, "policies": [{"type": "Pods", "value": 2, "periodSeconds": 15}]}
+    scaling: Mapping[str, object] = {
+        "enabled": True,
+        "minReplicas": 1,
+        "maxReplicas": 3,
+        "targetCPUUtilizationPercentage": 80,
+        "behavior": {"scaleDown": down},
+    }
+    target.helm.apply(target.helm.change(TF_SERVING, {**found.values, "autoscaling": scaling}))
