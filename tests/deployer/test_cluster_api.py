@@ -172,6 +172,28 @@ def test_scaling_holds_the_autoscaler_and_remembers_its_bounds_once(fake: FakeAp
     assert not scale.resume()
 
 
+def test_notes_tell_a_change_under_way_and_an_autoscaler_that_sees_nothing(fake: FakeApiServer, api: ApiServer) -> None:
+    fake.objects[DEPLOYMENT] = {
+        "metadata": {"name": "demo", "generation": 2},
+        "spec": {"replicas": 2},
+        "status": {"observedGeneration": 2, "updatedReplicas": 1, "replicas": 3},
+    }
+    fake.objects[AUTOSCALER] = {
+        "metadata": {"name": "demo", "annotations": {PAUSED: "2,10"}},
+        "spec": {"minReplicas": 4, "maxReplicas": 4},
+        "status": {
+            "currentReplicas": 2,
+            "desiredReplicas": 4,
+            "conditions": [{"type": "ScalingActive", "status": "False", "message": "no metrics returned"}],
+        },
+    }
+
+    assert Scale(api, "ns", "demo").notes() == (
+        "demo is changing: 1 of 2 pods are new, 3 exist",
+        "autoscaler of demo: 4 to 4, held (its own bounds are 2 to 10), 2 now, 4 wanted; blind: no metrics returned",
+    )
+
+
 def test_the_bridge_spreads_requests_over_pods_and_passes_their_answers_on(fake: FakeApiServer, api: ApiServer) -> None:
     for pod in "ab":
         fake.answers[proxy_path("ns", pod, 8080, "/v1/models/m:predict")] = (400, {"error": f"by {pod}"})
