@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from deployer.cli.console import Table, console
 from deployer.cli.target import Context, Kubeconfig, Namespace, StateDir, TargetKind, target
 from deployer.cli.verb import File, Verb
 from deployer.errors import TargetError
-from deployer.usecases.status import Status, status
+from deployer.usecases.status import Status, status, watch
 from deployer.usecases.targets import Kind
 
 app = Verb()
@@ -23,14 +26,23 @@ def status_(
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     state_dir: StateDir = None,
+    watching: Annotated[bool, typer.Option("-w", "--watch", help="Stay, and show every change.")] = False,
 ) -> int:
     """Show replicas, versions, labels and gateway weights of a release.
 
     Every replica is asked itself what its labels resolve to. The exit code is 0 when all is as configured, else 6.
     """
-    found = status(target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig))
-    console.result("Status", {"healthy": not found.lacks, "lacks": found.lacks, "status": found}, lambda: text(found))
+    where = target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig)
+    if watching:
+        watch(where, show)
+    found = status(where)
+    show(found)
     return TargetError.exit_code if found.lacks else 0
+
+
+def show(found: Status) -> None:
+    """Print a status."""
+    console.result("Status", {"healthy": not found.lacks, "lacks": found.lacks, "status": found}, lambda: text(found))
 
 
 def text(found: Status) -> str:
@@ -46,6 +58,7 @@ def text(found: Status) -> str:
     )
     parts = [found.target, str(replicas), str(gateways)]
     parts += [str(weights)] if weights.rows else []
+    parts += ["\n".join(found.notes)] if found.notes else []
     parts += ["Not as configured:\n" + "\n".join(f"  {lack}" for lack in found.lacks)] if found.lacks else []
     return "\n\n".join(parts)
 

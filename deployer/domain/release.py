@@ -100,7 +100,7 @@ class Batching:
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """The claim that the chart makes when the store is a directory; a store in a claim is mounted as it is."""
+    """The claim to make for the models where there is none."""
 
     size: str = "10Gi"
     storage_class: str = ""

@@ -67,6 +67,10 @@ class Target(Protocol):
         """The gateways that exist now, in a stable order."""
         ...
 
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what else decides how the release runs, such as an autoscaler."""
+        ...
+
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
         """GET `path` from the HTTP port of one replica or gateway, by its name."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,9 +57,10 @@ class ClusterTarget:
 
     @classmethod
     def open(cls, release: str, place: Place) -> ClusterTarget:
-        """The release of this name. Errors: TargetError when there is no such kube-context."""
+        """The release of this name; HELM names another helm. Errors: TargetError when there is no such kube-context."""
         place = resolved(place)
-        helm = Helm(namespace=place.namespace, context=place.context, kubeconfig=place.kubeconfig)
+        program = os.environ.get("HELM", "helm")
+        helm = Helm(namespace=place.namespace, context=place.context, kubeconfig=place.kubeconfig, program=program)
         names = Names(release=release)
         return cls(names, place, connect(place), HelmReleases(names, helm))
 
@@ -86,6 +88,9 @@ class ClusterTarget:
         """One gateway with a URL on this machine, behind which requests are spread over those that are ready."""
         with bridge(self._request, lambda: [pod.name for pod in self.pods(GATEWAY) if pod.ready]) as url:
             yield (GatewayReplica(name=self.names.gateway, url=url),)
+
+    def notes(self) -> tuple[str, ...]:
+        return (*self.scaling.notes(), *self.gateway_scaling.notes())
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
         return self._request(name, path, None, timeout=timeout)

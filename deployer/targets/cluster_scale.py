@@ -30,6 +30,26 @@ class Scale:
         """The autoscaler, None when there is none."""
         return self._api.find(self._autoscaler, Autoscaler)
 
+    def notes(self) -> tuple[str, ...]:
+        """The Deployment while it changes, and its autoscaler, in sentences for a status."""
+        found = []
+        deployment, autoscaler = self.deployment(), self.autoscaler()
+        if not deployment.settled:
+            status = deployment.status
+            found.append(
+                f"{self._name} is changing: {status.updated_replicas} of {deployment.spec.replicas} pods are new,"
+                f" {status.replicas} exist"
+            )
+        if autoscaler is not None:
+            spec, now = autoscaler.spec, autoscaler.status
+            bounds = f"{spec.min_replicas} to {spec.max_replicas}"
+            if PAUSED in autoscaler.metadata.annotations:
+                bounds += f", held (its own bounds are {autoscaler.metadata.annotations[PAUSED].replace(',', ' to ')})"
+            blind = next((c.message for c in now.conditions if c.type == "ScalingActive" and c.status == "False"), "")
+            wants = f"{now.current_replicas} now, {now.desired_replicas} wanted"
+            found.append(f"autoscaler of {self._name}: {bounds}, {wants}" + (f"; blind: {blind}" if blind else ""))
+        return tuple(found)
+
     def to(self, replicas: int) -> None:
         """Ask for exactly `replicas`. An autoscaler is held there until `resume`; its bounds are kept in an annotation,
         so that a later run can give them back when this one is killed."""

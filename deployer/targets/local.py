@@ -115,6 +115,9 @@ class LocalTarget:
             for p in self._state().gateways
         )
 
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
         return self._request(name, path, None, timeout=timeout)
 

@@ -11,9 +11,9 @@ import yaml
 from deployer.errors import ToolError
 from deployer.targets import cluster_manifests
 from deployer.targets.base import Progress
-from deployer.targets.cluster_api import ApiServer, Place, connect
+from deployer.targets.cluster_api import FIELD_MANAGER, ApiServer, Place, connect
 from deployer.targets.cluster_helm import GATEWAY, charts_directory
-from deployer.targets.cluster_objects import Event, Pod
+from deployer.targets.cluster_objects import Deployment, Event, Pod
 from deployer.targets.cluster_scale import Scale
 from deployer.targets.cluster_view import explain
 from deployer.targets.waiting import until_nothing
@@ -77,9 +77,7 @@ def up(request: UpRequest, progress: Progress) -> Up:
         progress(f"kind cluster {request.name} is there already")
     images = _load_images(request, progress) if request.images else ()
     api = connect(Place(namespace=SYSTEM, context=context, kubeconfig=request.kubeconfig))
-    progress("installing metrics-server")
-    cluster_manifests.apply(api, cluster_manifests.METRICS_SERVER)
-    _await_metrics(api, time.monotonic() + request.timeout, progress)
+    _install_metrics(api, time.monotonic() + request.timeout, progress)
     return Up(name=request.name, context=context, created=created, images=images)
 
 
@@ -129,7 +127,12 @@ def _dockerfile_directory() -> Path:
     )
 
 
-def _await_metrics(api: ApiServer, deadline: float, progress: Progress) -> None:
+def _install_metrics(api: ApiServer, deadline: float, progress: Progress) -> None:
+    """metrics-server, unless somebody else has installed one."""
+    there = api.find(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{METRICS_SERVER}", Deployment)
+    if there is None or there.metadata.labels.get("app.kubernetes.io/managed-by") == FIELD_MANAGER:
+        progress("installing metrics-server")
+        cluster_manifests.apply(api, cluster_manifests.METRICS_SERVER)
     scale = Scale(api, SYSTEM, METRICS_SERVER)
 
     def lacks() -> tuple[str, ...]:
@@ -137,7 +140,7 @@ def _await_metrics(api: ApiServer, deadline: float, progress: Progress) -> None:
 
     def why() -> str:
         where = f"/api/v1/namespaces/{SYSTEM}"
-        pods = api.list(f"{where}/pods", Pod, labels=f"app.kubernetes.io/name={METRICS_SERVER}")
+        pods = [p for p in api.list(f"{where}/pods", Pod) if p.name.startswith(METRICS_SERVER)]
         return explain(pods, api.list(f"{where}/events", Event))
 
     until_nothing(lacks, what="metrics-server ready", deadline=deadline, progress=progress, explain=why)

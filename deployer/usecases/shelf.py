@@ -71,10 +71,13 @@ def look(
     wanted: Mapping[str, Iterable[int]],
     *,
     image: str,
+    creation: str,
     timeout: float,
     progress: Progress,
 ) -> Contents:
     """Look into a claim by a short-lived pod; `wanted` is versions by model, empty for a model's newest one.
+
+    `creation` are the options of `publish` that make the claim, for the hint where there is none.
 
     Errors: TargetError when there is no such claim; SpecError for a version that is not there, WaitTimeout.
     """
@@ -82,7 +85,7 @@ def look(
     if claim is None:
         raise TargetError(
             f"there is no claim {store.claim} in namespace {store.namespace}, so no version can be served",
-            hint=f"`deployer publish MODEL --store DIR --to pvc://{store.namespace}/{store.claim} --create 10Gi`",
+            hint=f"`deployer publish MODEL --store DIR --to pvc://{store.namespace}/{store.claim} {creation}`",
         )
     with storage_in(api, store, claim, image=image, timeout=timeout, progress=progress) as storage:
         shelf = Shelf(storage)

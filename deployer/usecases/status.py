@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NoReturn
 
 from deployer.errors import DeployerError, SpecError
 from deployer.targets import proof
@@ -15,6 +17,7 @@ from tfserving.config.models import ModelServerConfig
 from tfserving.config.text import ConfigError
 
 _PARALLEL = 16
+WATCH_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +39,17 @@ class GatewayStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """A release at one moment. `weights` are shares of traffic by model and label, in percent."""
+    """A release at one moment. `weights` are shares of traffic by model and label, in percent.
+
+    `notes` are sentences of the target about what else decides how it runs.
+    """
 
     target: str
     limit: str
     replicas: tuple[ReplicaStatus, ...]
     gateways: tuple[GatewayStatus, ...]
     weights: Mapping[str, Mapping[str, float]]
+    notes: tuple[str, ...] = ()
 
     @property
     def lacks(self) -> tuple[str, ...]:
@@ -71,8 +78,24 @@ def status(target: Target) -> Status:
         replicas = tuple(pool.map(lambda replica: _replica(target, replica, config), target.replicas()))
         gateways = tuple(pool.map(lambda gateway: _gateway(target, gateway, text), target.gateways()))
     return Status(
-        target=target.describe(), limit=target.cpu_limit(), replicas=replicas, gateways=gateways, weights=weights
+        target=target.describe(),
+        limit=target.cpu_limit(),
+        replicas=replicas,
+        gateways=gateways,
+        weights=weights,
+        notes=target.notes(),
     )
+
+
+def watch(target: Target, show: Callable[[Status], None], *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
+    """Show the status now and whenever it has changed, until interrupted. Errors: as of `status`."""
+    shown = None
+    while True:
+        found = status(target)
+        if found != shown:
+            show(found)
+            shown = found
+        sleep(WATCH_SECONDS)
 
 
 def _replica(target: Target, replica: Replica, config: ModelServerConfig) -> ReplicaStatus:

@@ -236,7 +236,7 @@ serving:
 gateway:
   image: {{tag: {tag}}}
   replicas: {gateways}
-  resources: {{cpu: 100m, memory: 256Mi}}
+  resources: {{cpu: 50m, memory: 256Mi}}
 {more}
 """
 
@@ -247,7 +247,7 @@ def describe(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def write(store: str, **changes: object) -> Path:
         path = tmp_path_factory.mktemp("release") / "deployer.yaml"
-        facts = {"release": "demo", "replicas": 1, "gateways": 1, "cpu": "100m", "memory": "640Mi", "more": ""}
+        facts = {"release": "demo", "replicas": 1, "gateways": 1, "cpu": "50m", "memory": "640Mi", "more": ""}
         path.write_text(RELEASE.format(store=store, tag=TAG, **{**facts, **changes}))
         return path
 
