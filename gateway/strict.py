@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -30,7 +31,7 @@ def convert(data: object, into: type[T]) -> T:
     Errors: StrictError with the path of the first value that does not fit; unknown keys and unknown `type` or `kind`
     tags come first, because a misspelt key explains most other errors.
     """
-    for path, what in _strangers(data, inspect.type_info(into), ""):
+    for path, what in _strangers(data, _described(into), ""):  # type: ignore[arg-type]  # a type is hashable
         raise StrictError(path, what)
     try:
         return msgspec.convert(data, into)
@@ -39,6 +40,12 @@ def convert(data: object, into: type[T]) -> T:
         if match is None:
             raise StrictError("", str(error).replace("`", "")) from error
         raise StrictError(match["path"].lstrip("."), match["what"].replace("`", "")) from error
+
+
+@functools.cache
+def _described(kind: object) -> inspect.Type:
+    """Kept, because describing the settings takes longer than reading them."""
+    return inspect.type_info(kind)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

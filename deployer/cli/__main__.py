@@ -20,6 +20,8 @@ VERBS = {
     "deploy": "Install or upgrade a release in a cluster, and prove that it works.",
     "status": "Show replicas, versions, labels and gateway weights of a release.",
     "doctor": "Explain why a release is sick: cause, evidence, remedy.",
+    "rollout": "Bring a new version to traffic step by step, judged by gates.",
+    "rollback": "Go back to the version that was stable before: at once, without steps or gates.",
     "predict": "Send records to a release and compare the answers with what was expected.",
     "experiment": "Measure latency and throughput over replica counts, and report.",
     "demo": "Show the whole thing on this machine, on real data.",

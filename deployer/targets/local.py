@@ -136,7 +136,7 @@ class LocalTarget:
         with self.layout.locked():
             state = self._state()
             with self._undone_to(state, progress):
-                self._fit(state, replicas, self.gateway_config(), 0, deadline, progress)
+                self._fit(state, replicas, None, 0, deadline, progress)
 
     def model_config(self) -> str:
         self._state()
@@ -185,15 +185,16 @@ class LocalTarget:
         return msgspec.structs.replace(wanted, replicas=replicas, gateways=gateways)
 
     def _fit(
-        self, state: LocalState, count: int, gateway_text: str, port: int, deadline: float, progress: Progress
+        self, state: LocalState, count: int, gateway_text: str | None, port: int, deadline: float, progress: Progress
     ) -> None:
         """Exactly `count` replicas and a gateway that knows them: it learns of new ones when they are ready, and
-        forgets surplus ones before they are stopped."""
+        forgets surplus ones before they are stopped. Without `gateway_text` the settings stay, as they are by then:
+        a rollout may change them meanwhile."""
         if count < 1:
             raise TargetError("a local release needs at least one replica", hint="`deployer local down` stops it")
         grown = self._grow(state, count, deadline=deadline, progress=progress)
         fitting = msgspec.structs.replace(grown, replicas=grown.replicas[:count])
-        self._write_gateway_config(gateway_text, fitting)
+        self._write_gateway_config(self.gateway_config() if gateway_text is None else gateway_text, fitting)
         fitting = self._with_gateway(fitting, port, deadline=deadline, progress=progress)
         self._gateways_follow(fitting, deadline=deadline)
         for surplus in grown.replicas[count:]:
@@ -214,15 +215,17 @@ class LocalTarget:
                 alive[name] = new[-1]
                 state = msgspec.structs.replace(state, replicas=_ordered(alive))
                 self.layout.write(state)
-        config = _parsed(self.layout.model_config.read_text())
         for process in _ordered(alive):
             if process in new:
-                lacking = partial(proof.lacking, self, config=config)
-                local_process.wait(self.layout, process, lacking, deadline=deadline, progress=progress)
+                local_process.wait(self.layout, process, self._lacking, deadline=deadline, progress=progress)
                 alive[process.name] = self._limit(process, state)
         state = msgspec.structs.replace(state, replicas=_ordered(alive))
         self.layout.write(state)
         return state
+
+    def _lacking(self, name: str) -> tuple[str, ...]:
+        """Read anew each time: a rollout may move on while a replica starts."""
+        return proof.lacking(self, name, _parsed(self.layout.model_config.read_text()))
 
     def _start_replica(self, state: LocalState, name: str) -> ProcessState:
         grpc_port, http_port = ports.free(2)

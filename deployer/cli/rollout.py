@@ -1,0 +1,180 @@
+"""`deployer rollout`."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployer import spec
+from deployer.cli.console import console
+from deployer.cli.rollout_view import drawn, sentence, told
+from deployer.cli.target import StateDir, local_target
+from deployer.cli.verb import File, Timeout, Verb, duration
+from deployer.domain.rollout import OnFail, Rollout, RolloutRequest
+from deployer.errors import UsageError
+from deployer.targets.ledgers import FileLedgers
+from deployer.usecases import rollout_status
+from deployer.usecases.rollout import Rollouts
+from deployer.usecases.rollout_facts import version_facts
+
+app = Verb(group=True, help="Bring a new version to traffic step by step, judged by gates.")
+
+WATCH_SECONDS = 1.0
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", show_default=False)]
+
+
+class Load(StrEnum):
+    """Where the requests that gates judge by come from."""
+
+    TRAFFIC = "traffic"
+    SYNTHETIC = "synthetic"
+
+
+@app.command()
+def start(
+    model: Model,
+    to: Annotated[int, typer.Option("--to", min=1, metavar="N", help="Version to roll out.", show_default=False)],
+    steps: Annotated[
+        str, typer.Option("--steps", metavar="PERCENT,…", help="Shares of canary, one after the other.")
+    ] = "5,25,50",
+    soak: Annotated[
+        float, typer.Option("--soak", parser=duration, metavar="DURATION", help="Time to watch each share.")
+    ] = 20.0,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option("--gate", metavar="GATE", help="As p99<200ms; again for more. By default those of the file."),
+    ] = None,
+    labelled: Annotated[
+        Path | None, typer.Option("--labelled", help="JSONL of records and right answers.", show_default=False)
+    ] = None,
+    min_samples: Annotated[int, typer.Option("--min-samples", min=0, help="Answers that a gate needs to judge.")] = 50,
+    load: Annotated[
+        Load, typer.Option("--load", help="Judge by the traffic there is, or send labelled records as well.")
+    ] = Load.TRAFFIC,
+    load_rate: Annotated[float, typer.Option("--load-rate", min=0.1, help="Synthetic requests a second.")] = 20.0,
+    on_fail: Annotated[OnFail, typer.Option("--on-fail", help="What a failed gate leads to.")] = OnFail.ABORT,
+    max_duration: Annotated[
+        float, typer.Option("--max-duration", parser=duration, metavar="DURATION", help="Bound on the whole rollout.")
+    ] = 3600.0,
+    keep_previous: Annotated[
+        bool, typer.Option("--keep-previous", help="Leave the previous version in memory after promotion.")
+    ] = False,
+    timeout: Timeout = 120.0,
+    file: File = Path("deployer.yaml"),
+    state_dir: StateDir = None,
+) -> int:
+    """Roll out a version: load, label, shares of traffic under gates, promote.
+
+    The exit code is 0 when it was promoted, 7 when it was taken back or waits for a person, 6 when it is degraded.
+    """
+    request = _request(
+        to=to,
+        shares=_shares(steps),
+        soak=soak,
+        gates=tuple(gate) if gate is not None else tuple(g.text for g in spec.load(file).gates),
+        labelled=str(labelled) if labelled is not None else "",
+        min_samples=min_samples,
+        load=load_rate if load is Load.SYNTHETIC else 0.0,
+        on_fail=on_fail,
+        max_duration=max_duration,
+        keep_previous=keep_previous,
+        timeout=timeout,
+    )
+    return ended(rollouts(model, file, state_dir).start(request))
+
+
+@app.command()
+def status(
+    model: Model,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Draw it again until it rests.")] = False,
+    file: File = Path("deployer.yaml"),
+    state_dir: StateDir = None,
+) -> int:
+    """Show where a rollout stands: step, verdicts, and what every replica and gateway does.
+
+    The exit code is 0 while it runs and when it is healthy, 7 when it was taken back or is paused, 6 when degraded.
+    """
+    found = rollouts(model, file, state_dir)
+    before = ""
+    while True:
+        now = rollout_status.rollout_status(found.target, found.ledgers, model, now=time.time())
+        text = drawn(now)
+        if not watch or not now.at_work:
+            console.result("RolloutStatus", {"phase": now.phase, "status": now}, text)
+            return now.exit_code
+        if text != before:
+            console.result("RolloutStatus", {"phase": now.phase, "status": now}, f"{text}\n")
+            before = text
+        time.sleep(WATCH_SECONDS)
+
+
+@app.command()
+def promote(model: Model, file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> int:
+    """Skip the steps and gates that are left, and make the version stable."""
+    return ended(rollouts(model, file, state_dir).promote())
+
+
+@app.command()
+def pause(model: Model, file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> None:
+    """Rest before the next step; shares of traffic stay as they are."""
+    ended(rollouts(model, file, state_dir).pause())
+
+
+@app.command()
+def resume(model: Model, file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> int:
+    """Go on: after a pause, or after the deployer itself was killed."""
+    return ended(rollouts(model, file, state_dir).resume())
+
+
+@app.command()
+def abort(model: Model, file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> int:
+    """Take the version back, from wherever the rollout stands. The exit code is 0 when that was proven."""
+    done = rollouts(model, file, state_dir).abort()
+    code = ended(done)
+    return 0 if done.outcome == "aborted" else code
+
+
+@app.command()
+def history(model: Model, file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> None:
+    """Tell every step of the latest rollout, and the ones before in short."""
+    found = rollout_status.history(rollouts(model, file, state_dir).ledgers, model)
+    console.result("RolloutHistory", found, lambda: told(found))
+
+
+def rollouts(model: str, file: Path, state_dir: Path | None) -> Rollouts:
+    """The rollouts of a model of the release that `file` describes."""
+    target = local_target(file, state_dir)
+    return Rollouts(
+        target=target,
+        ledgers=FileLedgers(target.layout.directory / "rollouts"),
+        model=model,
+        facts=lambda version: version_facts(spec.load(file), model, version),
+        progress=console.progress,
+    )
+
+
+def ended(rollout: Rollout) -> int:
+    """Print where a rollout rests; its exit code."""
+    console.result(
+        "Rollout", {"phase": rollout.phase, "outcome": rollout.outcome, "rollout": rollout}, sentence(rollout)
+    )
+    return rollout_status.exit_code(rollout)
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part.strip().removesuffix("%")) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f"--steps {text}: not a list of percentages", hint="write 5,25,50") from None
+
+
+def _request(**fields: object) -> RolloutRequest:
+    try:
+        return RolloutRequest(**fields)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UsageError(str(error), hint="`deployer rollout start --help`") from None

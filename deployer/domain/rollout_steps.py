@@ -1,0 +1,163 @@
+"""The steps of a rollout, and the state that each one leaves behind.
+
+A step changes either the replicas or the gateways, never both, and is proven before the next one starts. What a step
+writes follows from the state in force, so making it twice is making it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deployer.domain.rollout import CANARY, Course, Rollout, shared, without_canary
+from deployer.domain.serving import STABLE, ModelState
+
+
+class Kind(StrEnum):
+    """What a step does."""
+
+    CHECK = "check"
+    """Judge what the store knows of the version; touch nothing."""
+    TEACH = "teach"
+    """Gateways learn the feature spec of the version, and send it nothing."""
+    LOAD = "load"
+    """Replicas load the version; labels stay."""
+    LABEL = "label"
+    """Replicas: canary stands for the version."""
+    TRY = "try"
+    """Ask the version itself, without traffic: smoke request on every replica, labelled records, memory."""
+    SHIFT = "shift"
+    """Gateways give canary its share."""
+    JUDGE = "judge"
+    """Watch for the soak time and judge the gates."""
+    PROMOTE = "promote"
+    """Replicas: stable stands for the version."""
+    SETTLE = "settle"
+    """Gateways: all traffic to stable."""
+    UNLOAD = "unload"
+    """Replicas: canary is gone and the previous version leaves memory."""
+    WITHDRAW = "withdraw"
+    """Gateways: canary gets nothing."""
+    RESTORE = "restore"
+    """Replicas: every version of the start is in memory again."""
+    UNLABEL = "unlabel"
+    """Replicas: labels as they were."""
+    FORGET = "forget"
+    """Gateways: labels as they were."""
+    DROP = "drop"
+    """Replicas: the version leaves memory, if the rollout brought it."""
+
+
+JUDGING = frozenset([Kind.CHECK, Kind.TRY, Kind.JUDGE])
+"""Steps that change nothing."""
+AT_GATEWAYS = frozenset([Kind.TEACH, Kind.SHIFT, Kind.SETTLE, Kind.WITHDRAW, Kind.FORGET])
+"""Steps that change the gateways; all others change the replicas."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step; `share` is canary's part of the traffic while it is made, in percent."""
+
+    kind: Kind
+    share: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.share:g} %" if self.kind in (Kind.SHIFT, Kind.JUDGE) else str(self.kind)
+
+
+_BACK = (Kind.WITHDRAW, Kind.RESTORE, Kind.UNLABEL, Kind.FORGET, Kind.DROP)
+
+
+def plan(rollout: Rollout) -> tuple[Step, ...]:
+    """The steps of the course that a rollout is on."""
+    return _PLANS[rollout.course](rollout)
+
+
+def _forward(rollout: Rollout) -> tuple[Step, ...]:
+    first = [Step(kind=kind) for kind in (Kind.CHECK, Kind.TEACH, Kind.LOAD, Kind.LABEL, Kind.TRY)]
+    shares = [Step(kind=kind, share=share) for share in rollout.request.shares for kind in (Kind.SHIFT, Kind.JUDGE)]
+    last = rollout.request.shares[-1] if rollout.request.shares else 0.0
+    return (*first, *shares, Step(kind=Kind.PROMOTE, share=last), Step(kind=Kind.SETTLE), Step(kind=Kind.UNLOAD))
+
+
+def _abort(rollout: Rollout) -> tuple[Step, ...]:
+    return tuple(Step(kind=kind) for kind in _BACK)
+
+
+def _rollback(rollout: Rollout) -> tuple[Step, ...]:
+    needed = () if rollout.request.to in rollout.base.versions else (Kind.LOAD,)
+    return tuple(Step(kind=kind) for kind in (Kind.TEACH, *needed, Kind.PROMOTE, Kind.SETTLE, Kind.UNLOAD))
+
+
+_PLANS: dict[Course, Callable[[Rollout], tuple[Step, ...]]] = {
+    Course.FORWARD: _forward,
+    Course.ABORT: _abort,
+    Course.ROLLBACK: _rollback,
+}
+
+
+def wanted(rollout: Rollout, step: Step, now: ModelState) -> ModelState:
+    """What is to be in force after a step that is made while `now` is."""
+    base, to = without_canary(rollout.base), rollout.request.to
+    if step.kind in JUDGING:
+        return now
+    return {
+        Kind.TEACH: lambda: _state(now, weights=base.weights),
+        Kind.LOAD: lambda: _state(now, versions=(*now.versions, to)),
+        Kind.LABEL: lambda: _state(now, labels={**now.labels, CANARY: to}),
+        Kind.SHIFT: lambda: _state(now, weights=shared(base.weights, step.share)),
+        Kind.PROMOTE: lambda: _state(now, labels={**now.labels, STABLE: to}),
+        Kind.SETTLE: lambda: _state(now, weights=base.weights),
+        Kind.UNLOAD: lambda: _unloaded(rollout, now),
+        Kind.WITHDRAW: lambda: _withdrawn(rollout, now),
+        Kind.RESTORE: lambda: _state(now, versions=(*now.versions, *rollout.base.versions)),
+        Kind.UNLABEL: lambda: _state(now, labels=rollout.base.labels, weights=base.weights),
+        Kind.FORGET: lambda: _state(now, weights=rollout.base.weights),
+        Kind.DROP: lambda: rollout.base,
+    }[step.kind]()
+
+
+def taught(rollout: Rollout, step: Step, after: ModelState) -> dict[str, int]:
+    """What the gateways are told about labels in a step that changes them."""
+    if step.kind is Kind.TEACH and rollout.course is Course.FORWARD:
+        return {**after.labels, CANARY: rollout.request.to}
+    if step.kind is Kind.SETTLE:
+        return {label: version for label, version in after.labels.items() if label != CANARY}
+    return dict(after.labels)
+
+
+def required(rollout: Rollout, state: ModelState) -> frozenset[int]:
+    """The versions that every replica must have AVAILABLE for a step to be proven.
+
+    On the way back the new version is not among them: it may be the very one that cannot be loaded.
+    """
+    if rollout.course is Course.ABORT:
+        return frozenset(rollout.base.versions) & frozenset(state.versions) | frozenset(state.labels.values())
+    return frozenset(state.versions)
+
+
+def gone(step: Step, state: ModelState) -> frozenset[str]:
+    """Labels that no replica may know any more once a step that leaves `state` is proven."""
+    if step.kind in (Kind.UNLOAD, Kind.UNLABEL, Kind.DROP):
+        return frozenset([CANARY]) - state.labels.keys()
+    return frozenset()
+
+
+def _state(now: ModelState, **changes: object) -> ModelState:
+    fields: dict[str, object] = {"versions": now.versions, "labels": now.labels, "weights": now.weights, **changes}
+    return ModelState(**fields)  # type: ignore[arg-type]
+
+
+def _withdrawn(rollout: Rollout, now: ModelState) -> ModelState:
+    """Only the traffic is taken away. Labels that somebody removed by hand cannot get any; what is left takes all."""
+    weights = {label: w for label, w in without_canary(rollout.base).weights.items() if label in now.labels}
+    if not sum(weights.values()):
+        weights = {label: 100.0 for label in now.labels if label != CANARY}
+    return _state(now, weights=weights)
+
+
+def _unloaded(rollout: Rollout, now: ModelState) -> ModelState:
+    labels = {label: version for label, version in now.labels.items() if label != CANARY}
+    leaving = set() if rollout.request.keep_previous else {rollout.previous} - set(labels.values())
+    return _state(now, versions=tuple(version for version in now.versions if version not in leaving), labels=labels)

@@ -1,0 +1,187 @@
+"""The verbs of a rollout: start, pause, resume, promote, abort, and rollback without a plan."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from deployer.domain.gate import Metric, parse_gate
+from deployer.domain.ledger import Entry
+from deployer.domain.rollout import Course, Rollout, RolloutRequest, refusal
+from deployer.domain.rollout_transitions import Event
+from deployer.domain.serving import STABLE
+from deployer.errors import TargetError, UsageError, WaitTimeout
+from deployer.targets.base import Progress, Target
+from deployer.targets.ledgers import LedgerStore
+from deployer.usecases import rollout_files
+from deployer.usecases.rollout_facts import VersionFacts
+from deployer.usecases.rollout_proof import Clock
+from deployer.usecases.rollout_runner import Runner
+
+Facts = Callable[[int], VersionFacts]
+"""What the store knows of a version of the model. Errors: SpecError for one that it has not."""
+
+ORDER_SECONDS = 0.2
+"""Between two looks at whether the deployer at work has done what it was asked for."""
+
+
+def whoever() -> str:
+    """Who works here, as others are told: user, machine and process."""
+    return f"{getpass.getuser()} on {platform.node()} (process {os.getpid()})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollouts:
+    """The rollouts of one model of a release. Time and identity come in; tests bring their own."""
+
+    target: Target
+    ledgers: LedgerStore
+    model: str
+    facts: Facts
+    progress: Progress
+    clock: Clock = field(default_factory=lambda: Clock(now=time.time, sleep=time.sleep))
+    who: str = field(default_factory=whoever)
+    at_point: Callable[[str], None] = lambda _: None
+
+    def start(self, request: RolloutRequest) -> Rollout:
+        """Roll out a version; returns when it is promoted, has been taken back, or waits for a person.
+
+        Errors: UsageError for a gate that cannot be read or judged, TargetError when another rollout is open, another
+        deployer is at work, or the release is in no state to start from; SpecError for a version that is not there.
+        """
+        check(request)
+        facts = self.facts(request.to)
+        with self.ledgers.locked(self.who):
+            ledger = self.ledgers.read(self.model)
+            if ledger.open is not None:
+                raise TargetError(
+                    f"the rollout of {self.model} to version {ledger.open.request.to} is {ledger.open.phase}",
+                    cause=ledger.open.reason,
+                    hint="`deployer rollout resume`, `promote` or `abort` ends it",
+                )
+            base = rollout_files.state(self.target, self.model)
+            if problem := refusal(base, request):
+                raise TargetError(f"{self.model} cannot be rolled out to version {request.to}", cause=problem)
+            now = self.clock.now()
+            rollout = Rollout(
+                id=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)),
+                model=self.model,
+                base=base,
+                request=request,
+                who=self.who,
+                started=now,
+                counted_from=now,
+                left=base,
+                course=Course.ROLLBACK if request.rollback else Course.FORWARD,
+            )
+            entry = Entry(at=now, who=self.who, step="start", event="started", text=_asked(rollout))
+            self.ledgers.write(self.model, ledger.start(rollout).record(rollout, entry))
+            self.progress(f"{self.model}: {_asked(rollout)}")
+            return self._runner(facts).run(rollout)
+
+    def resume(self) -> Rollout:
+        """Go on where the rollout stands: after a pause, a way back that failed, or a deployer that was killed."""
+        return self._go_on(Event.RESUME)
+
+    def promote(self) -> Rollout:
+        """Skip what is left of steps and gates. The deployer at work is asked for it, if there is one."""
+        return self._ask(Event.PROMOTE) if self.ledgers.holder() else self._go_on(Event.PROMOTE)
+
+    def abort(self) -> Rollout:
+        """Take the way back from wherever the rollout stands. The deployer at work is asked for it, if there is one."""
+        return self._ask(Event.ABORT) if self.ledgers.holder() else self._go_on(Event.ABORT)
+
+    def pause(self) -> Rollout:
+        """Rest before the next step. What is in force stays."""
+        if self.ledgers.holder():
+            return self._ask(Event.PAUSE)
+        with self.ledgers.locked(self.who):
+            return self._runner(VersionFacts()).apply(self._open(), Event.PAUSE, f"paused by {self.who}")
+
+    def rollback(self, to: int | None = None, *, timeout: float = 120.0, keep_previous: bool = False) -> Rollout:
+        """Back to the version that was stable before, at once: an open rollout is aborted, a finished one reversed.
+
+        `to` names another version. Errors: TargetError when the ledger knows of none before, and as of `start`.
+        """
+        is_open = self.ledgers.read(self.model).open
+        if is_open is not None and (to is None or to == is_open.previous):
+            return self.abort()
+        if to is None:
+            stable = rollout_files.state(self.target, self.model).labels.get(STABLE)
+            to = self.ledgers.read(self.model).before(stable) if stable is not None else None
+            if to is None:
+                raise TargetError(
+                    f"the ledger knows of no version of {self.model} before the one that is stable",
+                    hint="--to names the version to go back to",
+                )
+        request = RolloutRequest(to=to, shares=(), rollback=True, timeout=timeout, keep_previous=keep_previous)
+        return self.start(request)
+
+    # -- helpers
+
+    def _go_on(self, event: Event) -> Rollout:
+        with self.ledgers.locked(self.who):
+            rollout = self._open()
+            facts = self.facts(rollout.request.to) if rollout.course is not Course.ABORT else VersionFacts()
+            runner = self._runner(facts)
+            try:
+                return runner.run(runner.apply(rollout, event, f"{event.value} by {self.who}"))
+            except ValueError as error:
+                raise TargetError(
+                    f"no {event.value} here", cause=str(error), hint="`deployer rollout status`"
+                ) from None
+
+    def _ask(self, event: Event) -> Rollout:
+        """Leave an order to the deployer at work, and wait until it rests or goes on from there."""
+        asked = self._open()
+        self.progress(f"asking {self.ledgers.holder()} to {event.value}")
+        self.ledgers.order(self.model, event)
+        deadline = self.clock.now() + asked.request.timeout
+        while self.clock.now() < deadline:
+            self.clock.sleep(ORDER_SECONDS)
+            now = self.ledgers.read(self.model).rollout or asked
+            if not self.ledgers.holder() or (event is Event.PROMOTE and now.position > asked.position):
+                return now
+        raise WaitTimeout(f"the deployer at work did not {event.value} within {asked.request.timeout:g} s")
+
+    def _open(self) -> Rollout:
+        found = self.ledgers.read(self.model).open
+        if found is None:
+            raise TargetError(f"no rollout of {self.model} is open", hint="`deployer rollout history` shows past ones")
+        return found
+
+    def _runner(self, facts: VersionFacts) -> Runner:
+        return Runner(
+            target=self.target,
+            ledgers=self.ledgers,
+            facts=facts,
+            who=self.who,
+            progress=self.progress,
+            clock=self.clock,
+            at_point=self.at_point,
+        )
+
+
+def check(request: RolloutRequest) -> None:
+    """Refuse what cannot be meant. Errors: UsageError."""
+    for text in request.gates:
+        try:
+            gate = parse_gate(text)
+        except ValueError as error:
+            raise UsageError(str(error), hint="docs/reference/gates.md lists metrics and units") from None
+        if gate.metric is Metric.ACCURACY and not request.labelled:
+            raise UsageError(f"gate {text!r} needs records with right answers", hint="--labelled names their file")
+    if request.load and not request.labelled:
+        raise UsageError("synthetic load needs records to send", hint="--labelled names a JSONL file of them")
+
+
+def _asked(rollout: Rollout) -> str:
+    way = f"from version {rollout.previous} to version {rollout.request.to}"
+    if rollout.request.rollback:
+        return f"back {way}"
+    steps = ", ".join(f"{share:g} %" for share in rollout.request.shares)
+    return f"{way}" + (f" in steps of {steps}" if steps else "")

@@ -1,0 +1,95 @@
+"""One model's part in the two files of a release, read and rewritten; everything else in them stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import msgspec
+import yaml
+
+from deployer.domain.serving import ModelState
+from deployer.errors import SpecError, TargetError
+from deployer.render import state_of
+from deployer.render.text import to_yaml
+from deployer.targets.base import Target
+from gateway.settings import Settings, SettingsError, parse_settings
+from gateway.spec import SpecProblem, dump_spec, parse_spec
+from tfserving.config import ModelServerConfig, Specific
+
+DRAFT = "`deployer render` writes files that can be used"
+
+
+def state(target: Target, model: str) -> ModelState:
+    """What is in force for a model. Errors: TargetError for a model that the release has not, SpecError."""
+    models = state_of(target.model_config(), target.gateway_config()).models
+    if model not in models:
+        raise TargetError(f"the release serves no model {model}", hint=f"it serves {', '.join(models)}")
+    return models[model]
+
+
+def put_replicas(target: Target, model: str, wanted: ModelState) -> bool:
+    """Write versions and labels; False when they are in force already."""
+    config = ModelServerConfig.parse(target.model_config())
+    models = tuple(
+        replace(m, policy=Specific(versions=wanted.versions), labels=wanted.labels) if m.name == model else m
+        for m in config.models
+    )
+    if models == config.models:
+        return False
+    target.put_model_config(ModelServerConfig(models=models).to_text())
+    return True
+
+
+def put_gateways(
+    target: Target, model: str, *, labels: Mapping[str, int], weights: Mapping[str, float], specs: Mapping[int, str]
+) -> bool:
+    """Write labels and weights, and add feature specs by version; False when all that is in force already.
+
+    Errors: SpecError for a feature spec or settings that the gateway would refuse.
+    """
+    text = target.gateway_config()
+    document = yaml.safe_load(text)
+    section = document["models"][model]
+    section["labels"] = dict(labels)
+    section["routing"] = {**(section.get("routing") or {}), "weights": dict(weights)}
+    known = {str(version): spec for version, spec in (section.get("specs") or {}).items()}
+    section["specs"] = {**known, **{str(version): _spec(model, version, spec) for version, spec in specs.items()}}
+    changed = to_yaml(document) + "\n"
+    if _parsed(changed) == _parsed(text):
+        return False
+    target.put_gateway_config(changed)
+    return True
+
+
+def one_model(target: Target, model: str) -> ModelServerConfig:
+    """The model_config in force with nothing but this model in it."""
+    config = ModelServerConfig.parse(target.model_config())
+    return ModelServerConfig(models=tuple(m for m in config.models if m.name == model))
+
+
+def signature(target: Target, model: str) -> str:
+    """The signature that the gateway calls."""
+    return _parsed(target.gateway_config()).models[model].signature
+
+
+def versions_with_spec(target: Target, model: str) -> frozenset[int]:
+    """Versions whose feature spec the gateways have been given."""
+    return frozenset(map(int, _parsed(target.gateway_config()).models[model].specs))
+
+
+def _parsed(text: str) -> Settings:
+    try:
+        return parse_settings(text)
+    except SettingsError as error:
+        raise SpecError("the gateway would refuse its settings", hint=DRAFT) from error
+
+
+def _spec(model: str, version: int, text: str) -> object:
+    try:
+        return msgspec.to_builtins(dump_spec(parse_spec(text)))
+    except SpecProblem as error:
+        raise SpecError(
+            f"the feature spec of {model} version {version} cannot be used",
+            hint="docs/reference/features-yaml.md describes every key; the spec was exported with the version",
+        ) from error

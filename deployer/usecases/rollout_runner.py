@@ -1,0 +1,292 @@
+"""Makes the steps of a rollout, one after the other, until it rests. Every step is recorded before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deployer.domain.gate import BEFORE_LOAD, BEFORE_TRAFFIC, Gate, Metric, parse_gate
+from deployer.domain.gate_verdict import ALPHA, EARLY_ALPHA, Judgement, Verdict, judge, overall
+from deployer.domain.gate_window import LabelWindow, Observations
+from deployer.domain.ledger import Entry
+from deployer.domain.rollout import CANARY, Course, Phase, Rollout
+from deployer.domain.rollout_steps import AT_GATEWAYS, JUDGING, Kind, Step, gone, required, taught, wanted
+from deployer.domain.rollout_transitions import Event, Reaction, advance, begin, current, drift, reaction
+from deployer.domain.serving import STABLE, ModelState
+from deployer.errors import DeployerError
+from deployer.targets.base import Progress, Target
+from deployer.targets.ledgers import LedgerStore
+from deployer.usecases import observe, rollout_files, rollout_proof, rollout_trial
+from deployer.usecases.rollout_facts import VersionFacts
+from deployer.usecases.rollout_proof import Clock, Unproven, Wanted
+from deployer.usecases.synthetic import synthetic_load
+
+LOOK_SECONDS = 1.0
+"""Between two looks at an open window."""
+
+
+class Ordered(Exception):
+    """Somebody asked the deployer at work for something."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(event.value)
+        self.event = event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happened:
+    """What a step led to; `reason` is empty when there is nothing to explain."""
+
+    event: Event
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """Everything a rollout is run with. `facts` are those of the version that it goes to.
+
+    `at_point` is called after each record and each write with the name of that point; tests kill the process there.
+    """
+
+    target: Target
+    ledgers: LedgerStore
+    facts: VersionFacts
+    who: str
+    progress: Progress
+    clock: Clock
+    at_point: Callable[[str], None] = lambda _: None
+
+    def run(self, rollout: Rollout) -> Rollout:
+        """Go on until the rollout is over or rests. Errors: those of the target, after which it is paused."""
+        self.ledgers.take_order(rollout.model)
+        while rollout.phase in (Phase.PENDING, Phase.PROGRESSING):
+            rollout = self._step(rollout)
+        return rollout
+
+    def apply(self, rollout: Rollout, event: Event, reason: str = "") -> Rollout:
+        """The rollout after an event, recorded. Errors: ValueError when the event cannot be meant there."""
+        after = advance(rollout, event, reason=reason, now=self.clock.now())
+        self._record(after, current(rollout), event.value, reason)
+        return after
+
+    # -- one step
+
+    def _step(self, rollout: Rollout) -> Rollout:
+        step = current(rollout)
+        assert step is not None  # a rollout at its end is healthy
+        try:
+            happened = self._before(rollout) or self._make(rollout, step)
+        except Ordered as order:
+            happened = Happened(event=order.event, reason=f"{order.event.value} was asked for")
+        except Unproven as error:
+            happened = Happened(event=Event.UNPROVEN, reason=f"{step}: {error}")
+        except KeyboardInterrupt:
+            self.apply(self._latest(rollout), Event.PAUSE, "interrupted")
+            raise
+        except DeployerError as error:
+            happened = Happened(event=Event.UNPROVEN, reason=f"{step}: {error.message}" + _because(error))
+        rollout = self._latest(rollout)
+        try:
+            return self.apply(rollout, happened.event, happened.reason)
+        except ValueError as error:
+            self.progress(f"{happened.event.value}: {error}")
+            return rollout
+
+    def _before(self, rollout: Rollout) -> Happened | None:
+        """Reasons not to begin the step."""
+        self._take_order(rollout.model)
+        if reaction(rollout, Event.EXPIRED) is not Reaction.GO:
+            past = self.clock.now() - rollout.counted_from
+            if past > rollout.request.max_duration:
+                text = f"{past:.0f} s have passed, more than --max-duration {rollout.request.max_duration:g} s"
+                return Happened(event=Event.EXPIRED, reason=text)
+        return self._drift(rollout)
+
+    def _drift(self, rollout: Rollout) -> Happened | None:
+        now = rollout_files.state(self.target, rollout.model)
+        if found := drift(rollout, now):
+            return Happened(event=Event.DRIFTED, reason=f"changed by somebody else: {found}")
+        return None
+
+    def _make(self, rollout: Rollout, step: Step) -> Happened:
+        now = rollout_files.state(self.target, rollout.model)
+        after = wanted(rollout, step, now)
+        rollout = begin(rollout, after, now=self.clock.now())
+        self._record(rollout, step, "begun", "")
+        if step.kind in JUDGING:
+            return self._judge(rollout, step)
+        if step.kind in AT_GATEWAYS:
+            self._change_gateways(rollout, step, after)
+        else:
+            self._change_replicas(rollout, step, now, after)
+        return Happened(event=Event.PROVEN)
+
+    def _change_gateways(self, rollout: Rollout, step: Step, after: ModelState) -> None:
+        # Replicas that came since the last step get no traffic for a label that they have not proven.
+        if step.kind is Kind.SHIFT:
+            self._prove_replicas(rollout, step, after, fresh=False)
+        facts = self.facts.features
+        specs = {rollout.request.to: facts} if facts is not None and rollout.course is not Course.ABORT else {}
+        labels = taught(rollout, step, after)
+        rollout_files.put_gateways(self.target, rollout.model, labels=labels, weights=after.weights, specs=specs)
+        self.at_point(f"{step}: written")
+        rollout_proof.gateways(
+            self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=self._interruption(rollout)
+        )
+
+    def _change_replicas(self, rollout: Rollout, step: Step, now: ModelState, after: ModelState) -> None:
+        began = self.clock.now()
+        rollout_files.put_replicas(self.target, rollout.model, after)
+        self.at_point(f"{step}: written")
+        self._prove_replicas(rollout, step, after, fresh=True)
+        if step.kind is Kind.LOAD and rollout.request.to not in now.versions:
+            found = rollout.with_found(load_time=self.clock.now() - began)
+            self._record(found, step, "measured", f"loaded everywhere after {found.found.load_time:.1f} s")
+
+    def _prove_replicas(self, rollout: Rollout, step: Step, after: ModelState, *, fresh: bool) -> None:
+        shown = Wanted(
+            model=rollout.model,
+            versions=required(rollout, after),
+            labels=after.labels,
+            gone=gone(step, after),
+        )
+        rollout_proof.replicas(
+            self.target,
+            shown,
+            clock=self.clock,
+            timeout=rollout.request.timeout,
+            interrupted=self._interruption(rollout),
+            fresh=fresh,
+        )
+
+    def _interruption(self, rollout: Rollout) -> Callable[[], None]:
+        return lambda: self._take_order(rollout.model)
+
+    def _take_order(self, model: str) -> None:
+        event = self.ledgers.take_order(model)
+        if event is not None:
+            raise Ordered(event)
+
+    # -- judging
+
+    def _judge(self, rollout: Rollout, step: Step) -> Happened:
+        gates = [parse_gate(text) for text in rollout.request.gates]
+        if step.kind is Kind.CHECK:
+            return self._check(rollout, step, [g for g in gates if g.metric in BEFORE_LOAD])
+        if step.kind is Kind.TRY:
+            return self._try(rollout, step, [g for g in gates if g.metric in BEFORE_TRAFFIC])
+        return self._watch(rollout, step, [g for g in gates if g.metric not in BEFORE_LOAD | BEFORE_TRAFFIC])
+
+    def _check(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
+        facts = self.facts
+        if facts.features is None and rollout.previous in rollout_files.versions_with_spec(self.target, rollout.model):
+            reason = f"version {rollout.request.to} has no feature spec, and version {rollout.previous} has one"
+            return Happened(event=Event.GATE_FAILED, reason=f"{reason}: requests with records could not be answered")
+        size = float(facts.size) if facts.size is not None else None
+        rollout = rollout.with_found(size=size, parity=facts.parity)
+        verdicts = list(judge(gates, _observations(rollout), min_samples=0))
+        if (tight := self._memory(rollout)) is not None:
+            verdicts.append(tight)
+        return self._verdict(rollout, step, verdicts)
+
+    def _memory(self, rollout: Rollout) -> Judgement | None:
+        """Whether a second version fits beside the first, where limit and memory are known."""
+        limit, size, used = self.facts.memory_limit, self.facts.size, rollout_trial.memory(self.target)
+        if limit is None or size is None or used is None or rollout.request.to in rollout.base.versions:
+            return None
+        numbers = f"{used / 1e6:.0f} MB used + {size / 1e6:.0f} MB of the version, limit {limit / 1e6:.0f} MB"
+        verdict = Verdict.PASS if used + size <= limit else Verdict.FAIL
+        return Judgement(gate="two versions fit in memory", verdict=verdict, numbers=numbers)
+
+    def _try(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
+        model, request = rollout.model, rollout.request
+        signature = rollout_files.signature(self.target, model)
+        verdicts = [
+            rollout_trial.smoke(self.target, model, version=request.to, stable=rollout.previous, signature=signature)
+        ]
+        self.progress(str(verdicts[0]))
+        silent = ""
+        if request.labelled and verdicts[0].verdict is Verdict.PASS:
+            right, silent = rollout_trial.accuracy(self.target, model, Path(request.labelled))
+            rollout = rollout.with_found(accuracy=right)
+        rollout = rollout.with_found(memory=rollout_trial.memory(self.target))
+        for verdict in judge(gates, _observations(rollout), min_samples=0):
+            if silent and verdict.gate.startswith(Metric.ACCURACY):
+                verdict = replace(verdict, verdict=Verdict.FAIL, numbers=silent)
+            verdicts.append(verdict)
+        return self._verdict(rollout, step, verdicts)
+
+    def _watch(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
+        """An open window: at its end all gates are judged; before, only what is blatant ends it."""
+        request = rollout.request
+        began = self.clock.now()
+        self.progress(f"canary has {step.share:g} % of {rollout.model} for {request.soak:g} s")
+        with ExitStack() as stack:
+            if request.load:
+                stack.enter_context(synthetic_load(self.target, rollout.model, Path(request.labelled), request.load))
+            opened = observe.read(self.target, rollout.model)
+            while True:
+                passed = self.clock.now() - began
+                verdicts = self._look(rollout, opened, gates, EARLY_ALPHA if passed < request.soak else ALPHA)
+                said = overall(verdicts)
+                over = passed >= request.soak * (request.patience if said is Verdict.INCONCLUSIVE else 1.0)
+                if said is Verdict.FAIL or over:
+                    # Figures of a window in which somebody moved the traffic would be about something else.
+                    return self._drift(rollout) or self._verdict(rollout, step, verdicts)
+                self._take_order(rollout.model)
+                left = request.soak - passed if passed < request.soak else request.soak * request.patience - passed
+                self.clock.sleep(min(LOOK_SECONDS, max(left, 0.01)))
+
+    def _look(
+        self, rollout: Rollout, opened: observe.Reading, gates: Sequence[Gate], alpha: float
+    ) -> tuple[Judgement, ...]:
+        seen = observe.between(opened, observe.read(self.target, rollout.model))
+        observations = replace(
+            _observations(rollout),
+            canary=seen.labels.get(CANARY, LabelWindow()),
+            stable=seen.labels.get(STABLE, LabelWindow()),
+            compared=seen.compared,
+            disagreed=seen.disagreed,
+        )
+        return judge(gates, observations, min_samples=rollout.request.min_samples, alpha=alpha)
+
+    def _verdict(self, rollout: Rollout, step: Step, verdicts: Sequence[Judgement]) -> Happened:
+        rollout = replace(rollout, verdicts=tuple(verdicts))
+        said = overall(verdicts)
+        self._record(rollout, step, f"judged: {said}", "; ".join(map(str, verdicts)))
+        decisive = "; ".join(str(v) for v in verdicts if v.verdict is said)
+        if said is Verdict.PASS:
+            return Happened(event=Event.PROVEN)
+        event = Event.GATE_FAILED if said is Verdict.FAIL else Event.INCONCLUSIVE
+        return Happened(event=event, reason=f"{step}: {decisive}")
+
+    # -- the record
+
+    def _latest(self, rollout: Rollout) -> Rollout:
+        """As it was recorded last: a step records what it finds."""
+        return self.ledgers.read(rollout.model).rollout or rollout
+
+    def _record(self, rollout: Rollout, step: Step | None, event: str, text: str) -> None:
+        name = str(step) if step is not None else "end"
+        entry = Entry(at=self.clock.now(), who=self.who, step=f"{rollout.course}: {name}", event=event, text=text)
+        self.ledgers.write(rollout.model, self.ledgers.read(rollout.model).record(rollout, entry))
+        if event not in ("begun", "measured"):
+            self.progress(f"{rollout.model} {name}: {event}" + (f" ({text})" if text else ""))
+        self.at_point(f"{name}: {event} recorded")
+
+
+def _observations(rollout: Rollout) -> Observations:
+    found = rollout.found
+    return Observations(
+        size=found.size,
+        parity=found.parity,
+        load_time=found.load_time,
+        memory=found.memory,
+        accuracy=found.accuracy,
+    )
+
+
+def _because(error: DeployerError) -> str:
+    return f" ({error.cause})" if error.cause else ""

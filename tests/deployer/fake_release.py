@@ -1,0 +1,201 @@
+"""A release in memory that keeps TensorFlow Serving's rules, for tests that break it in many ways.
+
+Replicas poll the configuration when time passes. A label is never moved to a version that is not AVAILABLE: the whole
+configuration is refused then. Loading takes time, and may fail.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from dataclasses import dataclass, field
+
+import yaml
+
+from deployer.errors import TargetError
+from deployer.targets.base import GatewayReplica, HttpReply, Replica
+from gateway.settings import parse_settings, settings_hash
+from tfserving.config import ModelConfig, ModelServerConfig, Specific
+
+MODEL = "scale"
+_models = functools.cache(ModelServerConfig.parse)
+_settings = functools.cache(parse_settings)
+
+
+@dataclass
+class FakeReplica:
+    name: str
+    unloadable: set[int] = field(default_factory=set)
+    loaded: dict[int, str] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    alive: bool = True
+    fresh: bool = True
+    """Just started; it has not yet shown anything and gets no traffic."""
+
+    def poll(self, config: ModelConfig) -> None:
+        for version, state in self.loaded.items():
+            if state == "LOADING":
+                self.loaded[version] = "END" if version in self.unloadable else "AVAILABLE"
+        for label, version in config.labels.items():
+            if label in self.labels and self.labels[label] != version and self.loaded.get(version) != "AVAILABLE":
+                return
+        self.labels = dict(config.labels)
+        for version in set(self.loaded) - set(config.policy.versions):
+            del self.loaded[version]
+        for version in config.policy.versions:
+            self.loaded.setdefault(version, "LOADING")
+        if all(self.loaded.get(v) == "AVAILABLE" for v in config.policy.versions):
+            self.fresh = False
+
+
+class FakeRelease:
+    """A `Target`, and the clock that its time goes by. `canary_failures` is the share of bad answers of version 2."""
+
+    kind = "fake"
+
+    def __init__(self, replicas: int = 2, *, canary_failures: float = 0.0, traffic: int = 400) -> None:
+        self.time = 1000.0
+        self.canary_failures, self.traffic = canary_failures, traffic
+        self.unloadable: set[int] = set()
+        self.servers = [FakeReplica(name=f"replica-{index}") for index in range(replicas)]
+        self.counts: dict[str, tuple[int, int]] = {}
+        self.broken_rules: list[str] = []
+        config = ModelConfig(name=MODEL, base_path="/store/scale", policy=Specific(versions=(1,)), labels={"stable": 1})
+        self._models = ModelServerConfig(models=(config,)).to_text()
+        section = {"labels": {"stable": 1}, "routing": {"weights": {"stable": 100}}}
+        self._gateway = yaml.safe_dump(
+            {"version": "v1", "models": {MODEL: section}, "backends": {"static": ["127.0.0.1:1"]}}
+        )
+        self._adopted = self._gateway
+        for _ in range(3):
+            self._tick()
+
+    # -- time
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        self._tick()
+
+    def _tick(self) -> None:
+        (config,) = _models(self._models).models
+        for server in self.servers:
+            if server.alive:
+                server.unloadable = self.unloadable
+                server.poll(config)
+        self._adopted = self._gateway
+        weights = _settings(self._adopted).models[MODEL].routing.weights
+        total = sum(weights.values())
+        for label, weight in weights.items():
+            requests = round(self.traffic * weight / total)
+            answers, failed = self.counts.get(label, (0, 0))
+            bad = round(requests * self.canary_failures) if self._resolves(label) == 2 else 0
+            self.counts[label] = (answers + requests, failed + bad)
+        self._check(weights)
+
+    def _resolves(self, label: str) -> int | None:
+        return next((s.labels.get(label) for s in self.servers if s.alive), None)
+
+    def _check(self, weights) -> None:
+        """The promises that hold at every moment, for replicas that had the time to start."""
+        for server in self.servers:
+            if not server.alive or server.fresh:
+                continue
+            for label, version in server.labels.items():
+                if server.loaded.get(version) != "AVAILABLE":
+                    self.broken_rules.append(f"{server.name}: label {label} stands for version {version}, not loaded")
+            for label, weight in weights.items():
+                if weight > 0 and label not in server.labels:
+                    self.broken_rules.append(f"{server.name}: traffic for label {label}, which it does not know")
+
+    # -- faults
+
+    def kill_replica(self) -> None:
+        if sum(server.alive for server in self.servers) > 1:
+            next(server for server in self.servers if server.alive).alive = False
+
+    def add_replica(self) -> None:
+        self.servers.append(FakeReplica(name=f"replica-{len(self.servers)}"))
+
+    def edit_by_hand(self) -> None:
+        document = yaml.safe_load(self._gateway)
+        document["models"][MODEL]["routing"]["weights"] = {"stable": 77, **dict.fromkeys(self._canary(), 23)}
+        self._gateway = yaml.safe_dump(document)
+
+    def _canary(self) -> list[str]:
+        (config,) = _models(self._models).models
+        return [label for label in config.labels if label == "canary" and self._everywhere(label)]
+
+    def _everywhere(self, label: str) -> bool:
+        return all(label in server.labels for server in self.servers if server.alive)
+
+    # -- Target
+
+    def describe(self) -> str:
+        return "a release in memory"
+
+    def replicas(self):
+        return tuple(Replica(name=s.name, alive=s.alive) for s in self.servers)
+
+    def gateways(self):
+        return (GatewayReplica(name="gateway-0", url="http://gateway"),)
+
+    def model_config(self) -> str:
+        return self._models
+
+    def put_model_config(self, text: str) -> None:
+        self._models = text
+
+    def gateway_config(self) -> str:
+        return self._gateway
+
+    def put_gateway_config(self, text: str) -> None:
+        self._gateway = text
+
+    def post(self, name, path, body, *, timeout):
+        return HttpReply(status=200, body=b"{}")
+
+    def get(self, name, path, *, timeout):
+        if name == "gateway-0":
+            return HttpReply(status=200, body=self._gateway_answer(path))
+        server = next(s for s in self.servers if s.name == name)
+        if not server.alive:
+            raise TargetError(f"{name} does not answer")
+        if path.endswith("/metadata"):
+            return self._metadata(server, path)
+        states = [
+            {"version": str(v), "state": state, "status": {"error_code": "OK", "error_message": ""}}
+            if state != "END"
+            else {"version": str(v), "state": state, "status": {"error_code": "UNKNOWN", "error_message": "no graph"}}
+            for v, state in server.loaded.items()
+        ]
+        return HttpReply(status=200, body=json.dumps({"model_version_status": states}).encode())
+
+    def _metadata(self, server: FakeReplica, path: str) -> HttpReply:
+        label = re.search(r"labels/(\w+)/", path)
+        version = server.labels.get(label[1]) if label else int(re.search(r"versions/(\d+)/", path)[1])
+        if version is None or server.loaded.get(version) != "AVAILABLE":
+            return HttpReply(status=404, body=b"{}")
+        inputs = {"x": {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": "-1"}, {"size": "3"}]}}}
+        body = {
+            "model_spec": {"version": str(version)},
+            "metadata": {"signature_def": {"signature_def": {"serving_default": {"inputs": inputs}}}},
+        }
+        return HttpReply(status=200, body=json.dumps(body).encode())
+
+    def _gateway_answer(self, path: str) -> bytes:
+        if path == "/routes":
+            return settings_hash(self._adopted).encode()
+        lines = []
+        for label, (answers, failed) in self.counts.items():
+            who = f'model="{MODEL}",version="",label="{label}"'
+            lines.append(f'gateway_requests_total{{{who},kind="records",code="200"}} {answers - failed}')
+            lines.append(f'gateway_requests_total{{{who},kind="records",code="500"}} {failed}')
+            lines.append(f'gateway_errors_total{{{who},stage="backend",code="500"}} {failed}')
+            lines += [
+                f'gateway_request_seconds_bucket{{{who},le="{le}"}} {answers}' for le in ("0.005", "0.01", "+Inf")
+            ]
+        return "\n".join(lines).encode()

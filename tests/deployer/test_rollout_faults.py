@@ -1,0 +1,237 @@
+"""Rollouts under faults: whatever happens between whichever two writes, the release ends where it can be trusted."""
+
+from __future__ import annotations
+
+import pytest
+from fake_release import MODEL, FakeRelease
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deployer.domain.rollout import OnFail, Phase, RolloutRequest
+from deployer.domain.rollout_transitions import Event
+from deployer.errors import TargetError
+from deployer.targets.ledgers import FileLedgers
+from deployer.usecases import rollout_files
+from deployer.usecases.rollout import Rollouts
+from deployer.usecases.rollout_facts import VersionFacts
+from deployer.usecases.rollout_proof import Clock
+
+REQUEST = RolloutRequest(to=2, shares=(5, 50), soak=2, gates=("error_rate<5%",), min_samples=20, timeout=20)
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as the code can tell: nothing after the point runs but the kernel's cleaning up."""
+
+
+class World:
+    """A release, its ledgers, and deployers that may die: `at` maps a number of points passed to what happens then."""
+
+    def __init__(self, directory, release=None, at=None) -> None:
+        self.release = release or FakeRelease()
+        self.ledgers = FileLedgers(directory)
+        self.at = dict(at or {})
+        self.points: list[str] = []
+        self.said: list[str] = []
+
+    def rollouts(self) -> Rollouts:
+        return Rollouts(
+            target=self.release,
+            ledgers=self.ledgers,
+            model=MODEL,
+            facts=lambda version: VersionFacts(size=1000, parity=0.0),
+            progress=self.said.append,
+            clock=Clock(now=self.release.now, sleep=self.release.sleep),
+            who="ada (process 1)",
+            at_point=self.point,
+        )
+
+    def point(self, name: str) -> None:
+        self.points.append(name)
+        happens = self.at.pop(len(self.points), None)
+        if happens == "kill the deployer":
+            raise Killed
+        if isinstance(happens, Event):
+            self.ledgers.order(MODEL, happens)
+        elif happens == "edit_by_hand" and name.endswith("begun recorded"):
+            self.at[len(self.points) + 1] = happens  # nobody can see what changes between a look and a write
+        elif happens is not None:
+            getattr(self.release, happens)()
+
+    def state(self):
+        return rollout_files.state(self.release, MODEL)
+
+    def settle(self) -> None:
+        for _ in range(6):
+            self.release.sleep(1)
+
+    def all_replicas_serve_all_labels(self) -> bool:
+        labels = self.state().labels
+        return all(
+            s.labels == labels and all(s.loaded.get(v) == "AVAILABLE" for v in labels.values())
+            for s in self.release.servers
+            if s.alive
+        )
+
+
+def run(world: World, request=REQUEST):
+    """Start, and resume after every kill, as a person would."""
+    verb = lambda: world.rollouts().start(request)  # noqa: E731
+    while True:
+        try:
+            return verb()
+        except Killed:
+            verb = lambda: world.rollouts().resume()  # noqa: E731
+        except TargetError:
+            if (last := world.ledgers.read(MODEL).rollout).open:
+                raise
+            return last  # killed after the last record: it is over
+
+
+def test_a_good_version_is_promoted(tmp_path):
+    world = World(tmp_path)
+    done = world.rollouts().start(REQUEST)
+    assert (done.phase, done.outcome) == (Phase.HEALTHY, "promoted")
+    assert world.state().labels == {"stable": 2}
+    assert world.state().versions == (2,)
+    assert world.state().weights == {"stable": 100}
+    assert world.release.broken_rules == []
+    assert world.all_replicas_serve_all_labels()
+
+
+def test_a_version_that_fails_is_taken_back_at_its_first_share(tmp_path):
+    world = World(tmp_path, FakeRelease(canary_failures=0.5))
+    done = world.rollouts().start(REQUEST)
+    assert (done.outcome, done.gate_failed) == ("aborted", True)
+    assert "error_rate<5%: fail" in done.reason
+    assert world.state() == done.base
+    assert "shift 50 %: begun recorded" not in world.points
+
+
+def test_too_little_traffic_pauses_and_a_person_may_promote(tmp_path):
+    world = World(tmp_path, FakeRelease(traffic=10))
+    done = world.rollouts().start(REQUEST)
+    assert done.phase is Phase.PAUSED
+    assert "20 are needed" in done.reason
+    assert world.state().weights["canary"] == 5
+    assert world.rollouts().promote().outcome == "promoted"
+
+
+def test_a_version_that_does_not_load_is_taken_back_before_any_traffic(tmp_path):
+    world = World(tmp_path)
+    world.release.unloadable = {2}
+    done = world.rollouts().start(REQUEST)
+    assert done.outcome == "aborted"
+    assert "replica-0: version 2 failed to load: no graph" in done.reason
+    assert "canary" not in world.release.counts
+    assert world.state() == done.base
+
+
+def test_on_fail_pause_leaves_the_share_as_it_is(tmp_path):
+    world = World(tmp_path, FakeRelease(canary_failures=0.5))
+    request = RolloutRequest(to=2, shares=(5,), soak=2, gates=("error_rate<5%",), on_fail=OnFail.PAUSE)
+    assert world.rollouts().start(request).phase is Phase.PAUSED
+    assert world.state().weights["canary"] == 5
+    assert world.rollouts().abort().outcome == "aborted"
+    assert world.state().labels == {"stable": 1}
+
+
+def test_an_edit_by_hand_is_named_and_abort_overrides_it(tmp_path):
+    world = World(tmp_path, at={12: "edit_by_hand"})
+    done = world.rollouts().start(REQUEST)
+    assert done.phase is Phase.PAUSED
+    assert "changed by somebody else: weight of" in done.reason
+    assert world.rollouts().resume().phase is Phase.PAUSED
+    assert world.rollouts().abort().outcome == "aborted"
+    assert world.state() == done.base
+
+
+def test_rollback_after_promotion_loads_what_it_needs(tmp_path):
+    world = World(tmp_path)
+    world.rollouts().start(REQUEST)
+    done = world.rollouts().rollback()
+    assert done.outcome == "rolled back"
+    assert world.state().labels == {"stable": 1}
+    assert world.release.broken_rules == []
+
+
+def test_a_second_deployer_is_refused_and_told_of_the_first(tmp_path):
+    world = World(tmp_path)
+    with world.ledgers.locked("ada (process 1)"), pytest.raises(TargetError, match=r"ada \(process 1\) is working"):
+        World(tmp_path).rollouts().start(REQUEST)
+
+
+def test_a_second_rollout_waits_for_the_open_one(tmp_path):
+    world = World(tmp_path, FakeRelease(traffic=10))
+    world.rollouts().start(REQUEST)
+    with pytest.raises(TargetError, match="version 2 is Paused"):
+        world.rollouts().start(REQUEST)
+
+
+def points_of_a_good_rollout(directory) -> int:
+    world = World(directory)
+    world.rollouts().start(REQUEST)
+    return len(world.points)
+
+
+def test_killed_at_any_point_and_resumed_it_is_promoted(tmp_path):
+    for point in range(1, points_of_a_good_rollout(tmp_path / "whole") + 1):
+        world = World(tmp_path / str(point), at={point: "kill the deployer"})
+        done = run(world)
+        assert (done.outcome, world.state().labels, world.state().versions) == ("promoted", {"stable": 2}, (2,)), point
+        assert world.release.broken_rules == [], point
+
+
+def test_killed_at_any_point_and_aborted_it_is_as_before(tmp_path):
+    for point in range(2, points_of_a_good_rollout(tmp_path / "whole")):
+        world = World(tmp_path / str(point), at={point: "kill the deployer"})
+        with pytest.raises(Killed):
+            world.rollouts().start(REQUEST)
+        done = world.rollouts().abort()
+        assert done.outcome == "aborted", point
+        assert world.state() == done.base, point
+        assert world.release.broken_rules == [], point
+        assert world.all_replicas_serve_all_labels(), point
+
+
+def test_an_order_to_abort_at_any_point_is_followed(tmp_path):
+    for point in range(2, points_of_a_good_rollout(tmp_path / "whole") - 3):
+        world = World(tmp_path / str(point), at={point: Event.ABORT})
+        done = world.rollouts().start(REQUEST)
+        assert (done.outcome, world.state()) == ("aborted", done.base), point
+        assert world.release.broken_rules == [], point
+
+
+FAULTS = st.sampled_from(
+    ["kill the deployer", "kill_replica", "add_replica", "edit_by_hand", Event.PAUSE, Event.ABORT, Event.PROMOTE]
+)
+
+
+@given(
+    faults=st.dictionaries(st.integers(2, 45), FAULTS, max_size=5),
+    failures=st.sampled_from([0.0, 0.5]),
+    unloadable=st.booleans(),
+    on_fail=st.sampled_from(OnFail),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_interleaving_of_faults_ends_where_it_can_be_trusted(
+    tmp_path_factory, faults, failures, unloadable, on_fail
+):
+    release = FakeRelease(canary_failures=failures)
+    release.unloadable = {2} if unloadable else set()
+    world = World(tmp_path_factory.mktemp("world"), release, faults)
+    request = RolloutRequest(to=2, shares=(5, 50), soak=2, gates=("error_rate<5%",), timeout=10, on_fail=on_fail)
+    done = run(world, request)
+    assert done.phase in (Phase.HEALTHY, Phase.PAUSED, Phase.DEGRADED)
+    assert world.release.broken_rules == []
+    world.at.clear()
+    world.settle()
+    if done.phase is Phase.HEALTHY and done.outcome == "promoted":
+        assert world.state().labels == {"stable": 2}
+        assert not unloadable
+    elif done.phase is not Phase.HEALTHY:
+        back = world.rollouts().abort()
+        assert back.outcome == "aborted"
+        assert world.state() == back.base
+    world.settle()
+    assert world.all_replicas_serve_all_labels()
+    assert world.release.broken_rules == []
