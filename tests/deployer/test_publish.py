@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import inspect
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -159,7 +160,7 @@ def test_cut_anywhere_nothing_is_visible_and_the_next_run_goes_on(
     requests = len(agent.calls)
     size = sum(fact.size for fact in version.files.values())
     for fail_at in range(requests - 1):
-        subprocess.run(["rm", "-rf", str(agent.root / "loan")], check=True)
+        shutil.rmtree(agent.root / "loan")
         with pytest.raises(TargetError):
             publish.publish(version, agent.storage(fail_at=fail_at), say_nothing)
         assert agent.visible() == set()
@@ -187,7 +188,7 @@ def test_a_file_cut_in_the_middle_goes_on_and_a_wrong_beginning_does_not(
 
         assert published.sent == published.size - kept
         assert manifest.verify(agent.root / "loan" / "3", version.manifest) == ()
-        subprocess.run(["rm", "-rf", str(agent.root / "loan")], check=True)
+        shutil.rmtree(agent.root / "loan")
 
 
 def test_unfinished_copies_that_nobody_needs_are_deleted(
