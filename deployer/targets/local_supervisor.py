@@ -78,8 +78,8 @@ class Supervisor:
                 self._gateways_follow(left, deadline=deadline)
             self.stop(process, grace=GRACE_SECONDS, progress=progress)
             state = self._grow(left, count, deadline=deadline, progress=progress)
-        self.write_gateway_config(gateway_text, state)
-        self._gateways_follow(state, deadline=deadline)
+            self.write_gateway_config(gateway_text, state)
+            self._gateways_follow(state, deadline=deadline)
 
     def _grow(self, state: LocalState, count: int, *, deadline: float, progress: Progress) -> LocalState:
         """`state` with at least `count` replicas, all of them ready and limited; those that have died are replaced."""
@@ -149,14 +149,16 @@ class Supervisor:
 
     def write_gateway_config(self, text: str, state: LocalState) -> None:
         """Replace the configuration; the gateway is to know exactly the replicas of `state`."""
-        addresses = [f"127.0.0.1:{p.grpc_port}" for p in state.replicas]
-        replace(self._layout.gateway_config, local_routes.with_backends(text, addresses).encode())
+        replace(self._layout.gateway_config, local_routes.with_backends(text, _addresses(state)).encode())
 
     def _gateways_follow(self, state: LocalState, *, deadline: float) -> None:
         text = self._layout.gateway_config.read_text()
         for gateway in state.gateways:
-            lacking = partial(proof.not_following, self._target, text=text)
+            lacking = partial(self._not_following, text=text, addresses=_addresses(state))
             local_process.wait(self._layout, gateway, lacking, deadline=deadline, progress=lambda _: None)
+
+    def _not_following(self, gateway: str, *, text: str, addresses: list[str]) -> tuple[str, ...]:
+        return proof.not_following(self._target, gateway, text) or proof.not_connected(self._target, gateway, addresses)
 
     @contextmanager
     def undone_to(self, kept: LocalState, progress: Progress) -> Iterator[None]:
@@ -182,6 +184,10 @@ class Supervisor:
         if was_alive:
             progress(f"stopped {process.name}")
         return was_alive
+
+
+def _addresses(state: LocalState) -> list[str]:
+    return [f"127.0.0.1:{p.grpc_port}" for p in state.replicas]
 
 
 def _ordered(processes: Mapping[str, ProcessState]) -> tuple[ProcessState, ...]:
