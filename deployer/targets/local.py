@@ -157,10 +157,14 @@ class LocalTarget:
         with self.layout.locked():
             state = self._state()
             flags = local_batching.flags_with(self.layout, state.server_flags, wanted)
-            gateway_text = local_batching.gateway_with(self.gateway_config(), wanted)
+            before = self.gateway_config()
+            fits_both = min(self.batching().rows_per_call, wanted.rows_per_call)
             if wanted.parameters is not None:
                 replace(self.layout.batching_parameters, wanted.parameters.encode())
-            self._supervisor.restart(state, flags, gateway_text, deadline=deadline, progress=progress)
+            meanwhile = local_batching.gateway_with(before, fits_both)
+            state = self._supervisor.restart(state, flags, meanwhile, deadline=deadline, progress=progress)
+            afterwards = local_batching.gateway_with(before, wanted.rows_per_call)
+            self._supervisor.fit(state, len(state.replicas), afterwards, 0, deadline, progress)
 
     def _state(self) -> LocalState:
         state = self.layout.read()

@@ -39,12 +39,12 @@ def flags_with(layout: Layout, given: Sequence[str], wanted: ReplicaBatching) ->
     return tuple(sorted([*(argument for argument in given if not argument.startswith(own)), *flags.render(values)]))
 
 
-def gateway_with(text: str, wanted: ReplicaBatching) -> str:
+def gateway_with(text: str, rows_per_call: int) -> str:
     """A gateway configuration whose calls fit into a batch: a model server refuses more rows than it may batch."""
     _models(text)
     document = yaml.safe_load(text)
     for model in document["models"].values():
-        model["max_rows_per_call"] = wanted.rows_per_call
+        model["max_rows_per_call"] = rows_per_call
     return str(yaml.safe_dump(document, sort_keys=False))
 
 

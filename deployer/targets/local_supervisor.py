@@ -67,8 +67,11 @@ class Supervisor:
 
     def restart(
         self, state: LocalState, flags: tuple[str, ...], gateway_text: str, *, deadline: float, progress: Progress
-    ) -> None:
-        """Every replica with these flags, one after the other. While one starts, the gateway knows only the others."""
+    ) -> LocalState:
+        """Every replica with these flags, one after the other. While one starts, the gateway knows only the others.
+
+        `gateway_text` must suit replicas with the old flags and with the new ones.
+        """
         count = len(state.replicas)
         state = msgspec.structs.replace(state, server_flags=flags)
         for process in state.replicas:
@@ -80,6 +83,7 @@ class Supervisor:
             state = self._grow(left, count, deadline=deadline, progress=progress)
             self.write_gateway_config(gateway_text, state)
             self._gateways_follow(state, deadline=deadline)
+        return state
 
     def _grow(self, state: LocalState, count: int, *, deadline: float, progress: Progress) -> LocalState:
         """`state` with at least `count` replicas, all of them ready and limited; those that have died are replaced."""
