@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from deployer.cli.console import Table, console
 from deployer.cli.target import StateDir, local_target
 from deployer.cli.verb import File, Timeout, Verb, duration
 from deployer.domain import release
+from deployer.domain.batching import Sweep
 from deployer.domain.comparison import Difference
 from deployer.domain.experiment import Experiment, LagBounds, Objective
 from deployer.errors import ToolError, UsageError
@@ -108,6 +110,83 @@ def run(
 
 
 @app.command()
+def batching(
+    model: Annotated[str, typer.Argument(help="Name of the model.", show_default=False)],
+    records: Annotated[
+        Path | None, typer.Option("--records", help='JSON lines: {"record": {…}, "expected": …}.', show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write [default: experiments/MODEL-batching-TIME].")
+    ] = None,
+    batches: Annotated[str, typer.Option("--batches", metavar="N,N", help="Records in one request.")] = "1,8,32,128",
+    sizes: Annotated[
+        str, typer.Option("--max-batch-size", metavar="N,N", help="Sizes to try [default: as described, else 8,32].")
+    ] = "",
+    waits: Annotated[
+        str, typer.Option("--batch-timeout", metavar="MICROS,…", help="Waits to try [default: 0 and as described].")
+    ] = "",
+    threads: Annotated[
+        str, typer.Option("--num-batch-threads", metavar="N,N", help="Thread counts to try [default: as described].")
+    ] = "",
+    fractions: Annotated[
+        str, typer.Option("--fractions", metavar="F,F", help="Shares of the ceiling to try.")
+    ] = "0.6,0.8,0.95",
+    refine: Annotated[int, typer.Option("--refine", min=0, help="Further rates that narrow the capacity down.")] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Repetitions of every trial.")] = 1,
+    p99: Annotated[
+        float | None, typer.Option("--p99", parser=duration, metavar="DURATION", help="Objective: p99 at most this.")
+    ] = None,
+    max_errors: Annotated[
+        float | None, typer.Option("--max-errors", min=0, max=1, help="Objective: share of requests that may fail.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Least length of a window.")] = 3.0,
+    warmup: Annotated[float, typer.Option("--warmup", min=0, help="Seconds before each window.")] = 1.0,
+    label: Annotated[str, typer.Option("--label", help="Version label that answers.")] = "stable",
+    timeout: Timeout = 300.0,
+    file: File = Path("deployer.yaml"),
+    state_dir: StateDir = None,
+) -> None:
+    """Find out whether batching in the model server pays, and write the best batching_parameters.txt."""
+    _need_libraries()
+    from deployer.domain.batching import candidates
+    from deployer.usecases import batching as usecase
+
+    described, now = _described(file, state_dir), _batching(file, state_dir)
+    path = records or (Path(described.records) if described.records else None)
+    if path is None:
+        raise UsageError("there are no records to send", hint="give --records, or experiment.records in deployer.yaml")
+    base = now or release.Batching()
+    request = usecase.BatchingRequest(
+        each=ExperimentRequest(
+            model=model,
+            records=path,
+            out=out or Path("experiments") / f"{model}-batching-{time.strftime('%Y%m%d-%H%M%S')}",
+            label=label,
+            fractions=_numbers("--fractions", fractions),
+            refine=refine,
+            rounds=rounds,
+            warmup=warmup,
+            seconds=seconds,
+            objective=Objective(
+                p99_ms=described.p99_ms if p99 is None else p99 * 1e3,
+                error_rate=described.error_rate if max_errors is None else max_errors,
+            ),
+            seed=described.seed,
+            scale_timeout=timeout,
+        ),
+        candidates=candidates(
+            base,
+            sizes=_whole("--max-batch-size", sizes) or ((now.max_batch_size,) if now else (8, 32)),
+            timeouts=_whole("--batch-timeout", waits) or (0, base.batch_timeout_micros),
+            threads=_whole("--num-batch-threads", threads) or (base.num_batch_threads or os.cpu_count() or 1,),
+        ),
+        client_batches=_whole("--batches", batches),
+    )
+    found = usecase.run(local_target(file, state_dir), request, console.progress)
+    console.result("BatchingExperiment", found, lambda: _swept(found, request.each.out))
+
+
+@app.command()
 def compare(before: Folder, after: Folder) -> None:
     """Say which differences between two experiments are larger than their run-to-run spread."""
     _need_libraries()
@@ -148,6 +227,36 @@ def text(found: Experiment, out: Path) -> str:
     table = Table(columns=("replicas", "capacity/s", "p99 ms", "broke at/s", "ceiling/s", "cores each"), rows=rows)
     notes = "".join(f"\n- {note}" for note in found.notes)
     return f"{found.headline}\n\n{table}\n{notes}\n\n{out / 'report.html'}"
+
+
+def _swept(found: Sweep, out: Path) -> str:
+    """The sentence, a row for each pair, and what to do."""
+    rows = [
+        (
+            cell.candidate,
+            cell.client_batch,
+            f"{cell.records:.1f}" if cell.rate else None,
+            f"{cell.rate:.1f}" if cell.rate else None,
+            f"{cell.p99_ms:.1f}" if cell.p99_ms is not None else None,
+            f"{cell.ceiling:.1f}",
+            cell.problem or None,
+        )
+        for cell in found.cells
+    ]
+    columns = ("batching", "records in a request", "records/s", "requests/s", "p99 ms", "ceiling/s", "problem")
+    advice = ""
+    if found.best is not None:
+        advice = f"{out / 'batching_parameters.txt'} holds them; in deployer.yaml:\n\n{found.section}"
+    return f"{found.headline}\n\n{Table(columns=columns, rows=rows)}\n\n{advice}".rstrip()
+
+
+def _batching(file: Path, state_dir: Path | None) -> release.Batching | None:
+    """The section of the release; None without one, and when only its state is named."""
+    if state_dir is not None and not file.exists():
+        return None
+    from deployer import spec
+
+    return spec.load(file).batching
 
 
 def _compared(row: Difference) -> tuple[object, ...]:

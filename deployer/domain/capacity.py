@@ -10,6 +10,10 @@ from deployer.domain.experiment import Capacity, Kind, LagBounds, Objective, Tri
 CONVINCING = 300
 """So many answers, none slower than allowed, leave less than 5 % doubt that 99 % are fast enough: 0.99**300 < 0.05."""
 
+MOST_PROCESSES = 2
+"""More are only started when a person asks: on one machine they would take the cores of what is measured."""
+
+_BUSY = 0.8
 _CLOSE_ENOUGH = 0.03
 
 
@@ -29,6 +33,14 @@ def invalid_reasons(trial: Trial, bounds: LagBounds) -> tuple[str, ...]:
                 f"allowed {bounds.late_share:.0%}"
             )
     return tuple(reasons)
+
+
+def needs_more_processes(trial: Trial) -> bool:
+    """Whether a trial is invalid because its generator had too much to do, not because others took its time.
+
+    A single process can use one core, whatever the machine has.
+    """
+    return not trial.valid and trial.generator_cores / trial.processes >= _BUSY and trial.processes < MOST_PROCESSES
 
 
 def judge(trial: Trial, objective: Objective) -> Verdict:

@@ -69,7 +69,8 @@ class Trial:
 
     `offered` is the rate of the schedule (0 in a closed loop of `concurrency` clients), `throughput` right answers a
     second. `machine_busy` is the share of all cores that were busy, None where that is not known. `invalid` holds the
-    reasons why the figures must not be used. `histogram` names the HdrHistogram log beside `experiment.json`.
+    reasons why the figures must not be used. `processes` generated the load. `histogram` names the HdrHistogram log
+    beside `experiment.json`.
     """
 
     number: int
@@ -94,6 +95,7 @@ class Trial:
     machine_busy: float | None
     load_average: float | None
     histogram: str
+    processes: int = 1
     invalid: tuple[str, ...] = ()
 
     @property

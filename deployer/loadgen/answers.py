@@ -39,17 +39,17 @@ class Checker:
 def accuracy(samples: Sequence[Sample], predictions: Sequence[Value]) -> float | None:
     """The share of samples whose expected prediction was given; None when no sample says what it expects.
 
-    Rows of numbers count by the index of the largest, which is what `expected` names then.
+    Rows of several numbers count by the index of the largest, which is what `expected` names then; a row of one is it.
     """
     judged = [(s.expected, p) for s, p in zip(samples, predictions, strict=True) if s.expected is not None]
     if not judged:
         return None
-    return sum(_label(prediction) == str(expected) for expected, prediction in judged) / len(judged)
+    return sum(_label(prediction) == _label(expected) for expected, prediction in judged) / len(judged)
 
 
-def _label(prediction: Value) -> str:
+def _label(prediction: object) -> str:
     if isinstance(prediction, tuple):
-        return str(int(np.argmax(prediction)))
+        return _label(prediction[0]) if len(prediction) == 1 else str(int(np.argmax(prediction)))
     if isinstance(prediction, float) and prediction.is_integer():
         return str(int(prediction))
     return str(prediction)

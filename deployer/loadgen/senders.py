@@ -132,12 +132,17 @@ class GrpcSender:
         request.model_spec.signature_name = target.signature
         if target.label:
             request.model_spec.version_label = target.label
-        for name in batch.samples[0].inputs or {}:
+        for name in _names(batch):
             dtype = tensors.BY_NAME[target.dtypes.get(name, "float32")]
             rows = [(sample.inputs or {})[name] for sample in batch.samples]
-            request.inputs[name].CopyFrom(tensors.to_proto(np.asarray(rows, dtype.storage)))
-        if not request.inputs:
-            raise SpecError('a model server takes lines with "inputs", not "record"')
+            try:
+                request.inputs[name].CopyFrom(tensors.to_proto(np.asarray(rows, dtype.storage)))
+            except (ValueError, TypeError, tensors.TensorError) as error:
+                raise SpecError(
+                    f"input {name} of line {batch.indices[0] + 1} ff. is no {dtype.name} tensor",
+                    cause=str(error),
+                    hint="a line holds one row of each input; rows in one request must have equal shapes",
+                ) from error
         return request.SerializeToString()
 
     async def open(self, connections: int) -> None:
@@ -168,6 +173,20 @@ class GrpcSender:
 
     async def close(self) -> None:
         await self._channel.close()
+
+
+def _names(batch: Batch) -> list[str]:
+    """The inputs that every line of a batch gives. Errors: SpecError when they differ, or a line has none."""
+    names = sorted(batch.samples[0].inputs or {})
+    for index, sample in zip(batch.indices, batch.samples, strict=True):
+        if not sample.inputs:
+            raise SpecError(
+                f'record {index + 1}: a model server takes lines with "inputs", not "record"',
+                hint='write {"inputs": {NAME: one row}, "expected": …}, or leave out --direct',
+            )
+        if sorted(sample.inputs) != names:
+            raise SpecError(f"record {index + 1} has inputs {', '.join(sorted(sample.inputs))}, not {', '.join(names)}")
+    return names
 
 
 def sender(target: RecordApi | Grpc, *, timeout: float) -> Sender:

@@ -35,6 +35,12 @@ def write(folder: Path, experiment: Experiment, logs: Mapping[int, str]) -> None
     for trial in experiment.trials:
         (folder / trial.histogram).write_text(logs[trial.number])
     _write_csv(folder / TRIALS, experiment.trials)
+    write_document(folder, experiment)
+    write_report(folder, experiment)
+
+
+def write_document(folder: Path, experiment: Experiment) -> None:
+    """Write `experiment.json`, which is all that `read` needs."""
     document = _Document(
         schema_version="v1",
         tool=f"deployer {experiment.environment.versions.get('tfserving-deployer', 'unknown')}",
@@ -42,7 +48,6 @@ def write(folder: Path, experiment: Experiment, logs: Mapping[int, str]) -> None
         experiment=experiment,
     )
     _replace(folder / DOCUMENT, msgspec.json.format(msgspec.json.encode(document), indent=2))
-    write_report(folder, experiment)
 
 
 def write_report(folder: Path, experiment: Experiment) -> None:
@@ -98,6 +103,7 @@ def _row(trial: Trial) -> dict[str, Any]:
         "late": trial.late,
         "replica_cores": f"{trial.cores('replica'):.3f}",
         "gateway_cores": f"{trial.cores('gateway'):.3f}",
+        "generator_processes": trial.processes,
         "generator_cores": f"{trial.generator_cores:.3f}",
         "machine_busy": "" if trial.machine_busy is None else f"{trial.machine_busy:.3f}",
         "valid": trial.valid,

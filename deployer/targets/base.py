@@ -45,6 +45,19 @@ class HttpReply:
     body: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReplicaBatching:
+    """How replicas join requests, and what has to fit to it.
+
+    `parameters` is the text of batching_parameters_file, None for no batching. `grpc_threads` bounds the requests in
+    flight at a replica (None: the server's default), `rows_per_call` the rows that a gateway sends it at once.
+    """
+
+    parameters: str | None
+    grpc_threads: int | None
+    rows_per_call: int
+
+
 class Target(Protocol):
     """A place that runs replicas and gateways of one release.
 
@@ -109,4 +122,19 @@ class Target(Protocol):
 
     def cpu_limit(self) -> str:
         """How replicas are limited ("cgroup v1 0.25 CPU", "affinity to 1 core", "none"), for reports."""
+        ...
+
+
+class Rebatchable(Target, Protocol):
+    """A target whose replicas can be given other batching parameters for the time of an experiment."""
+
+    def batching(self) -> ReplicaBatching:
+        """What is in force."""
+        ...
+
+    def with_batching(self, wanted: ReplicaBatching, *, timeout: float, progress: Progress) -> None:
+        """Restart replica by replica with `wanted`; gateways follow. Given what was in force before, it is undone.
+
+        After an error some replicas may run with `wanted` and others not; another call makes them equal.
+        """
         ...

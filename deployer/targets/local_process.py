@@ -20,14 +20,13 @@ BINARY = "tensorflow_model_server"
 
 
 def server_flags(layout: Layout, values: Mapping[str, flags.Value]) -> tuple[str, ...]:
-    """Flags of every replica, without its ports: `values` with the paths of this machine for files that exist here."""
-    paths = {name: str(file) for name, file in _files(layout).items() if file.exists()}
+    """Flags of every replica, sorted, without its ports: `values` with the paths of this machine for its files."""
+    paths = {name: str(file) for name, file in _files(layout).items() if name in values}
     own: dict[str, flags.Value] = {
         "model_config_file": str(layout.model_config),
         "model_config_file_poll_wait_seconds": 1,
     }
-    kept = {name: value for name, value in values.items() if name not in _files(layout)}
-    return tuple(flags.render({**kept, **paths, **own}))
+    return tuple(sorted(flags.render({**values, **paths, **own})))
 
 
 def replica_argv(engine: Engine, given: Sequence[str], *, grpc_port: int, http_port: int) -> tuple[str, ...]:
@@ -96,6 +95,6 @@ def log_tail(layout: Layout, name: str) -> str:
 def _files(layout: Layout) -> Mapping[str, Path]:
     return {
         "model_config_file": layout.model_config,
-        "batching_parameters_file": layout.config / "batching_parameters.txt",
+        "batching_parameters_file": layout.batching_parameters,
         "monitoring_config_file": layout.config / "monitoring.config",
     }

@@ -75,6 +75,7 @@ class Layout:
         self.logs = self.directory / "logs"
         self.model_config = self.config / "models.config"
         self.gateway_config = self.config / "gateway.yaml"
+        self.batching_parameters = self.config / "batching_parameters.txt"
 
     def log(self, process: str) -> Path:
         """Where a process writes what it has to say; kept when it is stopped."""

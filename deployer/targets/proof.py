@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import quote
@@ -102,6 +102,27 @@ def not_following(target: Target, name: str, text: str) -> tuple[str, ...]:
         return (error.message,)
     wanted = settings_hash(text)
     return () if wanted.encode() in reply.body else (f"{name} does not use configuration {wanted} yet",)
+
+
+class _Backend(msgspec.Struct):
+    address: str
+    state: str
+
+
+class _Routes(msgspec.Struct):
+    backends: list[_Backend]
+
+
+def not_connected(target: Target, name: str, addresses: Collection[str]) -> tuple[str, ...]:
+    """Which of these replicas a gateway has no connection to yet."""
+    try:
+        backends = msgspec.json.decode(target.get(name, "/routes", timeout=GET_TIMEOUT).body, type=_Routes).backends
+    except DeployerError as error:
+        return (error.message,)
+    except msgspec.MsgspecError:
+        return (f"{name} does not show its routes yet",)
+    there = {backend.address for backend in backends if backend.state != "disconnected"}
+    return tuple(f"{name} is not connected to {address} yet" for address in addresses if address not in there)
 
 
 def _served(target: Target, name: str, model: ModelConfig, timeout: float) -> Served:

@@ -15,7 +15,7 @@ import yaml
 
 from deployer.domain import memory, quantity
 from deployer.domain.location import ClaimStore, cluster_store
-from deployer.domain.release import Release, Storage
+from deployer.domain.release import Release
 from deployer.domain.serving import STABLE, ModelState, ServingConfig, first_state
 from deployer.errors import SpecError, UsageError
 from deployer.render.gateway_file import Specs
@@ -244,7 +244,7 @@ def _decide(
         store,
         wanted,
         image=request.storage_image or image("deployer"),
-        creation=_creation(release.storage),
+        creation=shelf.creation(release.storage),
         timeout=request.timeout,
         progress=progress,
     )
@@ -256,12 +256,6 @@ def _decide(
         for name, stored in contents.stored.items()
     }
     return ServingConfig(models=states), _overridden(release, states, exported)
-
-
-def _creation(storage: Storage) -> str:
-    """The options of `publish` that make the claim as deployer.yaml describes it."""
-    options = f"--create {storage.size} --access-mode {storage.access_modes[0]}"
-    return options + (f" --storage-class {storage.storage_class}" if storage.storage_class else "")
 
 
 def _first(name: str, choice: Choice, contents: shelf.Contents) -> ModelState:

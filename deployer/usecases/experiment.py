@@ -115,6 +115,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.bounds = self.request.bounds or LagBounds.for_objective(self.request.objective)
         self.samples = records.load(self.request.records)
+        self.processes = self.request.processes
         self.order = random.Random(self.request.seed)
 
     def measure(self) -> None:
@@ -214,6 +215,9 @@ class _Run:
         trial = self._trial(number, count, load, seconds=round(seconds, 1))
         if trial.valid:
             return trial
+        if capacity.needs_more_processes(trial):
+            self.processes = trial.processes + 1
+            self.progress(f"the generator itself was busy: {self.processes} processes from here on")
         return self._trial(number, count, load, seconds=round(seconds, 1))  # a lag is often somebody else's moment
 
     def _trial(self, number: int, count: int, load: OpenLoop | ClosedLoop, *, seconds: float) -> Trial:
@@ -250,7 +254,7 @@ class _Run:
             warmup=request.warmup,
             seconds=seconds,
             timeout=request.timeout,
-            processes=request.processes,
+            processes=self.processes,
             late_after_ms=self.bounds.late_after_ms,
             baseline=self.baseline,
         )

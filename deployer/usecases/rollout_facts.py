@@ -76,7 +76,13 @@ def claim_facts(release: Release, api: ApiServer, model: str, version: int, prog
             f"the store of {release.name} is a directory", hint="a release in a cluster has `store: pvc://…`"
         )
     contents = shelf.look(
-        api, release.store, {model: (version,)}, image=image("deployer"), timeout=LOOK_TIMEOUT, progress=progress
+        api,
+        release.store,
+        {model: (version,)},
+        image=image("deployer"),
+        creation=shelf.creation(release.storage),
+        timeout=LOOK_TIMEOUT,
+        progress=progress,
     )
     stored = contents.stored[model][version]
     described = next((one for one in release.models if one.name == model), None)

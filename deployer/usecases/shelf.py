@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from deployer.domain.location import ClaimStore
+from deployer.domain.release import Storage as Wanted
 from deployer.domain.store import version_of
 from deployer.errors import SpecError, TargetError
 from deployer.export import manifest
@@ -63,6 +64,12 @@ class Contents:
 
     versions: Mapping[str, tuple[int, ...]]
     stored: Mapping[str, Mapping[int, StoredVersion]]
+
+
+def creation(storage: Wanted) -> str:
+    """The options of `publish` that make the claim as deployer.yaml describes it."""
+    options = f"--create {storage.size} --access-mode {storage.access_modes[0]}"
+    return options + (f" --storage-class {storage.storage_class}" if storage.storage_class else "")
 
 
 def look(

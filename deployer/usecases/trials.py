@@ -83,6 +83,7 @@ def measured(
         machine_busy=observer.busy,
         load_average=machine.load_average(),
         histogram=f"trial-{number:02d}.hlog",
+        processes=plan.processes,
     )
     return replace(trial, invalid=capacity.invalid_reasons(trial, bounds))
 

@@ -15,56 +15,12 @@ from deployer.loadgen.fake import Behaviour, FakeGateway
 from deployer.loadgen.plan import Outcome, Plan
 from deployer.loadgen.workers import Mark, Workers
 from deployer.report import folder
-from deployer.targets.base import GatewayReplica, HttpReply, Progress, Replica
+from deployer.targets.fake import FakeTarget
 from deployer.usecases.conditions import ExperimentRequest
 from deployer.usecases.experiment import run
 
 SERVICE = 0.01
 """Seconds a request takes, so one replica carries less than 100 requests a second."""
-
-
-class FakeTarget:
-    """A release whose replicas are workers of one fake gateway."""
-
-    kind = "local"
-
-    def __init__(self, gateway: FakeGateway, service: float = SERVICE) -> None:
-        self.gateway, self.service = gateway, service
-        self.scaled: list[int] = [1]
-
-    def describe(self) -> str:
-        return "a fake release"
-
-    def replicas(self) -> tuple[Replica, ...]:
-        return tuple(Replica(name=f"replica-{i}", cpus=0.5) for i in range(self.scaled[-1]))
-
-    def gateways(self) -> tuple[GatewayReplica, ...]:
-        return (GatewayReplica(name="gateway-0", url=self.gateway.url),)
-
-    def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
-        raise AssertionError(f"an experiment asks nothing of {name}")
-
-    def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
-        self.scaled.append(replicas)
-        self.gateway.behaviour = Behaviour(workers=replicas, service=self.service)
-
-    def model_config(self) -> str:
-        raise AssertionError("an experiment does not read the model_config")
-
-    def put_model_config(self, text: str) -> None:
-        raise AssertionError("an experiment does not change the model_config")
-
-    def gateway_config(self) -> str:
-        return 'version: v1\nmodels: {digits: {labels: {stable: 1}}}\nbackends: {static: ["127.0.0.1:1"]}\n'
-
-    def put_gateway_config(self, text: str) -> None:
-        raise AssertionError("an experiment does not change routing")
-
-    def cpu_seconds(self) -> Mapping[str, float]:
-        return {f"replica-{i}": self.gateway.requests * 0.001 for i in range(self.scaled[-1])} | {"gateway-0": 1.0}
-
-    def cpu_limit(self) -> str:
-        return "cgroup v2 0.5 CPU"
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +63,7 @@ def finished(
 ) -> tuple[Experiment, Path, FakeTarget, list[str]]:
     out, told = tmp_path_factory.mktemp("experiment") / "out", list[str]()
     with FakeGateway(Behaviour(workers=1, service=SERVICE)) as gateway:
-        target = FakeTarget(gateway)
+        target = FakeTarget(gateway, service=SERVICE)
         patient = Objective(p99_ms=60_000)  # held on a slow machine too: what is tested is not its speed
         request = small(records, out, rates=(160.0,), seconds=2.2, max_seconds=2.2, objective=patient)
         return run(target, request, told.append, workers), out, target, told
@@ -199,7 +155,7 @@ def test_a_fast_wrong_answer_is_an_error(workers: Workers, records: Path, target
             return super().cpu_seconds()
 
     request = small(records, tmp_path / "out", replicas=(1,))
-    experiment = run(Lying(target.gateway), request, lambda _: None, workers)
+    experiment = run(Lying(target.gateway, service=0.0), request, lambda _: None, workers)
     assert experiment.capacities[0].rate == 0
     assert experiment.headline.startswith("No rate was sustained")
     assert any("differed from those without load" in note for note in experiment.notes)

@@ -13,18 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import requests
 import yaml
 
 from deployer.errors import SpecError, TargetError, ToolError, WaitTimeout
 from deployer.targets import proof
+from deployer.targets.base import ReplicaBatching
 from deployer.targets.local import LocalRelease, LocalTarget
 from deployer.targets.local_state import Engine
 from deployer.tools.running import Running
 from deployer.usecases.status import status
 from gateway.settings import settings_hash
-from tfserving.config import ModelConfig, ModelServerConfig, Specific
+from tfserving.client import Client, ModelServerError
+from tfserving.config import BatchingParameters, ModelConfig, ModelServerConfig, Specific
 
 TIMEOUT = 60
 
@@ -197,6 +200,39 @@ def test_scaling_is_known_to_the_gateway(target):
         assert answers(target) == [3.0, 6.0]
     with pytest.raises(TargetError, match="at least one replica"):
         target.scale(0, timeout=TIMEOUT, progress=silent)
+
+
+def test_batching_is_changed_replica_by_replica_and_undone(target, small_store):
+    before, flags = target.batching(), target.layout.read().server_flags
+    assert before.parameters is None
+    url, lost, stop = f"{target.gateways()[0].url}/v1/models/scale:predict", [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            reply = requests.post(url, json={"version": "v1", "records": [{"a": 1, "b": 1}] * 3}, timeout=20)
+            if reply.status_code != 200:
+                lost.append(reply.text)
+
+    client = threading.Thread(target=ask)
+    client.start()
+    text = BatchingParameters(max_batch_size=2, batch_timeout_micros=500, num_batch_threads=1).to_text()
+    wanted = ReplicaBatching(parameters=text, grpc_threads=9, rows_per_call=2)
+    target.with_batching(wanted, timeout=TIMEOUT, progress=silent)
+    assert target.batching() == wanted
+    for replica in target.replicas():
+        with Client(replica.grpc) as direct:
+            assert direct.predict("scale", {"x": np.ones((2, 3), np.float32)}, timeout=10).outputs["y"].shape == (2, 1)
+            with pytest.raises(ModelServerError, match="2"):
+                direct.predict("scale", {"x": np.ones((3, 3), np.float32)}, timeout=10)
+    target.with_batching(before, timeout=TIMEOUT, progress=silent)
+    stop.set()
+    client.join(30)
+    assert lost == []
+    assert target.batching() == before
+    assert target.layout.read().server_flags == flags
+    running = pids(target)
+    target.up(release(small_store, cpus=0.5), timeout=TIMEOUT, progress=silent)
+    assert pids(target) == running, "nothing is left that up would have to correct"
 
 
 def test_a_stand_in_binary_serves_with_the_same_flags(small_store, tmp_path, monkeypatch):

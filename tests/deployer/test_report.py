@@ -133,6 +133,14 @@ def test_a_generator_that_lags_makes_a_trial_invalid() -> None:
     assert capacity.invalid_reasons(closed, BOUNDS) == (), "a closed loop has no schedule to lag behind"
 
 
+def test_a_second_process_is_started_only_for_a_generator_that_was_busy() -> None:
+    late = replace(trial(100, 40), invalid=("the generator lagged",), generator_cores=0.95)
+    assert capacity.needs_more_processes(late)
+    assert not capacity.needs_more_processes(replace(late, generator_cores=0.3)), "others took its time"
+    assert not capacity.needs_more_processes(replace(late, invalid=()))
+    assert not capacity.needs_more_processes(replace(late, processes=2, generator_cores=1.9))
+
+
 def test_capacity_is_the_highest_rate_that_held() -> None:
     one, two = capacities_of(SCALED)
     assert (one.rate, one.broke_at, one.trial, one.p99_ms) == (90, 100, 3, 80)

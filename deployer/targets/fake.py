@@ -1,0 +1,67 @@
+"""A stand-in for a release, with a known capacity, for tests of experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deployer.loadgen.fake import Behaviour, FakeGateway
+from deployer.targets.base import GatewayReplica, HttpReply, Progress, Replica, ReplicaBatching
+
+
+class FakeTarget:
+    """A release whose replicas are workers of one fake gateway, each serving one request in `service` seconds.
+
+    Without batching; with it a request takes `batched` seconds. `scaled` and `batchings` are what was asked for.
+    """
+
+    kind = "local"
+
+    def __init__(self, gateway: FakeGateway, service: float, batched: float = 0.0) -> None:
+        self.gateway, self.service, self.batched = gateway, service, batched
+        self.batchings = [ReplicaBatching(parameters=None, grpc_threads=None, rows_per_call=1024)]
+        self.scaled: list[int] = [1]
+
+    def describe(self) -> str:
+        return "a fake release"
+
+    def replicas(self) -> tuple[Replica, ...]:
+        return tuple(Replica(name=f"replica-{i}", cpus=0.5) for i in range(self.scaled[-1]))
+
+    def gateways(self) -> tuple[GatewayReplica, ...]:
+        return (GatewayReplica(name="gateway-0", url=self.gateway.url),)
+
+    def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
+        raise AssertionError(f"an experiment asks nothing of {name}")
+
+    def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
+        self.scaled.append(replicas)
+        self.gateway.behaviour = self._behaviour()
+
+    def model_config(self) -> str:
+        raise AssertionError("an experiment does not read the model_config")
+
+    def put_model_config(self, text: str) -> None:
+        raise AssertionError("an experiment does not change the model_config")
+
+    def gateway_config(self) -> str:
+        return 'version: v1\nmodels: {digits: {labels: {stable: 1}}}\nbackends: {static: ["127.0.0.1:1"]}\n'
+
+    def put_gateway_config(self, text: str) -> None:
+        raise AssertionError("an experiment does not change routing")
+
+    def cpu_seconds(self) -> Mapping[str, float]:
+        return {f"replica-{i}": self.gateway.requests * 0.001 for i in range(self.scaled[-1])} | {"gateway-0": 1.0}
+
+    def cpu_limit(self) -> str:
+        return "cgroup v2 0.5 CPU"
+
+    def batching(self) -> ReplicaBatching:
+        return self.batchings[-1]
+
+    def with_batching(self, wanted: ReplicaBatching, *, timeout: float, progress: Progress) -> None:
+        self.batchings.append(wanted)
+        self.gateway.behaviour = self._behaviour()
+
+    def _behaviour(self) -> Behaviour:
+        service = self.batched if self.batchings[-1].parameters else self.service
+        return Behaviour(workers=self.scaled[-1], service=service)
