@@ -118,8 +118,11 @@ def conclude(
 
 def _choose(tried: Sequence[Candidate], cells: Sequence[Cell], objective: Objective) -> tuple[Candidate | None, str]:
     within = f"within p99 ≤ {objective.p99_ms:g} ms"
-    scores = {candidate.name: _score(candidate, cells) for candidate in tried}
-    off, batching = scores.pop(OFF.name, 0.0), [c for c in tried if c.parameters is not None]
+    unmeasured = {cell.candidate for cell in cells if cell.problem}
+    if OFF.name in unmeasured or all(c.name in unmeasured for c in tried if c.parameters is not None):
+        return None, "Nothing can be concluded: too many measurements are invalid; the table says why. Try again."
+    scores = {candidate.name: _score(candidate, cells) for candidate in tried if candidate.name not in unmeasured}
+    off, batching = scores.pop(OFF.name, 0.0), [c for c in tried if c.parameters is not None and c.name in scores]
     if off == 0:
         unknown = ", ".join(str(c.client_batch) for c in cells if c.candidate == OFF.name and c.rate == 0)
         return None, (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,15 @@ def test_what_is_concluded(off: tuple[float, float], on: tuple[float, float], sa
     found = conclude("m", Objective(), 1, TRIED, cells, interrupted=False)
     assert found.headline.startswith(said)
     assert (found.best is not None) == said.startswith("Batching pays")
+
+
+@pytest.mark.parametrize("failed", [0, 2])
+def test_what_was_not_measured_is_not_judged(failed: int) -> None:
+    cells = [cell(c.name, n, 100.0) for c in TRIED for n in (1, 8)]
+    cells[failed] = replace(cells[failed], rate=0.0, problem="the load generator lagged")
+    found = conclude("m", Objective(), 1, TRIED, cells, interrupted=False)
+    assert found.best is None
+    assert "invalid" in found.headline
 
 
 def test_allowed_sizes_are_made_to_fit_the_largest_batch() -> None:
