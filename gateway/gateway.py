@@ -17,6 +17,7 @@ from gateway.model_server import ModelServer
 from gateway.pipeline import Pipeline
 from gateway.routing import NEWEST, Choice
 from gateway.rpc import RpcError, Transport
+from gateway.shadow import Shadow
 from gateway.signatures import Signatures
 from gateway.tensors import TensorApi
 
@@ -56,6 +57,7 @@ class Gateway:
         self.signatures = Signatures(self.server)
         self.batcher = Batcher(active.settings.batching, self.metrics)
         self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics)
+        self.shadow = Shadow(self.pipeline, self.metrics)
         self.tensors = TensorApi(self.server, self.signatures, self.metrics)
         self._readiness: tuple[float, list[str]] | None = None
         self._ready_lock = asyncio.Lock()
@@ -77,6 +79,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Close the connections to the model servers."""
+        await self.shadow.close()
         await self.pool.close()
 
     async def missing(self) -> list[str]:

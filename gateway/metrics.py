@@ -110,12 +110,20 @@ class Metrics:
             "gateway_spec_mismatches_total", "Answers discarded because another version than expected gave them.",
             "model",
         )  # fmt: skip
+        self.fallbacks = Counter(
+            "gateway_fallbacks_total", "Requests asked again of the fallback label after the one of `label` failed.",
+            "model", "label",
+        )  # fmt: skip
+        self.shadow = Counter(
+            "gateway_shadow_records_total", "Mirrored records: agreed, disagreed, failed, or dropped for lack of room.",
+            "model", "label", "result",
+        )  # fmt: skip
         self.ejections = Counter("gateway_backend_ejections_total", "Times a model server was taken out of use.")
         self.batch_rows = Histogram("gateway_batch_rows", "Rows in one joined call.", ROWS_BOUNDS, "model")
         self.reloads = Counter("gateway_config_reloads_total", "Config files read after a change.", "result")
         self._all: list[Counter | Gauge | Histogram] = [
             self.requests, self.errors, self.seconds, self.stage_seconds, self.records, self.retries, self.shed,
-            self.mismatches, self.ejections, self.batch_rows, self.reloads,
+            self.mismatches, self.fallbacks, self.shadow, self.ejections, self.batch_rows, self.reloads,
         ]  # fmt: skip
 
     def gauge(self, name: str, text: str, read: Callable[[], dict[Labels, float]], *labels: str) -> None:

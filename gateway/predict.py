@@ -15,7 +15,7 @@ from gateway.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayE
 from gateway.gateway import Gateway
 from gateway.http import JSON, Header, Request, Response
 from gateway.pipeline import Answer
-from gateway.routing import Choice
+from gateway.routing import NEWEST, Choice
 from gateway.rpc import RpcError
 from gateway.settings import Limits, Sticky
 from gateway.tensors import Document, read_document
@@ -23,6 +23,9 @@ from gateway.trace import UNKNOWN, Trace
 from tfserving.wire.status import Code, StatusError
 
 MAX_VERSION: Final = 1 << 63
+FROM_THE_VERSION: Final = frozenset({"backend", "interpret", "spec"})
+"""Stages at which a request fails because of the version that was asked."""
+BUSY: Final = frozenset({429, 503, 504})
 RECORD_KEYS: Final = frozenset({"version", "metadata", "records"})
 
 _decode = msgspec.json.Decoder().decode
@@ -106,13 +109,37 @@ async def _answer(gateway: Gateway, exchange: _Exchange) -> Response:
     try:
         trace.mark("admission")
         document = _record_document(body)
-        if document is not None:
-            trace.kind = "records"
-            return await _predict_records(gateway, exchange, document)
-        trace.kind = "tensors"
-        return await _predict_tensors(gateway, exchange, read_document(body))
+        kind, ask = ("records", _predict_records) if document is not None else ("tensors", _predict_tensors)
+        trace.kind = kind
+        document = document if document is not None else read_document(body)
+        try:
+            return await ask(gateway, exchange, document)
+        except (GatewayError, RpcError, StatusError) as error:
+            if not _falls_back(gateway, exchange, as_gateway_error(error)):
+                raise
+        return await ask(gateway, exchange, document)
     finally:
         gateway.admission.leave()
+
+
+def _falls_back(gateway: Gateway, exchange: _Exchange, failure: GatewayError) -> bool:
+    """Whether another label shall answer instead; then the failure is counted, and the exchange made ready for it.
+
+    Only for requests that the gateway itself had routed, and for failures that come from the version: what is busy
+    gets no second request.
+    """
+    model = exchange.active.models.get(exchange.model_name)
+    routing = model.settings.routing if model is not None else None
+    other, trace = routing.fallback if routing is not None else None, exchange.trace
+    if other is None or exchange.asked != NEWEST or trace.label in (other, "", UNKNOWN):
+        return False
+    if failure.stage not in FROM_THE_VERSION or failure.status in BUSY:
+        return False
+    trace.finish(gateway.metrics, failure.status, failure.stage)
+    gateway.metrics.fallbacks.add(exchange.model_name, trace.label)
+    exchange.asked, exchange.trace = Choice(label=other), Trace()
+    exchange.trace.kind = trace.kind
+    return True
 
 
 async def _predict_records(gateway: Gateway, exchange: _Exchange, document: Document) -> Response:
@@ -123,6 +150,10 @@ async def _predict_records(gateway: Gateway, exchange: _Exchange, document: Docu
     answer = await gateway.pipeline.predict(model, choice, records, exchange.deadline, exchange.trace)
     response = Response(body=_record_answer(model, choice, answer, metadata))
     exchange.trace.mark("encode")
+    shadow = model.settings.routing.shadow if model.settings.routing is not None else None
+    if shadow is not None and exchange.asked == NEWEST and choice.label != shadow:
+        seconds = exchange.active.settings.limits.timeout_ms / 1000
+        gateway.shadow.mirror(model, shadow, records, answer.predictions, seconds)
     return response
 
 

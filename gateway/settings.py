@@ -44,11 +44,14 @@ class Sticky(_Section, frozen=True, kw_only=True):
 class Routing(_Section, frozen=True, kw_only=True):
     """Shares of traffic per label for requests that name neither label nor version.
 
-    `weights` are relative: 95/5 and 19/1 say the same.
+    `weights` are relative: 95/5 and 19/1 say the same. `fallback` is the label that answers a request when the one
+    that it was routed to has failed. `shadow` is the label that record requests to other labels are mirrored to.
     """
 
     weights: dict[Name, Weight]
     sticky: Sticky | None = None
+    fallback: Name | None = None
+    shadow: Name | None = None
 
 
 class ModelSettings(_Section, frozen=True, kw_only=True):
@@ -186,6 +189,9 @@ def _model_contradictions(path: str, model: ModelSettings) -> Iterator[str]:
         if label not in model.labels:
             known = ", ".join(sorted(model.labels)) or "none"
             yield f"{path}.routing.weights: '{label}' is not a label of this model; labels: {known}"
+    for key, other in (("fallback", model.routing.fallback), ("shadow", model.routing.shadow)):
+        if other is not None and other not in model.labels:
+            yield f"{path}.routing.{key}: '{other}' is not a label of this model"
     if not 0 < sum(model.routing.weights.values()) < math.inf:
         yield f"{path}.routing.weights: at least one weight must be above 0, and all must be finite"
     sticky = model.routing.sticky

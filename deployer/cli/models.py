@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployer.cli.claim import SCHEME, Context, Kubeconfig, StorageImage, access
 from deployer.cli.console import Table, console
-from deployer.cli.verb import DryRun, Verb
+from deployer.cli.verb import DryRun, Timeout, Verb
 from deployer.domain.store import size_text
 from deployer.errors import UsageError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 app = Verb(group=True, help="List, inspect, verify and prune the versions in a store.")
 
 Store = Annotated[Path, typer.Option("--store", help="Directory of the store.")]
+AnyStore = Annotated[str, typer.Option("--store", help="Directory of the store, or pvc://NAMESPACE/CLAIM[/SUBPATH].")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
 
 DAMAGED = 4
@@ -27,13 +29,22 @@ DAMAGED = 4
 
 @app.command("list")
 def list_(
-    store: Store,
+    store: AnyStore,
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
+    image: StorageImage = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    timeout: Timeout = 180.0,
 ) -> None:
     """List every version in a store: state, size, date, metrics."""
-    from deployer.usecases import models
+    from deployer.usecases import claims, models
 
-    found = models.list_versions(store, model)
+    if store.startswith(SCHEME):
+        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
+        with claims.opened(where, console.progress) as storage:
+            found = claims.list_versions(storage, model)
+    else:
+        found = models.list_versions(Path(store), model)
     console.result("Versions", found, lambda: _table(found))
 
 
@@ -52,14 +63,23 @@ def inspect(
 
 @app.command()
 def verify(
-    store: Store,
+    store: AnyStore,
     model: Model,
     version: Annotated[int | None, typer.Option("--version", help="By default every version.")] = None,
+    image: StorageImage = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    timeout: Timeout = 180.0,
 ) -> int:
     """Recompute the checksums of every file; name what is damaged, missing or extra (exit code 4)."""
-    from deployer.usecases import models
+    from deployer.usecases import claims, models
 
-    checked = models.verify(store, model, version, progress=console.progress)
+    if store.startswith(SCHEME):
+        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
+        with claims.opened(where, console.progress) as storage:
+            checked = claims.verify(storage, model, version, progress=console.progress)
+    else:
+        checked = models.verify(Path(store), model, version, progress=console.progress)
     console.result("Verification", checked, lambda: "\n".join(map(_verdict, checked)))
     return DAMAGED if any(result.faults for result in checked) else 0
 

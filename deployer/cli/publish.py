@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployer.cli.claim import Context, Kubeconfig, StorageImage, access
 from deployer.cli.console import console
 from deployer.cli.verb import DryRun, Timeout, Verb
-from deployer.domain.location import ClaimStore, parse_store
 from deployer.domain.store import size_text
-from deployer.errors import UsageError
 
 if TYPE_CHECKING:
     from deployer.usecases.publish import Published
@@ -33,11 +32,9 @@ def publish(
     ] = "",
     access_mode: Annotated[str, typer.Option("--access-mode", help="Of a claim that is made.")] = "ReadWriteOnce",
     storage_class: Annotated[str, typer.Option("--storage-class", help="Of a claim that is made.")] = "",
-    image: Annotated[
-        str, typer.Option("--image", help="Any image with Python for the pod; by default the deployer's own.")
-    ] = "",
-    context: Annotated[str, typer.Option("--context", help="kube-context; by default the current one.")] = "",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="By default kubectl's own.")] = "",
+    image: StorageImage = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
     timeout: Timeout = 180.0,
     dry_run: DryRun = False,
 ) -> None:
@@ -46,42 +43,20 @@ def publish(
     Interrupted, it leaves nothing that a server sees, and the next call goes on. A number that exists with the same
     content is fine; one with other content is refused. --timeout bounds the wait for the pod, not the copying.
     """
-    from deployer.targets.cluster_api import Place
     from deployer.targets.storage_pod import NewClaim
     from deployer.usecases import publish as usecase
 
-    claim = claim_store(to)
     request = usecase.PublishRequest(
         store=store,
         model=model,
         versions=tuple(version or ()),
         every=every,
-        claim=claim,
-        place=Place(namespace=claim.namespace, context=context, kubeconfig=kubeconfig),
+        to=access(to, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout),
         new_claim=NewClaim(size=create, access_mode=access_mode, storage_class=storage_class) if create else None,
-        image=image or _own_image(),
-        timeout=timeout,
         dry_run=dry_run,
     )
     published = usecase.publish_to_claim(request, console.progress)
     console.result("Published", published, lambda: "\n".join(map(_sentence, published)))
-
-
-def claim_store(text: str) -> ClaimStore:
-    """The claim that an option names. Errors: UsageError."""
-    try:
-        store = parse_store(text, "/")
-    except ValueError as error:
-        raise UsageError(str(error), hint="write pvc://NAMESPACE/CLAIM or pvc://NAMESPACE/CLAIM/SUBPATH") from error
-    if not isinstance(store, ClaimStore):
-        raise UsageError(f"{text!r} is no claim", hint="write pvc://NAMESPACE/CLAIM or pvc://NAMESPACE/CLAIM/SUBPATH")
-    return store
-
-
-def _own_image() -> str:
-    from deployer.usecases.cluster import image
-
-    return image("deployer")
 
 
 def _sentence(one: Published) -> str:

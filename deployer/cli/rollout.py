@@ -9,23 +9,18 @@ from typing import Annotated
 
 import typer
 
-from deployer import spec
 from deployer.cli.console import console
+from deployer.cli.rollout_target import about_rollouts
 from deployer.cli.rollout_view import drawn, sentence, told
-from deployer.cli.target import StateDir, local_target
-from deployer.cli.verb import File, Timeout, Verb, duration
+from deployer.cli.verb import Timeout, Verb, duration
 from deployer.domain.rollout import OnFail, Rollout, RolloutRequest
 from deployer.errors import UsageError
-from deployer.targets.ledgers import FileLedgers
 from deployer.usecases import rollout_status
 from deployer.usecases.rollout import Rollouts
-from deployer.usecases.rollout_facts import version_facts
 
 app = Verb(group=True, help="Bring a new version to traffic step by step, judged by gates.")
 
 WATCH_SECONDS = 1.0
-
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", show_default=False)]
 
 
 class Load(StrEnum):
@@ -36,8 +31,9 @@ class Load(StrEnum):
 
 
 @app.command()
+@about_rollouts
 def start(
-    model: Model,
+    rollouts: Rollouts,
     to: Annotated[int, typer.Option("--to", min=1, metavar="N", help="Version to roll out.", show_default=False)],
     steps: Annotated[
         str, typer.Option("--steps", metavar="PERCENT,…", help="Shares of canary, one after the other.")
@@ -65,8 +61,6 @@ def start(
         bool, typer.Option("--keep-previous", help="Leave the previous version in memory after promotion.")
     ] = False,
     timeout: Timeout = 120.0,
-    file: File = Path("deployer.yaml"),
-    state_dir: StateDir = None,
 ) -> int:
     """Roll out a version: load, label, shares of traffic under gates, promote.
 
@@ -76,7 +70,7 @@ def start(
         to=to,
         shares=_shares(steps),
         soak=soak,
-        gates=tuple(gate) if gate is not None else tuple(g.text for g in spec.load(file).gates),
+        gates=tuple(gate) if gate is not None else rollouts.gates,
         labelled=str(labelled) if labelled is not None else "",
         min_samples=min_samples,
         load=load_rate if load is Load.SYNTHETIC else 0.0,
@@ -85,24 +79,22 @@ def start(
         keep_previous=keep_previous,
         timeout=timeout,
     )
-    return ended(rollouts(model, file, state_dir).start(request))
+    return ended(rollouts.start(request))
 
 
 @app.command()
+@about_rollouts
 def status(
-    model: Model,
+    rollouts: Rollouts,
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Draw it again until it rests.")] = False,
-    file: File = Path("deployer.yaml"),
-    state_dir: StateDir = None,
 ) -> int:
     """Show where a rollout stands: step, verdicts, and what every replica and gateway does.
 
     The exit code is 0 while it runs and when it is healthy, 7 when it was taken back or is paused, 6 when degraded.
     """
-    found = rollouts(model, file, state_dir)
     before = ""
     while True:
-        now = rollout_status.rollout_status(found.target, found.ledgers, model, now=time.time())
+        now = rollout_status.rollout_status(rollouts.target, rollouts.ledgers, rollouts.model, now=time.time())
         text = drawn(now)
         if not watch or not now.at_work:
             console.result("RolloutStatus", {"phase": now.phase, "status": now}, text)
@@ -114,48 +106,41 @@ def status(
 
 
 @app.command()
-def promote(model: Model, file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> int:
+@about_rollouts
+def promote(rollouts: Rollouts) -> int:
     """Skip the steps and gates that are left, and make the version stable."""
-    return ended(rollouts(model, file, state_dir).promote())
+    return ended(rollouts.promote())
 
 
 @app.command()
-def pause(model: Model, file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> None:
+@about_rollouts
+def pause(rollouts: Rollouts) -> None:
     """Rest before the next step; shares of traffic stay as they are."""
-    ended(rollouts(model, file, state_dir).pause())
+    ended(rollouts.pause())
 
 
 @app.command()
-def resume(model: Model, file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> int:
+@about_rollouts
+def resume(rollouts: Rollouts) -> int:
     """Go on: after a pause, or after the deployer itself was killed."""
-    return ended(rollouts(model, file, state_dir).resume())
+    return ended(rollouts.resume())
 
 
 @app.command()
-def abort(model: Model, file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> int:
+@about_rollouts
+def abort(rollouts: Rollouts) -> int:
     """Take the version back, from wherever the rollout stands. The exit code is 0 when that was proven."""
-    done = rollouts(model, file, state_dir).abort()
+    done = rollouts.abort()
     code = ended(done)
     return 0 if done.outcome == "aborted" else code
 
 
 @app.command()
-def history(model: Model, file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> None:
+@about_rollouts
+def history(rollouts: Rollouts) -> None:
     """Tell every step of the latest rollout, and the ones before in short."""
-    found = rollout_status.history(rollouts(model, file, state_dir).ledgers, model)
+    found = rollout_status.history(rollouts.ledgers, rollouts.model)
     console.result("RolloutHistory", found, lambda: told(found))
-
-
-def rollouts(model: str, file: Path, state_dir: Path | None) -> Rollouts:
-    """The rollouts of a model of the release that `file` describes."""
-    target = local_target(file, state_dir)
-    return Rollouts(
-        target=target,
-        ledgers=FileLedgers(target.layout.directory / "rollouts"),
-        model=model,
-        facts=lambda version: version_facts(spec.load(file), model, version),
-        progress=console.progress,
-    )
 
 
 def ended(rollout: Rollout) -> int:

@@ -45,12 +45,12 @@ class OnFail(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutRequest:
-    """What was asked for. Times in seconds, `shares` in percent, `gates` as they were written.
+    """What was asked for. Times in seconds, `shares` in percent (0 only mirrors), `gates` as they were written.
 
     `rollback` asks for the way without canary and gates. `patience` multiplies `soak`: how long an inconclusive window
     may grow. `labelled` is a JSONL file of records with their right answers; `load` requests a second of it are sent
     to both labels while a window is open (0: none).
-    Errors at construction: ValueError for shares that do not increase within 1 to 100, and bounds below 0.
+    Errors at construction: ValueError for shares that do not increase within 0 to 100, and bounds below 0.
     """
 
     to: int
@@ -70,8 +70,8 @@ class RolloutRequest:
     def __post_init__(self) -> None:
         if self.to < 1:
             raise ValueError(f"version {self.to}: versions count from 1")
-        if list(self.shares) != sorted(set(self.shares)) or any(not 0 < share <= 100 for share in self.shares):
-            raise ValueError(f"steps {list(self.shares)} must increase, above 0 and up to 100 percent")
+        if list(self.shares) != sorted(set(self.shares)) or any(not 0 <= share <= 100 for share in self.shares):
+            raise ValueError(f"steps {list(self.shares)} must increase, from 0 (mirror only) up to 100 percent")
         if self.soak < 0 or self.load < 0 or self.min_samples < 0 or self.max_duration <= 0 or self.timeout <= 0:
             raise ValueError("soak, load and min_samples are 0 or more; timeout and max_duration above 0")
 

@@ -17,6 +17,8 @@ OF_THE_SERVER = frozenset(["backend", "interpret", "spec"])
 """Stages of the gateway at which a request fails because of the version or its server. At the others the request
 itself was wrong, unless the status says 5xx."""
 
+SHADOW = "gateway_shadow_records_total"
+
 _SERIES = re.compile(r"(gateway_\w+)\{([^\n]*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -67,8 +69,8 @@ def between(before: Reading, after: Reading) -> Window:
             grown[key] += value if restarted else value - earlier.get(key, 0.0)
     return Window(
         labels=_labels(grown),
-        compared=round(sum(v for (name, _), v in grown.items() if name == "gateway_shadow_compared_total")),
-        disagreed=round(sum(v for (name, _), v in grown.items() if name == "gateway_shadow_disagreed_total")),
+        compared=_mirrored(grown, "agreed", "disagreed", "failed"),
+        disagreed=_mirrored(grown, "disagreed", "failed"),
     )
 
 
@@ -77,6 +79,12 @@ def _series(text: str, model: str) -> Iterator[tuple[tuple[str, tuple[tuple[str,
         labels = tuple(_LABEL.findall(match[2]))
         if ("model", model) in labels:
             yield (match[1], labels), float(match[3])
+
+
+def _mirrored(grown: Series, *results: str) -> int:
+    """Mirrored records with one of these results; what canary could not answer at all counts as answered otherwise."""
+    found = (v for (name, pairs), v in grown.items() if name == SHADOW and dict(pairs)["result"] in results)
+    return round(sum(found))
 
 
 def _labels(grown: Series) -> dict[str, LabelWindow]:

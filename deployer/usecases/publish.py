@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deployer.domain.location import ClaimStore
 from deployer.domain.store import FileFact, Manifest, find_faults, next_version, size_text, version_of
 from deployer.errors import ExportError, TargetError, UsageError
 from deployer.export import manifest as manifests
 from deployer.export.layout import ModelStore
 from deployer.targets.base import Progress
-from deployer.targets.cluster import resolved
-from deployer.targets.cluster_api import Place, connect
 from deployer.targets.storage import Entry, Storage
-from deployer.targets.storage_pod import NewClaim, require_claim, storage_in
+from deployer.targets.storage_pod import NewClaim
+from deployer.usecases.claims import ClaimAccess, opened
 
 CHUNK = 4 << 20
 """Bytes in one request: small enough that an API server passes it on at once, large enough to be fast."""
@@ -37,18 +35,15 @@ Outcome = Literal["published", "already published", "would be published"]
 class PublishRequest:
     """What to copy where. `versions` empty is the newest one; `every` all of them.
 
-    `new_claim` is made where the claim is absent; `image` runs the pod; `timeout` bounds the wait for it, in seconds.
+    `new_claim` is made where the claim is absent.
     """
 
     store: Path
     model: str
-    claim: ClaimStore
-    place: Place
-    image: str
+    to: ClaimAccess
     versions: tuple[int, ...] = ()
     every: bool = False
     new_claim: NewClaim | None = None
-    timeout: float = 180.0
     dry_run: bool = False
 
 
@@ -100,12 +95,7 @@ def publish_to_claim(request: PublishRequest, progress: Progress) -> tuple[Publi
     versions = [read_whole(request.store, request.model, number, progress) for number in chosen]
     if request.dry_run:
         return tuple(_result(version, "would be published") for version in versions)
-    place = resolved(request.place)
-    api = connect(place)
-    progress(f"publishing to claim {request.claim.claim} in context {place.context}, namespace {place.namespace}")
-    claim = require_claim(api, request.claim, request.new_claim, progress)
-    reachable = storage_in(api, request.claim, claim, image=request.image, timeout=request.timeout, progress=progress)
-    with reachable as storage:
+    with opened(request.to, progress, new=request.new_claim) as storage:
         return tuple(publish(version, storage, progress) for version in versions)
 
 

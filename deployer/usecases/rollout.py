@@ -11,16 +11,21 @@ from dataclasses import dataclass, field
 
 from deployer.domain.gate import Metric, parse_gate
 from deployer.domain.ledger import Entry
+from deployer.domain.release import Release
 from deployer.domain.rollout import Course, Rollout, RolloutRequest, refusal
 from deployer.domain.rollout_transitions import Event
 from deployer.domain.serving import STABLE
 from deployer.errors import TargetError, UsageError, WaitTimeout
 from deployer.targets.base import Progress, Target
-from deployer.targets.ledgers import LedgerStore
+from deployer.targets.cluster import ClusterTarget
+from deployer.targets.cluster_ledgers import ConfigMapLedgers
+from deployer.targets.ledgers import FileLedgers, LedgerStore
+from deployer.targets.local import LocalTarget
 from deployer.usecases import rollout_files
-from deployer.usecases.rollout_facts import VersionFacts
+from deployer.usecases.rollout_facts import VersionFacts, claim_facts, version_facts
 from deployer.usecases.rollout_proof import Clock
 from deployer.usecases.rollout_runner import Runner
+from deployer.usecases.targets import Where, described, open_target
 
 Facts = Callable[[int], VersionFacts]
 """What the store knows of a version of the model. Errors: SpecError for one that it has not."""
@@ -46,6 +51,8 @@ class Rollouts:
     clock: Clock = field(default_factory=lambda: Clock(now=time.time, sleep=time.sleep))
     who: str = field(default_factory=whoever)
     at_point: Callable[[str], None] = lambda _: None
+    gates: tuple[str, ...] = ()
+    """Those of deployer.yaml, for a request that names none."""
 
     def start(self, request: RolloutRequest) -> Rollout:
         """Roll out a version; returns when it is promoted, has been taken back, or waits for a person.
@@ -144,7 +151,10 @@ class Rollouts:
         while self.clock.now() < deadline:
             self.clock.sleep(ORDER_SECONDS)
             now = self.ledgers.read(self.model).rollout or asked
-            if not self.ledgers.holder() or (event is Event.PROMOTE and now.position > asked.position):
+            if not self.ledgers.holder():
+                # One that died before it took the order leaves it to us.
+                return self._go_on(event) if self.ledgers.take_order(self.model) is event else now
+            if event is Event.PROMOTE and now.position > asked.position:
                 return now
         raise WaitTimeout(f"the deployer at work did not {event.value} within {asked.request.timeout:g} s")
 
@@ -164,6 +174,33 @@ class Rollouts:
             clock=self.clock,
             at_point=self.at_point,
         )
+
+
+def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
+    """The rollouts of a model of a release, wherever it runs. Errors: SpecError, UsageError, TargetError."""
+    release, target = described(where), open_target(where)
+    return Rollouts(
+        target=target,
+        ledgers=_ledgers(target),
+        model=model,
+        facts=lambda version: _facts(release, target, model, version, progress),
+        progress=progress,
+        gates=tuple(gate.text for gate in release.gates),
+    )
+
+
+def _facts(release: Release, target: Target, model: str, version: int, progress: Progress) -> VersionFacts:
+    if isinstance(target, ClusterTarget):
+        return claim_facts(release, target.api, model, version, progress)
+    return version_facts(release, model, version)
+
+
+def _ledgers(target: Target) -> LedgerStore:
+    if isinstance(target, ClusterTarget):
+        return ConfigMapLedgers(target.api, namespace=target.place.namespace, release=target.names.release)
+    if isinstance(target, LocalTarget):
+        return FileLedgers(target.layout.directory / "rollouts")
+    raise TargetError(f"a {target.kind} release keeps no ledger")
 
 
 def check(request: RolloutRequest) -> None:

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.domain import quantity
-from deployer.domain.location import DirectoryStore
+from deployer.domain.location import ClaimStore, DirectoryStore
 from deployer.domain.release import Release
-from deployer.errors import ExportError, SpecError
+from deployer.errors import ExportError, SpecError, TargetError
 from deployer.export import manifest
 from deployer.export.layout import ModelStore
+from deployer.targets.base import Progress
+from deployer.targets.cluster_api import ApiServer
+from deployer.usecases import shelf
+from deployer.usecases.cluster import image
 
+LOOK_TIMEOUT = 120.0
 MANIFEST = "assets.extra/manifest.json"
 FEATURES = "assets.extra/features.yaml"
 
@@ -28,9 +33,10 @@ class VersionFacts:
 
 
 def version_facts(release: Release, model: str, version: int) -> VersionFacts:
-    """Read them. A store in a claim is out of reach from here: deployer.yaml alone counts then.
+    """Read them from a store in a directory.
 
-    Errors: SpecError for a model that the release has not, a version that the store has not, and unreadable files.
+    Errors: SpecError for a model that the release has not, a version that the store has not, and unreadable files;
+    TargetError for a store in a claim, which only a pod can read: see `claim_facts`.
     """
     described = next((one for one in release.models if one.name == model), None)
     if described is None:
@@ -41,7 +47,7 @@ def version_facts(release: Release, model: str, version: int) -> VersionFacts:
     override = described.features.get(version)
     features = _read(Path(override)) if override else None
     if not isinstance(release.store, DirectoryStore):
-        return VersionFacts(features=features, memory_limit=memory_limit)
+        raise TargetError(f"the store of {release.name} is a claim in a cluster", hint="--target cluster reads it")
     store = ModelStore(root=Path(release.store.path), model=model)
     if version not in store.versions():
         there = ", ".join(map(str, store.versions())) or "none"
@@ -58,6 +64,28 @@ def version_facts(release: Release, model: str, version: int) -> VersionFacts:
             raise SpecError(f"the manifest of {model} version {version} cannot be read", hint=error.hint) from error
         parity = known_facts.parity.max_difference if known_facts.parity is not None else None
     return VersionFacts(size=size, parity=parity, features=features, memory_limit=memory_limit)
+
+
+def claim_facts(release: Release, api: ApiServer, model: str, version: int, progress: Progress) -> VersionFacts:
+    """Read them from a store in a claim, by a short-lived pod.
+
+    Errors: SpecError as of `version_facts`, TargetError, WaitTimeout.
+    """
+    if not isinstance(release.store, ClaimStore):
+        raise SpecError(
+            f"the store of {release.name} is a directory", hint="a release in a cluster has `store: pvc://…`"
+        )
+    contents = shelf.look(
+        api, release.store, {model: (version,)}, image=image("deployer"), timeout=LOOK_TIMEOUT, progress=progress
+    )
+    stored = contents.stored[model][version]
+    described = next((one for one in release.models if one.name == model), None)
+    own = described.features.get(version) if described is not None else None
+    return VersionFacts(
+        size=stored.size or None,
+        features=_read(Path(own)) if own else stored.features,
+        memory_limit=quantity.memory(release.serving.resources.memory),
+    )
 
 
 def _read(path: Path) -> str:

@@ -17,6 +17,10 @@ from gateway.settings import Settings, SettingsError, parse_settings
 from gateway.spec import SpecProblem, dump_spec, parse_spec
 from tfserving.config import ModelServerConfig, Specific
 
+FALLBACK, SHADOW = "fallback", "shadow"
+HELPERS = (FALLBACK, SHADOW)
+"""Settings of the gateway's routing that are there while a rollout is."""
+
 DRAFT = "`deployer render` writes files that can be used"
 
 
@@ -42,9 +46,17 @@ def put_replicas(target: Target, model: str, wanted: ModelState) -> bool:
 
 
 def put_gateways(
-    target: Target, model: str, *, labels: Mapping[str, int], weights: Mapping[str, float], specs: Mapping[int, str]
+    target: Target,
+    model: str,
+    *,
+    labels: Mapping[str, int],
+    weights: Mapping[str, float],
+    specs: Mapping[int, str],
+    helpers: Mapping[str, str],
 ) -> bool:
     """Write labels and weights, and add feature specs by version; False when all that is in force already.
+
+    `helpers` are the labels that fall back and shadow, by what they do; those that are not named are taken away.
 
     Errors: SpecError for a feature spec or settings that the gateway would refuse.
     """
@@ -52,7 +64,8 @@ def put_gateways(
     document = yaml.safe_load(text)
     section = document["models"][model]
     section["labels"] = dict(labels)
-    section["routing"] = {**(section.get("routing") or {}), "weights": dict(weights)}
+    routing = {key: value for key, value in (section.get("routing") or {}).items() if key not in HELPERS}
+    section["routing"] = {**routing, "weights": dict(weights), **helpers}
     known = {str(version): spec for version, spec in (section.get("specs") or {}).items()}
     section["specs"] = {**known, **{str(version): _spec(model, version, spec) for version, spec in specs.items()}}
     changed = to_yaml(document) + "\n"

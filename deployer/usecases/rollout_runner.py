@@ -130,7 +130,10 @@ class Runner:
         facts = self.facts.features
         specs = {rollout.request.to: facts} if facts is not None and rollout.course is not Course.ABORT else {}
         labels = taught(rollout, step, after)
-        rollout_files.put_gateways(self.target, rollout.model, labels=labels, weights=after.weights, specs=specs)
+        helpers = _helpers(rollout) if step.kind is Kind.SHIFT else {}
+        rollout_files.put_gateways(
+            self.target, rollout.model, labels=labels, weights=after.weights, specs=specs, helpers=helpers
+        )
         self.at_point(f"{step}: written")
         rollout_proof.gateways(
             self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=self._interruption(rollout)
@@ -177,7 +180,9 @@ class Runner:
             return self._check(rollout, step, [g for g in gates if g.metric in BEFORE_LOAD])
         if step.kind is Kind.TRY:
             return self._try(rollout, step, [g for g in gates if g.metric in BEFORE_TRAFFIC])
-        return self._watch(rollout, step, [g for g in gates if g.metric not in BEFORE_LOAD | BEFORE_TRAFFIC])
+        later = [g for g in gates if g.metric not in BEFORE_LOAD | BEFORE_TRAFFIC]
+        # A share of 0 only mirrors: there are no answers of canary to judge by.
+        return self._watch(rollout, step, [g for g in later if step.share or g.metric is Metric.DISAGREEMENT])
 
     def _check(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
         facts = self.facts
@@ -286,6 +291,12 @@ def _observations(rollout: Rollout) -> Observations:
         memory=found.memory,
         accuracy=found.accuracy,
     )
+
+
+def _helpers(rollout: Rollout) -> dict[str, str]:
+    """While canary has traffic, stable answers what it fails to; it is mirrored to if a gate asks for that."""
+    mirrored = any(parse_gate(text).metric is Metric.DISAGREEMENT for text in rollout.request.gates)
+    return {rollout_files.FALLBACK: STABLE, **({rollout_files.SHADOW: CANARY} if mirrored else {})}
 
 
 def _because(error: DeployerError) -> str:

@@ -14,7 +14,6 @@ from deployer.domain.rollout import CANARY
 from deployer.errors import DeployerError, TargetError
 from deployer.targets.base import Target
 from deployer.targets.waiting import shortened
-from deployer.usecases.predict import PredictRequest, predict
 from deployer.usecases.rollout_proof import PARALLEL, alive
 
 TIMEOUT = 30.0
@@ -102,6 +101,8 @@ def accuracy(target: Target, model: str, labelled: Path) -> tuple[float | None, 
 
     Errors: SpecError for a file that cannot be read.
     """
+    from deployer.usecases.predict import PredictRequest, predict  # slow to import; a rollback does without
+
     try:
         found = predict(target, PredictRequest(model=model, records=labelled, label=CANARY), lambda _: None)
     except TargetError as error:

@@ -126,5 +126,5 @@ def test_the_gateway_ends_well_on_sigterm(cluster: Any, tmp_path: Path) -> None:
 
 def ended(name: str) -> int:
     """The exit code of a container that was told to end, and was not killed for taking too long."""
-    docker("stop", "--time", "40", name)
+    docker("stop", "-t", "40", name)
     return int(docker("inspect", "--format", "{{.State.ExitCode}}", name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def large(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     known = manifest.read(digits.store / "digits" / "2")
     place = ModelStore(root=root, model="digits")
     with place.stage(3) as staging:
-        subprocess.run(["cp", "-r", f"{digits.store / 'digits' / '2'}/.", str(staging.path)], check=True)
+        shutil.copytree(digits.store / "digits" / "2", staging.path, dirs_exist_ok=True)
         (staging.path / "assets").mkdir(exist_ok=True)
         (staging.path / "assets" / "padding.bin").write_bytes(os.urandom(PADDING))
         files = manifest.measure(staging.path)
@@ -115,7 +116,7 @@ def test_a_number_with_other_content_is_refused(
     known = manifest.read(digits.store / "digits" / "1")
     place = ModelStore(root=tmp_path, model="digits")
     with place.stage(1) as staging:
-        subprocess.run(["cp", "-r", f"{digits.store / 'digits' / '1'}/.", str(staging.path)], check=True)
+        shutil.copytree(digits.store / "digits" / "1", staging.path, dirs_exist_ok=True)
         (staging.path / manifest.MANIFEST).write_bytes(manifest.encode(replace(known, source="elsewhere")))
         place.publish(staging)
 

@@ -56,6 +56,7 @@ class FakeRelease:
 
     def __init__(self, replicas: int = 2, *, canary_failures: float = 0.0, traffic: int = 400) -> None:
         self.time = 1000.0
+        self.pid: int | None = None
         self.canary_failures, self.traffic = canary_failures, traffic
         self.unloadable: set[int] = set()
         self.servers = [FakeReplica(name=f"replica-{index}") for index in range(replicas)]
@@ -138,7 +139,7 @@ class FakeRelease:
         return "a release in memory"
 
     def replicas(self):
-        return tuple(Replica(name=s.name, alive=s.alive) for s in self.servers)
+        return tuple(Replica(name=s.name, pid=self.pid, alive=s.alive) for s in self.servers)
 
     def gateways(self):
         return (GatewayReplica(name="gateway-0", url="http://gateway"),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import inspect
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from deployer.cli.__main__ import main
 from deployer.domain.store import Manifest, SignatureFact
 from deployer.errors import ExportError, TargetError, UsageError
 from deployer.export import manifest
@@ -20,7 +22,7 @@ from deployer.export.layout import ModelStore
 from deployer.targets import storage_agent
 from deployer.targets.base import HttpReply
 from deployer.targets.storage import Storage
-from deployer.usecases import publish
+from deployer.usecases import claims, publish
 from deployer.usecases.publish import CHUNK, Published
 
 TOKEN = "secret"
@@ -158,7 +160,7 @@ def test_cut_anywhere_nothing_is_visible_and_the_next_run_goes_on(
     requests = len(agent.calls)
     size = sum(fact.size for fact in version.files.values())
     for fail_at in range(requests - 1):
-        subprocess.run(["rm", "-rf", str(agent.root / "loan")], check=True)
+        shutil.rmtree(agent.root / "loan")
         with pytest.raises(TargetError):
             publish.publish(version, agent.storage(fail_at=fail_at), say_nothing)
         assert agent.visible() == set()
@@ -186,7 +188,7 @@ def test_a_file_cut_in_the_middle_goes_on_and_a_wrong_beginning_does_not(
 
         assert published.sent == published.size - kept
         assert manifest.verify(agent.root / "loan" / "3", version.manifest) == ()
-        subprocess.run(["rm", "-rf", str(agent.root / "loan")], check=True)
+        shutil.rmtree(agent.root / "loan")
 
 
 def test_unfinished_copies_that_nobody_needs_are_deleted(
@@ -280,3 +282,46 @@ def test_the_agent_wants_the_token(agent: Agent) -> None:
 def test_an_agent_that_nobody_asks_ends(tmp_path: Path) -> None:
     with start(tmp_path, idle=0.2) as process:
         assert process.wait(10) == 0
+
+
+def test_versions_in_a_claim_are_listed_and_verified_there(
+    agent: Agent, export: Callable[..., publish.LocalVersion]
+) -> None:
+    for number in (1, 2):
+        publish.publish(export(number, b"small"), agent.storage(), say_nothing)
+    (agent.root / "loan" / "4").mkdir()
+    (agent.root / "loan" / "2" / "saved_model.pb").write_bytes(b"grapf")
+
+    listed = claims.list_versions(agent.storage())
+    one, two = (claims.verify(agent.storage(), "loan", number, progress=say_nothing)[0] for number in (1, 2))
+
+    assert [(v.model, v.version, v.state) for v in listed] == [
+        ("loan", 1, "published"),
+        ("loan", 2, "published"),
+        ("loan", 4, "no manifest"),
+    ]
+    assert one.faults == ()
+    assert [fault.path for fault in two.faults] == ["saved_model.pb"]
+    with pytest.raises(ExportError, match="no version 3"):
+        claims.verify(agent.storage(), "loan", 3, progress=say_nothing)
+    with pytest.raises(ExportError, match="no model other"):
+        claims.list_versions(agent.storage(), "other")
+
+
+@pytest.mark.parametrize("to", ["models", "s3://bucket", "pvc://Bad_Name/claim", "pvc://a/b/../c"])
+def test_what_is_no_claim_is_refused(
+    to: str, export: Callable[..., publish.LocalVersion], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["publish", "loan", "--store", str(tmp_path), "--to", to]) == 2
+    assert "write pvc://NAMESPACE/CLAIM" in capsys.readouterr().err
+
+
+def test_a_dry_run_reads_the_store_and_asks_nothing_of_a_cluster(
+    export: Callable[..., publish.LocalVersion], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(3, b"small")
+    where = ("--store", str(tmp_path / "store"), "--to", "pvc://shop/models", "--kubeconfig", str(tmp_path / "absent"))
+
+    assert main(["publish", "loan", *where, "--dry-run"]) == 0
+
+    assert capsys.readouterr().out.startswith("version 3 of model loan would be published (4 files")

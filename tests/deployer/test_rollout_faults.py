@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import pytest
 from fake_release import MODEL, FakeRelease
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from deployer.domain.rollout import OnFail, Phase, RolloutRequest
 from deployer.domain.rollout_transitions import Event
-from deployer.errors import TargetError
+from deployer.errors import TargetError, UsageError
 from deployer.targets.ledgers import FileLedgers
 from deployer.usecases import rollout_files
 from deployer.usecases.rollout import Rollouts
@@ -165,6 +168,41 @@ def test_a_second_rollout_waits_for_the_open_one(tmp_path):
     world.rollouts().start(REQUEST)
     with pytest.raises(TargetError, match="version 2 is Paused"):
         world.rollouts().start(REQUEST)
+
+
+def test_an_order_to_a_deployer_that_dies_is_carried_out_by_who_gave_it(tmp_path):
+    world = World(tmp_path, at={20: "kill the deployer"})
+    with pytest.raises(Killed):
+        world.rollouts().start(REQUEST)
+    dying = FileLedgers(tmp_path).locked("bob")
+    dying.__enter__()
+
+    def sleep(seconds: float) -> None:
+        if world.ledgers.holder() == "bob":
+            dying.__exit__(None, None, None)
+        world.release.sleep(seconds)
+
+    verbs = replace(world.rollouts(), clock=Clock(now=world.release.now, sleep=sleep))
+    done = verbs.abort()
+    assert done.outcome == "aborted"
+    assert world.state() == done.base
+
+
+def test_two_versions_that_do_not_fit_in_memory_are_refused_before_anything_is_touched(tmp_path):
+    world = World(tmp_path)
+    world.release.pid = os.getpid()
+    before = world.release.model_config(), world.release.gateway_config()
+    tight = VersionFacts(size=10**12, parity=0.0, memory_limit=10**10)
+    done = replace(world.rollouts(), facts=lambda version: tight).start(REQUEST)
+    assert done.outcome == "aborted"
+    assert "two versions fit in memory: fail" in done.reason
+    assert (world.release.model_config(), world.release.gateway_config()) == before
+
+
+@pytest.mark.parametrize("gates", [("speed<3",), ("accuracy>=0.9",)])
+def test_a_gate_that_cannot_be_judged_is_refused_at_once(tmp_path, gates):
+    with pytest.raises(UsageError, match="gate"):
+        World(tmp_path).rollouts().start(RolloutRequest(to=2, gates=gates))
 
 
 def points_of_a_good_rollout(directory) -> int:

@@ -1,0 +1,108 @@
+"""The versions of a store in a claim: listed, and verified where they are, through the storage agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from deployer.domain import store as domain
+from deployer.domain.location import ClaimStore
+from deployer.errors import ExportError
+from deployer.export import manifest
+from deployer.targets.base import Progress
+from deployer.targets.cluster import resolved
+from deployer.targets.cluster_api import Place, connect
+from deployer.targets.storage import Storage
+from deployer.targets.storage_pod import NewClaim, require_claim, storage_in
+from deployer.usecases.models import Verification, VersionSummary
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimAccess:
+    """How to look into a claim: `image` runs the pod, `timeout` bounds the wait for it, in seconds."""
+
+    claim: ClaimStore
+    place: Place
+    image: str
+    timeout: float = 180.0
+
+
+@contextmanager
+def opened(access: ClaimAccess, progress: Progress, *, new: NewClaim | None = None) -> Iterator[Storage]:
+    """The store in the claim, by a pod that is gone afterwards; `new` is made where there is no claim.
+
+    Errors: TargetError, WaitTimeout that names why the pod did not start.
+    """
+    place = resolved(access.place)
+    api = connect(place)
+    progress(f"claim {access.claim.claim} in context {place.context}, namespace {place.namespace}")
+    claim = require_claim(api, access.claim, new, progress)
+    reachable = storage_in(api, access.claim, claim, image=access.image, timeout=access.timeout, progress=progress)
+    with reachable as storage:
+        yield storage
+
+
+def list_versions(storage: Storage, model: str | None = None) -> tuple[VersionSummary, ...]:
+    """Every version of one model, or of all. Errors: ExportError when there is no such model."""
+    names = [
+        entry.name for entry in storage.entries() or () if entry.directory and not domain.model_name_problem(entry.name)
+    ]
+    if model is not None and model not in names:
+        raise ExportError(f"there is no model {model} in the claim", hint=f"models: {', '.join(names) or 'none'}")
+    return tuple(
+        _summary(storage, name, version, directory)
+        for name in (names if model is None else [model])
+        for version, directory in sorted(_versions(storage, name).items())
+    )
+
+
+def verify(storage: Storage, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
+    """Recompute the checksums of one version, or of all of a model, beside the disk.
+
+    Errors: ExportError when there is no version or no manifest. Faults are in the result.
+    """
+    there = _versions(storage, model)
+    if not there or (version is not None and version not in there):
+        wanted = "no version" if version is None else f"no version {version}"
+        held = ", ".join(map(str, sorted(there))) or "none"
+        raise ExportError(f"model {model} has {wanted} in the claim", hint=f"versions: {held}")
+    return tuple(
+        _verified(storage, model, number, there[number], progress)
+        for number in (sorted(there) if version is None else (version,))
+    )
+
+
+def _versions(storage: Storage, model: str) -> Mapping[int, str]:
+    entries = storage.entries(model) or ()
+    return {n: entry.name for entry in entries if entry.directory and (n := domain.version_of(entry.name)) is not None}
+
+
+def _summary(storage: Storage, model: str, version: int, directory: str) -> VersionSummary:
+    text = storage.read(f"{model}/{directory}/{manifest.MANIFEST}")
+    if text is None:
+        return VersionSummary(model=model, version=version, state="no manifest")
+    try:
+        known = manifest.decode(text, manifest.MANIFEST)
+    except ExportError:
+        return VersionSummary(model=model, version=version, state="unreadable manifest")
+    return VersionSummary(
+        model=model, version=version, state="published", size=known.size, created=known.created, metrics=known.metrics
+    )
+
+
+def _verified(storage: Storage, model: str, version: int, directory: str, progress: Progress) -> Verification:
+    path = f"{model}/{directory}"
+    text = storage.read(f"{path}/{manifest.MANIFEST}")
+    if text is None:
+        raise ExportError(
+            f"version {version} of model {model} has no manifest",
+            hint="it was not published by this tool, so nothing vouches for its files",
+        )
+    known = manifest.decode(text, f"{path}/{manifest.MANIFEST}")
+    progress(f"reading every file of {path} in the claim")
+    digests = ((file, storage.digest(f"{path}/{file}")) for file in storage.files(path) if file != manifest.MANIFEST)
+    found = {file: fact for file, fact in digests if fact is not None}
+    return Verification(
+        model=model, version=version, files=len(known.files), faults=domain.find_faults(known.files, found)
+    )

@@ -1,0 +1,164 @@
+"""Both places where ledgers are kept make the same promises."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+
+from deployer.domain.ledger import ENTRIES, PAST, Entry, Ledger
+from deployer.domain.rollout import Course, Phase, Rollout, RolloutRequest
+from deployer.domain.rollout_transitions import Event
+from deployer.domain.serving import ModelState
+from deployer.errors import TargetError
+from deployer.targets.cluster_api import ApiServer
+from deployer.targets.cluster_ledgers import LEASE_SECONDS, ConfigMapLedgers
+from deployer.targets.ledgers import FileLedgers
+
+
+@dataclass
+class Answer:
+    status: int
+    data: bytes
+
+
+class FakeApi:
+    """What a pool of connections to an API server would answer: objects by path, versions, conflicts."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict] = {}
+        self.version = 0
+
+    def request(self, method, url, *, body=None, headers=None, **_) -> Answer:
+        path, _, _ = url.removeprefix("https://api").partition("?")
+        content = json.loads(body) if body else {}
+        if method == "POST":
+            path = f"{path}/{content['metadata']['name']}"
+            if path in self.objects:
+                return self._refusal(409, "AlreadyExists")
+            return self._put(path, content)
+        known = self.objects.get(path)
+        if method == "PATCH" and "apply-patch" in headers["Content-Type"]:
+            return self._put(path, _merged(known or {}, content))
+        if known is None:
+            return self._refusal(404, "NotFound")
+        if method == "GET":
+            return Answer(200, json.dumps(known).encode())
+        asked = content.get("metadata", {}).get("resourceVersion")
+        if asked not in (None, known["metadata"]["resourceVersion"]):
+            return self._refusal(409, "Conflict")
+        return self._put(path, _merged(known, content))
+
+    def _put(self, path: str, content: dict) -> Answer:
+        self.version += 1
+        self.objects[path] = _merged(content, {"metadata": {"resourceVersion": str(self.version)}})
+        return Answer(200, json.dumps(self.objects[path]).encode())
+
+    def _refusal(self, code: int, reason: str) -> Answer:
+        status = {"kind": "Status", "code": code, "reason": reason, "message": reason}
+        return Answer(code, json.dumps(status).encode())
+
+
+def _merged(one: dict, change: dict) -> dict:
+    result = dict(one)
+    for key, value in change.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = _merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        self.now += 2
+        return self.now
+
+
+@pytest.fixture(params=["file", "configmap"])
+def two(request, tmp_path):
+    """The same ledgers, as two deployers see them."""
+    if request.param == "file":
+        return FileLedgers(tmp_path), FileLedgers(tmp_path)
+    api, clock = ApiServer("https://api", FakeApi(), lambda: ""), Clock()
+    return tuple(ConfigMapLedgers(api, namespace="ns", release="r", clock=clock) for _ in range(2))
+
+
+STATE = ModelState(versions=(1,), labels={"stable": 1}, weights={"stable": 100})
+ROLLOUT = Rollout(
+    id="x",
+    model="M_1",
+    base=STATE,
+    left=STATE,
+    request=RolloutRequest(to=2),
+    who="ada",
+    started=1.5,
+    course=Course.ABORT,
+)
+
+
+def entry(number: int) -> Entry:
+    return Entry(at=float(number), who="ada", step="load", event="begun")
+
+
+def test_what_is_written_is_read(two):
+    one, other = two
+    assert one.read("M_1") == Ledger()
+    ledger = Ledger().start(ROLLOUT).record(replace(ROLLOUT, phase=Phase.PAUSED, reason="why"), entry(1))
+    one.write("M_1", ledger)
+    assert other.read("M_1") == ledger
+    assert other.read("another") == Ledger()
+
+
+def test_one_at_a_time_and_the_other_is_told_of_the_first(two):
+    one, other = two
+    assert other.holder() == ""
+    with one.locked("ada on host (process 7)"):
+        assert other.holder() == "ada on host (process 7)"
+        with pytest.raises(TargetError, match=r"ada on host \(process 7\) is working"), other.locked("bob"):
+            pass
+    with other.locked("bob"):
+        assert one.holder() == "bob"
+
+
+def test_orders_reach_the_one_at_work_once(two):
+    one, other = two
+    one.write("M_1", Ledger())
+    assert one.take_order("M_1") is None
+    other.order("M_1", Event.PAUSE)
+    other.order("M_1", Event.ABORT)
+    assert one.take_order("M_1") is Event.ABORT
+    assert one.take_order("M_1") is None
+
+
+def test_a_lease_of_a_deployer_that_was_killed_runs_out():
+    api, clock = ApiServer("https://api", FakeApi(), lambda: ""), Clock()
+    ledgers = ConfigMapLedgers(api, namespace="ns", release="r", clock=clock)
+    ledgers._acquire("ada")  # and nobody renews it
+    assert ledgers.holder() == "ada"
+    clock.now += LEASE_SECONDS
+    with ledgers.locked("bob"):
+        assert ledgers.holder() == "bob"
+
+
+def test_a_ledger_that_is_not_ours_is_refused(tmp_path):
+    (tmp_path / "m.json").write_text('{"rollout": 7}')
+    with pytest.raises(TargetError, match="not a ledger"):
+        FileLedgers(tmp_path).read("m")
+
+
+def test_a_ledger_stays_small():
+    ledger = Ledger().start(ROLLOUT)
+    for number in range(ENTRIES + 7):
+        ledger = ledger.record(ROLLOUT, entry(number))
+    assert (len(ledger.entries), ledger.dropped) == (ENTRIES, 7)
+    for _ in range(PAST + 5):
+        ledger = ledger.record(replace(ROLLOUT, phase=Phase.HEALTHY), entry(0)).start(ROLLOUT)
+    assert len(ledger.past) == PAST
+    with pytest.raises(ValueError, match="is open"):
+        ledger.start(ROLLOUT)
