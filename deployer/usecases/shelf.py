@@ -78,7 +78,7 @@ def look(
     wanted: Mapping[str, Iterable[int]],
     *,
     image: str,
-    creation: str = "--create 10Gi",
+    creation: str,
     timeout: float,
     progress: Progress,
 ) -> Contents:
