@@ -171,7 +171,7 @@ def _typed_values(dtype: DType, proto: TensorProto) -> Array:
     field, storage = dtype.field, dtype.storage
     if field == "float8_val":
         return np.frombuffer(proto.float8_val, np.uint8)
-    values = getattr(proto, field)[:]  # numpy reads a list three times as fast as protobuf's container
+    values = getattr(proto, field)[:]  # numpy reads a list twice as fast as protobuf's container
     if field == "string_val":
         out = np.empty(len(values), object)
         out[:] = values
@@ -208,7 +208,7 @@ def _fill(values: Array, dtype: DType, shape: tuple[int, ...], count: int) -> Ar
 
 
 def to_bytes(array: Array) -> bytes:
-    """`to_proto(array).SerializeToString()`, for numbers without the message: at a tenth of its cost for one row."""
+    """`to_proto(array).SerializeToString()`; numbers go without the message, which is cheaper."""
     dtype = _BY_NUMPY.get(array.dtype)
     if dtype is None or array.dtype != dtype.storage:  # text, types that numpy lacks, foreign byte order
         return to_proto(array).SerializeToString()
