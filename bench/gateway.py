@@ -1,4 +1,4 @@
-"""CPU time of the gateway process for one-record requests: `python -m bench.gateway`.
+"""CPU time of the gateway process for one-record requests: `python -m bench gateway`.
 
 A fake model server, the gateway and the clients are processes of their own; CPU is what the kernel charged the gateway,
 start-up excluded. For comparison: an ASGI application under the same server that reads the body and does nothing.
@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -24,7 +25,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 FEATURES = 30
 REQUESTS = 2000
-ROUNDS = 3
+ROUNDS = 5
+IN_FLIGHT = (1, 8)
 
 FAKE = """
 import sys, threading
@@ -45,8 +47,8 @@ uvicorn.run(app, port=int(__import__("sys").argv[1]), loop="uvloop", http="httpt
 """
 
 
-def main() -> None:
-    """Print one line per case."""
+def main(arguments: list[str]) -> None:
+    """Print one line per number of requests in flight; the two applications take turns, so they share the noise."""
     record = {f"feature_{index:02d}": index * 1.1 for index in range(FEATURES)}
     body = json.dumps({"records": [record]}).encode()
     with tempfile.TemporaryDirectory() as folder:
@@ -54,19 +56,28 @@ def main() -> None:
         assert fake.stdout is not None
         config = Path(folder, "gateway.yaml")
         config.write_text(yaml.safe_dump(_config(int(fake.stdout.readline()))))
-        ports = {"nothing": _free_port(), "gateway": _free_port()}
+        ports = {"bare": _free_port(), "gateway": _free_port()}
         started = {
-            "nothing": _start([sys.executable, "-c", NOTHING, str(ports["nothing"])]),
+            "bare": _start([sys.executable, "-c", NOTHING, str(ports["bare"])]),
             "gateway": _start(
                 [sys.executable, "-m", "gateway", "--config", str(config), "--port", str(ports["gateway"])]
             ),
         }
         try:
-            for name, process in started.items():
-                _wait(ports[name])
-                for clients in (1, 8):
-                    figures = [_cpu_micros(process.pid, ports[name], body, clients) for _ in range(ROUNDS)]
-                    print(f"{name:8} {clients} in flight: {min(figures):6.0f} us CPU a request (least of {ROUNDS})")
+            for port in ports.values():
+                _wait(port)
+            print(f"us of CPU for a request of one record with {FEATURES} features, least of {ROUNDS} rounds")
+            for clients in IN_FLIGHT:
+                rounds = [
+                    {name: _cpu_micros(process.pid, ports[name], body, clients) for name, process in started.items()}
+                    for _ in range(ROUNDS)
+                ]
+                bare, gateway = (min(figures[name] for figures in rounds) for name in ("bare", "gateway"))
+                ratio = median(figures["gateway"] / figures["bare"] for figures in rounds)
+                print(
+                    f"{clients} in flight: gateway {gateway:4.0f}, bare uvicorn {bare:4.0f}, median ratio {ratio:.2f}"
+                )
+            print("load average " + " ".join(f"{load:.1f}" for load in os.getloadavg()))
         finally:
             for process in (*started.values(), fake):
                 process.terminate()
@@ -134,4 +145,4 @@ def _wait(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -22,6 +22,7 @@ import uvicorn
 from gateway.app import App
 from gateway.config_file import ConfigFile
 from gateway.gateway import Gateway
+from gateway.joined_writes import Protocol
 from gateway.settings import SettingsError
 
 log = logging.getLogger("gateway.lifecycle")
@@ -64,7 +65,7 @@ async def run(options: Options, announce: Callable[[str], None]) -> None:
     watcher = asyncio.create_task(_watch(gateway, config), name="watch the config")
     server = _Server(
         uvicorn.Config(
-            App(gateway), loop="uvloop", http="httptools", ws="none", lifespan="off", access_log=False,
+            App(gateway), loop="uvloop", http=Protocol, ws="none", lifespan="off", access_log=False,
             log_config=None, proxy_headers=False, server_header=False, date_header=True, timeout_keep_alive=75,
             timeout_graceful_shutdown=_seconds_to_finish(gateway),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
@@ -13,9 +14,10 @@ from gateway.rpc import RpcError
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
 from tfserving.wire.status import Code
-from tfserving.wire.tensors import DTYPES, Array, TensorError, to_array
+from tfserving.wire.tensors import DTYPES, Array, TensorError, delimited, to_array
 
-Inputs = Mapping[str, m.TensorProto]
+Inputs = Mapping[str, bytes]
+"""Serialized TensorProtos by the name of the input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +54,7 @@ class ModelServer:
 
     async def predict(self, model: str, choice: Choice, signature: str, inputs: Inputs, deadline: float) -> Prediction:
         """Predict. Errors: RpcError."""
-        request = m.PredictRequest()
-        _fill(request.model_spec, model, choice, signature)
-        for name, tensor in inputs.items():
-            request.inputs[name].CopyFrom(tensor)
-        answer = await self._pool.call(methods.PREDICT, request.SerializeToString(), deadline)
+        answer = await self._pool.call(methods.PREDICT, predict_request(model, choice, signature, inputs), deadline)
         try:
             response = m.PredictResponse.FromString(answer)
             outputs = {name: to_array(tensor) for name, tensor in response.outputs.items()}
@@ -83,6 +81,21 @@ class ModelServer:
         _fill(request.model_spec, model, Choice(version=version), "")
         answer = await self._pool.call(methods.GET_MODEL_STATUS, request.SerializeToString(), deadline)
         return m.GetModelStatusResponse.FromString(answer)
+
+
+def predict_request(model: str, choice: Choice, signature: str, inputs: Inputs) -> bytes:
+    """A serialized PredictRequest, put together without building the message."""
+    request = _request_head(model, choice, signature)
+    for name, tensor in inputs.items():
+        request += delimited(2, delimited(1, name.encode()) + delimited(2, tensor))
+    return request
+
+
+@lru_cache(maxsize=1024)
+def _request_head(model: str, choice: Choice, signature: str) -> bytes:
+    request = m.PredictRequest()
+    _fill(request.model_spec, model, choice, signature)
+    return request.SerializeToString()
 
 
 def tensor_specs(tensors: Mapping[str, m.TensorInfo]) -> dict[str, TensorSpec]:

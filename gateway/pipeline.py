@@ -25,7 +25,7 @@ from gateway.rpc import RpcError
 from gateway.signatures import Signatures
 from gateway.trace import Trace
 from tfserving.wire.status import Code
-from tfserving.wire.tensors import Array, to_proto
+from tfserving.wire.tensors import Array, to_bytes
 
 ATTEMPTS: Final = 3
 """Times a request is done when other versions than expected keep answering."""
@@ -130,7 +130,7 @@ class Pipeline:
             return await self._send_in_pieces(model, choice, version, tensor, deadline)
 
         async def call(joined: Array, until: float) -> Prediction:
-            inputs = {version.spec.input.name: to_proto(joined)}
+            inputs = {version.spec.input.name: to_bytes(joined)}
             return await self._server.predict(model.name, choice, model.settings.signature, inputs, until)
 
         if self._batcher.enabled:
@@ -147,7 +147,7 @@ class Pipeline:
 
         async def send(piece: Array, whom: Choice) -> Prediction:
             async with places:
-                inputs = {version.spec.input.name: to_proto(piece)}
+                inputs = {version.spec.input.name: to_bytes(piece)}
                 return await self._server.predict(model.name, whom, model.settings.signature, inputs, deadline)
 
         first = await send(pieces[0], choice)

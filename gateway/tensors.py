@@ -53,8 +53,10 @@ class TensorApi:
             types = _input_types(metadata, signature)
             tensors = _tensors(document, types)
             trace.mark("decode")
-            protos = {name: to_proto(tensor.array, dtype=tensor.dtype) for name, tensor in tensors.items()}
-            prediction = await self._server.predict(model.name, choice, signature, protos, deadline)
+            inputs = {
+                name: to_proto(tensor.array, dtype=tensor.dtype).SerializeToString() for name, tensor in tensors.items()
+            }
+            prediction = await self._server.predict(model.name, choice, signature, inputs, deadline)
             trace.mark("backend")
             trace.version = str(prediction.version)
             if prediction.version != metadata.version:

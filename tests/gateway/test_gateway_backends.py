@@ -20,7 +20,7 @@ from gateway.routing import NEWEST, Choice
 from gateway.rpc import RpcError, Transport
 from tfserving.wire import methods
 from tfserving.wire.status import Code
-from tfserving.wire.tensors import Array, to_proto
+from tfserving.wire.tensors import Array, to_bytes
 
 ROWS = np.array([[1, 2], [3, 4]], np.float32)
 
@@ -52,7 +52,7 @@ def with_pool(
 
 async def predict(pool: Pool, rows: Array = ROWS, choice: Choice = NEWEST, seconds: float = 5.0) -> Array:
     deadline = asyncio.get_running_loop().time() + seconds
-    prediction = await ModelServer(pool).predict("m", choice, "", {"x": to_proto(rows)}, deadline)
+    prediction = await ModelServer(pool).predict("m", choice, "", {"x": to_bytes(rows)}, deadline)
     return prediction.outputs["y"]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gateway.postprocess import Array, Interpreter, OutputProblem
+from gateway.postprocess import SMALL, Array, Interpreter, OutputProblem
 from gateway.spec import parse_spec
 
 LOAN = "kind: classification, labels: [deny, approve, ask]"
@@ -145,3 +145,15 @@ def test_any_logits_give_answers_in_order(tensor: Array, activation: str) -> Non
         assert scores == sorted(scores, reverse=True)
         assert len(scores) == (3 if np.isfinite(row).all() else 0)
         assert all(0 <= score <= 1 for score in scores)
+
+
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.just(3)), elements=st.floats(-50, 50, width=32)),
+    st.sampled_from(["softmax", "sigmoid", "none"]),
+)
+def test_few_rows_are_read_as_many_are(tensor: Array, activation: str) -> None:
+    output = f"{LOAN}, activation: {activation}"
+    many = answers(output, np.concatenate([tensor, np.zeros((SMALL, 3), np.float32)]))
+    for one, other in zip(answers(output, tensor), many, strict=False):
+        alone, among = ([entry["score"] for entry in a["alternatives"]] for a in (one, other))  # type: ignore[index]
+        assert alone == pytest.approx(among, abs=2e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfserving.wire.messages_pb2 import TensorProto, TensorShapeProto
-from tfserving.wire.tensors import BY_NAME, DTYPES, Array, DType, TensorError, dtype_of, to_array, to_proto
+from tfserving.wire.tensors import BY_NAME, DTYPES, Array, DType, TensorError, dtype_of, to_array, to_bytes, to_proto
 
 
 def sample(dtype: DType) -> Array:
@@ -134,3 +134,17 @@ def test_arrays_without_counterpart_are_refused() -> None:
         with pytest.raises(TensorError):
             to_proto(array)
     assert dtype_of(np.zeros(1, np.float16)).name == "half"
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=lambda d: d.name)
+@pytest.mark.parametrize("shape", [(2, 4), (8,), (2, 2, 2)])
+def test_bytes_without_the_message_are_the_messages_bytes(dtype: DType, shape: tuple[int, ...]) -> None:
+    array = sample(dtype).reshape(shape)
+    assert to_bytes(array) == to_proto(array).SerializeToString()
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (1, 200), (300, 100)])
+def test_bytes_of_any_shape_and_size(shape: tuple[int, ...]) -> None:
+    array = np.ones(shape, np.float32)
+    for same in (array, array.astype(">f4"), array.T):
+        assert to_bytes(same) == to_proto(same).SerializeToString()
