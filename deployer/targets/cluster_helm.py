@@ -101,7 +101,7 @@ class HelmReleases:
 
         Errors: SpecError for a text that the chart could not write, TargetError when nothing is installed.
         """
-        values = {**self._installed(TF_SERVING).values, "models": models_of(text), "replicaCount": replicas}
+        values = {**_scaled(self._installed(TF_SERVING).values, replicas), "models": models_of(text)}
         self._helm.apply(self.names.tf_serving, self.charts / TF_SERVING, values, timeout=APPLY_TIMEOUT)
 
     def put_gateway(self, text: str, *, replicas: int) -> None:
@@ -109,7 +109,7 @@ class HelmReleases:
 
         Errors: SpecError for settings that the gateway would refuse, TargetError when nothing is installed.
         """
-        values = {**self._installed(GATEWAY).values, "config": gateway_values(text), "replicaCount": replicas}
+        values = {**_scaled(self._installed(GATEWAY).values, replicas), "config": gateway_values(text)}
         self._helm.apply(self.names.gateway, self.charts / GATEWAY, values, timeout=APPLY_TIMEOUT)
 
     def uninstall(self, *, timeout: float) -> tuple[str, ...]:
@@ -142,6 +142,13 @@ class HelmReleases:
                 f"{found.name} was installed by another version of the chart than {wanted}",
                 hint="`deployer deploy` upgrades it first; then try again",
             )
+
+
+def _scaled(values: Values, replicas: int) -> Values:
+    """The values with the scale that runs; with an autoscaler the chart writes none, and nothing can be set back."""
+    autoscaling = values.get("autoscaling")
+    held = isinstance(autoscaling, dict) and autoscaling.get("enabled")
+    return values if held else {**values, "replicaCount": replicas}
 
 
 def models_of(text: str) -> list[dict[str, object]]:
