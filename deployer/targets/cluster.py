@@ -113,14 +113,14 @@ class ClusterTarget:
         return self._config(self.names.models, MODELS_KEY)
 
     def put_model_config(self, text: str) -> None:
-        self.helm.put_models(text)
+        self.helm.put_models(text, replicas=self.scaling.deployment().spec.replicas)
         self.touch(MODEL_SERVER)
 
     def gateway_config(self) -> str:
         return self._config(self.names.gateway_config, GATEWAY_KEY)
 
     def put_gateway_config(self, text: str) -> None:
-        self.helm.put_gateway(text)
+        self.helm.put_gateway(text, replicas=self.gateway_scaling.deployment().spec.replicas)
         self.touch(GATEWAY)
 
     def cpu_seconds(self) -> Mapping[str, float]:

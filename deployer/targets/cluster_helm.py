@@ -94,20 +94,22 @@ class HelmReleases:
         """Carry a change out; the new revision. Pods are not waited for."""
         return self._helm.apply(change.name, change.chart, change.values, timeout=timeout).revision
 
-    def put_models(self, text: str) -> None:
+    def put_models(self, text: str, *, replicas: int) -> None:
         """Give the model servers' release the versions and labels of a model_config, and keep every other value.
+
+        `replicas` is how many run now: helm would set a scale that is not in the values back.
 
         Errors: SpecError for a text that the chart could not write, TargetError when nothing is installed.
         """
-        values = {**self._installed(TF_SERVING).values, "models": models_of(text)}
+        values = {**_scaled(self._installed(TF_SERVING).values, replicas), "models": models_of(text)}
         self._helm.apply(self.names.tf_serving, self.charts / TF_SERVING, values, timeout=APPLY_TIMEOUT)
 
-    def put_gateway(self, text: str) -> None:
-        """Give the gateways' release these settings, and keep every other value.
+    def put_gateway(self, text: str, *, replicas: int) -> None:
+        """Give the gateways' release these settings, and keep every other value; `replicas` is how many run now.
 
         Errors: SpecError for settings that the gateway would refuse, TargetError when nothing is installed.
         """
-        values = {**self._installed(GATEWAY).values, "config": gateway_values(text)}
+        values = {**_scaled(self._installed(GATEWAY).values, replicas), "config": gateway_values(text)}
         self._helm.apply(self.names.gateway, self.charts / GATEWAY, values, timeout=APPLY_TIMEOUT)
 
     def uninstall(self, *, timeout: float) -> tuple[str, ...]:
@@ -140,6 +142,13 @@ class HelmReleases:
                 f"{found.name} was installed by another version of the chart than {wanted}",
                 hint="`deployer deploy` upgrades it first; then try again",
             )
+
+
+def _scaled(values: Values, replicas: int) -> Values:
+    """The values with the scale that runs; with an autoscaler the chart writes none, and nothing can be set back."""
+    autoscaling = values.get("autoscaling")
+    held = isinstance(autoscaling, dict) and autoscaling.get("enabled")
+    return values if held else {**values, "replicaCount": replicas}
 
 
 def models_of(text: str) -> list[dict[str, object]]:

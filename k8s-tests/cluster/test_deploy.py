@@ -188,17 +188,27 @@ def test_a_new_model_config_reaches_every_replica_quickly(
     assert installed.state().models["digits"].labels == {"stable": 1, "canary": 2}
 
 
-def test_a_deployment_repairs_the_scale_and_keeps_what_a_rollout_moved(
+def test_a_deployment_sets_the_scale_and_keeps_what_a_rollout_moved(
     cluster: Any, installed: Installed, deployer: Any
 ) -> None:
     """Four replicas become two again; the version that came meanwhile stays, and the gateway learns its spec."""
-    repaired = deployer("deploy", "-f", installed.file, "--storage-image", cluster.image("gateway")).result
+    done = deployer("deploy", "-f", installed.file, "--storage-image", cluster.image("gateway")).result["deployed"]
 
-    assert repaired["deployed"]["repairs"]
+    assert set(done["revisions"]) == {"demo-tf-serving", "demo-gateway"}
     assert len([pod for pod in installed.target.pods(MODEL_SERVER) if not pod.leaving]) == 2
     assert installed.state().models["digits"].labels == {"stable": 1, "canary": 2}
-    assert [(p["label"], p["version"]) for p in repaired["deployed"]["proofs"]] == [("canary", 2), ("stable", 1)]
+    assert [(p["label"], p["version"]) for p in done["proofs"]] == [("canary", 2), ("stable", 1)]
     assert set(parse_settings(installed.target.gateway_config()).models["digits"].specs) == {"1", "2"}
+
+
+def test_a_deployment_repairs_a_scale_that_somebody_changed(installed: Installed, deployer: Any) -> None:
+    installed.target.scale(3, timeout=120, progress=ignore)
+
+    done = deployer("deploy", "-f", installed.file).result["deployed"]
+
+    assert done["revisions"] == {}
+    assert done["repairs"] == ["demo-tf-serving has 3 replicas instead of 2"]
+    assert len([pod for pod in installed.target.pods(MODEL_SERVER) if not pod.leaving]) == 2
 
 
 def test_an_image_that_cannot_be_pulled_is_named(

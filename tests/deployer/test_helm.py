@@ -141,9 +141,25 @@ def test_another_chart_is_never_brought_along_by_a_change_of_versions(
     (directory / "tf-serving" / "Chart.yaml").write_text("version: 0.2.0\n")
 
     with pytest.raises(TargetError, match=r"tf-serving-0\.2\.0"):
-        HelmReleases(Names(release="demo"), helm, charts=directory).put_models(CONFIG)
+        HelmReleases(Names(release="demo"), helm, charts=directory).put_models(CONFIG, replicas=2)
 
     assert [argv[0] for argv, _ in calls(directory)] == ["status"]
+
+
+def test_a_new_model_config_keeps_the_other_values_and_the_scale_that_runs(
+    fake: Callable[..., tuple[Helm, Path]],
+) -> None:
+    there = answer(manifest="labels:\n  helm.sh/chart: tf-serving-0.1.0\n", replicaCount=2, command=[])
+    helm, directory = fake(status=there, upgrade=answer())
+    (directory / "tf-serving").mkdir()
+    (directory / "tf-serving" / "Chart.yaml").write_text("version: 0.1.0\n")
+
+    HelmReleases(Names(release="demo"), helm, charts=directory).put_models(CONFIG, replicas=4)
+
+    argv, stdin = calls(directory)[-1]
+    models = [{"name": "m", "versions": [1, 2], "labels": {"stable": 1}}]
+    assert argv[0] == "upgrade"
+    assert json.loads(stdin) == {"replicaCount": 4, "command": [], "models": models}
 
 
 CONFIG = """model_config_list { config {
