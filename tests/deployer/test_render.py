@@ -32,7 +32,7 @@ TWO = ServingConfig(
 
 
 def rendered(extra: str = "", state: ServingConfig = TWO, specs: dict[str, dict[int, str]] | None = None) -> Any:
-    release = spec.parse(MINIMAL + extra, Path("/work"))
+    release = spec.parse(MINIMAL + extra, Path("/srv"))
     return render_release(release, state, specs or {})
 
 
@@ -40,7 +40,7 @@ def test_the_model_config_names_versions_and_labels_and_nothing_newer() -> None:
     (model,) = ModelServerConfig.parse(rendered().files["models.config"]).models
     assert model.policy == Specific(versions=(1, 2))
     assert model.labels == {"stable": 1, "canary": 2}
-    assert model.base_path == "/work/models/loan"
+    assert model.base_path == "/srv/models/loan"
     assert "latest" not in rendered().files["models.config"]
 
 
@@ -59,7 +59,7 @@ def test_the_gateway_gets_labels_weights_stickiness_and_the_spec_of_each_version
     release = spec.parse(
         "release: demo\nstore: m\nmodels: [{name: loan, signature: s, sticky: {header: x-user-id}}]\n"
         "batching: {max_batch_size: 16}\ngateway: {limits: {max_records: 7}, rates: {base: EUR, table: {USD: 1.1}}}\n",
-        Path("/work"),
+        Path("/srv"),
     )
     settings = parse_settings(render_release(release, TWO, {"loan": {2: FEATURES, 9: FEATURES}}).files["gateway.yaml"])
     loan = settings.models["loan"]

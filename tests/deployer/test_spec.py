@@ -53,16 +53,16 @@ gateway: {replicas: 1, limits: {max_records: 5}, rates: {base: EUR, file: rates.
 gates: ["p99<200ms", "error_rate <= 1%", "p99<1.2*stable", "samples>=500", "size<500MB"]
 experiment: {replicas: [1, 2, 4], rates: [50, 100.5], records: data/records.jsonl}
 """,
-        Path("/work"),
+        Path("/srv"),
     )
     assert release.store == ClaimStore(namespace="ml", claim="models", subpath="prod/eu")
-    assert release.model("digits").features == {2: "/work/specs/d2.yaml"}
+    assert release.model("digits").features == {2: "/srv/specs/d2.yaml"}
     assert release.model("tumor") == Model(name="tumor")
     assert release.serving.resources.cpu == "0.5"
     assert release.serving.resources.cpu_limit
     assert release.gateway.rates is not None
-    assert release.gateway.rates.file == "/work/rates.json"
-    assert release.experiment.records == "/work/data/records.jsonl"
+    assert release.gateway.rates.file == "/srv/rates.json"
+    assert release.experiment.records == "/srv/data/records.jsonl"
     assert [(g.metric, g.relation, g.bound, g.of_stable) for g in release.gates] == [
         (Metric.P99, "<", 200.0, False),
         (Metric.ERROR_RATE, "<=", 0.01, False),
