@@ -30,6 +30,8 @@ log = logging.getLogger("gateway.lifecycle")
 POLL_SECONDS: Final = 1.0
 """How often the config and the rates file are looked at."""
 BACKLOG: Final = 2048
+LATE_SECONDS: Final = 0.5
+"""Between the end of listening and the closing of connections on which no request has come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +45,19 @@ class Options:
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]
-    """uvicorn without its signal handlers, which would end the process by the signal instead of exit code 0."""
+    """uvicorn without its signal handlers, which would end the process by the signal instead of exit code 0, and with
+    time for connections that were accepted last."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, but whoever was let in just before the door closed may still say what he came for."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(LATE_SECONDS)
+        await super().shutdown(sockets)
 
 
 async def run(options: Options, announce: Callable[[str], None]) -> None:

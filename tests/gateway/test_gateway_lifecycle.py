@@ -44,8 +44,9 @@ class Load:
                 right = answer.status_code == 200 and answer.json()["predictions"] == [{"value": 30.0}]
                 self.outcomes["right" if right else f"{answer.status_code} {answer.text}"] += 1
             except requests.ConnectionError as error:
-                # A refused connection was never accepted: whoever balances the load asks another gateway.
-                refused = "NewConnectionError" in repr(error)
+                # A refused connection was never accepted, nor one that the kernel reset in the queue of a listener that
+                # closed: whoever balances the load asks another gateway.
+                refused = "NewConnectionError" in repr(error) or "ConnectionResetError" in repr(error)
                 self.outcomes["refused" if refused else repr(error)] += 1
                 if refused:
                     break
