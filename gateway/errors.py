@@ -14,30 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tfserving.wire.status import Code
+from tfserving.wire.status import HTTP_STATUS, Code
 
 RETRY_AFTER_SECONDS: Final = 1
-
-HTTP_STATUS: Final = {
-    Code.OK: 200,
-    Code.CANCELLED: 499,
-    Code.UNKNOWN: 500,
-    Code.INVALID_ARGUMENT: 400,
-    Code.DEADLINE_EXCEEDED: 504,
-    Code.NOT_FOUND: 404,
-    Code.ALREADY_EXISTS: 409,
-    Code.PERMISSION_DENIED: 403,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.FAILED_PRECONDITION: 400,
-    Code.ABORTED: 409,
-    Code.OUT_OF_RANGE: 400,
-    Code.UNIMPLEMENTED: 501,
-    Code.INTERNAL: 500,
-    Code.UNAVAILABLE: 503,
-    Code.DATA_LOSS: 500,
-    Code.UNAUTHENTICATED: 401,
-}
-"""TensorFlow Serving's own map from gRPC codes to HTTP."""
 
 
 class GatewayError(Exception):

@@ -20,28 +20,8 @@ from tfserving.wire.json_reader import read_object
 from tfserving.wire.json_tensor import Inputs, from_inputs, from_instances
 from tfserving.wire.json_values import JsonValue
 from tfserving.wire.json_writer import dump
-from tfserving.wire.status import Code, StatusError, invalid
+from tfserving.wire.status import HTTP_STATUS, Code, StatusError, invalid
 from tfserving.wire.tensors import DTYPES
-
-HTTP_STATUS = {
-    Code.OK: 200,
-    Code.CANCELLED: 499,
-    Code.UNKNOWN: 500,
-    Code.INVALID_ARGUMENT: 400,
-    Code.DEADLINE_EXCEEDED: 504,
-    Code.NOT_FOUND: 404,
-    Code.ALREADY_EXISTS: 409,
-    Code.PERMISSION_DENIED: 403,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.FAILED_PRECONDITION: 400,
-    Code.ABORTED: 409,
-    Code.OUT_OF_RANGE: 400,
-    Code.UNIMPLEMENTED: 501,
-    Code.INTERNAL: 500,
-    Code.UNAVAILABLE: 503,
-    Code.DATA_LOSS: 500,
-    Code.UNAUTHENTICATED: 401,
-}
 
 _REST = re.compile(r"/v1/.*", re.IGNORECASE)
 _CHOICE = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
