@@ -12,6 +12,8 @@ RUN python requirements.py > base.txt && pip --python /opt/app/bin/python instal
  && find /opt/app/lib/python3*/site-packages/numpy -type d -name tests -prune -exec rm -rf {} +
 
 FROM build AS build-modelserver
+RUN python requirements.py server > more.txt \
+ && pip --python /opt/app/bin/python install -c constraints.txt -r more.txt
 # The server calls TensorFlow's C library and nothing of its Python: the library and its name are all that is kept.
 RUN pip --python /opt/app/bin/python install --no-deps -c constraints.txt tensorflow \
  && cd /opt/app/lib/python3*/site-packages/tensorflow \

@@ -18,7 +18,7 @@ import numpy as np
 from tfserving.server import textfiles
 from tfserving.server.batch_queue import BatchQueue, QueueSettings, Scheduler
 from tfserving.server.metrics import Metrics
-from tfserving.server.servable import Runner
+from tfserving.server.servable import NotQuick, Runner
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import Code, StatusError, invalid
 from tfserving.wire.tensor import Tensor
@@ -144,8 +144,12 @@ class BatchingRunner:
         self._lock = threading.Lock()
         self._queues: dict[tuple[frozenset[str], frozenset[str]], BatchQueue[_Task]] = {}
 
-    def run(self, feeds: Mapping[str, Tensor], fetches: Sequence[str], timeout_ms: int) -> list[Tensor]:
-        """See `Runner.run`; blocks until the batch with this request has run."""
+    def run(
+        self, feeds: Mapping[str, Tensor], fetches: Sequence[str], timeout_ms: int, *, only_if_quick: bool = False
+    ) -> list[Tensor]:
+        """See `Runner.run`; blocks until the batch with this request has run, so it is never quick."""
+        if only_if_quick:
+            raise NotQuick
         rows = _rows(feeds)
         if rows == 0:
             return self._runner.run(feeds, fetches, timeout_ms)

@@ -1,23 +1,21 @@
-"""The gRPC port: TensorFlow Serving's services over raw bytes.
+"""TensorFlow Serving's gRPC services: bytes in, bytes out.
 
-Requests are decoded here, so that an undecodable one, an unknown method and an exhausted thread quota are answered as
-the real server answers them.
+Requests are decoded here, so that an undecodable one is answered as the real server answers it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Event, Lock
+from functools import partial
 from typing import TypeVar
 
-import grpc
 from google.protobuf.message import DecodeError, Message
 
 from tfserving.server import examples as ex
 from tfserving.server.core import ModelCore
+from tfserving.server.grpc_server import Method
 from tfserving.server.inference import Inference
 from tfserving.server.metrics import Metrics
 from tfserving.server.proto_inputs import ProtoInputs
@@ -27,16 +25,9 @@ from tfserving.wire.status import Code, StatusError, invalid
 from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import to_proto
 
-MAX_ERROR_BYTES = 1024
-"""Longer error texts are cut to this and marked, as a gRPC trailer is limited."""
-
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"
 _HEALTHY_SERVICES = (b"", b"\x0a\x0cModelService", b"\x0a\x11PredictionService")
-_SPARE_WORKERS = 4
-"""Threads beyond the quota, so that a request over the quota is refused at once instead of queued."""
-
-_STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Request = TypeVar("Request", bound=Message)
 
@@ -48,7 +39,6 @@ class GrpcOptions:
     `profiler` only decides how calls of tensorflow.ProfilerService are refused.
     """
 
-    max_threads: int
     typed_values: bool = True
     health: bool = False
     profiler: bool = True
@@ -80,7 +70,7 @@ class Services:
 
     def __init__(self, inference: Inference, core: ModelCore, metrics: Metrics, options: GrpcOptions) -> None:
         self._inference, self._core, self._metrics, self._options = inference, core, metrics, options
-        self.table: dict[str, Callable[[bytes, float | None], bytes]] = {
+        self.table: dict[str, Method] = {
             methods.PREDICT.path: self.predict,
             methods.CLASSIFY.path: self.classify,
             methods.REGRESS.path: self.regress,
@@ -94,12 +84,15 @@ class Services:
         if options.profiler:
             for method in ("Profile", "Terminate", "Monitor"):
                 self.table[f"/tensorflow.ProfilerService/{method}"] = _profiler
+        waits = {methods.CLASSIFY.path, methods.REGRESS.path, methods.MULTI_INFERENCE.path, methods.RELOAD_CONFIG.path}
+        self.quick: dict[str, Method] = {path: method for path, method in self.table.items() if path not in waits}
+        self.quick[methods.PREDICT.path] = partial(self.predict, only_if_quick=True)
 
     def _observed(self, api: str, model: str) -> _Observation:
         return _Observation(self._metrics, api, model)
 
-    def predict(self, wire: bytes, timeout: float | None) -> bytes:
-        """PredictionService.Predict"""
+    def predict(self, wire: bytes, timeout: float | None, *, only_if_quick: bool = False) -> bytes:
+        """PredictionService.Predict. Errors: with `only_if_quick` also NotQuick."""
         request = _decode(m.PredictRequest, wire)
         with self._observed("Predict", request.model_spec.name):
             _check_spec(request)
@@ -108,6 +101,7 @@ class Services:
                 ProtoInputs(request.inputs),
                 output_filter=request.output_filter,
                 timeout=timeout,
+                only_if_quick=only_if_quick,
             )
             response = m.PredictResponse()
             _fill_spec(response.model_spec, found.name, found.version, found.signature)
@@ -234,88 +228,3 @@ def _fill_spec(spec: m.ModelSpec, name: str, version: int, signature: str) -> No
     spec.name = name
     spec.version.value = version
     spec.signature_name = signature
-
-
-class GrpcServer:
-    """Serves `Services` on a TCP port and, when asked, a unix socket."""
-
-    def __init__(
-        self, services: Services, options: GrpcOptions, channel_arguments: Sequence[tuple[str, int | str]]
-    ) -> None:
-        self._pool = ThreadPoolExecutor(options.max_threads + _SPARE_WORKERS, thread_name_prefix="grpc")
-        self._server = grpc.server(
-            self._pool,
-            handlers=[_Dispatcher(services.table, options.max_threads)],
-            options=[
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent sharing of it
-                *channel_arguments,
-            ],
-        )
-
-    def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> None:
-        """Bind "0.0.0.0:8500" or "unix:/path". Errors: StatusError UNKNOWN when the address is taken."""
-        try:
-            if credentials:
-                self._server.add_secure_port(address, credentials)
-            else:
-                self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise StatusError(Code.UNKNOWN, f"Cannot listen on {address}; is another server using it?") from error
-
-    def start(self) -> None:
-        """Accept calls."""
-        self._server.start()
-
-    def stop(self, grace_seconds: float) -> Event:
-        """Refuse new calls and let those in flight finish within the grace period; the event is set when they have."""
-        stopped: Event = self._server.stop(grace_seconds)
-        return stopped
-
-
-class _Dispatcher(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Finds the method and turns StatusError into a gRPC status."""
-
-    def __init__(self, table: Mapping[str, Callable[[bytes, float | None], bytes]], max_threads: int) -> None:
-        self._handlers = {path: grpc.unary_unary_rpc_method_handler(self._wrap(call)) for path, call in table.items()}
-        self._unknown = grpc.unary_unary_rpc_method_handler(_unimplemented)
-        self._max_threads = max_threads
-        self._in_flight = 0
-        self._lock = Lock()
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        """See grpc.GenericRpcHandler."""
-        return self._handlers.get(handler_call_details.method, self._unknown)
-
-    def _wrap(self, call: Callable[[bytes, float | None], bytes]) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-        def handle(wire: bytes, context: grpc.ServicerContext) -> bytes:
-            with self._lock:
-                full = self._in_flight >= self._max_threads
-                self._in_flight += not full
-            if full:
-                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
-            try:
-                return call(wire, context.time_remaining())
-            except StatusError as error:
-                context.abort(_STATUS_CODES[error.code], cut(error.message))
-            finally:
-                with self._lock:
-                    self._in_flight -= 1
-            raise AssertionError("abort raises")
-
-        return handle
-
-
-def _unimplemented(wire: bytes, context: grpc.ServicerContext) -> bytes:
-    del wire
-    context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
-    raise AssertionError("abort raises")
-
-
-def cut(message: str) -> str:
-    """An error text as gRPC clients see it: at most `MAX_ERROR_BYTES`, then "...TRUNCATED"."""
-    encoded = message.encode("utf-8", "replace")
-    if len(encoded) <= MAX_ERROR_BYTES:
-        return message
-    return encoded[:MAX_ERROR_BYTES].decode("utf-8", "ignore") + "...TRUNCATED"

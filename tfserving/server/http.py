@@ -55,7 +55,7 @@ class HttpServer:
     def start(self) -> None:
         """Bind and serve. Errors: OSError when the port cannot be bound."""
         try:
-            listener = _listen(self.port)
+            listener = listen(self.port)
         except OSError:
             self._loop.close()
             raise
@@ -218,8 +218,10 @@ class _Connection(asyncio.Protocol):
         asyncio.get_running_loop().call_later(_LINGER, self.close)
 
 
-def _listen(port: int) -> socket.socket:
-    """A listening socket on "::" for both IP versions, or on 0.0.0.0 where there is no IPv6."""
+def listen(port: int, *, reuse_port: bool = False) -> socket.socket:
+    """A listening socket on "::" for both IP versions, or on 0.0.0.0 where there is no IPv6. Errors: OSError."""
     if socket.has_dualstack_ipv6():
-        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
-    return socket.create_server(("0.0.0.0", port), backlog=128)
+        return socket.create_server(
+            ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128, reuse_port=reuse_port
+        )
+    return socket.create_server(("0.0.0.0", port), backlog=128, reuse_port=reuse_port)

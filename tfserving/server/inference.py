@@ -85,10 +85,12 @@ class Inference:
         *,
         output_filter: Sequence[str] = (),
         timeout: float | None,
+        only_if_quick: bool = False,
     ) -> Predicted:
         """Run one signature. `inputs` by alias; a mapping that decodes on access is decoded in the right order.
 
-        Errors: StatusError from the lookup of model and signature, from the check of the aliases, from the run.
+        Errors: StatusError from the lookup of model and signature, from the check of the aliases, from the run; with
+        `only_if_quick` NotQuick.
         """
         with self._core.handle(spec) as handle:
             start = time.perf_counter()
@@ -99,6 +101,7 @@ class Inference:
                 output_filter,
                 _milliseconds(timeout),
                 check_method=self._check_method,
+                only_if_quick=only_if_quick,
             )
             self._ran(handle.name, "Predict", start)
             return Predicted(outputs=outputs, name=handle.name, version=handle.version, signature=signature)
@@ -167,8 +170,9 @@ def run_predict(
     timeout_ms: int,
     *,
     check_method: bool,
+    only_if_quick: bool = False,
 ) -> tuple[str, dict[str, Tensor]]:
-    """Predict on a servable in hand: the signature's name and the outputs by alias. Errors: StatusError."""
+    """Predict on a servable in hand: the signature's name and the outputs by alias. Errors: StatusError, NotQuick."""
     name = signature_name or DEFAULT_SIGNATURE
     signatures = servable.signatures.signature_def
     if name not in signatures:
@@ -182,7 +186,8 @@ def run_predict(
         )
     feeds = _feeds(signature, inputs)
     aliases = _outputs(signature, output_filter)
-    values = servable.runner.run(feeds, [signature.outputs[alias].name for alias in aliases], timeout_ms)
+    names = [signature.outputs[alias].name for alias in aliases]
+    values = servable.runner.run(feeds, names, timeout_ms, only_if_quick=only_if_quick)
     return name, dict(zip(aliases, values, strict=True))
 
 

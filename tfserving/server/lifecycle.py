@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import ssl
+import tempfile
 import threading
 from dataclasses import dataclass
-
-import grpc
+from pathlib import Path
 
 from tfserving.flags import CommandLine
 from tfserving.server import settings, textfiles
 from tfserving.server.batch_queue import Scheduler
 from tfserving.server.batching import Batching
 from tfserving.server.core import ModelCore
-from tfserving.server.grpc_api import GrpcOptions, GrpcServer, Services
+from tfserving.server.grpc_api import GrpcOptions, Services
+from tfserving.server.grpc_server import GrpcServer
 from tfserving.server.inference import Inference
 from tfserving.server.loader import Loader, Wrap, check_directory, no_batching, no_warm_up
 from tfserving.server.manager import LoadSettings, Manager
@@ -59,13 +61,12 @@ def start(line: CommandLine) -> Server:
     """Load the models, then open the ports. Blocks until every model has a version. Errors: StatusError."""
     settings.check_ports_and_models(line)
     options = GrpcOptions(
-        max_threads=max(1, line.integer("grpc_max_threads", 4 * settings.cpus())),
         typed_values=not line.on("enable_serialization_as_tensor_content"),
         health=line.on("enable_grpc_healthcheck_service"),
         profiler=line.on("enable_profiler"),
     )
     config = settings.initial_config(line)
-    credentials = _credentials(line.text("ssl_config_file"))
+    tls = _tls(line.text("ssl_config_file"))
     arguments = [(a.name, a.value) for a in settings.channel_arguments(line)]
     stopping = threading.Event()
     metrics = Metrics()
@@ -75,11 +76,12 @@ def start(line: CommandLine) -> Server:
     core.reload(config)
     if stopping.is_set():
         raise StatusError(Code.CANCELLED, "a signal ended the process before its models were loaded")
-    server = GrpcServer(Services(inference, core, metrics, options), options, arguments)
+    threads = max(1, line.integer("grpc_max_threads", 4 * settings.cpus()))
+    server = GrpcServer(Services(inference, core, metrics, options), max_threads=threads, arguments=arguments)
     if line.integer("port"):
-        server.listen(f"0.0.0.0:{line.integer('port')}", credentials)
+        server.listen(line.integer("port"), tls)
     if line.text("grpc_socket_path"):
-        server.listen(f"unix:{line.text('grpc_socket_path')}", credentials)
+        server.listen_unix(line.text("grpc_socket_path"), tls)
     server.start()
     _log.info("Running gRPC ModelServer at 0.0.0.0:%d ...", line.integer("port"))
     rest = _start_rest(line, inference, metrics)
@@ -167,16 +169,30 @@ def _prometheus_path(path: str) -> str | None:
     return (prometheus.path or "/monitoring/prometheus/metrics") if prometheus.enable else None
 
 
-def _credentials(path: str) -> grpc.ServerCredentials | None:
+def _tls(path: str) -> ssl.SSLContext | None:
+    """What --ssl_config_file asks for. Errors: StatusError INVALID_ARGUMENT for keys that are missing or unreadable."""
     if not path:
         return None
-    ssl = textfiles.read(path, m.SSLConfig)
-    if not ssl.server_key or not ssl.server_cert:
+    config = textfiles.read(path, m.SSLConfig)
+    if not config.server_key or not config.server_cert:
         raise invalid(f"{path}: server_key and server_cert must hold PEM text")
-    if ssl.client_verify and not ssl.custom_ca:
+    if config.client_verify and not config.custom_ca:
         raise invalid(f"{path}: client_verify needs custom_ca, the PEM text of the CA that signed the clients")
-    pair = (ssl.server_key.encode(), ssl.server_cert.encode())
-    return grpc.ssl_server_credentials([pair], ssl.custom_ca.encode() or None, ssl.client_verify)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["h2"])
+    try:
+        with tempfile.TemporaryDirectory() as folder:  # Python reads keys from files only
+            pair = Path(folder) / "pair.pem"
+            pair.touch(mode=0o600)
+            pair.write_text(f"{config.server_key}\n{config.server_cert}\n", "utf-8")
+            context.load_cert_chain(pair)
+        if config.custom_ca:
+            context.load_verify_locations(cadata=config.custom_ca)
+    except ssl.SSLError as error:
+        raise invalid(f"{path}: the key, certificate or CA cannot be used: {error}") from error
+    if config.client_verify:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _handle_signals(stopping: threading.Event, core: ModelCore) -> None:
