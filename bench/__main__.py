@@ -6,7 +6,7 @@ import importlib
 import sys
 
 BENCHES = {
-    "gateway": "CPU time of the gateway for a one-record request, beside a bare uvicorn application",
+    "gateway": "CPU time of the gateway per request and per record, beside a bare uvicorn application",
     "model_server": "CPU time and latency of one request to the embedded model server",
     "model_server_rest": "CPU time of each step of a REST request, without a model",
 }

@@ -1,7 +1,9 @@
-"""CPU time of the gateway process for one-record requests: `python -m bench gateway`.
+"""CPU time of the gateway process per request and per record: `python -m bench gateway`.
 
-A fake model server, the gateway and the clients are processes of their own; CPU is what the kernel charged the gateway,
-start-up excluded. For comparison: an ASGI application under the same server that reads the body and does nothing.
+A fake model server and the gateway are processes of their own; CPU is what the scheduler charged the gateway's threads,
+in nanoseconds, start-up excluded. What the process uses while nobody asks is measured first and taken off: at one
+request in flight it would be shared by few requests. Clients send head and body in one piece. For comparison: an ASGI
+application under the same server that reads the body and does nothing.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
 import yaml
 
 ROOT = Path(__file__).parents[1]
 FEATURES = 30
-REQUESTS = 2000
 ROUNDS = 5
-IN_FLIGHT = (1, 8)
+SHAPES = ((1, 1, 1000), (8, 1, 1000), (8, 30, 400), (8, 100, 200))
+"""Requests in flight, records in a request, requests in a round."""
+IDLE_SECONDS = 2.0
 
 FAKE = """
 import sys, threading
@@ -48,9 +50,7 @@ uvicorn.run(app, port=int(__import__("sys").argv[1]), loop="uvloop", http="httpt
 
 
 def main(arguments: list[str]) -> None:
-    """Print one line per number of requests in flight; the two applications take turns, so they share the noise."""
-    record = {f"feature_{index:02d}": index * 1.1 for index in range(FEATURES)}
-    body = json.dumps({"records": [record]}).encode()
+    """Print one line per shape of load; the two applications take turns, so they share the noise."""
     with tempfile.TemporaryDirectory() as folder:
         fake = _start([sys.executable, "-c", FAKE], stdout=subprocess.PIPE)
         assert fake.stdout is not None
@@ -66,16 +66,25 @@ def main(arguments: list[str]) -> None:
         try:
             for port in ports.values():
                 _wait(port)
-            print(f"us of CPU for a request of one record with {FEATURES} features, least of {ROUNDS} rounds")
-            for clients in IN_FLIGHT:
+            idle = {name: _idle(process.pid) for name, process in started.items()}
+            print(f"us of CPU, records of {FEATURES} features, least of {ROUNDS} rounds, idle use taken off")
+            print("idle: " + ", ".join(f"{name} {share * 1e6:.0f} us a second" for name, share in idle.items()))
+            for clients, records, requests in SHAPES:
+                message = _message(records)
+                for port in ports.values():
+                    _load(port, message, clients, requests // 5)
                 rounds = [
-                    {name: _cpu_micros(process.pid, ports[name], body, clients) for name, process in started.items()}
+                    {
+                        name: _cpu_micros(process.pid, idle[name], ports[name], message, clients, requests)
+                        for name, process in started.items()
+                    }
                     for _ in range(ROUNDS)
                 ]
                 bare, gateway = (min(figures[name] for figures in rounds) for name in ("bare", "gateway"))
                 ratio = median(figures["gateway"] / figures["bare"] for figures in rounds)
                 print(
-                    f"{clients} in flight: gateway {gateway:4.0f}, bare uvicorn {bare:4.0f}, median ratio {ratio:.2f}"
+                    f"{clients} in flight, {records:3} records: gateway {gateway:5.0f} a request, "
+                    f"{gateway / records:5.1f} a record; bare uvicorn {bare:3.0f}, median ratio {ratio:.2f}"
                 )
             print("load average " + " ".join(f"{load:.1f}" for load in os.getloadavg()))
         finally:
@@ -107,31 +116,51 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _cpu_micros(pid: int, port: int, body: bytes, clients: int) -> float:
-    _load(port, body, clients, REQUESTS // 10)
-    before = psutil.Process(pid).cpu_times()
-    _load(port, body, clients, REQUESTS)
-    after = psutil.Process(pid).cpu_times()
-    return (after.user + after.system - before.user - before.system) / REQUESTS * 1e6
+def _message(records: int) -> bytes:
+    """A whole request."""
+    record = {f"feature_{index:02d}": index * 1.1 for index in range(FEATURES)}
+    body = json.dumps({"records": [record] * records}).encode()
+    head = f"POST /v1/models/m:predict HTTP/1.1\r\nhost: gateway\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
-def _load(port: int, body: bytes, clients: int, requests: int) -> None:
-    threads = [threading.Thread(target=_client, args=(port, body, requests // clients)) for _ in range(clients)]
+def _cpu_seconds(pid: int) -> float:
+    """What the scheduler has charged all threads of a process."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int(Path(thread, "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
+def _idle(pid: int) -> float:
+    """Seconds of CPU that a process uses a second while nobody asks."""
+    before, started = _cpu_seconds(pid), time.monotonic()
+    time.sleep(IDLE_SECONDS)
+    return (_cpu_seconds(pid) - before) / (time.monotonic() - started)
+
+
+def _cpu_micros(pid: int, idle: float, port: int, message: bytes, clients: int, requests: int) -> float:
+    before, started = _cpu_seconds(pid), time.monotonic()
+    _load(port, message, clients, requests)
+    used = _cpu_seconds(pid) - before - idle * (time.monotonic() - started)
+    return used / requests * 1e6
+
+
+def _load(port: int, message: bytes, clients: int, requests: int) -> None:
+    threads = [threading.Thread(target=_client, args=(port, message, requests // clients)) for _ in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
 
-def _client(port: int, body: bytes, requests: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    for _ in range(requests):
-        connection.request("POST", "/v1/models/m:predict", body)
-        answer = connection.getresponse()
-        text = answer.read()
-        if answer.status != 200:
-            raise RuntimeError(text.decode())
-    connection.close()
+def _client(port: int, message: bytes, requests: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        for _ in range(requests):
+            connection.sendall(message)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            text = answer.read()
+            if answer.status != 200:
+                raise RuntimeError(text.decode())
 
 
 def _wait(port: int) -> None:

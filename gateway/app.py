@@ -60,12 +60,16 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        tally = self._gateway.tally
+        tally.accepted += 1
         request = Request(scope, receive)
         try:
             response = await self._answer(request)
         except ClientGone:
+            tally.left += 1
             return
         await response.send(send, self._headers(request))
+        tally.answered += 1
 
     async def _answer(self, request: Request) -> Response:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import random
 
 from gateway import backends
@@ -20,12 +21,24 @@ from gateway.rpc import RpcError, Transport
 from gateway.shadow import Shadow
 from gateway.signatures import Signatures
 from gateway.tensors import TensorApi
+from gateway.timers import Timers
 
 log = logging.getLogger("gateway")
 
 READY_FOR: float = 1.0
 """Seconds that the answer to a readiness question is kept."""
 READY_TIMEOUT: float = 1.0
+BODY_SLACK: float = 0.01
+"""Seconds after its deadline until a body that has not arrived is given up."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Requests of any kind so far: head read; answer written; client gone before its request was complete."""
+
+    accepted: int = 0
+    answered: int = 0
+    left: int = 0
 
 
 class Gateway:
@@ -44,7 +57,9 @@ class Gateway:
         self.config_error: str | None = None
         self.draining = False
         self.chance = chance
+        self.tally = Tally()
         self.metrics = Metrics()
+        self.timers = Timers(asyncio.get_running_loop(), slack=BODY_SLACK)
         self.admission = Admission(limits.max_concurrency, limits.max_queue)
         self.pool = backends.Pool(
             connect=connect,

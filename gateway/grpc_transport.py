@@ -7,11 +7,13 @@ import contextlib
 import logging
 import random
 import socket
+from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
 from gateway.http2 import Connection, ConnectionEnded, StreamError
 from gateway.rpc import RpcError
+from gateway.timers import Timers
 from tfserving.wire.status import Code
 
 log = logging.getLogger("gateway.transport")
@@ -20,6 +22,8 @@ CONNECT_TIMEOUT: Final = 3.0
 """Seconds for TCP connect and the peer's SETTINGS together."""
 BACKOFF_FIRST, BACKOFF_MOST = 0.05, 2.0
 """Seconds between attempts to connect: doubled each time, with jitter."""
+DEADLINE_SLACK: Final = 0.002
+"""Seconds by which a call may outlast its deadline."""
 MAX_RESPONSE_BYTES: Final = 256 * 1024 * 1024
 UNANSWERED_MS: Final = 10_000
 """Unacknowledged bytes for this long mean that the peer's machine is gone (TCP_USER_TIMEOUT)."""
@@ -46,6 +50,7 @@ class GrpcTransport:
         self.address = address
         self._connection: Connection | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._timers: Timers
         self._attempted = asyncio.Event()
         self._failure = "not connected yet"
         self._blocks: dict[str, bytes] = {}
@@ -59,6 +64,7 @@ class GrpcTransport:
         return self._connection.last_received if self._connection is not None else 0.0
 
     async def start(self) -> None:
+        self._timers = Timers(asyncio.get_running_loop(), slack=DEADLINE_SLACK)
         self._keeper = asyncio.create_task(self._keep_connected(), name=f"connection to {self.address}")
         await self._attempted.wait()
 
@@ -73,7 +79,7 @@ class GrpcTransport:
             exchange = connection.request(self._header_block(path, timeout), body)
         except ConnectionEnded as error:
             raise RpcError(Code.UNAVAILABLE, f"{self.address}: {error}", local=True) from error
-        timer = asyncio.get_running_loop().call_later(timeout, _expire, connection, exchange.done)
+        timer = self._timers.call_later(timeout, partial(_expire, exchange.done))
         try:
             await exchange.done
         except ConnectionEnded as error:
@@ -157,7 +163,7 @@ class GrpcTransport:
         return connection
 
 
-def _expire(connection: Connection, done: asyncio.Future[None]) -> None:
+def _expire(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_exception(TimeoutError())
 

@@ -1,36 +1,45 @@
-"""uvicorn's HTTP protocol with one system call per answer.
+"""uvicorn's HTTP protocol with one system call per answer and no timer of the loop per connection.
 
-uvicorn writes the head and the body of an answer apart, and uvloop makes a system call of each.
+uvicorn writes the head and the body of an answer apart, and uvloop makes a system call of each. For each answer it also
+sets a timer that closes an idle connection, and cancels it when the next request comes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.timers import Timer, Timers
+
+IDLE_SLACK: Final = 1.0
+"""Seconds by which an idle connection may outlast `timeout_keep_alive`."""
+
 
 class JoinedWrites(asyncio.Transport):
-    """A transport that sends what one turn of the event loop writes as one piece."""
+    """A transport that keeps the head of an answer until the first piece of its body comes."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
         self._transport = transport
-        self._loop = loop
-        self._pieces: list[bytes] = []
+        self._head = b""
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        if not self._pieces:
-            self._loop.call_soon(self._flush)
-        self._pieces.append(bytes(data))
+        if self._head:
+            self._flush(data)
+        elif bytes(data[:9]) == b"HTTP/1.1 " and data[9:10] != b"1":  # a head of status 1xx has no body
+            self._head = bytes(data)
+        else:
+            self._transport.write(data)
 
     def close(self) -> None:
         self._flush()
         self._transport.close()
 
     def abort(self) -> None:
-        self._pieces.clear()
+        self._head = b""
         self._transport.abort()
 
     def is_closing(self) -> bool:
@@ -45,15 +54,26 @@ class JoinedWrites(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._transport.get_extra_info(name, default)
 
-    def _flush(self) -> None:
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        if data and not self._transport.is_closing():  # the client may have gone since the answer was written
-            self._transport.write(data)
+    def _flush(self, data: bytes | bytearray | memoryview[Any] = b"") -> None:
+        head, self._head = self._head, b""
+        if (head or data) and not self._transport.is_closing():  # the client may have gone since
+            self._transport.write(head + data)
+
+
+class _Loop:
+    """What uvicorn's protocol asks of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timers: Timers) -> None:
+        self.create_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = loop.create_task
+        self.call_later: Callable[[float, Callable[[], object]], Timer] = timers.call_later
 
 
 class Protocol(HttpToolsProtocol):  # type: ignore[misc]
-    """What uvicorn is given as its HTTP implementation."""
+    """What uvicorn is given as its HTTP implementation, with the `timers` that all connections share."""
+
+    def __init__(self, *, timers: Timers, **given: Any) -> None:
+        super().__init__(**given)
+        self.loop: Any = _Loop(asyncio.get_running_loop(), timers)
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(JoinedWrites(transport, self.loop))
+        super().connection_made(JoinedWrites(transport))

@@ -1,8 +1,9 @@
 """From the first config to the last answer: start, watch the files, serve, drain.
 
 On SIGTERM or SIGINT /readyz turns 503 and every answer asks the client to close its connection, while new requests are
-still answered for `drain_seconds`: time for whoever balances the load to notice. Then the gateway stops listening,
-finishes what it has accepted, and ends with exit code 0. A second signal skips the waiting.
+still answered for `drain_seconds`: time for whoever balances the load to notice. Then the gateway lets nobody in any
+more, finishes what it has accepted, says in its log how many requests it accepted and answered, and ends with exit
+code 0. A second signal skips the waiting.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import uvicorn
 
 from gateway.app import App
+from gateway.closed_door import let_nobody_in
 from gateway.config_file import ConfigFile
 from gateway.gateway import Gateway
-from gateway.joined_writes import Protocol
+from gateway.joined_writes import IDLE_SLACK, Protocol
 from gateway.settings import SettingsError
+from gateway.timers import Timers
 
 log = logging.getLogger("gateway.lifecycle")
 
@@ -31,7 +35,7 @@ POLL_SECONDS: Final = 1.0
 """How often the config and the rates file are looked at."""
 BACKLOG: Final = 2048
 LATE_SECONDS: Final = 0.5
-"""Between the end of listening and the closing of connections on which no request has come."""
+"""Between the last connection let in and the closing of connections on which no request has come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +57,13 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, but whoever was let in just before the door closed may still say what he came for."""
-        for server in self.servers:
-            server.close()
+        """As uvicorn's, but whoever was let in just before the door closed may still say what he came for.
+
+        A listening socket that is closed resets the connections that wait in its queue. So first it stops hearing of
+        new ones, and is closed when those of the queue have been accepted.
+        """
+        for listener in sockets or []:
+            let_nobody_in(listener)
         await asyncio.sleep(LATE_SECONDS)
         await super().shutdown(sockets)
 
@@ -73,11 +81,12 @@ async def run(options: Options, announce: Callable[[str], None]) -> None:
     await gateway.start()
     signals = _Signals(gateway)
     watcher = asyncio.create_task(_watch(gateway, config), name="watch the config")
+    idle = Timers(asyncio.get_running_loop(), slack=IDLE_SLACK)
     server = _Server(
         uvicorn.Config(
-            App(gateway), loop="uvloop", http=Protocol, ws="none", lifespan="off", access_log=False,
-            log_config=None, proxy_headers=False, server_header=False, date_header=True, timeout_keep_alive=75,
-            timeout_graceful_shutdown=_seconds_to_finish(gateway),
+            App(gateway), loop="uvloop", http=partial(Protocol, timers=idle), ws="none", lifespan="off",
+            access_log=False, log_config=None, proxy_headers=False, server_header=False, date_header=True,
+            timeout_keep_alive=75, timeout_graceful_shutdown=_seconds_to_finish(gateway),
         )
     )  # fmt: skip
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
@@ -93,6 +102,8 @@ async def run(options: Options, announce: Callable[[str], None]) -> None:
     await serving
     watcher.cancel()
     await gateway.close()
+    tally = gateway.tally
+    log.info("requests accepted: %d, answered: %d, left: %d", tally.accepted, tally.answered, tally.left)
 
 
 def _seconds_to_finish(gateway: Gateway) -> int:

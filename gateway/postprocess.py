@@ -156,9 +156,12 @@ def decide(scores: Array, output: Binary) -> list[LabelPrediction]:
 
 def regress(values: Array, output: Regression) -> list[ValuePrediction]:
     """output * scale + offset of one number per record."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite afterwards is null
-        values = values * output.scale + output.offset
-    return [ValuePrediction(value if math.isfinite(value) else None) for value in values.tolist()]
+    if values.size <= SMALL:
+        scaled = [value * output.scale + output.offset for value in values.tolist()]
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite afterwards is null
+            scaled = (values * output.scale + output.offset).tolist()
+    return [ValuePrediction(value if math.isfinite(value) else None) for value in scaled]
 
 
 def rows(tensor: Array, name: str) -> list[RowPrediction]:

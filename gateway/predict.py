@@ -100,7 +100,7 @@ async def _answer(gateway: Gateway, exchange: _Exchange) -> Response:
     limits, request, trace = exchange.active.settings.limits, exchange.request, exchange.trace
     exchange.deadline = _deadline(request, limits)
     try:
-        async with asyncio.timeout_at(exchange.deadline):
+        async with gateway.timers.limit(exchange.deadline):
             body = await request.body(limits.max_body_bytes)
     except TimeoutError as error:
         raise RequestTimeout("the body did not arrive within the request's deadline", stage="read") from error

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
+import pytest
 import requests
 from fake_model_server import FakeModelServer
 from gateway_process import GatewayProcess, ModelServerProcess, config
@@ -44,9 +47,8 @@ class Load:
                 right = answer.status_code == 200 and answer.json()["predictions"] == [{"value": 30.0}]
                 self.outcomes["right" if right else f"{answer.status_code} {answer.text}"] += 1
             except requests.ConnectionError as error:
-                # A refused connection was never accepted, nor one that the kernel reset in the queue of a listener that
-                # closed: whoever balances the load asks another gateway.
-                refused = "NewConnectionError" in repr(error) or "ConnectionResetError" in repr(error)
+                # A refused connection was never accepted: whoever balances the load asks another gateway.
+                refused = "NewConnectionError" in repr(error)
                 self.outcomes["refused" if refused else repr(error)] += 1
                 if refused:
                     break
@@ -88,10 +90,35 @@ def test_sigterm_under_load_finishes_what_was_accepted_and_exits_with_0(tmp_path
     assert (ready.status_code, ready.json()["missing"]) == (503, ["the gateway is shutting down"])
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
     assert gateway.wait() == 0
-    for load in loads:
-        outcomes = load.stop()
-        assert set(outcomes) <= {"right", "refused"}
-        assert outcomes["right"] > 10
+    outcomes = sum((load.stop() for load in loads), Counter())
+    assert set(outcomes) == {"right", "refused"}
+    assert outcomes["right"] > 20
+    told = re.search(r"requests accepted: (\d+), answered: (\d+), left: 0", "".join(gateway.log))
+    assert told is not None
+    received = outcomes["right"] + 2
+    assert [int(number) for number in told.groups()] == [received, received]
+    server.stop()
+
+
+def test_connections_in_the_queue_are_not_reset_and_new_ones_are_refused(tmp_path: Path) -> None:
+    server = FakeModelServer()
+    gateway = GatewayProcess(tmp_path, config(server.address), "--drain-seconds", "0")
+    host, port = gateway.url.removeprefix("http://").split(":")
+    gateway.post(BODY)
+    gateway.signal(signal.SIGSTOP)  # what connects now stays in the queue of the kernel
+    waiting = [socket.create_connection((host, int(port)), timeout=20) for _ in range(20)]
+    head = f"POST /v1/models/m:predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(BODY)}\r\n\r\n"
+    for connection in waiting:
+        connection.sendall((head + BODY).encode())
+    gateway.signal(signal.SIGTERM)
+    gateway.signal(signal.SIGCONT)
+    answers = [b"".join(iter(partial(connection.recv, 65536), b"")) for connection in waiting]
+    assert all(answer.startswith(b"HTTP/1.1 200 ") and b"connection: close" in answer for answer in answers)
+    for connection in waiting:
+        connection.close()
+    assert gateway.wait() == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)), timeout=20)
     server.stop()
 
 
