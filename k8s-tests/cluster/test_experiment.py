@@ -76,7 +76,7 @@ def loaded(
 
 
 def test_balancing_scales_and_one_channel_does_not(
-    loaded: Loaded, deployer: Any, tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
+    loaded: Loaded, deployer: Any, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     found = deployer(
         *(*loaded.command, "--out", tmp_path / "out", "--replicas", "1,4", "--p99", "5s"),
@@ -85,8 +85,8 @@ def test_balancing_scales_and_one_channel_does_not(
 
     gateways = {c["replicas"]: c["ceiling"] for c in found["capacities"]}
     channel = {c["replicas"]: c["ceiling"] for c in found["direct"]["capacities"]}
-    record_testsuite_property("1 to 4 replicas through the gateways", f"{gateways[4] / gateways[1]:.2f}")
-    record_testsuite_property("1 to 4 replicas through one channel", f"{channel[4] / channel[1]:.2f}")
+    record_property("1 to 4 replicas through the gateways", f"{gateways[4] / gateways[1]:.2f}")
+    record_property("1 to 4 replicas through one channel", f"{channel[4] / channel[1]:.2f}")
     assert gateways[4] > 2 * gateways[1]
     assert channel[4] < 1.7 * channel[1]
     trials = [*found["trials"], *found["direct"]["trials"]]
