@@ -167,9 +167,13 @@ def _throughput(axes: Axes, experiment: Experiment) -> None:
 
 def _balancing(axes: Axes, experiment: Experiment) -> None:
     direct = experiment.direct.capacities if experiment.direct is not None else ()
-    ways = (("through the gateways", experiment.capacities, COLOURS[0]), ("one gRPC channel", direct, COLOURS[2]))
-    top = max(c.replicas for _, capacities, _ in ways for c in capacities)
-    for name, capacities, colour in ways:
+    ways = (
+        ("through the gateways", experiment.capacities, COLOURS[0], 8),
+        ("one gRPC channel", direct, COLOURS[2], -15),
+    )
+    counts_of_both = sorted({c.replicas for _, capacities, _, _ in ways for c in capacities})
+    top = counts_of_both[-1]
+    for name, capacities, colour, offset in ways:
         shown = [c for c in capacities if c.ceiling > 0]
         if not shown:
             continue
@@ -181,14 +185,14 @@ def _balancing(axes: Axes, experiment: Experiment) -> None:
             axes.annotate(
                 f"{_figure(c.ceiling)}/s",
                 (c.replicas, c.ceiling),
-                xytext=(7, -13),
+                xytext=(7, offset),
                 textcoords="offset points",
                 fontsize=10,
                 color=colour,
             )
     axes.set(xlim=(0, top * 1.12), xlabel="replicas", ylabel="requests per second")
     axes.set_ylim(0)
-    axes.set_xticks(sorted({c.replicas for _, capacities, _ in ways for c in capacities}))
+    axes.set_xticks(counts_of_both)
     axes.legend(loc="upper left")
 
 

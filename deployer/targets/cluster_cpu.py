@@ -1,4 +1,4 @@
-"""CPU time of pods, as a kubelet's /metrics/resource has it: measured every 10 seconds or so, each with its moment."""
+"""CPU time of pods, as a kubelet's /metrics/resource has it: measured every 10 to 20 seconds, each with its moment."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from deployer.loadgen import machine
 from deployer.loadgen.machine import Machine
 from deployer.targets.base import Target
 
+TOOL = "tfserving-deployer"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentRequest:
@@ -82,7 +84,7 @@ def environment(target: Target, generator: Machine) -> Environment:
         cores=generator.cores,
         memory_gib=generator.memory_gib,
         system=generator.system,
-        versions={**machine.versions(), **generator.versions},
+        versions={TOOL: machine.versions().get(TOOL, "unknown"), **generator.versions},
         load_average=generator.load_average,
         cpu_limit=target.cpu_limit(),
         cpus_per_replica=shares.pop() if len(shares) == 1 else None,

@@ -21,7 +21,7 @@ _VERDICTS = {Verdict.PASS: "held", Verdict.FAIL: "did not hold", Verdict.INCONCL
 
 
 _EVERY = 2.0
-"""Seconds between two looks. A kubelet has new figures every 10; which of them lie in the window is seen later."""
+"""Seconds between two looks. A kubelet has news every 10 to 20; what lies in the window is seen later."""
 
 _SLACK = 1.0
 """Seconds that a reading may lie outside the window, because marks arrive a little late."""

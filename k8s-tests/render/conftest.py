@@ -18,7 +18,7 @@ CHARTS = ROOT / "charts"
 CASES = [(f.parent.parent.name, f.name.removesuffix("-values.yaml")) for f in sorted(CHARTS.glob("*/ci/*-values.yaml"))]
 
 OLDEST = ("--kube-version", "1.30.0")
-"""The oldest Kubernetes that the charts are for. A helm that was built from its Go module would take a far older one."""
+"""The oldest Kubernetes that the charts are for. A helm built from its Go module would take a far older one."""
 
 Objects = list[dict[str, Any]]
 
@@ -76,3 +76,9 @@ def refused() -> Callable[..., str]:
         return str(failure.value.stderr)
 
     return run
+
+
+@pytest.fixture
+def render_anew() -> Callable[..., str]:
+    """`render_anew(chart, *args)` is the text that helm prints now, whatever it printed before."""
+    return render_text.__wrapped__
