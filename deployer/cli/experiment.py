@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import Table, console
-from deployer.cli.target import StateDir, local_target
+from deployer.cli.target import Context, Kubeconfig, Namespace, StateDir, TargetKind, local_target, target
 from deployer.cli.verb import File, Timeout, Verb, duration
 from deployer.domain import release
 from deployer.domain.batching import Sweep
@@ -19,6 +19,7 @@ from deployer.domain.comparison import Difference
 from deployer.domain.experiment import Experiment, LagBounds, Objective
 from deployer.errors import ToolError, UsageError
 from deployer.usecases.conditions import ExperimentRequest
+from deployer.usecases.targets import Kind
 
 app = Verb(group=True, help="Measure latency and throughput over replica counts, and report.")
 
@@ -55,6 +56,15 @@ def run(
     direct: Annotated[
         bool, typer.Option("--direct", help="One plain gRPC channel to one replica, past the gateway.")
     ] = False,
+    direct_records: Annotated[
+        Path | None,
+        typer.Option(
+            "--direct-records",
+            metavar="FILE",
+            help='Also the same sweep as with --direct, by lines {"inputs": {…}, "expected": …}; both are drawn.',
+            show_default=False,
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Records in one request.")] = 1,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that generate load.")] = 1,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the schedule.")] = None,
@@ -70,7 +80,14 @@ def run(
     wished_rate: Annotated[float, typer.Option("--for", min=0, help="Requests a second to size for.")] = 0.0,
     timeout: Timeout = 300.0,
     file: File = Path("deployer.yaml"),
+    kind: TargetKind = Kind.LOCAL,
+    context: Context = "",
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = "",
     state_dir: StateDir = None,
+    load_image: Annotated[
+        str, typer.Option("--load-image", help="Image of the load generator's Job; by default the deployer's own.")
+    ] = "",
 ) -> None:
     """Find what each number of replicas carries within an objective, and write a folder with a report."""
     _need_libraries()
@@ -88,6 +105,7 @@ def run(
         out=out or Path("experiments") / f"{model}-{time.strftime('%Y%m%d-%H%M%S')}",
         label=label,
         direct=direct,
+        direct_records=direct_records,
         replicas=_whole("--replicas", replicas) or described.replicas,
         rates=_numbers("--rates", rates) or described.rates,
         fractions=_numbers("--fractions", fractions),
@@ -102,10 +120,14 @@ def run(
         seed=described.seed if seed is None else seed,
         scale_timeout=timeout,
         wished_rate=wished_rate,
+        load_image=load_image,
     )
     from deployer.usecases import experiment
 
-    found = experiment.run(local_target(file, state_dir), request, console.progress)
+    where = target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig)
+    if kind is Kind.CLUSTER:
+        console.progress(where.describe())
+    found = experiment.run(where, request, console.progress)
     console.result("Experiment", found, lambda: text(found, request.out))
 
 
@@ -225,7 +247,8 @@ def text(found: Experiment, out: Path) -> str:
         for c in found.capacities
     ]
     table = Table(columns=("replicas", "capacity/s", "p99 ms", "broke at/s", "ceiling/s", "cores each"), rows=rows)
-    notes = "".join(f"\n- {note}" for note in found.notes)
+    said = (found.direct.sentence, *found.notes) if found.direct else found.notes
+    notes = "".join(f"\n- {note}" for note in said)
     return f"{found.headline}\n\n{table}\n{notes}\n\n{out / 'report.html'}"
 
 

@@ -94,7 +94,7 @@ def capacity(trials: Sequence[Trial], replicas: int, objective: Objective) -> Ca
         ceiling=max(ceilings, default=0.0),
         trial=stands.number if stands else None,
         p99_ms=stands.latency.at(99).ms if stands else None,
-        cores_per_replica=stands.cores("replica") / replicas if stands else None,
+        cores_per_replica=stands.cores("replica") / replicas if stands and stands.cpu else None,
         machine_saturated=any(t.machine_saturated for t in mine if t.kind is Kind.CEILING or t is stands),
     )
 

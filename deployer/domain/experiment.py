@@ -68,9 +68,10 @@ class Trial:
     """One run of load against one number of replicas; figures are of the measured window.
 
     `offered` is the rate of the schedule (0 in a closed loop of `concurrency` clients), `throughput` right answers a
-    second. `machine_busy` is the share of all cores that were busy, None where that is not known. `invalid` holds the
-    reasons why the figures must not be used. `processes` generated the load. `histogram` names the HdrHistogram log
-    beside `experiment.json`.
+    second. `direct` trials went past the gateways through one plain gRPC channel. `machine_busy` is the share of all
+    cores of the generator's machine that were busy, None where that is not known. `invalid` holds the reasons why the
+    figures must not be used. `processes` generated the load. `histogram` names the HdrHistogram log beside
+    `experiment.json`.
     """
 
     number: int
@@ -97,6 +98,7 @@ class Trial:
     histogram: str
     processes: int = 1
     invalid: tuple[str, ...] = ()
+    direct: bool = False
 
     @property
     def valid(self) -> bool:
@@ -180,10 +182,24 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """The same replica counts by another way: `through` one plain gRPC channel, past the gateways.
+
+    `sentence` says what the comparison shows.
+    """
+
+    through: str
+    sentence: str
+    capacities: tuple[Capacity, ...]
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """Everything about one experiment: the content of `experiment.json`.
 
     `started` and `finished` are Unix times. `accuracy` is that of the reference pass, None when nothing was expected.
+    `direct` is a second sweep that was measured beside it, None when none was asked for.
     """
 
     settings: Settings
@@ -200,3 +216,10 @@ class Experiment:
     fit: Fit | None
     sizing: Sizing | None
     trials: tuple[Trial, ...]
+    direct: Sweep | None = None
+
+    @property
+    def all_trials(self) -> tuple[Trial, ...]:
+        """The trials of both sweeps in the order in which they ran."""
+        beside = self.direct.trials if self.direct is not None else ()
+        return tuple(sorted((*self.trials, *beside), key=lambda trial: trial.number))

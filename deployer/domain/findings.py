@@ -49,6 +49,27 @@ def scaling_notes(fit: Fit | None, points: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def balancing(gateway: Sequence[Capacity], direct: Sequence[Capacity]) -> str:
+    """What a second sweep through one plain channel shows beside that through the gateways."""
+    ways = [_by_count(gateway), _by_count(direct)]
+    counts = sorted(ways[0].keys() & ways[1].keys())
+    if len(counts) < 2:
+        return "The two sweeps have too few replica counts in common for a comparison."
+    few, many = counts[0], counts[-1]
+    through, past = (way[many] / way[few] for way in ways)
+    said = (
+        f"From {few} to {_replicas(many)} the gateways carry {through:.2f}× as much, one gRPC channel to the Service "
+        f"{past:.2f}×."
+    )
+    if past < 1 + (many / few - 1) / 3 < through:
+        return f"{said} A channel is one connection, and the Service pins it to one pod; a gateway spreads over all."
+    return said
+
+
+def _by_count(capacities: Sequence[Capacity]) -> dict[int, float]:
+    return {c.replicas: c.ceiling for c in capacities if c.ceiling > 0}
+
+
 def reservations(
     trials: Sequence[Trial], capacities: Sequence[Capacity], objective: Objective, cpu_limit: str
 ) -> list[str]:

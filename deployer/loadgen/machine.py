@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+DISTRIBUTIONS = ("tfserving-deployer", "numpy", "grpcio", "hdrhistogram", "uvloop", "tensorflow")
+"""Whose versions say something about figures."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What does not change while it runs; `versions` of Python and of distributions that are installed."""
+    """What it is, and its load average when asked; `versions` of Python and of distributions that are installed."""
 
     cpu_model: str
     cores: int
     memory_gib: float
     system: str
     versions: Mapping[str, str]
+    load_average: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +57,15 @@ def load_average() -> float | None:
         return None
 
 
-def describe(distributions: Sequence[str]) -> Machine:
-    """This machine, with the versions of the given distributions."""
+def describe() -> Machine:
+    """This machine."""
     return Machine(
         cpu_model=_cpu_model(),
         cores=os.cpu_count() or 1,
         memory_gib=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         system=platform.platform(),
-        versions=_versions(distributions),
+        versions=versions(),
+        load_average=load_average(),
     )
 
 
@@ -72,9 +77,10 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _versions(distributions: Sequence[str]) -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of those distributions that are installed here."""
     found = {"python": platform.python_version()}
-    for name in distributions:
+    for name in DISTRIBUTIONS:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

@@ -76,6 +76,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     were due); `errors` counts the others by code. `completed` right answers arrived within the window. `lag` is how
     much later than due the requests left, `late` how many by more than the plan allows. Histograms are encoded.
     `cpu_seconds` is the generator's own CPU time, `started` Unix time, `predictions` the answers of a reference pass.
+    `machine_busy` is the share of all cores of the generator's machine that was busy, `load_average` its load at the
+    end; None where that is not known.
     """
 
     sent: int
@@ -90,6 +92,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     cpu_seconds: float
     first_error: str = ""
     predictions: tuple[Value, ...] = ()
+    machine_busy: float | None = None
+    load_average: float | None = None
 
 
 def parse_plan(text: bytes) -> Plan:

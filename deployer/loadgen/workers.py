@@ -17,6 +17,7 @@ from typing import Self
 import msgspec
 
 from deployer.errors import DeployerError, TargetError, WaitTimeout
+from deployer.loadgen import machine
 from deployer.loadgen.plan import Outcome, Plan, Reference, merge, shares
 
 _HEAD_START = 0.05
@@ -72,15 +73,24 @@ class Workers:
         start = time.monotonic() + _HEAD_START
         for _, pipe in workers:
             pipe.send_bytes(msgspec.json.encode(start))
-        limit = _REFERENCE_TIMEOUT
+        limit, busy = _REFERENCE_TIMEOUT, list[machine.CpuTimes]()
         if not isinstance(plan.load, Reference):
             limit = plan.timeout + _SLACK
             for mark, moment in ((Mark.OPENS, start + plan.warmup), (Mark.CLOSES, start + plan.warmup + plan.seconds)):
                 time.sleep(max(0.0, moment - time.monotonic()))
+                busy.append(machine.cpu_times())
                 if on_mark is not None:
                     on_mark(mark)
         outcomes = [self._receive(worker, limit).outcome for worker in workers]
-        return merge([outcome for outcome in outcomes if outcome is not None])
+        merged = merge([outcome for outcome in outcomes if outcome is not None])
+        if not busy:
+            return merged
+        share, load = busy[0].busy_share(busy[1]), machine.load_average()
+        return msgspec.structs.replace(merged, machine_busy=share, load_average=load)
+
+    def machine(self) -> machine.Machine:
+        """What the load is generated on: this machine."""
+        return machine.describe()
 
     def close(self) -> None:
         """Stop all processes, in the middle of a trial too."""
@@ -110,11 +120,12 @@ class Workers:
             raise TargetError("a load generator process died", hint="was it killed for lack of memory?") from error
         if reply.error:
             self.close()  # the other processes of this trial are waiting for a start that will not come
-            raise _error_type(reply.kind)(reply.error, hint=reply.hint, cause=reply.cause)
+            raise error_type(reply.kind)(reply.error, hint=reply.hint, cause=reply.cause)
         return reply
 
 
-def _error_type(name: str) -> type[DeployerError]:
+def error_type(name: str) -> type[DeployerError]:
+    """The kind of error of this name, as another process reported it."""
     return next((t for t in DeployerError.__subclasses__() if t.__name__ == name), DeployerError)
 
 

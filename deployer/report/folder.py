@@ -32,9 +32,9 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
 def write(folder: Path, experiment: Experiment, logs: Mapping[int, str]) -> None:
     """Write everything; `logs` are the texts of the HdrHistogram logs by number of the trial."""
     folder.mkdir(parents=True, exist_ok=True)
-    for trial in experiment.trials:
+    for trial in experiment.all_trials:
         (folder / trial.histogram).write_text(logs[trial.number])
-    _write_csv(folder / TRIALS, experiment.trials)
+    _write_csv(folder / TRIALS, experiment.all_trials)
     write_document(folder, experiment)
     write_report(folder, experiment)
 
@@ -86,6 +86,7 @@ def _row(trial: Trial) -> dict[str, Any]:
         "offered_rps": trial.offered,
         "concurrency": trial.concurrency,
         "batch": trial.batch,
+        "direct": trial.direct,
         "started": f"{trial.started:.3f}",
         "seconds": trial.seconds,
         "sent": trial.sent,

@@ -24,6 +24,7 @@ def render(experiment: Experiment, plots: Sequence[Plot]) -> str:
         "moment": lambda at: time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)),
         "data": lambda svg: b64encode(svg).decode(),
     }
+    sweeps = (experiment.capacities, experiment.direct.capacities if experiment.direct else ())
     template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text())
     counts = sorted(set(experiment.settings.replicas))
     return template.render(
@@ -33,7 +34,7 @@ def render(experiment: Experiment, plots: Sequence[Plot]) -> str:
         colours={count: COLOURS[i % len(COLOURS)] for i, count in enumerate(counts)},
         verdict=lambda trial: _verdict(experiment, trial),
         open_kind=Kind.OPEN,
-        standing={c.trial for c in experiment.capacities},
+        standing={c.trial for capacities in sweeps for c in capacities},
     )
 
 

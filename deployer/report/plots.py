@@ -72,6 +72,16 @@ def draw(experiment: Experiment) -> tuple[Plot, ...]:
                 _throughput,
             )
         )
+    if experiment.direct is not None and experiment.direct.capacities:
+        wanted.append(
+            (
+                "balancing",
+                "One connection against balancing",
+                "The most that came through in a closed loop: by the gateways, which spread requests over all "
+                "replicas, and by one plain gRPC channel, which is one connection. Dashed: perfect scaling of each.",
+                _balancing,
+            )
+        )
     if any(t.kind is Kind.OPEN for t in experiment.trials):
         wanted.append(
             (
@@ -152,6 +162,37 @@ def _throughput(axes: Axes, experiment: Experiment) -> None:
     axes.set(xlim=(0, end), xlabel="replicas", ylabel="requests per second")
     axes.set_ylim(0, 1.18 * max(*(max(c.rate, c.ceiling) for c in experiment.capacities), top * per_replica))
     axes.set_xticks(sorted({c.replicas for c in experiment.capacities}))
+    axes.legend(loc="upper left")
+
+
+def _balancing(axes: Axes, experiment: Experiment) -> None:
+    direct = experiment.direct.capacities if experiment.direct is not None else ()
+    ways = (
+        ("through the gateways", experiment.capacities, COLOURS[0], 8),
+        ("one gRPC channel", direct, COLOURS[2], -15),
+    )
+    counts_of_both = sorted({c.replicas for _, capacities, _, _ in ways for c in capacities})
+    top = counts_of_both[-1]
+    for name, capacities, colour, offset in ways:
+        shown = [c for c in capacities if c.ceiling > 0]
+        if not shown:
+            continue
+        base, counts = shown[0], [c.replicas for c in shown]
+        perfect = [base.ceiling / base.replicas * n for n in (0, top)]
+        axes.plot([0, top], perfect, "--", color=colour, linewidth=1.2, alpha=0.45)
+        axes.plot(counts, [c.ceiling for c in shown], "o-", color=colour, label=name, zorder=5)
+        for c in shown:
+            axes.annotate(
+                f"{_figure(c.ceiling)}/s",
+                (c.replicas, c.ceiling),
+                xytext=(7, offset),
+                textcoords="offset points",
+                fontsize=10,
+                color=colour,
+            )
+    axes.set(xlim=(0, top * 1.12), xlabel="replicas", ylabel="requests per second")
+    axes.set_ylim(0)
+    axes.set_xticks(counts_of_both)
     axes.legend(loc="upper left")
 
 

@@ -46,6 +46,25 @@ class HttpReply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CpuReading:
+    """CPU `seconds` that a replica or gateway had used `at` a moment (Unix time by the clock of where it runs)."""
+
+    seconds: float
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrances:
+    """Where load enters a release, as the load generator beside it reaches it.
+
+    `gateways` are base URLs, `model_servers` a gRPC address that is one connection to a client without balancing.
+    """
+
+    gateways: tuple[str, ...]
+    model_servers: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReplicaBatching:
     """How replicas join requests, and what has to fit to it.
 
@@ -116,8 +135,19 @@ class Target(Protocol):
         """Replace the gateway configuration; gateways reload it by themselves and report its hash at /routes."""
         ...
 
-    def cpu_seconds(self) -> Mapping[str, float]:
-        """CPU time used so far, by replica or gateway name."""
+    def held(self, *, timeout: float, progress: Progress) -> AbstractContextManager[None]:
+        """Nobody but `scale` changes the number of replicas for as long as the context lasts.
+
+        Afterwards the release has as many as before, and an autoscaler is at work again, on every way out.
+        """
+        ...
+
+    def entrances(self) -> Entrances:
+        """Where load goes in. Errors: TargetError when nothing of the release runs."""
+        ...
+
+    def cpu_readings(self) -> Mapping[str, CpuReading]:
+        """CPU time used so far, by replica or gateway name; the latest that is known."""
         ...
 
     def cpu_limit(self) -> str:

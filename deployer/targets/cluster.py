@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from deployer.domain import quantity
 from deployer.errors import TargetError
-from deployer.targets import cluster_proof, cluster_view
-from deployer.targets.base import GatewayReplica, HttpReply, Progress, Replica
+from deployer.targets import cluster_cpu, cluster_proof, cluster_view
+from deployer.targets.base import CpuReading, Entrances, GatewayReplica, HttpReply, Progress, Replica
 from deployer.targets.cluster_api import (
     PARALLEL,
     ApiServer,
@@ -26,7 +26,7 @@ from deployer.targets.cluster_api import (
 from deployer.targets.cluster_bridge import bridge
 from deployer.targets.cluster_helm import HelmReleases
 from deployer.targets.cluster_names import GATEWAY, GATEWAY_KEY, MODEL_SERVER, MODELS_KEY, Names
-from deployer.targets.cluster_objects import ConfigMap, Event, NodeSummary, Pod
+from deployer.targets.cluster_objects import ConfigMap, Event, Pod, Service
 from deployer.targets.cluster_scale import Scale
 from deployer.targets.waiting import until_nothing
 from deployer.tools import process
@@ -123,17 +123,51 @@ class ClusterTarget:
         self.helm.put_gateway(text, replicas=self.gateway_scaling.deployment().spec.replicas)
         self.touch(GATEWAY)
 
-    def cpu_seconds(self) -> Mapping[str, float]:
+    @contextmanager
+    def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:
+        before = self.scaling.deployment().spec.replicas
+        scaled = self.scaling.autoscaler() is not None
+        self.gateway_scaling.hold()
+        try:
+            yield
+        finally:
+            self._give_back(before, scaled, timeout=timeout, progress=progress)
+
+    def _give_back(self, before: int, scaled: bool, *, timeout: float, progress: Progress) -> None:
+        """Undo `scale`: the number of replicas first, for an autoscaler goes on from there."""
+        self.gateway_scaling.resume()
+        if self.scaling.deployment().spec.replicas != before:
+            self.scaling.to(before)
+        if self.scaling.resume():
+            progress(f"the autoscaler of {self.names.tf_serving} is at work again")
+        if not scaled and len(self.replicas()) != before:
+            progress(f"scaling back to {before}")
+            self.scale(before, timeout=timeout, progress=progress)
+
+    def entrances(self) -> Entrances:
+        domain = f"{self.place.namespace}.svc"
+        gateway, model_servers = self._port(self.names.gateway, "http"), self._port(self.names.tf_serving, "grpc")
+        return Entrances(
+            gateways=(f"http://{self.names.gateway}.{domain}:{gateway}",),
+            model_servers=f"{self.names.tf_serving}.{domain}:{model_servers}",
+        )
+
+    def _port(self, service: str, name: str) -> int:
+        path = f"/api/v1/namespaces/{self.place.namespace}/services/{service}"
+        found = self.api.find(path, Service)
+        port = found.port(name) if found is not None else None
+        if port is None:
+            raise TargetError(
+                f"there is no Service {service} with a port {name}", hint="`deployer deploy` installs the release"
+            )
+        return port
+
+    def cpu_readings(self) -> Mapping[str, CpuReading]:
         pods = {pod.name: pod.spec.node_name for pod in (*self.pods(MODEL_SERVER), *self.pods(GATEWAY))}
         nodes = sorted({node for node in pods.values() if node})
-        paths = [f"/api/v1/nodes/{node}/proxy/stats/summary" for node in nodes]
-        summaries = self.parallel(lambda path: self.api.read(path, NodeSummary), paths)
-        return {
-            stats.pod_ref.name: sum(c.cpu.usage_core_nano_seconds for c in stats.containers) / 1e9
-            for summary in summaries
-            for stats in summary.pods
-            if stats.pod_ref.namespace == self.place.namespace and stats.pod_ref.name in pods
-        }
+        texts = self.parallel(lambda node: self.api.call("GET", cluster_cpu.path(node)).decode(), nodes)
+        found = [cluster_cpu.readings(text, self.place.namespace) for text in texts]
+        return {name: reading for one in found for name, reading in one.items() if name in pods}
 
     def cpu_limit(self) -> str:
         limits = {_cpu_limit(pod) for pod in self.pods(MODEL_SERVER)} - {None}

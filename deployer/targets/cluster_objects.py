@@ -269,34 +269,25 @@ class Claim(_Object, frozen=True, kw_only=True):
     status: ClaimStatus = ClaimStatus()
 
 
-class CpuStats(_Object, frozen=True, kw_only=True):
-    """CPU time of a container since it started."""
+class ServicePort(_Object, frozen=True, kw_only=True):
+    """A port of a Service."""
 
-    usage_core_nano_seconds: int = 0
-
-
-class ContainerStats(_Object, frozen=True, kw_only=True):
-    """One container in a kubelet's summary."""
-
-    name: str
-    cpu: CpuStats = CpuStats()
+    name: str = ""
+    port: int
 
 
-class StatsSubject(_Object, frozen=True, kw_only=True):
-    """Which pod a kubelet's summary speaks of."""
+class ServiceSpec(_Object, frozen=True, kw_only=True):
+    """spec of a Service."""
 
-    name: str
-    namespace: str
-
-
-class PodStats(_Object, frozen=True, kw_only=True):
-    """One pod in a kubelet's summary."""
-
-    pod_ref: StatsSubject
-    containers: tuple[ContainerStats, ...] = ()
+    ports: tuple[ServicePort, ...] = ()
 
 
-class NodeSummary(_Object, frozen=True, kw_only=True):
-    """A kubelet's /stats/summary."""
+class Service(_Object, frozen=True, kw_only=True):
+    """A Service."""
 
-    pods: tuple[PodStats, ...] = ()
+    metadata: Meta
+    spec: ServiceSpec = ServiceSpec()
+
+    def port(self, name: str) -> int | None:
+        """The number of a port by its name; None when there is none."""
+        return next((port.port for port in self.spec.ports if port.name == name), None)

@@ -60,6 +60,11 @@ class Scale:
             self._bound(replicas, replicas, kept)
         self._api.patch(f"{self._deployment}/scale", {"spec": {"replicas": replicas}})
 
+    def hold(self) -> None:
+        """Hold an autoscaler at the number that runs now, until `resume`; without one there is nothing to hold."""
+        if self.autoscaler() is not None:
+            self.to(self.deployment().spec.replicas)
+
     def paused(self) -> bool:
         """Whether an autoscaler is held."""
         autoscaler = self.autoscaler()

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from deployer.loadgen.fake import Behaviour, FakeGateway
-from deployer.targets.base import GatewayReplica, HttpReply, Progress, Replica, ReplicaBatching
+from deployer.targets.base import (
+    CpuReading,
+    Entrances,
+    GatewayReplica,
+    HttpReply,
+    Progress,
+    Replica,
+    ReplicaBatching,
+)
 
 
 class FakeTarget:
@@ -49,8 +59,21 @@ class FakeTarget:
     def put_gateway_config(self, text: str) -> None:
         raise AssertionError("an experiment does not change routing")
 
-    def cpu_seconds(self) -> Mapping[str, float]:
-        return {f"replica-{i}": self.gateway.requests * 0.001 for i in range(self.scaled[-1])} | {"gateway-0": 1.0}
+    @contextmanager
+    def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:
+        before = self.scaled[-1]
+        try:
+            yield
+        finally:
+            if self.scaled[-1] != before:
+                self.scale(before, timeout=timeout, progress=progress)
+
+    def entrances(self) -> Entrances:
+        return Entrances(gateways=(self.gateway.url,), model_servers="127.0.0.1:1")
+
+    def cpu_readings(self) -> Mapping[str, CpuReading]:
+        used = {f"replica-{i}": self.gateway.requests * 0.001 for i in range(self.scaled[-1])} | {"gateway-0": 1.0}
+        return {name: CpuReading(seconds=seconds, at=time.time()) for name, seconds in used.items()}
 
     def cpu_limit(self) -> str:
         return "cgroup v2 0.5 CPU"

@@ -10,7 +10,15 @@ from pathlib import Path
 
 from deployer.errors import TargetError
 from deployer.targets import local_batching, local_cpu, local_process, local_routes
-from deployer.targets.base import GatewayReplica, HttpReply, Progress, Replica, ReplicaBatching
+from deployer.targets.base import (
+    CpuReading,
+    Entrances,
+    GatewayReplica,
+    HttpReply,
+    Progress,
+    Replica,
+    ReplicaBatching,
+)
 from deployer.targets.local_state import Engine, Layout, LocalState, replace
 from deployer.targets.local_supervisor import GRACE_SECONDS, Supervisor, model_config
 from tfserving import flags
@@ -155,8 +163,26 @@ class LocalTarget:
     def put_gateway_config(self, text: str) -> None:
         self._supervisor.write_gateway_config(text, self._state())
 
-    def cpu_seconds(self) -> Mapping[str, float]:
-        return {p.name: p.running.cpu_seconds() for p in self._state().processes}
+    @contextmanager
+    def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:
+        before = len(self.replicas())
+        try:
+            yield
+        finally:
+            if len(self.replicas()) != before:
+                progress(f"scaling back to {before}")
+                self.scale(before, timeout=timeout, progress=progress)
+
+    def entrances(self) -> Entrances:
+        gateways = tuple(gateway.url for gateway in self.gateways() if gateway.alive)
+        replica = next((r for r in self.replicas() if r.alive), None)
+        if not gateways or replica is None:
+            raise TargetError("no replica or no gateway of the release runs", hint="`deployer status` shows what does")
+        return Entrances(gateways=gateways, model_servers=replica.grpc)
+
+    def cpu_readings(self) -> Mapping[str, CpuReading]:
+        processes = self._state().processes
+        return {p.name: CpuReading(seconds=p.running.cpu_seconds(), at=time.time()) for p in processes}
 
     def cpu_limit(self) -> str:
         return self._state().limit

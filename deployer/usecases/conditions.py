@@ -7,9 +7,10 @@ from pathlib import Path
 
 from deployer.domain.experiment import Environment, LagBounds, Objective, Settings
 from deployer.loadgen import machine
+from deployer.loadgen.machine import Machine
 from deployer.targets.base import Target
 
-_VERSIONS = ("tfserving-deployer", "numpy", "grpcio", "hdrhistogram", "uvloop", "tensorflow")
+TOOL = "tfserving-deployer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,9 @@ class ExperimentRequest:
     enough answers: up to `max_seconds` for the usual number, beyond it for the least that can be judged. Each of
     `rounds` goes through all of `replicas`, every other one backwards, so that drift of the machine does not look like
     an effect of replicas. `wished_rate` is what to size for (0: the highest rate that was carried).
-    `direct` sends by gRPC through one plain channel to one replica instead of through the gateways.
+    `load_image` is that of the load generator in a cluster, empty for the deployer's own.
+    `direct` sends by gRPC through one plain channel past the gateways: to one replica, or to the Service in a cluster.
+    `direct_records` adds the same sweep by that way, with these records, after that through the gateways.
     """
 
     model: str
@@ -29,6 +32,7 @@ class ExperimentRequest:
     out: Path
     label: str = "stable"
     direct: bool = False
+    direct_records: Path | None = None
     replicas: tuple[int, ...] = (1, 2)
     rates: tuple[float, ...] = ()
     fractions: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9)
@@ -46,6 +50,7 @@ class ExperimentRequest:
     timeout: float = 10.0
     scale_timeout: float = 300.0
     wished_rate: float = 0.0
+    load_image: str = ""
 
 
 def settings(request: ExperimentRequest, *, through: str, records: int) -> Settings:
@@ -69,19 +74,18 @@ def settings(request: ExperimentRequest, *, through: str, records: int) -> Setti
     )
 
 
-def environment(target: Target) -> Environment:
-    """Where the figures will come from: this machine, and the limits of the replicas that run now."""
-    here = machine.describe(_VERSIONS)
+def environment(target: Target, generator: Machine) -> Environment:
+    """Where the figures will come from: the machine of the generator, and the limits of the replicas that run now."""
     shares = {replica.cpus for replica in target.replicas()}
     return Environment(
         target=target.kind,
         description=target.describe(),
-        cpu_model=here.cpu_model,
-        cores=here.cores,
-        memory_gib=here.memory_gib,
-        system=here.system,
-        versions=here.versions,
-        load_average=machine.load_average(),
+        cpu_model=generator.cpu_model,
+        cores=generator.cores,
+        memory_gib=generator.memory_gib,
+        system=generator.system,
+        versions={TOOL: machine.versions().get(TOOL, "unknown"), **generator.versions},
+        load_average=generator.load_average,
         cpu_limit=target.cpu_limit(),
         cpus_per_replica=shares.pop() if len(shares) == 1 else None,
     )

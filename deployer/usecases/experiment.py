@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
 
 from deployer.domain import capacity, findings, sizing, usl
 from deployer.domain.experiment import (
@@ -16,16 +15,17 @@ from deployer.domain.experiment import (
     Kind,
     LagBounds,
     Settings,
+    Sweep,
     Trial,
 )
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
 from deployer.loadgen import answers, recording, records
-from deployer.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Outcome, Plan, RecordApi, Reference, Value
-from deployer.loadgen.workers import Mark, Workers
+from deployer.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Plan, RecordApi, Reference, Value
 from deployer.report import folder
 from deployer.targets.base import Progress, Target
 from deployer.usecases import conditions, wires
 from deployer.usecases.conditions import ExperimentRequest
+from deployer.usecases.generators import Generator, generator_for
 from deployer.usecases.trials import Observer, measured, sentence
 
 __all__ = ["ExperimentRequest", "Generator", "run"]
@@ -41,14 +41,6 @@ _CONVINCES = 350
 """Requests in any window, however low the rate: enough to judge p99 when not one answer is slow."""
 
 
-class Generator(Protocol):
-    """Runs trials: processes on this machine (`Workers`), or a Job in a cluster."""
-
-    def run(self, plan: Plan, on_mark: Callable[[Mark], None] | None = None) -> Outcome:
-        """Run one plan; call `on_mark` when the measured window opens and closes."""
-        ...
-
-
 def run(
     target: Target, request: ExperimentRequest, progress: Progress, generator: Generator | None = None
 ) -> Experiment:
@@ -60,22 +52,20 @@ def run(
     """
     _check(request)
     if generator is None:
-        with Workers() as workers:
-            return run(target, request, progress, workers)
-    before = len(target.replicas())
+        begun = generator_for(target, image=request.load_image, timeout=request.scale_timeout, progress=progress)
+        with begun as found:
+            return run(target, request, progress, found)
     experiment = _Run(target=target, request=request, progress=progress, generator=generator)
     interrupted = True
-    try:
-        experiment.measure()
-        interrupted = False
-    finally:
-        result = experiment.result(interrupted=interrupted)
-        if result is not None:
-            folder.write(request.out, result, experiment.logs)
-            progress(f"wrote {request.out / folder.REPORT}")
-        if len(target.replicas()) != before:
-            progress(f"scaling back to {before}")
-            target.scale(before, timeout=request.scale_timeout, progress=progress)
+    with target.held(timeout=request.scale_timeout, progress=progress):
+        try:
+            experiment.measure()
+            interrupted = False
+        finally:
+            result = experiment.result(interrupted=interrupted)
+            if result is not None:
+                folder.write(request.out, result, experiment.logs)
+                progress(f"wrote {request.out / folder.REPORT}")
     assert result is not None
     opened = [t for t in result.trials if t.kind is Kind.OPEN]
     if opened and not any(t.valid for t in opened):
@@ -94,6 +84,25 @@ def _check(request: ExperimentRequest) -> None:
         raise SpecError("replica counts must be at least 1", hint="for example --replicas 1,2,4")
     if not request.fractions or not min(request.fractions) > 0:
         raise SpecError("fractions of the ceiling must be positive", hint="for example --fractions 0.5,0.7,0.9")
+    if request.direct and request.direct_records is not None:
+        raise UsageError("--direct and --direct-records exclude each other", hint="the second measures both ways")
+    for path in filter(None, (request.records, request.direct_records)):
+        records.load(path)  # an unreadable file is said before anything is started
+
+
+@dataclass(kw_only=True)
+class _Way:
+    """One way into the release, and what was measured on it."""
+
+    records: Path
+    direct: bool
+    through: str = ""
+    wire: RecordApi | Grpc | None = None
+    baseline: tuple[Value, ...] = ()
+    trials: list[Trial] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.samples = records.load(self.records)
 
 
 @dataclass(kw_only=True)
@@ -104,19 +113,19 @@ class _Run:
     request: ExperimentRequest
     progress: Progress
     generator: Generator
-    trials: list[Trial] = field(default_factory=list)
     logs: dict[int, str] = field(default_factory=dict)
-    baseline: tuple[Value, ...] = ()
     accuracy: float | None = None
     settings: Settings | None = None
     environment: Environment | None = None
     started: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
-        self.bounds = self.request.bounds or LagBounds.for_objective(self.request.objective)
-        self.samples = records.load(self.request.records)
-        self.processes = self.request.processes
-        self.order = random.Random(self.request.seed)
+        request = self.request
+        self.bounds = request.bounds or LagBounds.for_objective(request.objective)
+        self.first = _Way(records=request.records, direct=request.direct)
+        self.second = _Way(records=request.direct_records, direct=True) if request.direct_records else None
+        self.processes = request.processes
+        self.order = random.Random(request.seed)
 
     def measure(self) -> None:
         request = self.request
@@ -124,19 +133,20 @@ class _Run:
             counts = request.replicas if number % 2 else tuple(reversed(request.replicas))
             for count in counts:
                 self._scale(count)
-                if not self.baseline:
-                    self._reference()
-                ceiling = self._ceiling(number, count)
-                if ceiling > 0:
-                    self._rates(number, count, ceiling)
+                for way in filter(None, (self.first, self.second)):
+                    self._connect(way)
+                    if not way.baseline:
+                        self._reference(way)
+                    ceiling = self._ceiling(way, number, count)
+                    if ceiling > 0:
+                        self._rates(way, number, count, ceiling)
 
     def result(self, *, interrupted: bool) -> Experiment | None:
         """What is known so far; None before the first trial."""
-        if not self.trials or self.settings is None or self.environment is None:
+        if not self.first.trials or self.settings is None or self.environment is None:
             return None
-        trials, objective = tuple(self.trials), self.request.objective
-        found = [capacity.capacity(trials, count, objective) for count in sorted(set(self.request.replicas))]
-        capacities = tuple(c for c in found if c is not None)
+        trials, objective = tuple(self.first.trials), self.request.objective
+        capacities = self._capacities(self.first)
         points = [usl.Point(replicas=c.replicas, throughput=rate) for c in capacities for rate in c.by_round if rate]
         fit = usl.fit(points, seed=self.request.seed)
         limit = self.environment.cpu_limit
@@ -159,6 +169,24 @@ class _Run:
             fit=fit,
             sizing=self._sizing(capacities, fit),
             trials=trials,
+            direct=self._beside(capacities),
+        )
+
+    def _capacities(self, way: _Way) -> tuple[Capacity, ...]:
+        objective = self.request.objective
+        found = [capacity.capacity(way.trials, n, objective) for n in sorted(set(self.request.replicas))]
+        return tuple(one for one in found if one is not None)
+
+    def _beside(self, capacities: tuple[Capacity, ...]) -> Sweep | None:
+        """The second sweep, once something of it was measured."""
+        if self.second is None or not self.second.trials:
+            return None
+        found = self._capacities(self.second)
+        return Sweep(
+            through=self.second.through,
+            sentence=findings.balancing(capacities, found),
+            capacities=found,
+            trials=tuple(self.second.trials),
         )
 
     def _sizing(self, capacities: tuple[Capacity, ...], fit: usl.Fit | None) -> sizing.Sizing | None:
@@ -169,71 +197,72 @@ class _Run:
     def _scale(self, count: int) -> None:
         self.progress(f"scaling to {_replicas(count)}")
         self.target.scale(count, timeout=self.request.scale_timeout, progress=self.progress)
-        self.wire = self._describe()
+        self.environment = conditions.environment(self.target, self.generator.machine())
 
-    def _describe(self) -> RecordApi | Grpc:
+    def _connect(self, way: _Way) -> None:
         request = self.request
-        through, wire = wires.wire(
-            self.target, request.model, label=request.label, direct=request.direct, timeout=request.timeout
+        way.through, way.wire = wires.load_wire(
+            self.target, request.model, label=request.label, direct=way.direct, timeout=request.timeout
         )
-        self.settings = conditions.settings(request, through=through, records=len(self.samples))
-        self.environment = conditions.environment(self.target)
-        return wire
+        if way is self.first:
+            self.settings = conditions.settings(request, through=way.through, records=len(way.samples))
 
-    def _reference(self) -> None:
-        self.progress(f"reference pass: {len(self.samples)} records without load")
-        self.baseline = self.generator.run(self._plan(Reference(), seconds=1.0)).predictions
-        self.accuracy = answers.accuracy(self.samples, self.baseline)
-        if self.accuracy is not None:
-            self.progress(f"accuracy {self.accuracy:.4f} on these records")
+    def _reference(self, way: _Way) -> None:
+        self.progress(f"reference pass: {len(way.samples)} records without load through {way.through}")
+        way.baseline = self.generator.run(self._plan(way, Reference(), seconds=1.0)).predictions
+        accuracy = answers.accuracy(way.samples, way.baseline)
+        if accuracy is not None:
+            self.progress(f"accuracy {accuracy:.4f} on these records")
+        if way is self.first:
+            self.accuracy = accuracy
 
-    def _ceiling(self, number: int, count: int) -> float:
+    def _ceiling(self, way: _Way, number: int, count: int) -> float:
         """The best throughput of a closed loop, over growing numbers of clients."""
         best = 0.0
         for clients in _CLIENTS:
             load = ClosedLoop(concurrency=clients * count)
-            trial = self._trial(number, count, load, seconds=self.request.ceiling_seconds)
+            trial = self._trial(way, number, count, load, seconds=self.request.ceiling_seconds)
             if trial.throughput < best * _GAIN or trial.error_rate > self.request.objective.error_rate:
                 return max(best, trial.throughput)
             best = trial.throughput
         return best
 
-    def _rates(self, number: int, count: int, ceiling: float) -> None:
+    def _rates(self, way: _Way, number: int, count: int, ceiling: float) -> None:
         rates = list(self.request.rates) or [ceiling * fraction for fraction in self.request.fractions]
         self.order.shuffle(rates)
-        done = [self._open(number, count, rate) for rate in rates]
+        done = [self._open(way, number, count, rate) for rate in rates]
         for _ in range(self.request.refine):
             rate = capacity.next_rate(done, self.request.objective)
             if rate is None:
                 return
-            done.append(self._open(number, count, rate))
+            done.append(self._open(way, number, count, rate))
 
-    def _open(self, number: int, count: int, rate: float) -> Trial:
+    def _open(self, way: _Way, number: int, count: int, rate: float) -> Trial:
         request = self.request
         seconds = max(request.seconds, _CONVINCES / rate, min(_RESOLVES_P99 / rate, request.max_seconds))
         load = OpenLoop(rate=round(rate, 2))
-        trial = self._trial(number, count, load, seconds=round(seconds, 1))
+        trial = self._trial(way, number, count, load, seconds=round(seconds, 1))
         if trial.valid:
             return trial
         if capacity.needs_more_processes(trial):
             self.processes = trial.processes + 1
             self.progress(f"the generator itself was busy: {self.processes} processes from here on")
-        return self._trial(number, count, load, seconds=round(seconds, 1))  # a lag is often somebody else's moment
+        return self._trial(way, number, count, load, seconds=round(seconds, 1))  # often somebody else's moment
 
-    def _trial(self, number: int, count: int, load: OpenLoop | ClosedLoop, *, seconds: float) -> Trial:
-        observer = Observer(self.target)
-        plan = self._plan(load, seconds=seconds)
-        outcome = self.generator.run(plan, observer)
-        trial = measured(
-            plan,
-            outcome,
-            observer,
-            number=len(self.trials) + 1,
-            round_number=number,
-            replicas=count,
-            bounds=self.bounds,
-        )
-        self.trials.append(trial)
+    def _trial(self, way: _Way, number: int, count: int, load: OpenLoop | ClosedLoop, *, seconds: float) -> Trial:
+        plan = self._plan(way, load, seconds=seconds)
+        with Observer(self.target) as observer:
+            outcome = self.generator.run(plan, observer)
+            trial = measured(
+                plan,
+                outcome,
+                observer,
+                number=len(self.logs) + 1,
+                round_number=number,
+                replicas=count,
+                bounds=self.bounds,
+            )
+        way.trials.append(trial)
         self.logs[trial.number] = recording.log(
             outcome.latency,
             comment=f"trial {trial.number}: {_replicas(count)}, {trial.kind.value}, microseconds",
@@ -243,20 +272,21 @@ class _Run:
         self.progress(sentence(trial, self.request.objective))
         return trial
 
-    def _plan(self, load: OpenLoop | ClosedLoop | Reference, *, seconds: float) -> Plan:
+    def _plan(self, way: _Way, load: OpenLoop | ClosedLoop | Reference, *, seconds: float) -> Plan:
         request = self.request
+        assert way.wire is not None
         return Plan(
-            target=self.wire,
+            target=way.wire,
             load=load,
-            records=str(request.records),
+            records=str(way.records),
             batch=request.batch,
-            seed=request.seed * 100_003 + len(self.trials),
+            seed=request.seed * 100_003 + len(self.logs),
             warmup=request.warmup,
             seconds=seconds,
             timeout=request.timeout,
             processes=self.processes,
             late_after_ms=self.bounds.late_after_ms,
-            baseline=self.baseline,
+            baseline=way.baseline,
         )
 
 

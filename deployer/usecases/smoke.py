@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote
@@ -40,13 +41,15 @@ class _Shape(msgspec.Struct, frozen=True):
     unknown_rank: bool = False
 
 
-class _Input(msgspec.Struct, frozen=True):
+class Input(msgspec.Struct, frozen=True):
+    """A tensor that a signature takes; `dtype` as TensorFlow names it ("DT_FLOAT")."""
+
     dtype: str
     tensor_shape: _Shape = _Shape()
 
 
 class _Signature(msgspec.Struct, frozen=True):
-    inputs: dict[str, _Input]
+    inputs: dict[str, Input]
 
 
 class _Signatures(msgspec.Struct, frozen=True):
@@ -75,8 +78,38 @@ def smoke(target: Target, place: str, model: str, label: str, *, signature: str,
 
     Errors: TargetError when it does not answer, has no such signature, or fails in another way than by refusing zeros.
     """
-    path = f"/v1/models/{quote(model)}/labels/{quote(label)}"
-    asked = target.get(place, f"{path}/metadata", timeout=timeout)
+    version, known = _described(target, place, model, label, signature=signature, timeout=timeout)
+    body = {"signature_name": signature, "inputs": {name: zeros(t) for name, t in known.items()}}
+    began = time.monotonic()
+    answer = target.post(place, f"{_path(model, label)}:predict", msgspec.json.encode(body), timeout=timeout)
+    seconds = time.monotonic() - began
+    if answer.status not in (200, 400):
+        raise _failed(f"{place} does not answer a Predict for {model} label {label}", answer)
+    return Smoke(
+        model=model,
+        label=label,
+        version=version,
+        seconds=seconds,
+        refused=_said(answer) if answer.status == 400 else "",
+    )
+
+
+def inputs(
+    target: Target, place: str, model: str, label: str, *, signature: str, timeout: float = TIMEOUT
+) -> Mapping[str, Input]:
+    """What a signature takes, by the name of each tensor. Errors: as `smoke`."""
+    return _described(target, place, model, label, signature=signature, timeout=timeout)[1]
+
+
+def _path(model: str, label: str) -> str:
+    return f"/v1/models/{quote(model)}" + (f"/labels/{quote(label)}" if label else "")
+
+
+def _described(
+    target: Target, place: str, model: str, label: str, *, signature: str, timeout: float
+) -> tuple[int, Mapping[str, Input]]:
+    """The version behind a label, and what its signature takes."""
+    asked = target.get(place, f"{_path(model, label)}/metadata", timeout=timeout)
     if asked.status != 200:
         raise _failed(f"{place} does not describe {model} label {label}", asked)
     described = _decode(asked, _Metadata, place)
@@ -86,22 +119,10 @@ def smoke(target: Target, place: str, model: str, label: str, *, signature: str,
             f"{model} version {described.model_spec.version} has no signature {signature}",
             hint=f"it has {', '.join(sorted(known))}; models[].signature of deployer.yaml chooses one",
         )
-    body = {"signature_name": signature, "inputs": {name: zeros(t) for name, t in known[signature].inputs.items()}}
-    began = time.monotonic()
-    answer = target.post(place, f"{path}:predict", msgspec.json.encode(body), timeout=timeout)
-    seconds = time.monotonic() - began
-    if answer.status not in (200, 400):
-        raise _failed(f"{place} does not answer a Predict for {model} label {label}", answer)
-    return Smoke(
-        model=model,
-        label=label,
-        version=described.model_spec.version,
-        seconds=seconds,
-        refused=_said(answer) if answer.status == 400 else "",
-    )
+    return described.model_spec.version, known[signature].inputs
 
 
-def zeros(tensor: _Input) -> object:
+def zeros(tensor: Input) -> object:
     """One row of zeros (of empty strings, of false) as nested lists; unknown dimensions are 1."""
     value: object = {"DT_STRING": "", "DT_BOOL": False}.get(tensor.dtype, 0)
     for dimension in reversed(tensor.tensor_shape.dim):

@@ -1,51 +1,88 @@
-"""From what the generator saw and what the machine did to a `Trial`."""
+"""From what the generator saw and what the release used to a `Trial`."""
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from types import TracebackType
+from typing import Self
 
 from deployer.domain import capacity
 from deployer.domain.experiment import CpuUse, Kind, LagBounds, Objective, Trial, Verdict
-from deployer.loadgen import machine, recording
-from deployer.loadgen.plan import ClosedLoop, OpenLoop, Outcome, Plan
+from deployer.errors import DeployerError
+from deployer.loadgen import recording
+from deployer.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Outcome, Plan
 from deployer.loadgen.workers import Mark
-from deployer.targets.base import Target
+from deployer.targets.base import CpuReading, Target
 
 _VERDICTS = {Verdict.PASS: "held", Verdict.FAIL: "did not hold", Verdict.INCONCLUSIVE: "inconclusive"}
 
 
+_EVERY = 2.0
+"""Seconds between two looks. A kubelet has news every 10 to 20; what lies in the window is seen later."""
+
+_SLACK = 1.0
+"""Seconds that a reading may lie outside the window, because marks arrive a little late."""
+
+_ENOUGH = 0.3
+"""The share of the window that two readings have to span."""
+
+
 class Observer:
-    """Looks at the CPU time of the release and of the machine when the measured window opens and when it closes."""
+    """Looks at the CPU time of the release when the measured window opens, while it lasts, and when it closes.
+
+    To be left when the trial has ended, however it did.
+    """
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._seen: list[tuple[float, Mapping[str, float], machine.CpuTimes]] = []
+        self._seen: list[Mapping[str, CpuReading]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
 
     def __call__(self, mark: Mark) -> None:
-        self._seen.append((time.monotonic(), self._target.cpu_seconds(), machine.cpu_times()))
+        if mark is Mark.OPENS:
+            self._seen.append(self._target.cpu_readings())
+            self._thread.start()
+            return
+        self._over.set()
+        self._thread.join()
+        self._seen.append(self._target.cpu_readings())
 
-    @property
-    def cpu(self) -> tuple[CpuUse, ...]:
-        """Cores used by each process that lived through the window."""
-        if len(self._seen) != 2:
-            return ()
-        (began, before, _), (ended, after, _) = self._seen
+    def cpu(self, outcome: Outcome) -> tuple[CpuUse, ...]:
+        """Cores used by each process that lived through the window; empty when that of any replica is not known."""
         gateways = {gateway.name for gateway in self._target.gateways()}
+        replicas = {replica.name for replica in self._target.replicas()}
+        found = {name: self._cores(name, outcome) for name in sorted(gateways | replicas)}
+        if any(found[name] is None for name in replicas):
+            return ()
         return tuple(
-            CpuUse(
-                name=name,
-                role="gateway" if name in gateways else "replica",
-                cores=max(0.0, after[name] - before[name]) / (ended - began),
-            )
-            for name in sorted(before.keys() & after.keys())
+            CpuUse(name=name, role="gateway" if name in gateways else "replica", cores=cores)
+            for name, cores in found.items()
+            if cores is not None
         )
 
-    @property
-    def busy(self) -> float | None:
-        """The share of all cores of this machine that was busy."""
-        return self._seen[0][2].busy_share(self._seen[1][2]) if len(self._seen) == 2 else None
+    def _cores(self, name: str, outcome: Outcome) -> float | None:
+        opens, closes = outcome.started - _SLACK, outcome.started + outcome.seconds + _SLACK
+        mine = [seen[name] for seen in self._seen if name in seen and opens <= seen[name].at <= closes]
+        if not mine or (passed := mine[-1].at - mine[0].at) < _ENOUGH * outcome.seconds:
+            return None
+        return max(0.0, mine[-1].seconds - mine[0].seconds) / passed
+
+    def _watch(self) -> None:
+        while not self._over.wait(_EVERY):
+            with suppress(DeployerError):  # what is missed is not known, and the trial goes on
+                self._seen.append(self._target.cpu_readings())
 
 
 def measured(
@@ -78,19 +115,21 @@ def measured(
         first_error=outcome.first_error,
         latency=recording.summary(outcome.latency),
         lag=recording.summary(outcome.lag),
-        cpu=observer.cpu,
+        cpu=observer.cpu(outcome),
         generator_cores=outcome.cpu_seconds / outcome.seconds,
-        machine_busy=observer.busy,
-        load_average=machine.load_average(),
+        machine_busy=outcome.machine_busy,
+        load_average=outcome.load_average,
         histogram=f"trial-{number:02d}.hlog",
         processes=plan.processes,
+        direct=isinstance(plan.target, Grpc),
     )
     return replace(trial, invalid=capacity.invalid_reasons(trial, bounds))
 
 
 def sentence(trial: Trial, objective: Objective) -> str:
     """What a person is told when a trial has ended."""
-    who = "1 replica" if trial.replicas == 1 else f"{trial.replicas} replicas"
+    replicas = "1 replica" if trial.replicas == 1 else f"{trial.replicas} replicas"
+    who = f"{replicas} by one channel" if trial.direct else replicas
     errors = sum(trial.errors.values())
     failed = f", {errors} errors" if errors else ""
     p99 = trial.latency.at(99).ms

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from deployer.errors import SpecError, TargetError
 from deployer.loadgen.plan import Grpc, RecordApi
 from deployer.targets.base import GatewayReplica, Target
+from deployer.usecases import smoke
 from gateway.settings import ModelSettings, SettingsError, parse_settings
 from tfserving.client import Client, ModelServerError
 
@@ -32,10 +33,31 @@ def wire(
     reached = [g for g in (target.gateways() if gateways is None else gateways) if g.alive and g.url]
     if not reached:
         raise TargetError("no gateway of the release can be reached", hint="`deployer status` shows what runs")
-    under = f"/labels/{quote(label)}" if label else ""
-    path = f"/v1/models/{quote(model)}{under}:predict"
     through = ", ".join(f"{g.name} at {g.url}" for g in reached)
-    return through, RecordApi(urls=tuple(g.url for g in reached), path=path)
+    return through, RecordApi(urls=tuple(g.url for g in reached), path=_path(model, label))
+
+
+def load_wire(target: Target, model: str, *, label: str, direct: bool, timeout: float) -> tuple[str, RecordApi | Grpc]:
+    """As `wire`, for load: addresses are those that the generator beside the release reaches.
+
+    `direct` is one gRPC channel past the gateways. Errors: as `wire`.
+    """
+    settings, entrances = _settings(target, model), target.entrances()
+    if not direct:
+        return ", ".join(entrances.gateways), RecordApi(urls=entrances.gateways, path=_path(model, label))
+    replica = next((r.name for r in target.replicas() if r.alive), None)
+    if replica is None:
+        raise TargetError("no replica of the release runs", hint="`deployer status` shows what does")
+    inputs = smoke.inputs(target, replica, model, label, signature=settings.signature, timeout=timeout)
+    dtypes = {name: tensor.dtype.removeprefix("DT_").lower() for name, tensor in inputs.items()}
+    address = entrances.model_servers
+    found = Grpc(address=address, model=model, label=label, signature=settings.signature, dtypes=dtypes)
+    return f"one gRPC channel to {address}", found
+
+
+def _path(model: str, label: str) -> str:
+    under = f"/labels/{quote(label)}" if label else ""
+    return f"/v1/models/{quote(model)}{under}:predict"
 
 
 def _replica(target: Target, model: str, *, label: str, signature: str, timeout: float) -> tuple[str, Grpc]:

@@ -265,3 +265,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             except DeployerError as error:
                 report.sections.append((f"cluster, namespace {namespace}", error.message))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Figures that tests recorded, and that no test judges."""
+    reports = terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", [])
+    figures = [pair for report in reports if report.when == "call" for pair in report.user_properties]
+    if figures:
+        terminalreporter.section("figures")
+    for name, value in figures:
+        terminalreporter.write_line(f"{str(name).replace('_', ' ')}: {value}")

@@ -164,7 +164,7 @@ def digits_config(*versions: int, **labels: int) -> ModelServerConfig:
 
 
 def test_a_new_model_config_reaches_every_replica_quickly(
-    installed: Installed, record_testsuite_property: Callable[[str, object], None]
+    installed: Installed, record_property: Callable[[str, object], None]
 ) -> None:
     """First the version, then its label, on four replicas. The figures are how long all of them took to prove it, from
     the end of `helm upgrade`."""
@@ -183,7 +183,7 @@ def test_a_new_model_config_reaches_every_replica_quickly(
             deadline=began + 60,
             progress=ignore,
         )
-        record_testsuite_property(f"seconds until 4 replicas proved a new {step}", f"{time.monotonic() - began:.2f}")
+        record_property(f"seconds until 4 replicas proved a new {step}", f"{time.monotonic() - began:.2f}")
 
     assert installed.state().models["digits"].labels == {"stable": 1, "canary": 2}
 

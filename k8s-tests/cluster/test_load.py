@@ -1,18 +1,19 @@
 """What load must not notice: a pod killed, replicas and gateways replaced, an autoscaler at work.
 
-The load generator runs in the cluster as a pod; it reaches the gateways by their Service, as any client does.
+The load generator runs in the cluster as a Job; it reaches the gateways by their Service, as any client does.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-import msgspec
 import pytest
 
 from deployer.loadgen.plan import ClosedLoop, Outcome, Plan, RecordApi
@@ -21,15 +22,8 @@ from deployer.targets.cluster_api import pod_path
 from deployer.targets.cluster_helm import GATEWAY as GATEWAYS
 from deployer.targets.cluster_helm import TF_SERVING
 from deployer.targets.cluster_names import GATEWAY, MODEL_SERVER
-from deployer.targets.cluster_objects import Pod
+from deployer.targets.load_job import load_job
 
-RUN = """
-import sys
-from deployer.loadgen.__main__ import main
-code = main(["--plan", "/load/plan.json", "--out", "/tmp/outcome.json"])
-sys.stdout.write(open("/tmp/outcome.json").read() if not code else "")
-sys.exit(code)
-"""
 CLIENTS = 2
 
 
@@ -46,16 +40,8 @@ def until(holds: Callable[[], Any], what: str, *, seconds: float) -> Any:
 class Load:
     """Load that runs; `outcome` is there once the context has been left."""
 
-    target: ClusterTarget
-    name: str
+    running: Future[Outcome]
     outcome: Outcome | None = None
-
-    def log(self) -> list[str]:
-        path = f"{pod_path(self.target.place.namespace, self.name)}/log"
-        return self.target.api.call("GET", path).decode().splitlines()
-
-    def pod(self) -> Pod:
-        return self.target.api.read(pod_path(self.target.place.namespace, self.name), Pod)
 
 
 @dataclass
@@ -65,55 +51,24 @@ class Release:
     target: ClusterTarget
     image: str
     records: Path
-    loads: int = field(default=0)
 
     @contextmanager
     def load(self, seconds: float, *, clients: int = CLIENTS) -> Iterator[Load]:
         """`clients` send one request after the other for `seconds`; the block runs once they have begun."""
-        self.loads += 1
-        load = Load(self.target, f"load-{self.loads}")
-        self._start(load.name, seconds, clients)
-        until(lambda: load.pod().status.phase != "Pending" and load.log(), "load", seconds=60)
-        yield load
-        until(lambda: load.pod().status.phase in ("Succeeded", "Failed"), "the end of the load", seconds=seconds + 60)
-        assert load.pod().status.phase == "Succeeded", load.log()
-        load.outcome = msgspec.json.decode(load.log()[-1], type=Outcome)
-
-    def _start(self, name: str, seconds: float, clients: int) -> None:
-        namespace, api = self.target.place.namespace, self.target.api
         plan = Plan(
-            target=RecordApi(urls=(f"http://{self.target.names.gateway}",), path="/v1/models/digits:predict"),
+            target=RecordApi(urls=self.target.entrances().gateways, path="/v1/models/digits:predict"),
             load=ClosedLoop(concurrency=clients),
-            records="/load/records.jsonl",
+            records=str(self.records),
+            warmup=0.1,
             seconds=seconds,
         )
-        files = {"plan.json": msgspec.json.encode(plan).decode(), "records.jsonl": self.records.read_text()}
-        api.create(f"/api/v1/namespaces/{namespace}/configmaps", {"metadata": {"name": name}, "data": files})
-        container = {
-            "name": "load",
-            "image": self.image,
-            "command": ["python", "-c", RUN],
-            "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            },
-            "volumeMounts": [{"name": "load", "mountPath": "/load"}, {"name": "tmp", "mountPath": "/tmp"}],
-        }
-        spec = {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "activeDeadlineSeconds": int(seconds) + 120,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [container],
-            "volumes": [{"name": "load", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}],
-        }
-        api.create(pod_path(namespace), {"metadata": {"name": name}, "spec": spec})
+        begun = Event()
+        started = load_job(self.target, image=self.image, timeout=120, progress=lambda _: None)
+        with started as job, ThreadPoolExecutor(1) as pool:
+            load = Load(pool.submit(job.run, plan, lambda _: begun.set()))
+            assert begun.wait(60), "no load"
+            yield load
+            load.outcome = load.running.result(timeout=seconds + 90)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +144,7 @@ def test_a_rolling_restart_costs_no_request(release: Release, component: str) ->
         stamp = {"spec": {"template": {"metadata": {"annotations": {"restarted": f"{time.time()}"}}}}}
         target.api.patch(f"/apis/apps/v1/namespaces/{target.place.namespace}/deployments/{name}", stamp)
         until(lambda: settled(target, component, without=before), "every pod replaced", seconds=150)
-        assert load.pod().status.phase == "Running", "the restart outlasted the load; nothing is proven"
+        assert not load.running.done(), "the restart outlasted the load; nothing is proven"
 
     served_throughout(load)
 

@@ -33,7 +33,7 @@ def test_thread_pools_follow_the_cpu_limit(render: Render, cpu: str, threads: in
     found = flags(render("tf-serving", *MODEL, "--set-string", f"resources.limits.cpu={cpu}"))
     assert found["tensorflow_intra_op_parallelism"] == str(threads)
     assert found["tensorflow_inter_op_parallelism"] == str(threads)
-    assert int(found["grpc_max_threads"]) >= 8 * threads
+    assert int(found["grpc_max_threads"]) >= max(64, 16 * threads), "a burst finds room on a fraction of a CPU, too"
     assert int(found["rest_api_num_threads"]) >= 2
 
 

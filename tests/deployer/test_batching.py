@@ -14,6 +14,7 @@ from deployer.domain.batching import Batching, Cell, candidates, conclude
 from deployer.domain.experiment import LagBounds, Objective
 from deployer.errors import SpecError, UsageError
 from deployer.loadgen.fake import Behaviour, FakeGateway
+from deployer.loadgen.machine import Machine
 from deployer.loadgen.plan import Outcome, Plan
 from deployer.loadgen.workers import Mark, Workers
 from deployer.targets.fake import FakeTarget
@@ -82,6 +83,9 @@ class Stopped:
             raise KeyboardInterrupt
         self.left -= 1
         return self.workers.run(plan, on_mark)
+
+    def machine(self) -> Machine:
+        return self.workers.machine()
 
 
 def test_ctrl_c_restores_the_batching_and_recommends_nothing(workers: Workers, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 import urllib3
 
 from deployer.errors import TargetError
+from deployer.targets import cluster_cpu
+from deployer.targets.base import CpuReading
 from deployer.targets.cluster_api import ApiServer, Refused, pod_path, proxy_path
 from deployer.targets.cluster_bridge import bridge
 from deployer.targets.cluster_objects import Pod
@@ -210,3 +212,32 @@ def test_the_bridge_spreads_requests_over_pods_and_passes_their_answers_on(fake:
 def test_a_bridge_to_nobody_is_an_error() -> None:
     with pytest.raises(TargetError, match="no gateway"), bridge(lambda *_, **__: None, list):  # type: ignore[arg-type, return-value]
         pass
+
+
+def test_the_autoscaler_of_gateways_is_held_at_what_runs_and_given_back(fake: FakeApiServer, api: ApiServer) -> None:
+    fake.objects[AUTOSCALER] = {
+        "metadata": {"name": "demo", "annotations": {}},
+        "spec": {"minReplicas": 1, "maxReplicas": 5},
+    }
+    fake.objects[DEPLOYMENT] = {"metadata": {"name": "demo"}, "spec": {"replicas": 3}}
+    fake.objects[f"{DEPLOYMENT}/scale"] = {"spec": {"replicas": 3}}
+    scale = Scale(api, "ns", "demo")
+
+    scale.hold()
+    assert fake.objects[AUTOSCALER]["spec"] == {"minReplicas": 3, "maxReplicas": 3}
+
+    assert scale.resume()
+    assert fake.objects[AUTOSCALER]["spec"] == {"minReplicas": 1, "maxReplicas": 5}
+
+
+RESOURCE = """\
+# TYPE container_cpu_usage_seconds_total counter
+container_cpu_usage_seconds_total{container="model-server",namespace="demo",pod="a"} 4.5 1700000000500
+container_cpu_usage_seconds_total{container="sidecar",namespace="demo",pod="a"} 0.5 1700000001000
+container_cpu_usage_seconds_total{container="model-server",namespace="other",pod="a"} 9 1700000000000
+container_memory_working_set_bytes{container="model-server",namespace="demo",pod="a"} 1e+06 1700000000500
+"""
+
+
+def test_cpu_of_a_pod_is_that_of_its_containers_at_the_moment_of_the_kubelet() -> None:
+    assert cluster_cpu.readings(RESOURCE, "demo") == {"a": CpuReading(seconds=5.0, at=1_700_000_001.0)}

@@ -12,9 +12,11 @@ import pytest
 from deployer.domain.experiment import Experiment, Kind, LagBounds, Objective
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
 from deployer.loadgen.fake import Behaviour, FakeGateway
+from deployer.loadgen.machine import Machine
 from deployer.loadgen.plan import Outcome, Plan
 from deployer.loadgen.workers import Mark, Workers
 from deployer.report import folder
+from deployer.targets.base import CpuReading
 from deployer.targets.fake import FakeTarget
 from deployer.usecases.conditions import ExperimentRequest
 from deployer.usecases.experiment import run
@@ -125,6 +127,9 @@ class Stopped:
         self.left -= 1
         return self.workers.run(plan, on_mark)
 
+    def machine(self) -> Machine:
+        return self.workers.machine()
+
 
 def test_ctrl_c_keeps_what_was_finished(workers: Workers, records: Path, target: FakeTarget, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -150,9 +155,9 @@ def test_a_generator_that_lags_in_every_trial_proves_nothing(
 
 def test_a_fast_wrong_answer_is_an_error(workers: Workers, records: Path, target: FakeTarget, tmp_path: Path) -> None:
     class Lying(FakeTarget):
-        def cpu_seconds(self) -> Mapping[str, float]:
+        def cpu_readings(self) -> Mapping[str, CpuReading]:
             self.gateway.behaviour = Behaviour(workers=4, wrong_every=5)
-            return super().cpu_seconds()
+            return super().cpu_readings()
 
     request = small(records, tmp_path / "out", replicas=(1,))
     experiment = run(Lying(target.gateway, service=0.0), request, lambda _: None, workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from deployer.domain.experiment import (
     LagBounds,
     Objective,
     Settings,
+    Sweep,
     Trial,
     Verdict,
 )
@@ -244,3 +246,24 @@ def test_an_experiment_without_a_capacity_has_a_report_too(tmp_path: Path) -> No
     trials = (trial(0, 50, number=1), replace(trial(50, 20, number=2), invalid=("lagged",)))
     folder.write(tmp_path, experiment((), trials, findings.headline((), OBJECTIVE)), dict.fromkeys((1, 2), "#a log\n"))
     assert "No valid trial: nothing can be said." in (tmp_path / folder.REPORT).read_text()
+
+
+def test_a_second_sweep_is_drawn_and_said(tmp_path: Path) -> None:
+    flat = tuple(
+        replace(t, direct=True, number=t.number + 20, throughput=110.0, histogram=f"trial-{t.number + 20:02d}.hlog")
+        for t in SCALED
+    )
+    through, past = capacities_of(SCALED), capacities_of(flat)
+    sentence = findings.balancing(through, past)
+    assert sentence.startswith("From 1 to 2 replicas the gateways carry 2.00× as much, one gRPC channel")
+    assert "pins it to one pod" in sentence
+    assert "pins" not in findings.balancing(through, through), "only what was measured is explained"
+
+    beside = Sweep(through="svc", sentence=sentence, capacities=past, trials=flat)
+    both = replace(experiment(through, SCALED), direct=beside)
+    folder.write(tmp_path, both, {t.number: "#log" for t in both.all_trials})
+    assert folder.read(tmp_path) == both
+    assert (tmp_path / "balancing.png").exists()
+    assert sentence in (tmp_path / "report.html").read_text()
+    rows = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
+    assert [row["direct"] for row in rows] == ["False"] * len(SCALED) + ["True"] * len(flat)

@@ -14,10 +14,11 @@
 {{- .Values.batching.numBatchThreads | default (ternary 1 (include "tf-serving.cpus" . | int) .Values.gpu.enabled) | int -}}
 {{- end }}
 
-{{/* A request in flight holds a gRPC thread, also while it waits for its batch: room for two full batches. */}}
+{{/* A request in flight holds a gRPC thread, also while it waits for its batch: room for two full batches. Who finds
+     none is refused, so there is room for a burst however small the CPU limit is. */}}
 {{- define "tf-serving.grpcThreads" -}}
 {{- $batch := ternary (int .Values.batching.maxBatchSize) 0 .Values.batching.enabled -}}
-{{- .Values.serving.threads.grpc | default (max 16 (mul 8 (include "tf-serving.cpus" . | int)) (mul 2 $batch)) | int -}}
+{{- .Values.serving.threads.grpc | default (max 64 (mul 16 (include "tf-serving.cpus" . | int)) (mul 2 $batch)) | int -}}
 {{- end }}
 
 {{- define "tf-serving.restThreads" -}}

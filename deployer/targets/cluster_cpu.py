@@ -1,0 +1,46 @@
+"""CPU time of pods, as a kubelet's /metrics/resource has it: measured every 10 to 20 seconds, each with its moment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deployer.targets.base import CpuReading
+
+_LINE = re.compile(
+    r"^container_cpu_usage_seconds_total\{(?P<labels>[^}]*)\} (?P<seconds>\S+) (?P<milliseconds>\d+)$", re.MULTILINE
+)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    pod: str
+    reading: CpuReading
+
+
+def path(node: str) -> str:
+    """Where the API server passes a question on to the kubelet of a node."""
+    return f"/api/v1/nodes/{node}/proxy/metrics/resource"
+
+
+def readings(text: str, namespace: str) -> Mapping[str, CpuReading]:
+    """The CPU time of each pod of a namespace, all its containers together."""
+    found: dict[str, CpuReading] = {}
+    for sample in _samples(text, namespace):
+        before = found.get(sample.pod, CpuReading(seconds=0.0, at=0.0))
+        found[sample.pod] = CpuReading(
+            seconds=before.seconds + sample.reading.seconds, at=max(before.at, sample.reading.at)
+        )
+    return found
+
+
+def _samples(text: str, namespace: str) -> list[_Sample]:
+    found = []
+    for line in _LINE.finditer(text):
+        labels = dict(_LABEL.findall(line["labels"]))
+        if labels.get("namespace") == namespace:
+            reading = CpuReading(seconds=float(line["seconds"]), at=int(line["milliseconds"]) / 1e3)
+            found.append(_Sample(pod=labels.get("pod", ""), reading=reading))
+    return found
