@@ -57,10 +57,11 @@ class ModelServer:
         answer = await self._pool.call(methods.PREDICT, predict_request(model, choice, signature, inputs), deadline)
         try:
             response = m.PredictResponse.FromString(answer)
-            outputs = {name: to_array(tensor) for name, tensor in response.outputs.items()}
+            tensors = dict(response.outputs)
+            outputs = {name: to_array(tensor) for name, tensor in tensors.items()}
         except (DecodeError, TensorError) as error:
             raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
-        dtypes = {name: tensor.dtype for name, tensor in response.outputs.items()}
+        dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
         return Prediction(outputs=outputs, dtypes=dtypes, version=response.model_spec.version.value)
 
     async def metadata(self, model: str, choice: Choice, deadline: float) -> Metadata:
