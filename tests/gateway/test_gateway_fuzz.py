@@ -88,7 +88,7 @@ LINES = st.lists(
             b"content-length: 3", b"content-length: -1", b"content-length: 99999999999999999999", b"content-length: x",
             b"transfer-encoding: chunked", b"expect: 100-continue", b"connection: upgrade", b"upgrade: websocket",
             b"connection: close", b"content-encoding: gzip", b"x-request-timeout-ms: 50", b"x-request-timeout-ms: -1",
-            b"x-request-id: \xff\x01", b"host: x", b"a" * 70000 + b": b",
+            b"x-request-id: \xff\x01", b"host: x", b"LONG: b",
         ]
     )
     | st.binary(max_size=20),
@@ -117,6 +117,7 @@ def test_any_bytes_on_the_port_are_answered_or_refused(
 ) -> None:
     host, port = gateway.url.removeprefix("http://").split(":")
     sent = b"\r\n".join([method + b" " + target + b" HTTP/" + version, *lines, b"", b""]) + body
+    sent = sent.replace(b"LONG", b"a" * 70000)
     answer = b""
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         try:
@@ -124,7 +125,9 @@ def test_any_bytes_on_the_port_are_answered_or_refused(
             connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(65536):
                 answer += piece
-        except (ConnectionResetError, BrokenPipeError):
-            pass  # what was sent after a refusal is not read any more
-    assert b" 500 " not in answer.partition(b"\r\n")[0], (sent, answer)
-    assert quiet(gateway), (sent, gateway.log[-40:])
+        except TimeoutError:
+            raise
+        except OSError:
+            pass  # reset: what was sent after a refusal is not read any more
+    assert b" 500 " not in answer.partition(b"\r\n")[0], (sent[:400], answer[:400])
+    assert quiet(gateway), (sent[:400], gateway.log[-40:])
