@@ -81,6 +81,8 @@ class App:
             raise _no_route(request)
         except (GatewayError, RpcError) as error:
             return error_response(as_gateway_error(error), None)
+        except ClientGone:
+            raise
         except Exception:
             log.exception("%s %s failed (x-request-id %s)", request.method, request.target, request.id)
             return error_response(GatewayError(f"internal error; its log entry has x-request-id {request.id}"), None)

@@ -12,7 +12,7 @@ import msgspec
 from gateway.active import Model
 from gateway.errors import NotFound
 from gateway.gateway import Gateway
-from gateway.http import JSON, Header, Request, Response
+from gateway.http import JSON, Header, Request, Response, whole_number
 from gateway.routing import NEWEST, Choice
 from gateway.rpc import RpcError
 from gateway.schema import openapi as openapi_document
@@ -132,8 +132,8 @@ def _routes_of(model: Model) -> dict[str, object]:
 
 def _named(params: Params) -> tuple[str, Choice]:
     version, label = params["version"], params["label"]
-    number = int(version) if version else None
-    if number is not None and number >= MAX_VERSION:
+    number = whole_number(version, most=MAX_VERSION) if version else None
+    if number == MAX_VERSION:
         raise RpcError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
     return unquote(params["model"] or ""), Choice(version=number, label=unquote(label) if label else None)
 

@@ -51,7 +51,7 @@ class Request:
         Errors: BodyTooLarge before more than `limit` bytes are kept; ClientGone.
         """
         declared = self._headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > limit:
+        if declared.isdigit() and whole_number(declared.decode(), most=limit + 1) > limit:
             raise _too_large(limit)
         message = await self._receive()
         body: bytes = message.get("body", b"")
@@ -103,6 +103,12 @@ class Response:
 def new_request_id() -> str:
     """An identifier for a request that came without one."""
     return f"{getrandbits(128):032x}"
+
+
+def whole_number(digits: str, *, most: int) -> int:
+    """The value of decimal digits, at most `most`; Python itself refuses to read thousands of digits."""
+    digits = digits.lstrip("0") or "0"
+    return most if len(digits) > len(str(most)) else min(int(digits), most)
 
 
 def _too_large(limit: int) -> BodyTooLarge:

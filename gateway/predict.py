@@ -13,7 +13,7 @@ import msgspec
 from gateway.active import Active, Model
 from gateway.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayError, RequestTimeout
 from gateway.gateway import Gateway
-from gateway.http import JSON, Header, Request, Response
+from gateway.http import JSON, Header, Request, Response, whole_number
 from gateway.pipeline import Answer
 from gateway.routing import NEWEST, Choice
 from gateway.rpc import RpcError
@@ -47,14 +47,14 @@ class _Exchange:
 
 async def predict(gateway: Gateway, request: Request, params: Mapping[str, str | None]) -> Response:
     """Answer one prediction request, whatever comes of it."""
-    version = params["version"]
-    if version is not None and int(version) >= MAX_VERSION:
+    version = whole_number(params["version"], most=MAX_VERSION) if params["version"] is not None else None
+    if version == MAX_VERSION:
         return Response(status=400)  # TensorFlow Serving loses the message on this path.
     active, label = gateway.active, params["label"]
     exchange = _Exchange(
         request=request,
         active=active,
-        asked=Choice(version=int(version) if version else None, label=unquote(label) if label else None),
+        asked=Choice(version=version, label=unquote(label) if label else None),
         model_name=unquote(params["model"] or ""),
         trace=Trace(),
         deadline=asyncio.get_running_loop().time() + active.settings.limits.timeout_ms / 1000,
@@ -248,7 +248,8 @@ def _deadline(request: Request, limits: Limits) -> float:
     """Loop time until which an answer is of use."""
     asked, milliseconds = request.header("x-request-timeout-ms"), limits.timeout_ms
     if asked is not None:
-        if not asked.isdecimal() or int(asked) == 0:
+        wanted = whole_number(asked, most=milliseconds) if asked.isdecimal() else 0
+        if wanted == 0:
             raise BadRequest(f"x-request-timeout-ms: expected a whole number above 0, got '{asked[:60]}'", stage="read")
-        milliseconds = min(int(asked[:18]), milliseconds)
+        milliseconds = wanted
     return asyncio.get_running_loop().time() + milliseconds / 1000
