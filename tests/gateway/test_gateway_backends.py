@@ -239,3 +239,33 @@ def test_a_name_is_resolved_again() -> None:
     assert (len(first.seen), len(second.seen)) == (1, 1)
     first.stop()
     second.stop()
+
+
+def test_a_label_that_one_replica_has_is_found_there_and_then_asked_only_there() -> None:
+    servers = [FakeModelServer(labels={"stable": 1}, loaded={1}) for _ in range(3)]
+    servers[2].labels, servers[2].loaded = {"canary": 2}, {2}
+
+    async def work(pool: Pool) -> None:
+        for _ in range(20):
+            np.testing.assert_allclose(await predict(pool, choice=Choice(label="canary")), [60, 140])
+        for _ in range(20):
+            np.testing.assert_allclose(await predict(pool, choice=Choice(label="stable")), [30, 70])
+
+    try:
+        with_pool(work, *(server.address for server in servers), reserve=10)
+        misdirected = [s.label for s in servers[0].seen + servers[1].seen if s.label == "canary"]
+        assert 1 <= len(misdirected) <= 8  # again after a second, at most
+        assert len([s for s in servers[2].seen if s.label == "canary"]) == 20
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def test_what_no_replica_has_costs_one_call_once_that_is_known(two) -> None:
+    async def work(pool: Pool) -> None:
+        for _ in range(5):
+            with pytest.raises(RpcError, match="Unrecognized servable version label"):
+                await predict(pool, choice=Choice(label="unheard_of"))
+
+    with_pool(work, *(server.address for server in two))
+    assert 6 <= len(two[0].seen) + len(two[1].seen) < 10
