@@ -13,7 +13,7 @@ from deployer.cli.console import console
 from deployer.cli.rollout_target import about_rollouts
 from deployer.cli.rollout_view import drawn, sentence, told
 from deployer.cli.verb import Timeout, Verb, duration
-from deployer.domain.rollout import OnFail, Rollout, RolloutRequest
+from deployer.domain.rollout import OnFail, Policy, Rollout, RolloutRequest
 from deployer.errors import UsageError
 from deployer.usecases import rollout_status
 from deployer.usecases.rollout import Rollouts
@@ -60,6 +60,12 @@ def start(
     keep_previous: Annotated[
         bool, typer.Option("--keep-previous", help="Leave the previous version in memory after promotion.")
     ] = False,
+    policy: Annotated[
+        Policy, typer.Option("--policy", help="Hold both versions meanwhile, or empty replica by replica.")
+    ] = Policy.AVAILABILITY,
+    accept_downtime: Annotated[
+        bool, typer.Option("--accept-downtime", help="Let the resource-preserving policy empty the only replica.")
+    ] = False,
     timeout: Timeout = 120.0,
 ) -> int:
     """Roll out a version: load, label, shares of traffic under gates, promote.
@@ -77,6 +83,8 @@ def start(
         on_fail=on_fail,
         max_duration=max_duration,
         keep_previous=keep_previous,
+        policy=policy,
+        accept_downtime=accept_downtime,
         timeout=timeout,
     )
     return ended(rollouts.start(request))
