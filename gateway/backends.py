@@ -150,8 +150,6 @@ class Pool:
             self._remember(backend, fault, started)
             if fault is Fault.UNCONVERGED:
                 self._remember_lack(backend, subject)
-                if not knowing:
-                    raise last
             if not self._may_repeat(fault, repeated):
                 raise last
             repeated.append(fault)
