@@ -133,7 +133,7 @@ class Pool:
         last: RpcError | None = None
         while True:
             knowing = self._knowing(subject)
-            backend = choose(knowing or self.backends, tried, self._chance)
+            backend = choose(knowing, tried, self._chance) or choose(self.backends, tried, self._chance)
             if backend is None:
                 raise last or RpcError(Code.UNAVAILABLE, self._nobody(), local=True)
             started = loop.time()
