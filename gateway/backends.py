@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from random import random
 from typing import Final
 
 from gateway import settings
 from gateway.metrics import Metrics
-from gateway.retry import ONCE, REPEATABLE, Fault, RetryBudget, fault_of
+from gateway.retry import MOST, REPEATABLE, Fault, RetryBudget, fault_of
 from gateway.rpc import RpcError, Transport
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
@@ -29,6 +29,10 @@ DRAIN_SECONDS: Final = 30.0
 """How long a replica that left the list may take to finish its calls."""
 BUSY_PAUSE: Final = 0.01
 """Upper bound in seconds of the random pause before another replica is asked instead of a full one."""
+LACKING_SECONDS: Final = 1.0
+"""How long a replica that did not know a version or label is not asked for it, while others may know it."""
+LACKS_KEPT: Final = 4096
+"""Replicas and what they lack that are remembered; clients choose the names, so there must be an end."""
 SAMPLE: Final = 16
 """Above this many replicas a choice looks at a sample instead of at all of them."""
 
@@ -93,6 +97,7 @@ class Pool:
         self._chance = chance
         self.budget = RetryBudget(retries_in_reserve)
         self.backends: tuple[Backend, ...] = ()
+        self._lacks: dict[tuple[Backend, Hashable], float] = {}
         self._where = settings.Backends()
         self._refresher: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,18 +120,20 @@ class Pool:
                 task.cancel()
         await asyncio.gather(*(backend.transport.close() for backend in self.backends))
 
-    async def call(self, method: methods.Method, message: bytes, deadline: float) -> bytes:
+    async def call(self, method: methods.Method, message: bytes, deadline: float, subject: Hashable = None) -> bytes:
         """One call, repeated elsewhere where that can help. `deadline` is loop time.
 
-        Errors: RpcError of the last attempt.
+        `subject` is what a replica must know to answer, such as a label of a model: one that just did not know it is
+        passed over. Errors: RpcError of the last attempt.
         """
         self.budget.deposit()
         loop = asyncio.get_running_loop()
         tried: list[Backend] = []
-        repeated: set[Fault] = set()
+        repeated: list[Fault] = []
         last: RpcError | None = None
         while True:
-            backend = choose(self.backends, tried, self._chance)
+            knowing = self._knowing(subject)
+            backend = choose(knowing, tried, self._chance) or choose(self.backends, tried, self._chance)
             if backend is None:
                 raise last or RpcError(Code.UNAVAILABLE, self._nobody(), local=True)
             started = loop.time()
@@ -141,16 +148,33 @@ class Pool:
             finally:
                 backend.outstanding -= 1
             self._remember(backend, fault, started)
+            if fault is Fault.UNCONVERGED:
+                self._remember_lack(backend, subject)
             if not self._may_repeat(fault, repeated):
                 raise last
-            repeated.add(fault)
+            repeated.append(fault)
             if fault is not Fault.POISONED:
                 tried.append(backend)
             if fault is Fault.BUSY:
                 await asyncio.sleep(self._chance() * BUSY_PAUSE)
 
-    def _may_repeat(self, fault: Fault, repeated: Collection[Fault]) -> bool:
-        if fault not in REPEATABLE or (fault in ONCE and fault in repeated) or not self.budget.withdraw():
+    def _knowing(self, subject: Hashable) -> Sequence[Backend]:
+        """The replicas that have not just shown that they do not know a subject."""
+        if not self._lacks:
+            return self.backends
+        now = asyncio.get_running_loop().time()
+        return [b for b in self.backends if self._lacks.get((b, subject), 0.0) <= now]
+
+    def _remember_lack(self, backend: Backend, subject: Hashable) -> None:
+        now = asyncio.get_running_loop().time()
+        self._lacks = {key: until for key, until in self._lacks.items() if until > now}
+        if len(self._lacks) < LACKS_KEPT:
+            self._lacks[backend, subject] = now + LACKING_SECONDS
+
+    def _may_repeat(self, fault: Fault, repeated: Sequence[Fault]) -> bool:
+        if fault not in REPEATABLE or repeated.count(fault) >= MOST.get(fault, len(self.backends)):
+            return False
+        if not self.budget.withdraw():
             return False
         self._metrics.retries.add(fault.value)
         return True

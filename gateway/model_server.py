@@ -54,7 +54,9 @@ class ModelServer:
 
     async def predict(self, model: str, choice: Choice, signature: str, inputs: Inputs, deadline: float) -> Prediction:
         """Predict. Errors: RpcError."""
-        answer = await self._pool.call(methods.PREDICT, predict_request(model, choice, signature, inputs), deadline)
+        answer = await self._pool.call(
+            methods.PREDICT, predict_request(model, choice, signature, inputs), deadline, (model, choice)
+        )
         try:
             response = m.PredictResponse.FromString(answer)
             tensors = dict(response.outputs)
@@ -68,7 +70,9 @@ class ModelServer:
         """GetModelMetadata of what the choice resolves to. Errors: RpcError."""
         request = m.GetModelMetadataRequest(metadata_field=["signature_def"])
         _fill(request.model_spec, model, choice, "")
-        answer = await self._pool.call(methods.GET_MODEL_METADATA, request.SerializeToString(), deadline)
+        answer = await self._pool.call(
+            methods.GET_MODEL_METADATA, request.SerializeToString(), deadline, (model, choice)
+        )
         try:
             response = m.GetModelMetadataResponse.FromString(answer)
             signatures = m.SignatureDefMap.FromString(response.metadata["signature_def"].value)
@@ -80,7 +84,9 @@ class ModelServer:
         """GetModelStatus of one version or of all. Errors: RpcError."""
         request = m.GetModelStatusRequest()
         _fill(request.model_spec, model, Choice(version=version), "")
-        answer = await self._pool.call(methods.GET_MODEL_STATUS, request.SerializeToString(), deadline)
+        answer = await self._pool.call(
+            methods.GET_MODEL_STATUS, request.SerializeToString(), deadline, (model, Choice(version=version))
+        )
         return m.GetModelStatusResponse.FromString(answer)
 
 

@@ -22,14 +22,15 @@ class Fault(Enum):
     BUSY = "busy"
     """Alive but full: ask another."""
     UNCONVERGED = "unconverged"
-    """This replica has not loaded the version or learned the label yet: ask another, once."""
+    """This replica has not the version or the label, or not yet: ask others that may have it."""
     POISONED = "poisoned"
     """Rejected because of other requests of its batch: ask again, once."""
     SILENT = "silent"
     """No answer in time. Nothing is left to repeat it in; remembered against a server that says nothing at all."""
 
 
-ONCE = frozenset({Fault.UNCONVERGED, Fault.POISONED})
+MOST = {Fault.UNCONVERGED: 16, Fault.POISONED: 1}
+"""How often one call is repeated for a reason; for the others, as often as there are replicas."""
 REPEATABLE = frozenset({Fault.BROKEN, Fault.BUSY, Fault.UNCONVERGED, Fault.POISONED})
 
 

@@ -29,7 +29,8 @@ def demo(
     """Show the whole thing on this machine, on real data.
 
     Trains and exports two versions of two models, serves them, sends held-out records, compares the accuracy with
-    that of the models themselves, and measures what one and two replicas carry. Stops everything at the end.
+    that of the models themselves, promotes a good version and has a bad one taken back under load, and measures what
+    one and two replicas carry. Stops everything at the end.
     """
     from deployer.usecases import demo as usecase
 
@@ -40,5 +41,9 @@ def demo(
         for a in found.accuracies
     ]
     table = Table(columns=("model", "label", "version", "records", "offline", "gateway", "grpc"), rows=rows)
+    changed = ", ".join(f"{count} by version {version}" for version, count in sorted(found.answers.items()))
+    rolled = f"\n\nWhile versions changed, all requests were answered: {changed}" if found.answers else ""
     report = f"\n\n{found.headline}\nReport: {found.report}" if found.report else ""
-    console.result("Demo", found, f"{table}{report}\n\nDone in {found.seconds:.0f} s; everything is in {found.out}")
+    console.result(
+        "Demo", found, f"{table}{rolled}{report}\n\nDone in {found.seconds:.0f} s; everything is in {found.out}"
+    )

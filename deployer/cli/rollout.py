@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import console
+from deployer.cli.picture import Picture
 from deployer.cli.rollout_target import about_rollouts
-from deployer.cli.rollout_view import drawn, sentence, told
+from deployer.cli.rollout_view import changes, drawn, sentence, told
 from deployer.cli.verb import Timeout, Verb, duration
-from deployer.domain.rollout import OnFail, Rollout, RolloutRequest
+from deployer.domain.rollout import OnFail, Policy, Rollout, RolloutRequest
 from deployer.errors import UsageError
 from deployer.usecases import rollout_status
 from deployer.usecases.rollout import Rollouts
@@ -60,6 +61,12 @@ def start(
     keep_previous: Annotated[
         bool, typer.Option("--keep-previous", help="Leave the previous version in memory after promotion.")
     ] = False,
+    policy: Annotated[
+        Policy, typer.Option("--policy", help="Hold both versions meanwhile, or empty replica by replica.")
+    ] = Policy.AVAILABILITY,
+    accept_downtime: Annotated[
+        bool, typer.Option("--accept-downtime", help="Let the resource-preserving policy empty the only replica.")
+    ] = False,
     timeout: Timeout = 120.0,
 ) -> int:
     """Roll out a version: load, label, shares of traffic under gates, promote.
@@ -77,6 +84,8 @@ def start(
         on_fail=on_fail,
         max_duration=max_duration,
         keep_previous=keep_previous,
+        policy=policy,
+        accept_downtime=accept_downtime,
         timeout=timeout,
     )
     return ended(rollouts.start(request))
@@ -93,15 +102,19 @@ def status(
     The exit code is 0 while it runs and when it is healthy, 7 when it was taken back or is paused, 6 when degraded.
     """
     before = ""
+    picture = Picture()
     while True:
         now = rollout_status.rollout_status(rollouts.target, rollouts.ledgers, rollouts.model, now=time.time())
         text = drawn(now)
         if not watch or not now.at_work:
+            picture.clear()
             console.result("RolloutStatus", {"phase": now.phase, "status": now}, text)
             return now.exit_code
-        if text != before:
-            console.result("RolloutStatus", {"phase": now.phase, "status": now}, f"{text}\n")
-            before = text
+        if picture.possible:
+            picture.show(text)
+        elif (plain := changes(now)) != before:
+            console.result("RolloutStatus", {"phase": now.phase, "status": now}, plain)
+            before = plain
         time.sleep(WATCH_SECONDS)
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
+from collections.abc import Sequence
 
 from deployer.cli.console import Table
+from deployer.domain.gate_verdict import Judgement, Verdict
 from deployer.domain.rollout import Rollout
+from deployer.targets.proof import Served
 from deployer.usecases.rollout_status import History, RolloutStatus
+from deployer.usecases.status import ReplicaStatus
+
+WIDTH = 80
+"""Columns of a terminal that is not asked."""
 
 
 def drawn(found: RolloutStatus) -> str:
@@ -14,14 +22,23 @@ def drawn(found: RolloutStatus) -> str:
     parts = [_headline(found)]
     rollout = found.rollout
     if rollout is not None and rollout.open and found.steps:
-        parts.append("  ".join(_step(index, name, found.step) for index, name in enumerate(found.steps, 1)))
+        parts.append(_steps(found))
     if rollout is not None and rollout.verdicts:
-        rows = [(v.gate, v.verdict, v.numbers) for v in rollout.verdicts]
-        parts.append(str(Table(columns=("gate", "verdict", "numbers"), rows=rows)))
+        parts.append("\n".join(line for verdict in rollout.verdicts for line in _verdict(verdict)))
     parts += [str(_replicas(found)), str(_gateways(found))]
     if found.release.lacks:
         parts.append("Not as configured:\n" + "\n".join(f"  {lack}" for lack in found.release.lacks))
     return "\n\n".join(parts)
+
+
+def changes(found: RolloutStatus) -> str:
+    """One line for a log that somebody reads later: phase, step and verdicts."""
+    rollout = found.rollout
+    if rollout is None or not found.step:
+        return _headline(found).splitlines()[0]
+    said = "; ".join(f"{verdict.gate} {verdict.verdict}" for verdict in rollout.verdicts)
+    where = f"step {found.step} of {len(found.steps)}, {found.steps[found.step - 1]}"
+    return f"{sentence(rollout).splitlines()[0]}; {where}" + (f" ({said})" if said else "")
 
 
 def sentence(rollout: Rollout) -> str:
@@ -66,32 +83,84 @@ def _headline(found: RolloutStatus) -> str:
     if found.killed:
         text += "\nno deployer is at work: `deployer rollout resume` or `abort` goes on"
     if found.seconds_left is not None and found.at_work:
-        text += f", for at most {found.seconds_left:.0f} s more"
+        text += f"; {_time(found.seconds_left)} of --max-duration are left"
+        if (watched := found.window_left) is not None:
+            text += f"\nthis share is watched for {watched:.0f} s more"
     return text
 
 
-def _step(index: int, name: str, now: int) -> str:
-    return f"[{name}]" if index == now else f"({name})" if now and index < now else name
+def _steps(found: RolloutStatus) -> str:
+    """The whole course: ✓ is done, ▶ is under way."""
+    marks = [("✓" if index < found.step else "▶" if index == found.step else "·") for index in _counted(found.steps)]
+    course = "  ".join(f"{mark}\u00a0{_whole(name)}" for mark, name in zip(marks, found.steps, strict=True))
+    return textwrap.fill(course, WIDTH, break_on_hyphens=False).replace("\u00a0", " ")
+
+
+def _counted(steps: Sequence[str]) -> range:
+    return range(1, len(steps) + 1)
+
+
+def _whole(name: str) -> str:
+    """A name that no line break divides."""
+    return name.replace(" ", "\u00a0")
+
+
+_MARKS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?"}
+
+
+def _verdict(one: Judgement) -> list[str]:
+    """A gate with its verdict, and its numbers below where they would not fit beside it."""
+    head = f"{_MARKS[one.verdict]} {one.gate}  {one.verdict}"
+    if len(head) + len(one.numbers) + 4 <= WIDTH:
+        return [f"{head}  ({one.numbers})"]
+    return [head, *textwrap.wrap(one.numbers, WIDTH, initial_indent="    ", subsequent_indent="    ")]
 
 
 def _replicas(found: RolloutStatus) -> Table:
+    """One line a replica, one column a version: its labels, or its state when it is not AVAILABLE."""
+    models = {one.replica.name: next((s for s in one.served if s.model == found.model), None) for one in _ones(found)}
+    versions = sorted(
+        {version for model in models.values() if model for version, state in model.versions.items() if state != "END"}
+    )
     rows: list[tuple[object, ...]] = []
-    for one in found.release.replicas:
-        served = [s for s in one.served if s.model == found.model]
-        if not served:
-            rows.append((one.replica.name, None, "dead" if not one.replica.alive else "unreachable", None))
-        for model in served:
-            for version, state in sorted(model.versions.items()):
-                labels = ", ".join(label for label, at in model.labels.items() if at == version)
-                rows.append((one.replica.name, version, state, labels or None))
-    return Table(columns=("replica", "version", "state", "labels"), rows=rows)
+    for one in _ones(found):
+        model = models[one.replica.name]
+        if model is None:
+            rows.append((one.replica.name, "has ended" if not one.replica.alive else "does not answer"))
+            continue
+        cells = [_cell(model, version) for version in versions]
+        rows.append((one.replica.name, *cells))
+    width = len(versions) + 1
+    padded = [(*row, *[None] * (width - len(row))) for row in rows]
+    return Table(columns=("replica", *(f"version {version}" for version in versions)), rows=padded)
+
+
+def _ones(found: RolloutStatus) -> Sequence[ReplicaStatus]:
+    return found.release.replicas
+
+
+def _cell(model: Served, version: int) -> str | None:
+    state = model.versions.get(version)
+    if state is None or state == "END":
+        return None
+    labels = ", ".join(label for label, at in model.labels.items() if at == version)
+    return (labels or "loaded") if state == "AVAILABLE" else state.lower()
 
 
 def _gateways(found: RolloutStatus) -> Table:
     weights = found.release.weights.get(found.model, {})
-    shares = ", ".join(f"{label} {share:g} %" for label, share in weights.items()) or "newest version"
-    rows = [(g.gateway.name, "old settings" if g.lacks else shares) for g in found.release.gateways]
+    shares = "  ".join(f"{label} {_bar(share)} {share:.3g} %" for label, share in weights.items()) or "newest version"
+    rows = [(g.gateway.name, f"not following: {g.lacks[0]}" if g.lacks else shares) for g in found.release.gateways]
     return Table(columns=("gateway", "traffic"), rows=rows)
+
+
+def _bar(share: float) -> str:
+    """A share in percent as a bar of up to 20 characters; what is not nothing can be seen."""
+    return "█" * (max(1, round(share / 5)) if share else 0)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _moment(seconds: float) -> str:

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 FACTOR = 2.5
 """During a swap the old and the new version are resident, and loading needs buffers of its own."""
 
+LOADING = FACTOR - 1
+"""What one version takes while it loads, as a multiple of its size on disk."""
+
 BASE = 600 * 2**20
 """What the server takes before it has loaded a model, with thread stacks and room for requests."""
 
@@ -34,5 +37,22 @@ def problem(limit: int, sizes: Mapping[str, int]) -> str:
     )
 
 
-def _mib(size: int) -> str:
+def loading(limit: int, size: int, used: float | None, *, beside: bool) -> tuple[bool, str]:
+    """Whether a version of `size` bytes can be loaded by a replica that may use `limit`, and the numbers of that.
+
+    `used` is what the fullest replica takes now; None, where nobody can look, counts the server and, `beside` another
+    version, one of the same size. A version that is not loaded beside another one finds an empty server.
+    """
+    more = math.ceil(LOADING * size)
+    if not beside:
+        there, what = float(BASE), "for the server"
+    elif used is None:
+        there, what = float(BASE + size), "for the server and the version it has"
+    else:
+        there, what = used, "in use"
+    numbers = f"{_mib(there)} {what} + {LOADING:g} × {_mib(size)} to load the version, limit {_mib(limit)}"
+    return there + more <= limit, numbers
+
+
+def _mib(size: float) -> str:
     return f"{math.ceil(size / 2**20)} Mi"

@@ -43,13 +43,22 @@ class OnFail(StrEnum):
     PAUSE = "pause"
 
 
+class Policy(StrEnum):
+    """Which is spared while a version is rolled out."""
+
+    AVAILABILITY = "availability-preserving"
+    """Every replica holds both versions until the end: all of them serve at any time."""
+    RESOURCES = "resource-preserving"
+    """No replica ever holds two versions: each is emptied before it loads the other one, while the rest serve."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RolloutRequest:
     """What was asked for. Times in seconds, `shares` in percent (0 only mirrors), `gates` as they were written.
 
     `rollback` asks for the way without canary and gates. `patience` multiplies `soak`: how long an inconclusive window
     may grow. `labelled` is a JSONL file of records with their right answers; `load` requests a second of it are sent
-    to both labels while a window is open (0: none).
+    to both labels while a window is open (0: none). `accept_downtime` lets a single replica be emptied.
     Errors at construction: ValueError for shares that do not increase within 0 to 100, and bounds below 0.
     """
 
@@ -66,6 +75,8 @@ class RolloutRequest:
     timeout: float = 120.0
     keep_previous: bool = False
     rollback: bool = False
+    policy: Policy = Policy.AVAILABILITY
+    accept_downtime: bool = False
 
     def __post_init__(self) -> None:
         if self.to < 1:
@@ -74,6 +85,8 @@ class RolloutRequest:
             raise ValueError(f"steps {list(self.shares)} must increase, from 0 (mirror only) up to 100 percent")
         if self.soak < 0 or self.load < 0 or self.min_samples < 0 or self.max_duration <= 0 or self.timeout <= 0:
             raise ValueError("soak, load and min_samples are 0 or more; timeout and max_duration above 0")
+        if self.keep_previous and self.policy is Policy.RESOURCES:
+            raise ValueError(f"the {self.policy} policy never holds two versions, so it cannot keep the previous one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +107,8 @@ class Rollout:
     `base` is the state it started from and an abort returns to. `left` is what the last proven step left behind, and
     `intended` what the step under way writes: whatever else is in force was changed by somebody else. `begun` says
     that the step at `position` was started. `verdicts` are the latest. Moments are seconds since 1970;
-    `max_duration` counts from `counted_from`, the start or the last time that a person said resume.
+    `max_duration` counts from `counted_from`, the start or the last time that a person said resume. `replicas` is how
+    many ran when it started.
     """
 
     id: str
@@ -115,6 +129,7 @@ class Rollout:
     found: Found = field(default_factory=Found)
     step_started: float = 0.0
     counted_from: float = 0.0
+    replicas: int = 1
     ended: float = 0.0
 
     @property
@@ -145,6 +160,8 @@ def refusal(base: ModelState, request: RolloutRequest) -> str:
         return f"no version has the label {STABLE}, so there is nothing to compare with or to return to"
     if base.labels[STABLE] == request.to:
         return f"version {request.to} is {STABLE} already"
+    if request.policy is Policy.RESOURCES and set(base.versions) != {base.labels[STABLE]}:
+        return f"versions {list(base.versions)} are in memory, and the {request.policy} policy keeps one at a time"
     other = base.labels.get(CANARY)
     if other is not None and base.weights.get(CANARY, 0) > 0:
         return f"version {other} is {CANARY} and gets traffic that no rollout gave it"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from deployer.domain.rollout import CANARY, Course, Rollout, shared, without_canary
+from deployer.domain.rollout import CANARY, Course, Policy, Rollout, shared, without_canary
 from deployer.domain.serving import STABLE, ModelState
 
 
@@ -31,6 +31,8 @@ class Kind(StrEnum):
     """Gateways give canary its share."""
     JUDGE = "judge"
     """Watch for the soak time and judge the gates."""
+    SPREAD = "spread"
+    """Replicas: one more of them holds the version, and it only."""
     PROMOTE = "promote"
     """Replicas: stable stands for the version."""
     SETTLE = "settle"
@@ -57,12 +59,18 @@ AT_GATEWAYS = frozenset([Kind.TEACH, Kind.SHIFT, Kind.SETTLE, Kind.WITHDRAW, Kin
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step; `share` is canary's part of the traffic while it is made, in percent."""
+    """One step; `share` is canary's part of the traffic while it is made, in percent.
+
+    `replicas` is how many hold the version once it is made, where that is not all of them.
+    """
 
     kind: Kind
     share: float = 0.0
+    replicas: int = 0
 
     def __str__(self) -> str:
+        if self.kind is Kind.SPREAD:
+            return f"{self.kind} {self.replicas}"
         return f"{self.kind} {self.share:g} %" if self.kind in (Kind.SHIFT, Kind.JUDGE) else str(self.kind)
 
 
@@ -75,10 +83,41 @@ def plan(rollout: Rollout) -> tuple[Step, ...]:
 
 
 def _forward(rollout: Rollout) -> tuple[Step, ...]:
+    if rollout.request.policy is Policy.RESOURCES:
+        return _emptying(rollout)
     first = [Step(kind=kind) for kind in (Kind.CHECK, Kind.TEACH, Kind.LOAD, Kind.LABEL, Kind.TRY)]
     shares = [Step(kind=kind, share=share) for share in rollout.request.shares for kind in (Kind.SHIFT, Kind.JUDGE)]
     last = rollout.request.shares[-1] if rollout.request.shares else 0.0
     return (*first, *shares, Step(kind=Kind.PROMOTE, share=last), Step(kind=Kind.SETTLE), Step(kind=Kind.UNLOAD))
+
+
+def _emptying(rollout: Rollout) -> tuple[Step, ...]:
+    """One replica becomes canary; the others follow when it was judged, and traffic follows them.
+
+    A single replica has no canary: it is tried once it holds the version, with nobody beside it.
+    """
+    count = rollout.replicas
+    first = [Step(kind=kind) for kind in (Kind.CHECK, Kind.TEACH, Kind.LOAD, Kind.LABEL)]
+    last = [Step(kind=Kind.SETTLE), Step(kind=Kind.UNLOAD)]
+    if count < 2:
+        return (*first, Step(kind=Kind.PROMOTE), Step(kind=Kind.TRY), *last)
+    shares = rollout.request.shares
+    judged = [Step(kind=kind, share=share) for share in shares for kind in (Kind.SHIFT, Kind.JUDGE)]
+    reached = max(shares, default=0.0)
+    spread: list[Step] = []
+    for moved in range(2, count):
+        spread.append(Step(kind=Kind.SPREAD, share=reached, replicas=moved))
+        reached = max(reached, round(100 * moved / count, 1))
+        spread.append(Step(kind=Kind.SHIFT, share=reached))
+    all_ = [Step(kind=Kind.SHIFT, share=100.0), Step(kind=Kind.PROMOTE, share=100.0)]
+    return (*first, Step(kind=Kind.TRY), *judged, *spread, *all_, *last)
+
+
+def canary_replicas(rollout: Rollout, step: Step) -> int:
+    """How many replicas at least hold the version after a step, where no replica holds two."""
+    if step.kind is Kind.LOAD:
+        return 1 if rollout.course is Course.FORWARD and rollout.replicas > 1 else 0
+    return step.replicas
 
 
 def _abort(rollout: Rollout) -> tuple[Step, ...]:
@@ -107,6 +146,7 @@ def wanted(rollout: Rollout, step: Step, now: ModelState) -> ModelState:
         Kind.LOAD: lambda: _state(now, versions=(*now.versions, to)),
         Kind.LABEL: lambda: _state(now, labels={**now.labels, CANARY: to}),
         Kind.SHIFT: lambda: _state(now, weights=shared(base.weights, step.share)),
+        Kind.SPREAD: lambda: now,
         Kind.PROMOTE: lambda: _state(now, labels={**now.labels, STABLE: to}),
         Kind.SETTLE: lambda: _state(now, weights=base.weights),
         Kind.UNLOAD: lambda: _unloaded(rollout, now),

@@ -98,7 +98,11 @@ def advance(rollout: Rollout, event: Event, *, reason: str = "", now: float) -> 
         )  # fmt: skip
     if what is Reaction.SKIP:
         return replace(
-            rollout, position=_position(rollout, Kind.PROMOTE), begun=False, phase=Phase.PROGRESSING, reason=reason
+            rollout,
+            position=max(rollout.position, _after_judging(rollout)),
+            begun=False,
+            phase=Phase.PROGRESSING,
+            reason=reason,
         )
     if what is Reaction.GO:
         resumed = event is Event.RESUME
@@ -168,6 +172,14 @@ def _next(rollout: Rollout, now: float) -> Rollout:
 
 def _position(rollout: Rollout, kind: Kind) -> int:
     return next(index for index, step in enumerate(plan(rollout)) if step.kind is kind)
+
+
+def _after_judging(rollout: Rollout) -> int:
+    """Where a rollout goes on when its shares and gates are skipped."""
+    kinds = [step.kind for step in plan(rollout)]
+    if Kind.JUDGE in kinds:
+        return len(kinds) - kinds[::-1].index(Kind.JUDGE)
+    return next(index for index, kind in enumerate(kinds) if kind in (Kind.SPREAD, Kind.SHIFT, Kind.PROMOTE))
 
 
 def _why_not(rollout: Rollout, event: Event) -> str:

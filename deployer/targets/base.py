@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Progress = Callable[[str], None]
 """Called with one plain sentence whenever something worth telling a person has happened."""
@@ -153,6 +153,32 @@ class Target(Protocol):
     def cpu_limit(self) -> str:
         """How replicas are limited ("cgroup v1 0.25 CPU", "affinity to 1 core", "none"), for reports."""
         ...
+
+
+@runtime_checkable
+class PerReplica(Protocol):
+    """What a target can do besides whose replicas can be given a model_config of their own."""
+
+    def own_config(self, name: str) -> str | None:
+        """The model_config that only this replica follows; None when it follows the one of the release."""
+        ...
+
+    def put_own_config(self, name: str, text: str | None) -> None:
+        """Have a replica follow this one, or again (None) that of the release. Replicas pick it up by polling."""
+        ...
+
+    def newcomer_config(self) -> str | None:
+        """What a replica that starts gets as its own; None when it follows the release."""
+        ...
+
+    def put_newcomer_config(self, text: str | None) -> None:
+        """Decide that."""
+        ...
+
+
+def own_config(target: Target, name: str) -> str | None:
+    """The model_config that only this replica follows, on any target."""
+    return target.own_config(name) if isinstance(target, PerReplica) else None
 
 
 class Rebatchable(Target, Protocol):

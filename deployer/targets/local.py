@@ -65,6 +65,8 @@ class LocalTarget:
         with self.layout.locked():
             before = self.layout.read()
             batching = self.layout.batching_parameters
+            if before is None:
+                self.layout.forget_own_configs()
             text = wanted.files.get(batching.name)
             outdated = text is not None and batching.exists() and batching.read_text() != text
             for name, text in wanted.files.items():
@@ -186,6 +188,29 @@ class LocalTarget:
 
     def cpu_limit(self) -> str:
         return self._state().limit
+
+    # -- PerReplica
+
+    def own_config(self, name: str) -> str | None:
+        path = self.layout.own_config(name)
+        return None if path.is_symlink() or not path.exists() else path.read_text()
+
+    def put_own_config(self, name: str, text: str | None) -> None:
+        if text is None:
+            self.layout.link_config(name)
+        else:
+            model_config(text)
+            replace(self.layout.own_config(name), text.encode())
+
+    def newcomer_config(self) -> str | None:
+        path = self.layout.newcomer_config
+        return path.read_text() if path.exists() else None
+
+    def put_newcomer_config(self, text: str | None) -> None:
+        if text is None:
+            self.layout.newcomer_config.unlink(missing_ok=True)
+        else:
+            replace(self.layout.newcomer_config, text.encode())
 
     # -- Rebatchable
 

@@ -64,6 +64,10 @@ class LocalState(_Record, frozen=True, kw_only=True):
         return self.gateways + self.replicas
 
 
+OWN = ".models.config"
+"""Ends the names of the model_configs that single replicas read."""
+
+
 class Layout:
     """The files of one release on this machine."""
 
@@ -74,12 +78,31 @@ class Layout:
         self.config = self.directory / "config"
         self.logs = self.directory / "logs"
         self.model_config = self.config / "models.config"
+        self.newcomer_config = self.config / f"newcomer{OWN}"
         self.gateway_config = self.config / "gateway.yaml"
         self.batching_parameters = self.config / "batching_parameters.txt"
 
     def log(self, process: str) -> Path:
         """Where a process writes what it has to say; kept when it is stopped."""
         return self.logs / f"{process}.log"
+
+    def own_config(self, replica: str) -> Path:
+        """The model_config that a replica reads: a link to that of the release, or a file of its own."""
+        return self.config / f"{replica}{OWN}"
+
+    def link_config(self, replica: str) -> None:
+        """Have a replica read the model_config of the release."""
+        path = self.own_config(replica)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(self.model_config.name)
+        draft.replace(path)
+
+    def forget_own_configs(self, *replicas: str) -> None:
+        """Remove what these replicas read; without a name, of all, and of those to come."""
+        paths = [self.own_config(name) for name in replicas] or list(self.config.glob(f"*{OWN}"))
+        for path in paths:
+            path.unlink(missing_ok=True)
 
     def read(self) -> LocalState | None:
         """The release as it was left, None when there is none. Errors: TargetError for a file that is not ours."""

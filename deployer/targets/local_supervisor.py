@@ -65,6 +65,7 @@ class Supervisor:
         self._gateways_follow(fitting, deadline=deadline)
         for surplus in grown.replicas[count:]:
             self.stop(surplus, grace=GRACE_SECONDS, progress=progress)
+            self._layout.forget_own_configs(surplus.name)
         self._layout.write(fitting)
 
     def restart(
@@ -111,11 +112,16 @@ class Supervisor:
 
     def _lacking(self, name: str) -> tuple[str, ...]:
         """What the replica lacks of the configuration of this moment: a rollout may move on while it starts."""
-        return proof.lacking(self._target, name, model_config(self._layout.model_config.read_text()))
+        return proof.lacking(self._target, name, model_config(self._layout.own_config(name).read_text()))
 
     def _start_replica(self, state: LocalState, name: str) -> ProcessState:
         grpc_port, http_port = ports.free(2)
-        argv = local_process.replica_argv(state.engine, state.server_flags, grpc_port=grpc_port, http_port=http_port)
+        config = self._layout.own_config(name)
+        if not config.exists():
+            self._give_config(name)
+        argv = local_process.replica_argv(
+            state.engine, state.server_flags, config=config, grpc_port=grpc_port, http_port=http_port
+        )
         return local_process.start(
             self._layout,
             name,
@@ -124,6 +130,12 @@ class Supervisor:
             grpc_port=grpc_port,
             bound_to_parent=state.bound_to_parent,
         )
+
+    def _give_config(self, name: str) -> None:
+        if self._layout.newcomer_config.exists():
+            replace(self._layout.own_config(name), self._layout.newcomer_config.read_bytes())
+        else:
+            self._layout.link_config(name)
 
     def _limit(self, process: ProcessState, state: LocalState) -> ProcessState:
         """The share counts from here on: starting TensorFlow on a quarter of a CPU would take most of a minute."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +16,14 @@ import numpy as np
 
 from deployer.domain.experiment import Experiment, Objective
 from deployer.errors import TargetError, ToolError, UsageError, WaitTimeout
-from deployer.export.samples import SAMPLES, Sample
+from deployer.export.samples import DIGITS, SAMPLES, Sample
 from deployer.targets.base import Progress
 from deployer.targets.local import LocalTarget
 from deployer.targets.local_process import END_SECONDS
 from deployer.targets.local_state import Engine
 from deployer.tools import process
 from deployer.tools.running import Running
-from deployer.usecases import experiment, local
+from deployer.usecases import demo_rollout, experiment, local
 from deployer.usecases.conditions import ExperimentRequest
 from deployer.usecases.demo_models import HEAVY, RESULT, SAID, Offline
 from deployer.usecases.predict import PredictRequest, predict
@@ -32,7 +33,6 @@ from tfserving.client import Client
 MARK = ".deployer-demo"
 """Present in a folder that a demo wrote, so that the next one may clear it."""
 
-STEPS = 6
 PREPARE_TIMEOUT = 300.0
 DIRECT_ROWS = 64
 
@@ -74,10 +74,14 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoReport:
-    """What was shown, and where it can be read again."""
+    """What was shown, and where it can be read again.
+
+    `answers` counts the requests that each version of digits answered while versions changed; none failed.
+    """
 
     out: Path
     accuracies: tuple[Accuracy, ...]
+    answers: Counter[int]
     headline: str
     report: Path | None
     seconds: float
@@ -92,7 +96,8 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
     begun = time.monotonic()
     samples = [SAMPLES[name] for name in request.models]
     _clear(request, progress)
-    heading = _Heading(progress, begun=begun)
+    rolling = DIGITS.name in request.models
+    heading = _Heading(progress, begun=begun, steps=5 + request.measure + 2 * rolling)
     heading(f"Train, export and ask offline: two versions of {' and '.join(request.models)}")
     offline = _prepare(request, progress)
     heading("Render every file of the release: label stable is version 1, canary is version 2")
@@ -105,6 +110,7 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
             for sample in samples
             for label, version in _labels(sample).items()
         )
+        answers = _roll(request, target, heading, progress) if rolling else Counter()
         result = None
         if request.measure:
             heading(f"Measure what 1 and {request.replicas} replicas carry")
@@ -114,6 +120,7 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
     return DemoReport(
         out=request.out,
         accuracies=accuracies,
+        answers=answers,
         headline=result.headline if result else "",
         report=request.out / "experiment" / "report.html" if result else None,
         seconds=time.monotonic() - begun,
@@ -123,14 +130,15 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
 class _Heading:
     """Numbers the steps in the transcript and says when they began."""
 
-    def __init__(self, progress: Progress, *, begun: float) -> None:
+    def __init__(self, progress: Progress, *, begun: float, steps: int) -> None:
+        self._steps = steps
         self._progress = progress
         self._begun = begun
         self._step = 0
 
     def __call__(self, text: str) -> None:
         self._step += 1
-        self._progress(f"[{self._step}/{STEPS}, {time.monotonic() - self._begun:.0f} s] {text}")
+        self._progress(f"[{self._step}/{self._steps}, {time.monotonic() - self._begun:.0f} s] {text}")
 
 
 def _clear(request: DemoRequest, progress: Progress) -> None:
@@ -184,7 +192,7 @@ def _labels(sample: Sample) -> dict[str, int]:
 
 def _describe(request: DemoRequest, samples: Sequence[Sample], progress: Progress) -> dict[str, Choice]:
     """Write deployer.yaml and what `deployer render` makes of it; return the versions and labels to start with."""
-    choices = {sample.name: Choice(labels=_labels(sample), weights={"stable": 90, "canary": 10}) for sample in samples}
+    choices = {sample.name: Choice(labels=_labels(sample), weights={"stable": 100, "canary": 0}) for sample in samples}
     if request.measure:
         choices[HEAVY] = Choice(labels={"stable": 1}, weights={"stable": 100})
     file, output = request.out / "deployer.yaml", request.out / "rendered"
@@ -260,6 +268,25 @@ def _direct(target: LocalTarget, sample: Sample, label: str) -> float:
             rows = {name: array[start : start + DIRECT_ROWS] for name, array in holdout.inputs.items()}
             answers += sample.answer(client.predict(sample.name, rows, label=label, timeout=30.0).outputs)
     return float(np.mean([answer == wanted for answer, wanted in zip(answers, holdout.expected, strict=True)]))
+
+
+def _roll(request: DemoRequest, target: LocalTarget, heading: _Heading, progress: Progress) -> Counter[int]:
+    """Promote version 2 of digits and have version 3 taken back, under load; the answers by version.
+
+    Errors: TargetError when a request failed, or a rollout ended otherwise.
+    """
+    file, model = request.out / "deployer.yaml", DIGITS.name
+    holdout = request.out / f"{model}.jsonl"
+    with demo_rollout.traffic(target, model, holdout) as seen:
+        heading(f"Roll out version 2 of {model}, which is better, under {demo_rollout.RATE:g} requests a second")
+        demo_rollout.require(demo_rollout.roll_out(target, file, model, 2, holdout, seen, progress), "promoted")
+        heading("Roll out version 3, trained on shuffled labels: every request still gets an answer")
+        demo_rollout.require(demo_rollout.roll_out(target, file, model, 3, None, seen, progress), "aborted")
+    by_version = ", ".join(f"{count} by version {version}" for version, count in sorted(seen.versions.items()))
+    progress(f"{seen.versions.total()} requests were answered meanwhile: {by_version}; {len(seen.failures)} failed")
+    if seen.failures:
+        raise TargetError(f"{len(seen.failures)} requests failed while versions changed", cause=seen.failures[0])
+    return seen.versions
 
 
 def _measure(request: DemoRequest, target: LocalTarget, progress: Progress) -> Experiment:

@@ -20,6 +20,8 @@ HEAVY = "digits_conv"
 """The convolutional digits, which keep a replica busy enough to be what saturates."""
 
 HEAVY_SOURCE = "deployer.export.samples:digits_conv"
+BAD_SOURCE = "deployer.export.samples:digits_bad"
+"""Version 3 of digits, which a rollout is to stop."""
 RESULT = "offline.json"
 SAID = "demo: "
 """Begins the lines of the child's output that are meant for the user; the others are TensorFlow's."""
@@ -33,6 +35,8 @@ def prepare(out: Path, models: Sequence[str], progress: Progress) -> Offline:
     for name in models:
         sample = SAMPLES.get(name, DIGITS)
         sources = [HEAVY_SOURCE] if name == HEAVY else list(sample.versions.values())
+        if name == DIGITS.name:
+            sources.append(BAD_SOURCE)
         sample.write_features(out / f"{name}.features.yaml")
         count = sample.holdout().write(out / f"{name}.jsonl")
         progress(f"{count} held-out records of {name} are in {out / name}.jsonl")

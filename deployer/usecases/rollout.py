@@ -7,12 +7,12 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deployer.domain.gate import Metric, parse_gate
 from deployer.domain.ledger import Entry
 from deployer.domain.release import Release
-from deployer.domain.rollout import Course, Rollout, RolloutRequest, refusal
+from deployer.domain.rollout import Course, Policy, Rollout, RolloutRequest, refusal
 from deployer.domain.rollout_transitions import Event
 from deployer.domain.serving import STABLE
 from deployer.errors import TargetError, UsageError, WaitTimeout
@@ -23,8 +23,9 @@ from deployer.targets.ledgers import FileLedgers, LedgerStore
 from deployer.targets.local import LocalTarget
 from deployer.usecases import rollout_files
 from deployer.usecases.rollout_facts import VersionFacts, claim_facts, version_facts
-from deployer.usecases.rollout_proof import Clock
+from deployer.usecases.rollout_proof import Clock, alive
 from deployer.usecases.rollout_runner import Runner
+from deployer.usecases.rollout_swap import per_replica
 from deployer.usecases.targets import Where, described, open_target
 
 Facts = Callable[[int], VersionFacts]
@@ -73,6 +74,7 @@ class Rollouts:
             base = rollout_files.state(self.target, self.model)
             if problem := refusal(base, request):
                 raise TargetError(f"{self.model} cannot be rolled out to version {request.to}", cause=problem)
+            replicas = self._replicas(request)
             now = self.clock.now()
             rollout = Rollout(
                 id=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)),
@@ -83,6 +85,7 @@ class Rollouts:
                 started=now,
                 counted_from=now,
                 left=base,
+                replicas=replicas,
                 course=Course.ROLLBACK if request.rollback else Course.FORWARD,
             )
             entry = Entry(at=now, who=self.who, step="start", event="started", text=_asked(rollout))
@@ -126,9 +129,30 @@ class Rollouts:
                     hint="--to names the version to go back to",
                 )
         request = RolloutRequest(to=to, shares=(), rollback=True, timeout=timeout, keep_previous=keep_previous)
-        return self.start(request)
+        return self.start(self._as_before(request))
 
     # -- helpers
+
+    def _as_before(self, request: RolloutRequest) -> RolloutRequest:
+        """The way back spares memory when the way there did, unless both versions are loaded already."""
+        last = self.ledgers.read(self.model).rollout
+        loaded = rollout_files.state(self.target, self.model).versions
+        if last is None or last.request.policy is not Policy.RESOURCES or len(loaded) > 1:
+            return request
+        spared = last.request
+        return replace(request, policy=spared.policy, accept_downtime=spared.accept_downtime, keep_previous=False)
+
+    def _replicas(self, request: RolloutRequest) -> int:
+        """How many run; refuses to empty the only one. Errors: TargetError."""
+        count = len(alive(self.target))
+        if request.policy is Policy.RESOURCES:
+            per_replica(self.target)
+            if count < 2 and not request.accept_downtime:
+                raise TargetError(
+                    f"the {request.policy} policy empties a replica while the others serve, and {count} runs",
+                    hint="scale to 2 or more, or say --accept-downtime",
+                )
+        return count
 
     def _go_on(self, event: Event) -> Rollout:
         with self.ledgers.locked(self.who):
@@ -221,4 +245,5 @@ def _asked(rollout: Rollout) -> str:
     if rollout.request.rollback:
         return f"back {way}"
     steps = ", ".join(f"{share:g} %" for share in rollout.request.shares)
-    return f"{way}" + (f" in steps of {steps}" if steps else "")
+    how = "" if rollout.request.policy is Policy.AVAILABILITY else f", {rollout.request.policy}"
+    return f"{way}" + (f" in steps of {steps}" if steps else "") + how

@@ -48,9 +48,15 @@ def alive(target: Target) -> tuple[Replica, ...]:
 
 
 def replicas(
-    target: Target, wanted: Wanted, *, clock: Clock, timeout: float, interrupted: Callable[[], None], fresh: bool = True
+    target: Target,
+    wanted: Callable[[str], Wanted],
+    *,
+    clock: Clock,
+    timeout: float,
+    interrupted: Callable[[], None],
+    fresh: bool = True,
 ) -> None:
-    """Return once every replica shows what is wanted, those that appear meanwhile included.
+    """Return once every replica shows what is wanted of it, by name; those that appear meanwhile are included.
 
     `interrupted` may raise between two looks. With `fresh` the version was just asked for, so an old failure of it may
     still show. Errors: Unproven.
@@ -80,13 +86,13 @@ def gateways(target: Target, *, clock: Clock, timeout: float, interrupted: Calla
         clock.sleep(POLL_SECONDS)
 
 
-def _look(target: Target, wanted: Wanted) -> tuple[Sequence[str], Sequence[str]]:
+def _look(target: Target, wanted: Callable[[str], Wanted]) -> tuple[Sequence[str], Sequence[str]]:
     """What is missing, and that part of it which waiting does not help."""
     names = [replica.name for replica in alive(target)]
     if not names:
         return ["no replica runs"], []
     with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
-        found = list(pool.map(lambda name: _replica(target, name, wanted), names))
+        found = list(pool.map(lambda name: _replica(target, name, wanted(name)), names))
     return [lack for lacks, _ in found for lack in lacks], [lack for _, broken in found for lack in broken]
 
 

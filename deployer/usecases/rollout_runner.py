@@ -11,7 +11,8 @@ from deployer.domain.gate import BEFORE_LOAD, BEFORE_TRAFFIC, Gate, Metric, pars
 from deployer.domain.gate_verdict import ALPHA, EARLY_ALPHA, Judgement, Verdict, judge, overall
 from deployer.domain.gate_window import LabelWindow, Observations
 from deployer.domain.ledger import Entry
-from deployer.domain.rollout import CANARY, Course, Phase, Rollout
+from deployer.domain.memory import loading
+from deployer.domain.rollout import CANARY, Course, Phase, Policy, Rollout
 from deployer.domain.rollout_steps import AT_GATEWAYS, JUDGING, Kind, Step, gone, required, taught, wanted
 from deployer.domain.rollout_transitions import Event, Reaction, advance, begin, current, drift, reaction
 from deployer.domain.serving import STABLE, ModelState
@@ -21,6 +22,7 @@ from deployer.targets.ledgers import LedgerStore
 from deployer.usecases import observe, rollout_files, rollout_proof, rollout_trial
 from deployer.usecases.rollout_facts import VersionFacts
 from deployer.usecases.rollout_proof import Clock, Unproven, Wanted
+from deployer.usecases.rollout_swap import Swap, per_replica
 from deployer.usecases.synthetic import synthetic_load
 
 LOOK_SECONDS = 1.0
@@ -141,14 +143,33 @@ class Runner:
 
     def _change_replicas(self, rollout: Rollout, step: Step, now: ModelState, after: ModelState) -> None:
         began = self.clock.now()
+        if rollout.request.policy is Policy.RESOURCES:
+            if (seconds := self._swap(rollout).make(step, after)) is not None and step.kind is Kind.LOAD:
+                self._record_load_time(rollout, step, seconds)
+            return
         rollout_files.put_replicas(self.target, rollout.model, after)
         self.at_point(f"{step}: written")
         self._prove_replicas(rollout, step, after, fresh=True)
         if step.kind is Kind.LOAD and rollout.request.to not in now.versions:
-            found = rollout.with_found(load_time=self.clock.now() - began)
-            self._record(found, step, "measured", f"loaded everywhere after {found.found.load_time:.1f} s")
+            self._record_load_time(rollout, step, self.clock.now() - began)
+
+    def _record_load_time(self, rollout: Rollout, step: Step, seconds: float) -> None:
+        self._record(rollout.with_found(load_time=seconds), step, "measured", f"loaded after {seconds:.1f} s")
+
+    def _swap(self, rollout: Rollout) -> Swap:
+        return Swap(
+            target=self.target,
+            configs=per_replica(self.target),
+            rollout=rollout,
+            progress=self.progress,
+            clock=self.clock,
+            interrupted=self._interruption(rollout),
+        )
 
     def _prove_replicas(self, rollout: Rollout, step: Step, after: ModelState, *, fresh: bool) -> None:
+        if rollout.request.policy is Policy.RESOURCES:
+            self._swap(rollout).prove(step, after, fresh=fresh)
+            return
         shown = Wanted(
             model=rollout.model,
             versions=required(rollout, after),
@@ -157,7 +178,7 @@ class Runner:
         )
         rollout_proof.replicas(
             self.target,
-            shown,
+            lambda _: shown,
             clock=self.clock,
             timeout=rollout.request.timeout,
             interrupted=self._interruption(rollout),
@@ -197,13 +218,14 @@ class Runner:
         return self._verdict(rollout, step, verdicts)
 
     def _memory(self, rollout: Rollout) -> Judgement | None:
-        """Whether a second version fits beside the first, where limit and memory are known."""
-        limit, size, used = self.facts.memory_limit, self.facts.size, rollout_trial.memory(self.target)
-        if limit is None or size is None or used is None or rollout.request.to in rollout.base.versions:
+        """Whether the version can be loaded, beside the first or in its place, where the limit is known."""
+        limit, size = self.facts.memory_limit, self.facts.size
+        if limit is None or size is None or rollout.request.to in rollout.base.versions:
             return None
-        numbers = f"{used / 1e6:.0f} MB used + {size / 1e6:.0f} MB of the version, limit {limit / 1e6:.0f} MB"
-        verdict = Verdict.PASS if used + size <= limit else Verdict.FAIL
-        return Judgement(gate="two versions fit in memory", verdict=verdict, numbers=numbers)
+        beside = rollout.request.policy is Policy.AVAILABILITY
+        fits, numbers = loading(limit, size, rollout_trial.memory(self.target), beside=beside)
+        gate = f"{'two versions fit' if beside else 'the version fits'} in memory"
+        return Judgement(gate=gate, verdict=Verdict.PASS if fits else Verdict.FAIL, numbers=numbers)
 
     def _try(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
         model, request = rollout.model, rollout.request

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from deployer.domain.ledger import Entry, Ledger, Past
 from deployer.domain.rollout import Phase, Rollout
-from deployer.domain.rollout_steps import plan
+from deployer.domain.rollout_steps import Kind, plan
 from deployer.domain.rollout_transitions import current
 from deployer.errors import GateFailed, TargetError
 from deployer.targets.base import Target
@@ -19,7 +19,7 @@ class RolloutStatus:
     """`rollout` is None when there never was one. `at_work` names the deployer that is, empty when none is.
 
     `step` counts from 1 in `steps`, 0 at the end; `seconds_left` is how much of `max_duration` remains, None when
-    nothing runs.
+    nothing runs. `window_left` is what remains of the soak time of the share that is being watched, in seconds.
     """
 
     model: str
@@ -28,6 +28,7 @@ class RolloutStatus:
     step: int
     steps: tuple[str, ...]
     seconds_left: float | None
+    window_left: float | None
     release: Status
 
     @property
@@ -76,6 +77,10 @@ def rollout_status(target: Target, ledgers: LedgerStore, model: str, *, now: flo
     left = None
     if rollout is not None and rollout.phase in (Phase.PENDING, Phase.PROGRESSING):
         left = max(0.0, rollout.counted_from + rollout.request.max_duration - now)
+    step = current(rollout) if rollout is not None else None
+    window = None
+    if left is not None and rollout is not None and step is not None and step.kind is Kind.JUDGE and rollout.begun:
+        window = max(0.0, rollout.step_started + rollout.request.soak - now)
     return RolloutStatus(
         model=model,
         rollout=rollout,
@@ -83,6 +88,7 @@ def rollout_status(target: Target, ledgers: LedgerStore, model: str, *, now: flo
         step=rollout.position + 1 if rollout is not None and busy else 0,
         steps=steps,
         seconds_left=left,
+        window_left=window,
         release=status(target),
     )
 

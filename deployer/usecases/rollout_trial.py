@@ -12,9 +12,10 @@ import msgspec
 from deployer.domain.gate_verdict import Judgement, Verdict
 from deployer.domain.rollout import CANARY
 from deployer.errors import DeployerError, TargetError
-from deployer.targets.base import Target
+from deployer.targets.base import Target, own_config
 from deployer.targets.waiting import shortened
 from deployer.usecases.rollout_proof import PARALLEL, alive
+from tfserving.config import ModelServerConfig, Specific
 
 TIMEOUT = 30.0
 SMOKE = "smoke"
@@ -53,24 +54,33 @@ class _Metadata(msgspec.Struct):
 
 
 def smoke(target: Target, model: str, *, version: int, stable: int, signature: str) -> Judgement:
-    """One row of zeros to `version` on every replica.
+    """One row of zeros to `version` on every replica that is to hold it.
 
     A version fails when a replica refuses what it answers for the stable version; when stable refuses zeros too, they
     say nothing. Errors: TargetError when a replica does not answer at all.
     """
-    names = [replica.name for replica in alive(target)]
+    running = [replica.name for replica in alive(target)]
+    shared = target.model_config()
+    held = {name: _versions(own_config(target, name) or shared, model) for name in running}
+    names = [name for name in running if version in held[name]]
     if not names:
-        raise TargetError("no replica runs", hint="`deployer status` shows why")
+        raise TargetError(f"no replica runs with version {version}", hint="`deployer status` shows why")
+    beside = next((name for name in running if stable in held[name]), names[0])
     body = smoke_body(target, names[0], model, version=version, signature=signature)
     with ThreadPoolExecutor(PARALLEL) as pool:
         found = list(pool.map(lambda name: (name, *_predict(target, name, model, version, body)), names))
     refused = [f"{name}: {status} {said}" for name, status, said in found if status != 200]
     if not refused:
         return Judgement(gate=SMOKE, verdict=Verdict.PASS, numbers=f"{len(names)} of {len(names)} replicas answer")
-    if _predict(target, names[0], model, stable, body)[0] != 200:
+    if _predict(target, beside, model, stable, body)[0] != 200:
         text = "a row of zeros is refused by stable, too, and proves nothing"
         return Judgement(gate=SMOKE, verdict=Verdict.PASS, numbers=text)
     return Judgement(gate=SMOKE, verdict=Verdict.FAIL, numbers=shortened(refused))
+
+
+def _versions(model_config: str, model: str) -> tuple[int, ...]:
+    models = ModelServerConfig.parse(model_config).models
+    return next((m.policy.versions for m in models if m.name == model and isinstance(m.policy, Specific)), ())
 
 
 def smoke_body(target: Target, name: str, model: str, *, version: int, signature: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from deployer.errors import DeployerError, SpecError
 from deployer.targets import proof
-from deployer.targets.base import GatewayReplica, Replica, Target
+from deployer.targets.base import GatewayReplica, Replica, Target, own_config
 from deployer.targets.proof import Served
 from gateway.settings import SettingsError, parse_settings
 from tfserving.config.models import ModelServerConfig
@@ -102,6 +102,8 @@ def _replica(target: Target, replica: Replica, config: ModelServerConfig) -> Rep
     if not replica.alive:
         return ReplicaStatus(replica=replica, served=(), lacks=("it has ended",))
     try:
+        own = own_config(target, replica.name)
+        config = ModelServerConfig.parse(own) if own is not None else config
         served = proof.served(target, replica.name, config)
     except DeployerError as error:
         return ReplicaStatus(replica=replica, served=(), lacks=(error.message,))

@@ -32,8 +32,15 @@ class FakeReplica:
     alive: bool = True
     fresh: bool = True
     """Just started; it has not yet shown anything and gets no traffic."""
+    most_held: int = 0
+    """Versions in memory at once, at most."""
 
-    def poll(self, config: ModelConfig) -> None:
+    own: str | None = None
+    """A model_config that only this replica follows."""
+
+    def poll(self, models: ModelServerConfig) -> None:
+        (config,) = models.models or (ModelConfig(name=MODEL, base_path="/", policy=Specific(versions=(0,))),)
+        versions = set(config.policy.versions) - {0}
         for version, state in self.loaded.items():
             if state == "LOADING":
                 self.loaded[version] = "END" if version in self.unloadable else "AVAILABLE"
@@ -41,11 +48,12 @@ class FakeReplica:
             if label in self.labels and self.labels[label] != version and self.loaded.get(version) != "AVAILABLE":
                 return
         self.labels = dict(config.labels)
-        for version in set(self.loaded) - set(config.policy.versions):
-            del self.loaded[version]
-        for version in config.policy.versions:
+        for version in versions:
             self.loaded.setdefault(version, "LOADING")
-        if all(self.loaded.get(v) == "AVAILABLE" for v in config.policy.versions):
+        self.most_held = max(self.most_held, len([state for state in self.loaded.values() if state != "END"]))
+        for version in set(self.loaded) - versions:
+            del self.loaded[version]
+        if versions and all(self.loaded.get(v) == "AVAILABLE" for v in versions):
             self.fresh = False
 
 
@@ -59,11 +67,13 @@ class FakeRelease:
         self.pid: int | None = None
         self.canary_failures, self.traffic = canary_failures, traffic
         self.unloadable: set[int] = set()
+        self.servers_killed = 0
         self.servers = [FakeReplica(name=f"replica-{index}") for index in range(replicas)]
         self.counts: dict[str, tuple[int, int]] = {}
         self.broken_rules: list[str] = []
         config = ModelConfig(name=MODEL, base_path="/store/scale", policy=Specific(versions=(1,)), labels={"stable": 1})
         self._models = ModelServerConfig(models=(config,)).to_text()
+        self._newcomer: str | None = None
         section = {"labels": {"stable": 1}, "routing": {"weights": {"stable": 100}}}
         self._gateway = yaml.safe_dump(
             {"version": "v1", "models": {MODEL: section}, "backends": {"static": ["127.0.0.1:1"]}}
@@ -82,11 +92,10 @@ class FakeRelease:
         self._tick()
 
     def _tick(self) -> None:
-        (config,) = _models(self._models).models
         for server in self.servers:
             if server.alive:
                 server.unloadable = self.unloadable
-                server.poll(config)
+                server.poll(_models(server.own or self._models))
         self._adopted = self._gateway
         weights = _settings(self._adopted).models[MODEL].routing.weights
         total = sum(weights.values())
@@ -109,21 +118,29 @@ class FakeRelease:
                 if server.loaded.get(version) != "AVAILABLE":
                     self.broken_rules.append(f"{server.name}: label {label} stands for version {version}, not loaded")
             for label, weight in weights.items():
-                if weight > 0 and label not in server.labels:
+                if weight > 0 and label not in server.labels and server.own is None:
                     self.broken_rules.append(f"{server.name}: traffic for label {label}, which it does not know")
+        known = {label for server in self.servers if server.alive for label in server.labels}
+        if self.servers_killed:  # canary's only replica may be among them; gateways then fall back to stable
+            known.add("canary")
+        for label, weight in weights.items():
+            if weight > 0 and label not in known:
+                self.broken_rules.append(f"traffic for label {label}, which no replica knows")
 
     # -- faults
 
     def kill_replica(self) -> None:
         if sum(server.alive for server in self.servers) > 1:
             next(server for server in self.servers if server.alive).alive = False
+            self.servers_killed += 1
 
     def add_replica(self) -> None:
-        self.servers.append(FakeReplica(name=f"replica-{len(self.servers)}"))
+        self.servers.append(FakeReplica(name=f"replica-{len(self.servers)}", own=self._newcomer))
 
     def edit_by_hand(self) -> None:
         document = yaml.safe_load(self._gateway)
-        document["models"][MODEL]["routing"]["weights"] = {"stable": 77, **dict.fromkeys(self._canary(), 23)}
+        known = [label for label in self._canary() if label in document["models"][MODEL]["labels"]]
+        document["models"][MODEL]["routing"]["weights"] = {"stable": 77, **dict.fromkeys(known, 23)}
         self._gateway = yaml.safe_dump(document)
 
     def _canary(self) -> list[str]:
@@ -149,6 +166,18 @@ class FakeRelease:
 
     def put_model_config(self, text: str) -> None:
         self._models = text
+
+    def own_config(self, name: str) -> str | None:
+        return next(server.own for server in self.servers if server.name == name)
+
+    def put_own_config(self, name: str, text: str | None) -> None:
+        next(server for server in self.servers if server.name == name).own = text
+
+    def newcomer_config(self) -> str | None:
+        return self._newcomer
+
+    def put_newcomer_config(self, text: str | None) -> None:
+        self._newcomer = text
 
     def gateway_config(self) -> str:
         return self._gateway

@@ -13,6 +13,7 @@ import pytest
 
 from deployer.errors import UsageError
 from deployer.usecases.demo import DemoRequest, demo
+from deployer.usecases.demo_rollout import picture
 
 pytest.importorskip("sklearn")
 
@@ -20,19 +21,28 @@ pytest.importorskip("sklearn")
 def test_accuracy_online_is_accuracy_offline(tmp_path):
     told = []
     found = demo(
-        DemoRequest(out=tmp_path / "demo", models=("tumor",), replicas=1, cpus=None, measure=False), told.append
+        DemoRequest(out=tmp_path / "demo", models=("digits",), replicas=1, cpus=None, measure=False), told.append
     )
     assert [(row.model, row.label, row.version, row.records) for row in found.accuracies] == [
-        ("tumor", "stable", 1, 143),
-        ("tumor", "canary", 2, 143),
+        ("digits", "stable", 1, 360),
+        ("digits", "canary", 2, 360),
     ]
     for row in found.accuracies:
         assert row.gateway == row.direct == row.offline
     stable, canary = found.accuracies
     assert canary.offline > stable.offline + 0.02
     assert (tmp_path / "demo" / "rendered" / "models.config").exists()
-    assert [line[:2] for line in told if line.startswith("[")] == ["[1", "[2", "[3", "[4", "[5"]
+    assert [line[:2] for line in told if line.startswith("[")] == ["[1", "[2", "[3", "[4", "[5", "[6", "[7"]
+    assert set(found.answers) == {1, 2, 3}
+    assert found.answers[3] < 0.2 * found.answers.total()
+    assert any(line.startswith("digits judge 20 %: gate failed (judge 20 %: disagreement<50%: fail") for line in told)
+    assert any(line.endswith("; 0 failed") for line in told)
     assert running_from(tmp_path) == []
+
+
+def test_the_picture_shows_only_what_came_since():
+    assert picture({1: 90}, {1: 120, 2: 10}) == "    40 answers  v1 ██████████████████████ 75 %  v2 ████████ 25 %"
+    assert picture({1: 90}, {1: 90}) == ""
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):

@@ -10,7 +10,7 @@ from fake_release import MODEL, FakeRelease
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployer.domain.rollout import OnFail, Phase, RolloutRequest
+from deployer.domain.rollout import OnFail, Phase, Policy, RolloutRequest
 from deployer.domain.rollout_transitions import Event
 from deployer.errors import TargetError, UsageError
 from deployer.targets.ledgers import FileLedgers
@@ -239,6 +239,64 @@ def test_an_order_to_abort_at_any_point_is_followed(tmp_path):
         assert world.release.broken_rules == [], point
 
 
+SPARING = replace(REQUEST, policy=Policy.RESOURCES)
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 5])
+def test_a_replica_never_holds_two_versions_when_resources_are_spared(tmp_path, replicas):
+    world = World(tmp_path, FakeRelease(replicas))
+    done = world.rollouts().start(SPARING)
+    assert done.outcome == "promoted", done.reason
+    assert world.state() == replace(done.base, versions=(2,), labels={"stable": 2})
+    assert [server.most_held for server in world.release.servers] == [1] * replicas
+    assert world.release.broken_rules == []
+    back = world.rollouts().rollback()
+    assert (back.outcome, world.state()) == ("rolled back", done.base)
+    assert [server.most_held for server in world.release.servers] == [1] * replicas
+    assert world.release.broken_rules == []
+    assert all(server.own is None for server in world.release.servers)
+
+
+def test_sparing_resources_a_bad_version_reaches_one_replica_only(tmp_path):
+    world = World(tmp_path, FakeRelease(3, canary_failures=0.5))
+    done = world.rollouts().start(SPARING)
+    assert (done.outcome, done.gate_failed) == ("aborted", True)
+    assert world.state() == done.base
+    assert "spread 2: begun recorded" not in world.points
+    assert all(server.own is None and server.most_held == 1 for server in world.release.servers)
+    assert world.release.broken_rules == []
+
+
+def test_the_only_replica_is_emptied_only_where_that_was_accepted(tmp_path):
+    world = World(tmp_path, FakeRelease(1))
+    with pytest.raises(TargetError, match="empties a replica while the others serve, and 1 runs"):
+        world.rollouts().start(SPARING)
+    done = world.rollouts().start(replace(SPARING, accept_downtime=True))
+    assert (done.outcome, world.state().labels) == ("promoted", {"stable": 2})
+    assert world.release.servers[0].most_held == 1
+
+
+def test_killed_at_any_point_while_resources_are_spared(tmp_path):
+    whole = World(tmp_path / "whole", FakeRelease(3))
+    whole.rollouts().start(SPARING)
+    for point in range(1, len(whole.points) + 1):
+        for verb in ("resume", "abort"):
+            world = World(tmp_path / f"{point}{verb}", FakeRelease(3), at={point: "kill the deployer"})
+            with pytest.raises(Killed):
+                world.rollouts().start(SPARING)
+            if world.ledgers.read(MODEL).open is None:
+                continue
+            done = getattr(world.rollouts(), verb)()
+            wanted = "promoted" if verb == "resume" else "aborted"
+            assert done.outcome == wanted, (point, verb, done.reason)
+            labels = {"stable": 2} if verb == "resume" else done.base.labels
+            assert (world.state().labels, len(world.state().versions)) == (labels, 1), (point, verb)
+            world.settle()
+            assert world.all_replicas_serve_all_labels(), (point, verb)
+            assert world.release.broken_rules == [], (point, verb)
+            assert {server.most_held for server in world.release.servers} == {1}, (point, verb)
+
+
 FAULTS = st.sampled_from(
     ["kill the deployer", "kill_replica", "add_replica", "edit_by_hand", Event.PAUSE, Event.ABORT, Event.PROMOTE]
 )
@@ -249,15 +307,17 @@ FAULTS = st.sampled_from(
     failures=st.sampled_from([0.0, 0.5]),
     unloadable=st.booleans(),
     on_fail=st.sampled_from(OnFail),
+    policy=st.sampled_from(Policy),
+    replicas=st.integers(2, 4),
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_interleaving_of_faults_ends_where_it_can_be_trusted(
-    tmp_path_factory, faults, failures, unloadable, on_fail
+    tmp_path_factory, faults, failures, unloadable, on_fail, policy, replicas
 ):
-    release = FakeRelease(canary_failures=failures)
+    release = FakeRelease(replicas, canary_failures=failures)
     release.unloadable = {2} if unloadable else set()
     world = World(tmp_path_factory.mktemp("world"), release, faults)
-    request = RolloutRequest(to=2, shares=(5, 50), soak=2, gates=("error_rate<5%",), timeout=10, on_fail=on_fail)
+    request = replace(REQUEST, timeout=10, min_samples=50, on_fail=on_fail, policy=policy)
     done = run(world, request)
     assert done.phase in (Phase.HEALTHY, Phase.PAUSED, Phase.DEGRADED)
     assert world.release.broken_rules == []

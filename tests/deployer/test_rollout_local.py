@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from deployer.domain.rollout import Phase, RolloutRequest
+from deployer.domain.rollout import Phase, Policy, RolloutRequest
+from deployer.targets import proof
 from deployer.targets.ledgers import FileLedgers
 from deployer.usecases import local, rollout_files
 from deployer.usecases.render import Choice
@@ -93,8 +94,11 @@ def request(to: int, **changes) -> RolloutRequest:
 
 
 @contextmanager
-def traffic(target, *, rate: float = 40):
-    """Requests at a rate; what was answered, by status and version, is complete when the context is left."""
+def traffic(target, *, rate: float = 40, last: dict | None = None):
+    """Requests at a rate; what was answered, by status and version, is complete when the context is left.
+
+    `last` is told when each version answered the latest request.
+    """
     url, seen, over, turn = target.gateways()[0].url, Counter(), threading.Event(), itertools.count()
     lock, begun = threading.Lock(), time.monotonic()
 
@@ -109,6 +113,8 @@ def traffic(target, *, rate: float = 40):
                 version = answer.json()["metadata"].get("model_version") if answer.ok else answer.text
                 with lock:
                     seen[(answer.status_code, version)] += 1
+                    if last is not None:
+                        last[version] = time.monotonic()
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
@@ -192,6 +198,71 @@ def test_a_replica_dies_and_another_comes_during_a_rollout(target, directory):
         assert len([replica for replica in target.replicas() if replica.alive]) == 3
     target.scale(2, timeout=60, progress=lambda _: None)
     assert none_failed(seen)
+
+
+def held(target) -> list[set[int]]:
+    """The versions that each replica has in memory, or is loading or unloading."""
+    config = rollout_files.one_model(target, "scale")
+    found = []
+    for replica in target.replicas():
+        (served,) = proof.served(target, replica.name, config)
+        found.append({version for version, state in served.versions.items() if state != "END"})
+    return found
+
+
+@contextmanager
+def watched(target):
+    """How often replicas were seen to hold so many versions at once."""
+    seen, over = Counter(), threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.05):
+            seen.update(map(len, held(target)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_rollback_from_the_command_line_is_a_matter_of_seconds(target, directory, record_property):
+    assert rollouts(target, directory).start(request(GOOD, shares=(), keep_previous=True)).outcome == "promoted"
+    answered: dict[int, float] = {}
+    with traffic(target, rate=80, last=answered) as seen:
+        wait_for(lambda: GOOD in answered)
+        entered = time.monotonic()
+        ran = deployer(directory, "rollback", "scale", "-o", "json")
+        wait_for(lambda: answered.get(1, 0.0) > answered[GOOD])
+    assert json.loads(ran.stdout)["result"]["outcome"] == "rolled back", ran.stderr
+    assert none_failed(seen)
+    record_property("seconds from Enter to the last answer of the bad version", round(answered[GOOD] - entered, 2))
+    record_property("seconds until proven everywhere", round(time.monotonic() - entered, 2))
+
+
+def test_sparing_resources_no_replica_holds_two_versions_and_no_request_is_lost(target, directory):
+    verbs = rollouts(target, directory)
+    sparing = {"policy": Policy.RESOURCES, "shares": (30,)}
+    with watched(target) as versions_at_once, traffic(target) as seen:
+        done = verbs.start(request(GOOD, **sparing))
+        assert done.outcome == "promoted", done.reason
+        assert held(target) == [{GOOD}, {GOOD}]
+        failed = verbs.start(request(BROKEN, **sparing))
+        assert (failed.outcome, failed.gate_failed) == ("aborted", True), failed.reason
+        damaged = verbs.start(request(CORRUPT, **sparing))
+        assert damaged.outcome == "aborted", damaged.reason
+        assert held(target) == [{GOOD}, {GOOD}]
+        back = verbs.rollback(1)
+        assert back.outcome == "rolled back", back.reason
+    assert max(versions_at_once) == 1
+    assert versions_at_once[0] > 0
+    assert versions_at_once[1] > 50
+    assert held(target) == [{1}, {1}]
+    assert none_failed(seen)
+    assert {version for _, version in seen} == {1, GOOD}
+    assert rollout_status(target, verbs.ledgers, "scale", now=time.time()).release.lacks == ()
 
 
 def deployer(directory, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -239,3 +239,36 @@ def test_a_name_is_resolved_again() -> None:
     assert (len(first.seen), len(second.seen)) == (1, 1)
     first.stop()
     second.stop()
+
+
+def test_a_label_that_one_replica_has_is_found_there_and_then_asked_only_there() -> None:
+    servers = [FakeModelServer(labels={"stable": 1}, loaded={1}) for _ in range(3)]
+    servers[2].labels, servers[2].loaded = {"canary": 2}, {2}
+
+    async def work(pool: Pool) -> None:
+        for _ in range(20):
+            np.testing.assert_allclose(await predict(pool, choice=Choice(label="canary")), [60, 140])
+        for _ in range(20):
+            np.testing.assert_allclose(await predict(pool, choice=Choice(label="stable")), [30, 70])
+
+    try:
+        with_pool(work, *(server.address for server in servers), reserve=10)
+        misdirected = [s.label for s in servers[0].seen + servers[1].seen if s.label == "canary"]
+        assert 1 <= len(misdirected) <= 8  # again after a second, at most
+        assert len([s for s in servers[2].seen if s.label == "canary"]) == 20
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def test_a_replica_that_has_just_learned_a_label_is_asked_when_no_other_has_it(two) -> None:
+    for server in two:
+        server.labels = {}
+
+    async def work(pool: Pool) -> None:
+        with pytest.raises(RpcError, match="Unrecognized servable version label"):
+            await predict(pool, choice=Choice(label="canary"))
+        two[1].labels = {"canary": 2}
+        np.testing.assert_allclose(await predict(pool, choice=Choice(label="canary")), [60, 140])
+
+    with_pool(work, *(server.address for server in two))
