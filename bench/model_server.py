@@ -1,7 +1,8 @@
 """What one request costs the embedded model server: CPU time of its process, and latency seen by a client.
 
 The model is a 64-32-10 MLP. The client runs in this process, the server in another; both share the machine's cores,
-so latency is that of a loaded machine while CPU time per request is not affected much.
+so latency is that of a loaded machine while CPU time per request is not affected much. An empty method of a grpcio
+thread-pool server is measured in turns with it: the ratio means the same on a machine of any speed.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import http.client
 import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +51,23 @@ tf.saved_model.save(mlp, sys.argv[1], {"serving_default": mlp.serve})
 """
 
 
+EMPTY = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+
+class Empty(grpc.GenericRpcHandler):
+    def service(self, details):
+        return grpc.unary_unary_rpc_method_handler(lambda wire, context: b"")
+
+server = grpc.server(ThreadPoolExecutor(64), handlers=[Empty()])
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+server.wait_for_termination()
+"""
+ROUNDS = 5
+
+
 def main(arguments: list[str]) -> None:
     """Print one line per way of asking."""
     parser = argparse.ArgumentParser(prog="bench model_server", description=__doc__)
@@ -58,11 +77,19 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = _model(Path(folder), options.model)
         print(f"{'request':<34}{'server CPU':>14}{'p50':>10}{'p99':>10}{'rate':>12}")
-        with _server(base) as (port, rest_port, process):
+        with _server(base) as (port, rest_port, process), _empty_server() as (empty_port, empty):
             for rows, in_flight in ((1, 1), (1, 8), (1, 32), (32, 8)):
                 call = _grpc_caller(port, rows)
                 _line(f"gRPC, {rows} rows, {in_flight} in flight", call, process, in_flight, options.requests)
             _line("REST, 1 row, 8 in flight", _rest_caller(rest_port), process, 8, options.requests)
+            _compare(
+                {
+                    "gRPC, 1 row": (_grpc_caller(port, 1), process),
+                    "gRPC, 32 rows": (_grpc_caller(port, 32), process),
+                    "empty grpcio method": (_grpc_caller(empty_port, 1), empty),
+                },
+                options.requests // ROUNDS,
+            )
             print(f"resident memory: {process.memory_info().rss >> 20} MiB")
 
 
@@ -91,6 +118,35 @@ def _server(base: Path) -> Iterator[tuple[int, int, psutil.Process]]:
     finally:
         server.terminate()
         server.wait(30)
+
+
+@contextmanager
+def _empty_server() -> Iterator[tuple[int, psutil.Process]]:
+    server = subprocess.Popen([sys.executable, "-c", EMPTY], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield int(server.stdout.readline()), psutil.Process(server.pid)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _compare(cases: Mapping[str, tuple[Callable[[], None], psutil.Process]], requests: int) -> None:
+    """Print the median CPU time of each over rounds in turns, 8 in flight, and its ratio to the last."""
+    rounds: dict[str, list[float]] = {what: [] for what in cases}
+    with ThreadPoolExecutor(8) as pool:
+        for turn in range(ROUNDS + 1):
+            for what, (call, server) in cases.items():
+                before = server.cpu_times()
+                list(pool.map(lambda _, call=call: call(), range(requests)))
+                after = server.cpu_times()
+                if turn:  # the first warms up
+                    rounds[what].append((after.user + after.system - before.user - before.system) / requests)
+    medians = {what: statistics.median(seconds) for what, seconds in rounds.items()}
+    last = list(medians.values())[-1]
+    print(f"in turns, {ROUNDS} rounds of {requests}, 8 in flight:")
+    for what, seconds in medians.items():
+        print(f"  {what:<32}{seconds * 1e6:>11.0f} us{seconds / last:>8.2f} x")
 
 
 def _free_port() -> int:

@@ -127,9 +127,12 @@ class GrpcServer:
     def _connection(self) -> ServerConnection:
         limit = self._arguments.get("grpc.max_receive_message_length", -1)
         most = limit + 5 if isinstance(limit, int) and limit >= 0 else _MAX_REQUEST_BYTES
-        connection = ServerConnection(self._take, self._connections.discard, max_request_bytes=most)
+        return ServerConnection(self._take, self._made, self._connections.discard, max_request_bytes=most)
+
+    def _made(self, connection: ServerConnection) -> None:
         self._connections.add(connection)
-        return connection
+        if self._stopping:
+            connection.drain()
 
     async def _drain(self, grace: float) -> None:
         self._stopping = True

@@ -37,14 +37,21 @@ class Call(http2.Stream):
 class ServerConnection(http2.Connection[Call]):
     """One client. `take` is called with every call that has arrived whole, and answers now or later.
 
-    `lost` is called once with the connection itself. A client that does not read its answers is not read from.
+    `made` is called with the connection itself when it can be used, after the handshake of TLS, and then `lost` once.
+    A client that does not read its answers is not read from.
     """
 
     def __init__(
-        self, take: Callable[[Call], None], lost: Callable[[ServerConnection], None], *, max_request_bytes: int
+        self,
+        take: Callable[[Call], None],
+        made: Callable[[ServerConnection], None],
+        lost: Callable[[ServerConnection], None],
+        *,
+        max_request_bytes: int,
     ) -> None:
         super().__init__(max_frame=_MAX_FRAME)
         self._take = take
+        self._made = made
         self._lost = lost
         self._max_request = max_request_bytes
         self._last = 0
@@ -92,6 +99,7 @@ class ServerConnection(http2.Connection[Call]):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self._write(_OPENING)
+        self._made(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc

@@ -66,7 +66,7 @@ def start(line: CommandLine) -> Server:
         profiler=line.on("enable_profiler"),
     )
     config = settings.initial_config(line)
-    tls = _tls(line.text("ssl_config_file"))
+    tls = tls_context(line.text("ssl_config_file"))
     arguments = [(a.name, a.value) for a in settings.channel_arguments(line)]
     stopping = threading.Event()
     metrics = Metrics()
@@ -169,7 +169,7 @@ def _prometheus_path(path: str) -> str | None:
     return (prometheus.path or "/monitoring/prometheus/metrics") if prometheus.enable else None
 
 
-def _tls(path: str) -> ssl.SSLContext | None:
+def tls_context(path: str) -> ssl.SSLContext | None:
     """What --ssl_config_file asks for. Errors: StatusError INVALID_ARGUMENT for keys that are missing or unreadable."""
     if not path:
         return None
