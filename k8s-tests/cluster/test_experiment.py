@@ -114,6 +114,7 @@ def test_ctrl_c_puts_everything_back(loaded: Loaded, cluster: Any, tmp_path: Pat
     assert loaded.bounds() == (2, 2), "".join(said)
     run.send_signal(signal.SIGINT)
     rest = run.stderr.read()
+    run.stderr.close()
 
     assert run.wait(120) == 130, rest
     assert json.loads((tmp_path / "out" / "experiment.json").read_text())["experiment"]["interrupted"]
