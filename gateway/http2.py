@@ -120,7 +120,7 @@ class Connection(http2.Connection[Exchange]):
         if stream.received > self._max_response:
             self.cancel(stream)
             if not stream.done.done():
-                error = StreamError(http2.CANCEL, f"the response exceeds {self._max_response} bytes")
+                error = StreamError(http2.ENHANCE_YOUR_CALM, f"the response exceeds {self._max_response} bytes")
                 stream.done.set_exception(error)
         elif ended:
             self._end(stream.id, None)

@@ -39,6 +39,8 @@ def fault_of(error: RpcError) -> Fault:
     text = error.message
     if error.code == Code.UNAVAILABLE:
         return Fault.BUSY if "batch scheduling queue" in text else Fault.BROKEN
+    if error.code == Code.CANCELLED:
+        return Fault.BROKEN  # Nobody here cancels a call that is waited for; a server that is being killed does.
     if error.code == Code.RESOURCE_EXHAUSTED:
         # Older builds shed load without a text.
         full = not text or "Threadpool Exhausted" in text or "waiting in batching queue" in text

@@ -122,6 +122,7 @@ def test_a_peer_that_does_not_speak_http2_is_not_connected() -> None:
 
 FULL = "The batch scheduling queue to which this task was submitted is full; currently 2 batches enqueued"
 REPEATED = [
+    (grpc.StatusCode.CANCELLED, ""),  # what a server that is being killed says
     (grpc.StatusCode.UNAVAILABLE, "Socket closed"),
     (grpc.StatusCode.UNAVAILABLE, FULL),
     (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted"),

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from tfserving.wire.messages_pb2 import TensorProto, TensorShapeProto
-from tfserving.wire.tensors import BY_NAME, DTYPES, Array, DType, TensorError, dtype_of, to_array, to_bytes, to_proto
+from tfserving.wire.tensors import (
+    BY_NAME,
+    DTYPES,
+    Array,
+    DType,
+    TensorError,
+    dtype_of,
+    to_array,
+    to_bytes,
+    to_proto,
+    to_typed_bytes,
+)
 
 
 def sample(dtype: DType) -> Array:
@@ -148,3 +159,13 @@ def test_bytes_of_any_shape_and_size(shape: tuple[int, ...]) -> None:
     array = np.ones(shape, np.float32)
     for same in (array, array.astype(">f4"), array.T):
         assert to_bytes(same) == to_proto(same).SerializeToString()
+
+
+@pytest.mark.parametrize("array", [np.float32(3), np.arange(6, dtype=np.float64).reshape(2, 3), np.zeros((0, 4), "f4")])
+def test_typed_answers_are_what_the_message_would_be(array):
+    array = np.asarray(array)
+    dtype = dtype_of(array)
+    sent = TensorProto.FromString(to_typed_bytes(array, dtype))
+    expected = to_proto(array, typed=True, dtype=dtype)
+    expected.tensor_shape.SetInParent()
+    assert sent == expected

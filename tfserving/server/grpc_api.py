@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -23,7 +23,7 @@ from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
 from tfserving.wire.status import Code, StatusError, invalid
 from tfserving.wire.tensor import Tensor
-from tfserving.wire.tensors import to_proto
+from tfserving.wire.tensors import delimited, to_proto, to_typed_bytes
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"
@@ -103,21 +103,22 @@ class Services:
                 timeout=timeout,
                 only_if_quick=only_if_quick,
             )
-            response = m.PredictResponse()
-            _fill_spec(response.model_spec, found.name, found.version, found.signature)
-            for alias, tensor in found.outputs.items():
-                response.outputs[alias].CopyFrom(self._answer(tensor))
-            return response.SerializeToString()
+            answer = [
+                delimited(1, delimited(1, alias.encode()) + delimited(2, self._answer(tensor)))
+                for alias, tensor in found.outputs.items()
+            ]
+            return b"".join([*answer, delimited(2, _spec(found.name, found.version, found.signature))])
 
-    def _answer(self, tensor: Tensor) -> m.TensorProto:
+    def _answer(self, tensor: Tensor) -> bytes:
         """A tensor in the form of the real server, which always sends a shape, also a scalar's empty one."""
-        typed = self._options.typed_values
-        proto = to_proto(tensor.array, typed=typed, dtype=tensor.dtype)
-        if not typed and tensor.dtype.name == "string":
+        if self._options.typed_values:
+            return to_typed_bytes(tensor.array, tensor.dtype)
+        proto = to_proto(tensor.array, dtype=tensor.dtype)
+        if tensor.dtype.name == "string":
             proto.tensor_content = _string_content(tensor.array.ravel().tolist())
             proto.ClearField("string_val")
         proto.tensor_shape.SetInParent()
-        return proto
+        return proto.SerializeToString()
 
     def classify(self, wire: bytes, timeout: float | None) -> bytes:
         """PredictionService.Classify"""
@@ -222,6 +223,13 @@ def _decode(kind: type[Request], wire: bytes) -> Request:
 def _check_spec(request: Message) -> None:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
+
+
+@lru_cache(maxsize=1024)
+def _spec(name: str, version: int, signature: str) -> bytes:
+    spec = m.ModelSpec()
+    _fill_spec(spec, name, version, signature)
+    return spec.SerializeToString()
 
 
 def _fill_spec(spec: m.ModelSpec, name: str, version: int, signature: str) -> None:

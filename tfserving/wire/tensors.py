@@ -217,6 +217,27 @@ def to_bytes(array: Array) -> bytes:
     return head + delimited(4, content) if content else head
 
 
+def to_typed_bytes(array: Array, dtype: DType) -> bytes:
+    """`to_proto(array, typed=True, dtype=dtype).SerializeToString()`, with a shape even for a scalar.
+
+    So the real server answers. A packed field of floats is their little-endian bytes, so these go without the message.
+    """
+    field = _PACKED_FLOATS.get(dtype.number)
+    if field is None or array.dtype != dtype.storage:
+        proto = to_proto(array, typed=True, dtype=dtype)
+        proto.tensor_shape.SetInParent()
+        return proto.SerializeToString()
+    content = array.tobytes()
+    head = _head(dtype.number, array.shape) if array.shape else _SCALAR_HEAD % dtype.number
+    return head + delimited(field, content) if content else head
+
+
+_PACKED_FLOATS = {1: 5, 2: 6}
+"""Number of the field of float and double in a TensorProto."""
+_SCALAR_HEAD = b"\x08%c\x12\x00"
+"""dtype, and a shape without dimensions."""
+
+
 @lru_cache(maxsize=1024)
 def _head(number: int, shape: tuple[int, ...]) -> bytes:
     proto = TensorProto(dtype=number)  # type: ignore[arg-type]
