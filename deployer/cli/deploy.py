@@ -29,7 +29,8 @@ def deploy(
     kubeconfig: Kubeconfig = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the proof, or only apply.")] = True,
     storage_image: Annotated[
-        str, typer.Option("--storage-image", help="Image with Python that looks into the claim; default: deployer's.")
+        str,
+        typer.Option("--storage-image", help="Image with Python that looks into the claim; default: the gateway's."),
     ] = "",
     timeout: Timeout = 600.0,
     dry_run: DryRun = False,

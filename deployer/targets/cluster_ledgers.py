@@ -18,10 +18,13 @@ from deployer.targets.cluster_api import ApiServer, Refused
 from deployer.targets.cluster_objects import ConfigMap
 from deployer.targets.ledgers import decode, encode
 
-LEASE_SECONDS = 15
+LEASE_SECONDS = 8
 """A deployer that was killed is out of the way after so long."""
 
-RENEW_SECONDS = 4.0
+RENEW_SECONDS = 2.0
+LOOK_SECONDS = 0.5
+"""Between two looks at whether the holder of the lease still renews it."""
+
 ORDER_SECONDS = 1.0
 """Between two looks for orders: the deployer asks far more often than a person can type."""
 
@@ -51,14 +54,28 @@ class _Lease(msgspec.Struct, frozen=True):
 
 
 class ConfigMapLedgers:
-    """The `LedgerStore` of a release in a cluster. Clocks of two machines may differ by less than the lease lasts."""
+    """The `LedgerStore` of a release in a cluster. Clocks of two machines may differ by less than the lease lasts.
 
-    def __init__(self, api: ApiServer, *, namespace: str, release: str, clock: Callable[[], float] = time.time) -> None:
+    A deployer that was suspended or cut off until its lease ran out may find another one at work. It then writes
+    nothing any more: every record and every look for orders is an error.
+    """
+
+    def __init__(
+        self,
+        api: ApiServer,
+        *,
+        namespace: str,
+        release: str,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._api = api
         self._namespace = namespace
         self._release = release
         self._clock = clock
+        self._sleep = sleep
         self._looked = 0.0
+        self._lost = threading.Event()
 
     def read(self, model: str) -> Ledger:
         found = self._api.find(self._path(model), ConfigMap)
@@ -67,6 +84,7 @@ class ConfigMapLedgers:
         return decode(found.data[LEDGER].encode(), f"ConfigMap {self._name(model)}")
 
     def write(self, model: str, ledger: Ledger) -> None:
+        self._check()
         metadata = {
             "name": self._name(model),
             "namespace": self._namespace,
@@ -84,6 +102,7 @@ class ConfigMapLedgers:
     @contextmanager
     def locked(self, who: str) -> Iterator[None]:
         self._acquire(who)
+        self._lost.clear()
         over = threading.Event()
         keeper = threading.Thread(target=self._keep, args=(who, over), daemon=True)
         keeper.start()
@@ -92,7 +111,7 @@ class ConfigMapLedgers:
         finally:
             over.set()
             keeper.join()
-            self._release_lease()
+            self._release_lease(who)
 
     def holder(self) -> str:
         lease = self._api.find(self._lease, _Lease)
@@ -102,6 +121,7 @@ class ConfigMapLedgers:
         self._api.patch(self._path(model), {"data": {ORDER: event.value}})
 
     def take_order(self, model: str) -> Event | None:
+        self._check()
         now = self._clock()
         if abs(now - self._looked) < ORDER_SECONDS:
             return None
@@ -113,9 +133,7 @@ class ConfigMapLedgers:
         return Event(found.data[ORDER])
 
     def _acquire(self, who: str) -> None:
-        lease = self._api.find(self._lease, _Lease)
-        if lease is not None and (holder := lease.holder(self._clock())):
-            raise _busy(holder)
+        lease = self._unheld()
         spec = {"holderIdentity": who, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": self._now()}
         metadata: dict[str, str] = {"name": self._lease_name, "namespace": self._namespace}
         try:
@@ -132,19 +150,56 @@ class ConfigMapLedgers:
                 raise
             raise _busy(self.holder() or "another deployer") from error
 
+    def _unheld(self) -> _Lease | None:
+        """The lease, once nobody holds it; None when there never was one.
+
+        A holder that was killed is waited for until its time is up. Errors: TargetError as soon as it renews.
+        """
+        first = lease = self._api.find(self._lease, _Lease)
+        while lease is not None and (holder := lease.holder(self._clock())):
+            if first is not None and (lease.spec.holder_identity, lease.spec.renew_time) != (
+                first.spec.holder_identity,
+                first.spec.renew_time,
+            ):
+                raise _busy(holder)
+            self._sleep(LOOK_SECONDS)
+            lease = self._api.find(self._lease, _Lease)
+        return lease
+
     def _keep(self, who: str, over: threading.Event) -> None:
+        renewed = self._clock()
         while not over.wait(RENEW_SECONDS):
             try:
-                self._api.patch(self._lease, {"spec": {"holderIdentity": who, "renewTime": self._now()}})
+                kept = self._patch_if_held(who, {"holderIdentity": who, "renewTime": self._now()})
             except TargetError:
-                # The next turn tries again; when none succeeds the steps fail for the same reason, and say so.
-                continue
+                kept = self._clock() - renewed < LEASE_SECONDS  # The next turn tries again, while the lease lasts.
+            else:
+                renewed = self._clock()
+            if not kept:
+                self._lost.set()
+                return
 
-    def _release_lease(self) -> None:
+    def _release_lease(self, who: str) -> None:
         try:
-            self._api.patch(self._lease, {"spec": {"holderIdentity": ""}})
+            self._patch_if_held(who, {"holderIdentity": ""})
         except TargetError:
             return  # It runs out by itself, and the caller shall see what it came to, not this.
+
+    def _patch_if_held(self, who: str, spec: dict[str, str]) -> bool:
+        """Change the lease if it is still held by `who`; whether it was."""
+        lease = self._api.find(self._lease, _Lease)
+        if lease is None or lease.spec.holder_identity != who:
+            return False
+        change = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec}
+        self._api.patch(self._lease, change)
+        return True
+
+    def _check(self) -> None:
+        if self._lost.is_set():
+            raise TargetError(
+                "the lease on this release has run out, and another deployer may be at work",
+                hint="`deployer rollout status` shows who is; `deployer rollout resume` goes on",
+            )
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from deployer.domain.release import Release
 from deployer.errors import ToolError
 from deployer.targets import cluster_manifests
 from deployer.targets.base import Progress
@@ -92,10 +93,21 @@ def down(name: str, *, kubeconfig: str, progress: Progress) -> bool:
 
 def image(target: str, tag: str = "") -> str:
     """The name of a local image; without `tag` the one that the gateway chart names."""
-    if not tag:
-        chart = yaml.safe_load((charts_directory() / GATEWAY / "Chart.yaml").read_text("utf-8"))
-        tag = str(chart["appVersion"])
-    return f"{REPOSITORY}/{target}:{tag}"
+    return f"{REPOSITORY}/{target}:{tag or _chart_tag()}"
+
+
+def gateway_image(release: Release) -> str:
+    """The image that a release's gateways run. It has Python, and every node that runs a gateway can get it."""
+    wanted = release.gateway.image
+    if not wanted.repository:
+        return image("gateway", wanted.tag)
+    name = f"{wanted.registry}/{wanted.repository}" if wanted.registry else wanted.repository
+    return f"{name}@{wanted.digest}" if wanted.digest else f"{name}:{wanted.tag or _chart_tag()}"
+
+
+def _chart_tag() -> str:
+    chart = yaml.safe_load((charts_directory() / GATEWAY / "Chart.yaml").read_text("utf-8"))
+    return str(chart["appVersion"])
 
 
 def _load_images(request: UpRequest, progress: Progress) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from deployer.targets.cluster_helm import GATEWAY, TF_SERVING, Change
 from deployer.targets.cluster_names import GATEWAY as GATEWAYS
 from deployer.targets.cluster_names import MODEL_SERVER
 from deployer.usecases import shelf
-from deployer.usecases.cluster import image
+from deployer.usecases.cluster import gateway_image
 from deployer.usecases.render import Choice, override
 from deployer.usecases.smoke import Smoke, smoke
 from deployer.usecases.targets import Where, open_cluster
@@ -243,7 +243,7 @@ def _decide(
         target.api,
         store,
         wanted,
-        image=request.storage_image or image("deployer"),
+        image=request.storage_image or gateway_image(release),
         creation=shelf.creation(release.storage),
         timeout=request.timeout,
         progress=progress,

@@ -28,10 +28,11 @@ Series = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What every gateway has counted for one model since it started, by gateway."""
+    """What every gateway has counted for one model since it started, by gateway; `silent` are those that did not say."""
 
     model: str
     gateways: Mapping[str, Series]
+    silent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,23 +47,32 @@ class Window:
 def read(target: Target, model: str) -> Reading:
     """Ask every gateway that runs. Errors: TargetError when none answers."""
     found: dict[str, Series] = {}
+    silent = set()
     for gateway in target.gateways():
         try:
             reply = target.get(gateway.name, "/metrics", timeout=GET_TIMEOUT)
         except DeployerError:
-            # A gateway that is just leaving or coming is missed by this reading; its requests are not judged.
+            silent.add(gateway.name)  # it is just leaving or coming
             continue
         if reply.status == 200:
             found[gateway.name] = dict(_series(reply.body.decode(errors="replace"), model))
+        else:
+            silent.add(gateway.name)
     if not found:
         raise TargetError("no gateway shows its metrics", hint="`deployer status` shows why")
-    return Reading(model=model, gateways=found)
+    return Reading(model=model, gateways=found, silent=frozenset(silent))
 
 
 def between(before: Reading, after: Reading) -> Window:
-    """What was counted in the meantime. A counter that has fallen belongs to a gateway that started anew."""
+    """What was counted in the meantime.
+
+    A counter that has fallen belongs to a gateway that started anew, and one that was not there before has counted in
+    the meantime only. One that was there and silent may have counted long before: its requests are not judged.
+    """
     grown: dict[tuple[str, tuple[tuple[str, str], ...]], float] = defaultdict(float)
     for name, series in after.gateways.items():
+        if name in before.silent:
+            continue
         earlier = before.gateways.get(name, {})
         restarted = any(value < earlier.get(key, 0.0) for key, value in series.items())
         for key, value in series.items():

@@ -14,7 +14,7 @@ from deployer.export.layout import ModelStore
 from deployer.targets.base import Progress
 from deployer.targets.cluster_api import ApiServer
 from deployer.usecases import shelf
-from deployer.usecases.cluster import image
+from deployer.usecases.cluster import gateway_image
 
 LOOK_TIMEOUT = 120.0
 MANIFEST = "assets.extra/manifest.json"
@@ -42,8 +42,6 @@ def version_facts(release: Release, model: str, version: int) -> VersionFacts:
     if described is None:
         known = ", ".join(one.name for one in release.models)
         raise SpecError(f"the release has no model {model}", hint=f"it has {known}")
-    limit = release.serving.resources.memory
-    memory_limit = quantity.memory(limit) if limit else None
     override = described.features.get(version)
     features = _read(Path(override)) if override else None
     if not isinstance(release.store, DirectoryStore):
@@ -63,7 +61,7 @@ def version_facts(release: Release, model: str, version: int) -> VersionFacts:
         except ExportError as error:
             raise SpecError(f"the manifest of {model} version {version} cannot be read", hint=error.hint) from error
         parity = known_facts.parity.max_difference if known_facts.parity is not None else None
-    return VersionFacts(size=size, parity=parity, features=features, memory_limit=memory_limit)
+    return VersionFacts(size=size, parity=parity, features=features, memory_limit=_memory_limit(release))
 
 
 def claim_facts(release: Release, api: ApiServer, model: str, version: int, progress: Progress) -> VersionFacts:
@@ -79,7 +77,7 @@ def claim_facts(release: Release, api: ApiServer, model: str, version: int, prog
         api,
         release.store,
         {model: (version,)},
-        image=image("deployer"),
+        image=gateway_image(release),
         creation=shelf.creation(release.storage),
         timeout=LOOK_TIMEOUT,
         progress=progress,
@@ -89,9 +87,15 @@ def claim_facts(release: Release, api: ApiServer, model: str, version: int, prog
     own = described.features.get(version) if described is not None else None
     return VersionFacts(
         size=stored.size or None,
+        parity=stored.parity,
         features=_read(Path(own)) if own else stored.features,
-        memory_limit=quantity.memory(release.serving.resources.memory),
+        memory_limit=_memory_limit(release),
     )
+
+
+def _memory_limit(release: Release) -> int | None:
+    limit = release.serving.resources.memory
+    return quantity.memory(limit) if limit else None
 
 
 def _read(path: Path) -> str:

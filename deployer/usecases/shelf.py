@@ -19,12 +19,13 @@ from deployer.targets.storage_pod import claim_path, storage_in
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVersion:
-    """A version in a claim: its bytes and the row counts of its warm-up requests by its manifest (0 and none without
-    one), and the text of its feature spec, if any."""
+    """A version in a claim: its bytes, the row counts of its warm-up requests and its largest difference from the
+    source model by its manifest (0, none and None without one), and the text of its feature spec, if any."""
 
     size: int
     warmup: tuple[int, ...]
     features: str | None
+    parity: float | None = None
 
 
 class Shelf:
@@ -55,6 +56,7 @@ class Shelf:
             size=known.size if known else 0,
             warmup=known.warmup_batch_sizes if known else (),
             features=None if features is None else features.decode(),
+            parity=known.parity.max_difference if known is not None and known.parity is not None else None,
         )
 
 

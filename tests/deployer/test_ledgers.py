@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, replace
 
 import pytest
@@ -12,6 +13,7 @@ from deployer.domain.rollout import Course, Phase, Rollout, RolloutRequest
 from deployer.domain.rollout_transitions import Event
 from deployer.domain.serving import ModelState
 from deployer.errors import TargetError
+from deployer.targets import cluster_ledgers
 from deployer.targets.cluster_api import ApiServer
 from deployer.targets.cluster_ledgers import LEASE_SECONDS, ConfigMapLedgers
 from deployer.targets.ledgers import FileLedgers
@@ -80,13 +82,24 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def keen(monkeypatch):
+    """Leases are renewed so often that a test need not wait."""
+    monkeypatch.setattr(cluster_ledgers, "RENEW_SECONDS", 0.01)
+
+
+def in_a_cluster(fake: FakeApi, clock: Clock) -> ConfigMapLedgers:
+    api = ApiServer("https://api", fake, lambda: "")
+    return ConfigMapLedgers(api, namespace="ns", release="r", clock=clock, sleep=lambda _: time.sleep(0.2))
+
+
 @pytest.fixture(params=["file", "configmap"])
 def two(request, tmp_path):
     """The same ledgers, as two deployers see them."""
     if request.param == "file":
         return FileLedgers(tmp_path), FileLedgers(tmp_path)
-    api, clock = ApiServer("https://api", FakeApi(), lambda: ""), Clock()
-    return tuple(ConfigMapLedgers(api, namespace="ns", release="r", clock=clock) for _ in range(2))
+    fake, clock = FakeApi(), Clock()
+    return in_a_cluster(fake, clock), in_a_cluster(fake, clock)
 
 
 STATE = ModelState(versions=(1,), labels={"stable": 1}, weights={"stable": 100})
@@ -136,14 +149,34 @@ def test_orders_reach_the_one_at_work_once(two):
     assert one.take_order("M_1") is None
 
 
-def test_a_lease_of_a_deployer_that_was_killed_runs_out():
-    api, clock = ApiServer("https://api", FakeApi(), lambda: ""), Clock()
-    ledgers = ConfigMapLedgers(api, namespace="ns", release="r", clock=clock)
+def test_a_lease_of_a_deployer_that_was_killed_is_waited_for():
+    fake, clock = FakeApi(), Clock()
+    ledgers = in_a_cluster(fake, clock)
     ledgers._acquire("ada")  # and nobody renews it
     assert ledgers.holder() == "ada"
-    clock.now += LEASE_SECONDS
+    acquired = clock.now
     with ledgers.locked("bob"):
         assert ledgers.holder() == "bob"
+    assert clock.now - acquired > LEASE_SECONDS
+
+
+def test_who_has_lost_the_lease_records_nothing_and_leaves_it_to_the_other():
+    fake, clock = FakeApi(), Clock()
+    late, other = in_a_cluster(fake, clock), in_a_cluster(fake, clock)
+    with late.locked("ada"):
+        late.write("M_1", Ledger().start(ROLLOUT))
+        (lease,) = [known for path, known in fake.objects.items() if "leases" in path]
+        lease["spec"]["holderIdentity"] = "bob"  # who came when the lease had run out
+        deadline = time.monotonic() + 20
+        while not late._lost.is_set():
+            assert time.monotonic() < deadline, "the loss went unnoticed"
+            time.sleep(0.01)
+        with pytest.raises(TargetError, match="run out"):
+            late.write("M_1", Ledger())
+        with pytest.raises(TargetError, match="run out"):
+            late.take_order("M_1")
+    assert lease["spec"]["holderIdentity"] == "bob"
+    assert other.read("M_1").open == ROLLOUT
 
 
 def test_a_ledger_that_is_not_ours_is_refused(tmp_path):
