@@ -9,15 +9,12 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from variants import altered, cut
 
 from deployer.domain.diagnosis import Diagnosis, Severity
-from deployer.export import manifest
-from deployer.export.layout import ModelStore
 from deployer.targets.cluster import ClusterTarget
 from deployer.targets.cluster_helm import GATEWAY, TF_SERVING
 from deployer.targets.cluster_names import GATEWAY as GATEWAY_PODS
@@ -68,7 +65,7 @@ def releases(
     """Every sick release, installed and left alone."""
     namespace = new_namespace("doctor")
     store = tmp_path_factory.mktemp("corrupt")
-    _corrupt(digits.store, store)
+    altered(digits.store, store, CORRUPT, cut)
     where = ("--to", f"pvc://{namespace}/models", "--image", cluster.image("gateway"))
     published = deployer("publish", "digits", "--store", digits.store, "--version", "1", "--create", "1Gi", *where)
     assert published.code == 0, published.stderr
@@ -96,21 +93,6 @@ def test_the_cause_is_found(releases: dict[str, ClusterTarget], name: str) -> No
 
 def causes(found: Diagnosis) -> list[str]:
     return [finding.cause for finding in found.findings if finding.severity is Severity.ERROR]
-
-
-def _corrupt(source: Path, store: Path) -> None:
-    """Version 7: its checksums hold, and its graph was cut before they were taken."""
-    known = manifest.read(source / "digits" / "1")
-    place = ModelStore(root=store, model="digits")
-    with place.stage(CORRUPT) as staging:
-        for file in (*known.files, manifest.MANIFEST):
-            (staging.path / file).parent.mkdir(parents=True, exist_ok=True)
-            (staging.path / file).write_bytes((source / "digits" / "1" / file).read_bytes())
-        graph = staging.path / "saved_model.pb"
-        graph.write_bytes(graph.read_bytes()[:100])
-        files = manifest.measure(staging.path)
-        (staging.path / manifest.MANIFEST).write_bytes(manifest.encode(replace(known, version=CORRUPT, files=files)))
-        place.publish(staging)
 
 
 def _install(target: ClusterTarget, cluster: Any, sick: Mapping[str, object], *, gateways: int) -> None:

@@ -174,7 +174,7 @@ class ServerConnection(http2.Connection[Call]):
             self._reset(stream.id, _PROTOCOL_ERROR)
             self._answered(stream)
         elif stream.received > self._max_request:
-            self._reset(stream.id, http2.CANCEL)
+            self._reset(stream.id, http2.ENHANCE_YOUR_CALM)  # which clients of gRPC report as RESOURCE_EXHAUSTED
             self._answered(stream)
         elif ended:
             self._complete(stream)

@@ -225,10 +225,13 @@ class Connection(asyncio.Protocol, Generic[S]):
                     stream.window += value - self._peer_initial_window
                 self._peer_initial_window = value
             elif key == MAX_FRAME_SIZE:
+                if value < DEFAULT_FRAME:  # illegal; a large body in tiny frames would hold up all other connections
+                    return self._violation(f"frames of at most {value} bytes")
                 self._peer_max_frame = value
         self._write(frame(SETTINGS, ACK, 0))
         self._on_settings()
         self._flush()
+        return None
 
     def _window_update(self, number: int, increment: int) -> None:
         if number == 0:

@@ -253,6 +253,22 @@ def test_broken_input_ends_its_connection_and_nothing_else(port, data, connect):
         assert channel.unary_unary("/s/Echo")(b"alive", timeout=30) == b"alive"
 
 
+def test_a_client_cannot_have_its_answer_cut_into_tiny_frames(port, connect):
+    raw = connect(port, PREFACE + h.frame(h.SETTINGS, 0, 0, b"\x00\x05\x00\x00\x00\x01") + request(1, b"ab"))
+    assert h.DATA not in [frame[0] for frame in raw.frames()]
+
+
+def test_a_request_above_the_limit_is_resource_exhausted_and_the_connection_lives():
+    arguments = [("grpc.max_receive_message_length", 1000)]
+    with serving({"/s/Echo": echo}, arguments=arguments) as (port, _), caller(port) as channel:
+        method = channel.unary_unary("/s/Echo")
+        assert method(bytes(1000), timeout=30) == bytes(1000)
+        with pytest.raises(grpc.RpcError) as caught:
+            method(bytes(1001), timeout=30)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert method(b"after", timeout=30) == b"after"
+
+
 def test_random_damage_never_ends_the_server(port):
     rng = random.Random(7)
     good = HELLO + request(1, b"hello") + h.frame(h.PING, 0, 0, bytes(8)) + request(3, b"again", path=b"/s/Fail")

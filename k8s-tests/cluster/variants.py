@@ -1,0 +1,41 @@
+"""Versions that are bad in one way each, although their checksums hold."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from deployer.export import manifest
+from deployer.export.layout import ModelStore
+
+
+def altered(source: Path, store: Path, version: int, change: Callable[[Path], None]) -> None:
+    """Publish version 1 of `digits` in `source` as another version of `store`, changed in its directory."""
+    known = manifest.read(source / "digits" / "1")
+    place = ModelStore(root=store, model="digits")
+    with place.stage(version) as staging:
+        shutil.copytree(source / "digits" / "1", staging.path, dirs_exist_ok=True)
+        change(staging.path)
+        files = manifest.measure(staging.path)
+        (staging.path / manifest.MANIFEST).write_bytes(manifest.encode(replace(known, version=version, files=files)))
+        place.publish(staging)
+
+
+def cut(directory: Path) -> None:
+    """A graph of which only the beginning is there."""
+    graph = directory / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes()[:100])
+
+
+def unreadable(directory: Path) -> None:
+    """A feature spec that looks for the answer in an output that the model has not."""
+    features = directory / manifest.FEATURES
+    features.write_text(features.read_text().replace("name: probabilities", "name: absent"))
+
+
+def large(directory: Path) -> None:
+    """60 MB more than there need be."""
+    (directory / "assets").mkdir(exist_ok=True)
+    (directory / "assets" / "padding").write_bytes(bytes(60_000_000))
