@@ -17,9 +17,10 @@ from deployer.errors import TargetError
 from deployer.targets.cluster_api import ApiServer, Refused
 from deployer.targets.cluster_objects import ConfigMap
 from deployer.targets.ledgers import decode, encode
+from deployer.tools import process_mark
 
 LEASE_SECONDS = 8
-"""A deployer that was killed is out of the way after so long."""
+"""A deployer that was killed on another machine is out of the way after so long; on this one, at once."""
 
 RENEW_SECONDS = 2.0
 LOOK_SECONDS = 0.5
@@ -31,9 +32,13 @@ ORDER_SECONDS = 1.0
 LEDGER, ORDER = "ledger.json", "order"
 CONFLICT = 409
 
+PROCESS = "tfserving-deployer/process"
+"""Annotation of the Lease: which process holds it, told from every other one."""
+
 
 class _LeaseMeta(msgspec.Struct, frozen=True, rename="camel"):
     resource_version: str = ""
+    annotations: dict[str, str] = {}
 
 
 class _LeaseSpec(msgspec.Struct, frozen=True, rename="camel"):
@@ -49,6 +54,8 @@ class _Lease(msgspec.Struct, frozen=True):
         """Who holds it, empty when nobody does any more."""
         renewed = self.spec.renew_time
         if not self.spec.holder_identity or renewed is None or renewed.timestamp() + LEASE_SECONDS < now:
+            return ""
+        if process_mark.has_ended(self.metadata.annotations.get(PROCESS, "")):
             return ""
         return self.spec.holder_identity
 
@@ -135,16 +142,19 @@ class ConfigMapLedgers:
     def _acquire(self, who: str) -> None:
         lease = self._unheld()
         spec = {"holderIdentity": who, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": self._now()}
-        metadata: dict[str, str] = {"name": self._lease_name, "namespace": self._namespace}
+        metadata = {
+            "name": self._lease_name,
+            "namespace": self._namespace,
+            "annotations": {PROCESS: process_mark.own()},
+        }
         try:
             if lease is None:
                 kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
                 self._api.create(self._leases, {**kind, "metadata": metadata, "spec": spec})
             else:
                 # The version makes the API server refuse this when somebody else was faster.
-                self._api.patch(
-                    self._lease, {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec}
-                )
+                version = {"resourceVersion": lease.metadata.resource_version}
+                self._api.patch(self._lease, {"metadata": {**metadata, **version}, "spec": spec})
         except Refused as error:
             if error.code != CONFLICT:
                 raise

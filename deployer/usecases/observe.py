@@ -28,7 +28,7 @@ Series = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What every gateway has counted for one model since it started, by gateway; `silent` are those that did not say."""
+    """What every gateway has counted for one model since it started, by gateway; `silent` did not say."""
 
     model: str
     gateways: Mapping[str, Series]

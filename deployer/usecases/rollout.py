@@ -62,7 +62,6 @@ class Rollouts:
         deployer is at work, or the release is in no state to start from; SpecError for a version that is not there.
         """
         check(request)
-        facts = self.facts(request.to)
         with self.ledgers.locked(self.who):
             ledger = self.ledgers.read(self.model)
             if ledger.open is not None:
@@ -71,6 +70,7 @@ class Rollouts:
                     cause=ledger.open.reason,
                     hint="`deployer rollout resume`, `promote` or `abort` ends it",
                 )
+            facts = self._facts(request)
             base = rollout_files.state(self.target, self.model)
             if problem := refusal(base, request):
                 raise TargetError(f"{self.model} cannot be rolled out to version {request.to}", cause=problem)
@@ -142,6 +142,11 @@ class Rollouts:
         spared = last.request
         return replace(request, policy=spared.policy, accept_downtime=spared.accept_downtime, keep_previous=False)
 
+    def _facts(self, request: RolloutRequest) -> VersionFacts:
+        """A way back to a version that the gateways know already asks nobody: it must work when the store does not."""
+        known = rollout_files.versions_with_spec(self.target, self.model) if request.rollback else frozenset()
+        return VersionFacts() if request.to in known else self.facts(request.to)
+
     def _replicas(self, request: RolloutRequest) -> int:
         """How many run; refuses to empty the only one. Errors: TargetError."""
         count = len(alive(self.target))
@@ -157,7 +162,8 @@ class Rollouts:
     def _go_on(self, event: Event) -> Rollout:
         with self.ledgers.locked(self.who):
             rollout = self._open()
-            facts = self.facts(rollout.request.to) if rollout.course is not Course.ABORT else VersionFacts()
+            back = event is Event.ABORT or rollout.course is Course.ABORT
+            facts = VersionFacts() if back else self._facts(rollout.request)
             runner = self._runner(facts)
             try:
                 return runner.run(runner.apply(rollout, event, f"{event.value} by {self.who}"))

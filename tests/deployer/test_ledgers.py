@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -15,8 +17,9 @@ from deployer.domain.serving import ModelState
 from deployer.errors import TargetError
 from deployer.targets import cluster_ledgers
 from deployer.targets.cluster_api import ApiServer
-from deployer.targets.cluster_ledgers import LEASE_SECONDS, ConfigMapLedgers
+from deployer.targets.cluster_ledgers import LEASE_SECONDS, PROCESS, ConfigMapLedgers
 from deployer.targets.ledgers import FileLedgers
+from deployer.tools import process_mark
 
 
 @dataclass
@@ -195,3 +198,30 @@ def test_a_ledger_stays_small():
     assert len(ledger.past) == PAST
     with pytest.raises(ValueError, match="is open"):
         ledger.start(ROLLOUT)
+
+
+MARK = "from deployer.tools import process_mark; print(process_mark.own(), flush=True); input()"
+
+
+def test_a_deployer_that_was_killed_on_this_machine_is_out_of_the_way_at_once():
+    api, clock = ApiServer("https://api", FakeApi(), lambda: ""), Clock()
+    ledgers = ConfigMapLedgers(api, namespace="ns", release="r", clock=lambda: clock.now)
+    with subprocess.Popen([sys.executable, "-c", MARK], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        mark = child.stdout.readline().decode().strip()
+        ledgers._acquire("ada")
+        api.patch(ledgers._lease, {"metadata": {"annotations": {PROCESS: mark}}})
+        assert ledgers.holder() == "ada"
+        child.kill()
+    assert ledgers.holder() == ""
+    with ledgers.locked("bob"):
+        assert ledgers.holder() == "bob"
+
+
+@pytest.mark.parametrize("mark", ["", "nonsense", "another-boot pid:[1] 1 1"])
+def test_a_process_that_cannot_be_seen_from_here_has_not_ended(mark):
+    assert not process_mark.has_ended(mark)
+
+
+def test_a_number_that_came_round_again_is_another_process():
+    where, number, _ = process_mark.own().rsplit(" ", 2)
+    assert process_mark.has_ended(f"{where} {number} 1")

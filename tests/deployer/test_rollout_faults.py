@@ -333,3 +333,15 @@ def test_any_interleaving_of_faults_ends_where_it_can_be_trusted(
     world.settle()
     assert world.all_replicas_serve_all_labels()
     assert world.release.broken_rules == []
+
+
+def test_the_way_back_does_not_ask_the_store(tmp_path):
+    world = World(tmp_path)
+    begun = world.rollouts().start(replace(REQUEST, gates=("p99<1us",), on_fail=OnFail.PAUSE))
+    assert begun.phase is Phase.PAUSED, begun
+
+    def unreachable(version):
+        raise TargetError(f"no store to ask for version {version}")
+
+    without_store = replace(world.rollouts(), facts=unreachable)
+    assert without_store.abort().outcome == "aborted"
