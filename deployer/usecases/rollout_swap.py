@@ -127,12 +127,14 @@ class Swap:
                 self._assign(name, version, self._labels(version, after))
 
     def _some(self, count: int, after: ModelState) -> float | None:
-        """At least `count` replicas hold the new version, and it only."""
+        """`count` replicas hold the new version, and it only; fewer when that would leave stable without any."""
         to, seconds = self.rollout.request.to, None
         while len(self._holding(to)) < count:
             name = next((r.name for r in alive(self.target) if self._version(r.name) != to), None)
             if name is None:
                 raise Unproven(f"{count} replicas were to hold version {to}, and fewer run")
+            if self._holding(to) and self._holding(self.rollout.previous) == (name,):
+                break  # Others have died: the last one that answers for stable keeps its version while it has traffic.
             seconds = self._move(name, to, after)
         return seconds
 

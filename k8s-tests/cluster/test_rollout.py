@@ -137,7 +137,7 @@ def last_answers(target: ClusterTarget) -> Iterator[dict[str, float]]:
 def test_a_good_version_goes_to_the_end_and_a_rollback_is_a_matter_of_seconds(
     rolling: Rolling, record_property: Callable[[str, object], None]
 ) -> None:
-    with rolling.release.load(75) as load:
+    with rolling.release.load(45) as load:
         promoted = rolling.rollout("start", "--to", 2, "--steps", "20,60", "--soak", "3s", *GATES, "--keep-previous")
         assert promoted.result["outcome"] == "promoted"
         assert rolling.state.labels == {"stable": 2}
@@ -153,7 +153,7 @@ def test_a_good_version_goes_to_the_end_and_a_rollback_is_a_matter_of_seconds(
 def test_an_aborted_canary_answers_nothing_within_seconds(
     rolling: Rolling, record_property: Callable[[str, object], None]
 ) -> None:
-    with rolling.release.load(60) as load, rolling.started(2):
+    with rolling.release.load(30) as load, rolling.started(2):
         with last_answers(rolling.target) as seen:
             until(lambda: "canary" in seen, "an answer of canary", seconds=20)
             began = time.monotonic()
@@ -174,7 +174,7 @@ def test_bad_versions_are_taken_back(rolling: Rolling) -> None:
         LARGE: ((), "limit 640 Mi"),
         WRONG: (("--gate", "accuracy>=0.9", *labelled), "accuracy>=0.9: fail"),
     }
-    with rolling.release.load(110) as load:
+    with rolling.release.load(75) as load:
         for version, (options, why) in bad.items():
             found = rolling.rollout("start", "--to", version, *quick, *options)
             assert (found.code, found.document["result"]["outcome"]) == (7, "aborted"), (version, found.document)
@@ -189,7 +189,7 @@ def test_bad_versions_are_taken_back(rolling: Rolling) -> None:
 
 def test_a_killed_deployer_a_dead_pod_and_a_new_one_do_not_stop_a_rollout(rolling: Rolling) -> None:
     target = rolling.target
-    with rolling.release.load(110) as load:
+    with rolling.release.load(70) as load:
         with rolling.started(2) as first:
             second = rolling.rollout("start", "--to", 2, *GATES)
             assert second.code == 6
@@ -211,7 +211,7 @@ def test_a_killed_deployer_a_dead_pod_and_a_new_one_do_not_stop_a_rollout(rollin
 def test_an_edit_by_hand_is_named_and_a_paused_rollout_can_go_on_or_back(rolling: Rolling) -> None:
     before, target = rolling.state, rolling.target
     other = 1 if before.labels["stable"] == 2 else 2
-    with rolling.release.load(75) as load:
+    with rolling.release.load(45) as load:
         with rolling.started(other) as first:
             assert rolling.rollout("pause").result["phase"] == "Paused"
             assert first.wait(30) == 7

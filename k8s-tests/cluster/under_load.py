@@ -57,7 +57,7 @@ class Release:
         started = load_job(self.target, image=self.image, timeout=120, progress=lambda _: None)
         with started as job, ThreadPoolExecutor(1) as pool:
             load = Load(pool.submit(job.run, plan, lambda _: begun.set()))
-            assert begun.wait(60), "no load"
+            assert begun.wait(120), "no load"
             yield load
             load.outcome = load.running.result(timeout=seconds + 90)
 
