@@ -11,11 +11,15 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from deployer.loadgen.plan import ClosedLoop, Outcome, Plan, RecordApi
+import msgspec
+
+from deployer.loadgen.plan import ClosedLoop, Outcome, Plan, RecordApi, merge
 from deployer.targets.cluster import ClusterTarget
 from deployer.targets.load_job import load_job
 
 CLIENTS = 2
+MORE_SECONDS = 10.0
+"""Of load, again and again, when a block takes longer than was thought."""
 
 
 def until(holds: Callable[[], Any], what: str, *, seconds: float) -> Any:
@@ -45,7 +49,10 @@ class Release:
 
     @contextmanager
     def load(self, seconds: float, *, clients: int = CLIENTS) -> Iterator[Load]:
-        """`clients` send one request after the other for `seconds`; the block runs once they have begun."""
+        """`clients` send one request after the other for `seconds`, and on until the block has ended.
+
+        The block runs once they have begun.
+        """
         plan = Plan(
             target=RecordApi(urls=self.target.entrances().gateways, path="/v1/models/digits:predict"),
             load=ClosedLoop(concurrency=clients),
@@ -53,12 +60,22 @@ class Release:
             warmup=0.1,
             seconds=seconds,
         )
-        begun = Event()
+        begun, over = Event(), Event()
         started = load_job(self.target, image=self.image, timeout=120, progress=lambda _: None)
         with started as job, ThreadPoolExecutor(1) as pool:
-            load = Load(pool.submit(job.run, plan, lambda _: begun.set()))
-            assert begun.wait(120), "no load"
-            yield load
+
+            def work() -> Outcome:
+                outcomes = [job.run(plan, lambda _: begun.set())]
+                while not over.is_set():
+                    outcomes.append(job.run(msgspec.structs.replace(plan, seconds=MORE_SECONDS)))
+                return merge(outcomes)
+
+            load = Load(pool.submit(work))
+            try:
+                assert begun.wait(120), "no load"
+                yield load
+            finally:
+                over.set()
             load.outcome = load.running.result(timeout=seconds + 90)
 
 
