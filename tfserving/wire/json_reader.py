@@ -41,11 +41,11 @@ def _read_plain(body: bytes) -> JsonValue:
         return None
     try:
         value: JsonValue = _decoder.decode(body)
+        if not isinstance(value, dict):
+            return None
+        decoded = _count_keys(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(value, dict):
-        return None
-    decoded = _count_keys(value)
     if body.count(b":") != decoded and len(_KEY.findall(body)) != decoded:
         return None
     return value
