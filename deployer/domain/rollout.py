@@ -104,9 +104,9 @@ class Found:
 class Rollout:
     """One rollout at one moment.
 
-    `base` is the state it started from and an abort returns to. `left` is what the last proven step left behind, and
-    `intended` what the step under way writes: whatever else is in force was changed by somebody else. `begun` says
-    that the step at `position` was started. `verdicts` are the latest. Moments are seconds since 1970;
+    `base` is the state it started from and an abort returns to. `left` is what was in force before the step under way,
+    and `intended` what that step writes: whatever else is in force was changed by somebody else. `begun` says that
+    the step at `position` was started. `verdicts` are the latest. Moments are seconds since 1970;
     `max_duration` counts from `counted_from`, the start or the last time that a person said resume. `replicas` is how
     many ran when it started.
     """

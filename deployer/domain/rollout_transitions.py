@@ -116,10 +116,10 @@ def advance(rollout: Rollout, event: Event, *, reason: str = "", now: float) -> 
     return replace(rollout, phase=phase, reason=reason, gate_failed=failed)
 
 
-def begin(rollout: Rollout, intended: ModelState, *, now: float) -> Rollout:
-    """The rollout with its step under way, to be recorded before anything is written."""
+def begin(rollout: Rollout, found: ModelState, intended: ModelState, *, now: float) -> Rollout:
+    """The rollout with its step under way, to be recorded before anything is written. `found` is in force then."""
     started = rollout.step_started if rollout.begun else now
-    return replace(rollout, begun=True, intended=intended, phase=Phase.PROGRESSING, step_started=started)
+    return replace(rollout, begun=True, left=found, intended=intended, phase=Phase.PROGRESSING, step_started=started)
 
 
 def current(rollout: Rollout) -> Step | None:
@@ -137,7 +137,8 @@ def drift(rollout: Rollout, now: ModelState) -> str:
     """What somebody else changed: the state in force is neither what was left nor what the step writes; else empty."""
     if rollout.course is Course.ABORT and rollout.position == 0:
         return ""  # The way back starts from anything.
-    meant = (rollout.left, rollout.intended) if rollout.begun and rollout.intended else (rollout.left,)
+    # A step that was cut short, also by an order to skip it, may have been written or not.
+    meant = (rollout.left, rollout.intended) if rollout.intended is not None else (rollout.left,)
     if now in meant:
         return ""
     return difference(meant[-1], now)

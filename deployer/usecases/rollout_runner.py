@@ -115,7 +115,7 @@ class Runner:
     def _make(self, rollout: Rollout, step: Step) -> Happened:
         now = rollout_files.state(self.target, rollout.model)
         after = wanted(rollout, step, now)
-        rollout = begin(rollout, after, now=self.clock.now())
+        rollout = begin(rollout, now, after, now=self.clock.now())
         self._record(rollout, step, "begun", "")
         if step.kind in JUDGING:
             return self._judge(rollout, step)

@@ -170,7 +170,7 @@ def test_an_experiment_past_the_gateway_takes_lines_with_inputs(directory, tmp_p
     shown = deployer(directory, "experiment", "run", "scale", "--records", file, *options)
     assert shown.returncode == 0, shown.stderr
     found = json.loads(shown.stdout)["result"]
-    assert found["settings"]["through"].startswith("replica-0 at ")
+    assert found["settings"]["through"].startswith("one gRPC channel to ")
     assert found["accuracy"] == 1.0
     assert found["capacities"][0]["rate"] == 150
     assert all(not trial["errors"] and trial["batch"] == 2 for trial in found["trials"])

@@ -297,6 +297,18 @@ def test_killed_at_any_point_while_resources_are_spared(tmp_path):
             assert {server.most_held for server in world.release.servers} == {1}, (point, verb)
 
 
+def test_a_pause_between_a_write_and_its_proof_is_no_edit_by_hand(tmp_path):
+    calm = World(tmp_path / "calm")
+    calm.rollouts().start(REQUEST)
+    written = calm.points.index("shift 50 %: written") + 1
+    for verb in ("promote", "resume", "abort"):
+        world = World(tmp_path / verb, at={written: Event.PAUSE})
+        paused = world.rollouts().start(REQUEST)
+        assert (paused.phase, world.state().weights["canary"]) == (Phase.PAUSED, 50)
+        done = getattr(world.rollouts(), verb)()
+        assert done.outcome == ("aborted" if verb == "abort" else "promoted"), done.reason
+
+
 FAULTS = st.sampled_from(
     ["kill the deployer", "kill_replica", "add_replica", "edit_by_hand", Event.PAUSE, Event.ABORT, Event.PROMOTE]
 )
