@@ -184,6 +184,17 @@ def gone(step: Step, state: ModelState) -> frozenset[str]:
     return frozenset()
 
 
+def unloaded(rollout: Rollout, step: Step, state: ModelState) -> frozenset[int]:
+    """Versions that must have left every replica once a step that leaves `state` is proven.
+
+    One that still looks AVAILABLE because nobody has read the configuration yet would be taken for loaded by the next
+    rollout, which then moves a label to a version that is about to go.
+    """
+    if step.kind not in (Kind.UNLOAD, Kind.DROP):
+        return frozenset()
+    return frozenset([rollout.previous, rollout.request.to, *rollout.base.versions]) - frozenset(state.versions)
+
+
 def _state(now: ModelState, **changes: object) -> ModelState:
     fields: dict[str, object] = {"versions": now.versions, "labels": now.labels, "weights": now.weights, **changes}
     return ModelState(**fields)  # type: ignore[arg-type]

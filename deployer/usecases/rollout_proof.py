@@ -26,12 +26,13 @@ class Unproven(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What each replica must show of a model: versions AVAILABLE, labels resolved, labels gone."""
+    """What each replica must show of a model: versions AVAILABLE, labels resolved, labels gone, versions unloaded."""
 
     model: str
     versions: frozenset[int]
     labels: Mapping[str, int]
     gone: frozenset[str] = frozenset()
+    unloaded: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,9 @@ def _replica(target: Target, name: str, wanted: Wanted) -> tuple[list[str], list
         if state == "END" and version in served.problems:
             broken.append(f"{name}: version {version} failed to load: {served.problems[version]}")
         lacks.append(f"{name}: version {version} is {state}")
+    for version in sorted(wanted.unloaded):
+        if (state := served.versions.get(version, "absent")) not in ("END", "absent"):
+            lacks.append(f"{name}: version {version} is {state} still")
     for label, version in wanted.labels.items():
         if (shown := served.labels.get(label)) != version:
             lacks.append(f"{name}: label {label} is {shown or 'nowhere'}, not {version}")

@@ -13,7 +13,7 @@ from deployer.domain.gate_window import LabelWindow, Observations
 from deployer.domain.ledger import Entry
 from deployer.domain.memory import loading
 from deployer.domain.rollout import CANARY, Course, Phase, Policy, Rollout
-from deployer.domain.rollout_steps import AT_GATEWAYS, JUDGING, Kind, Step, gone, required, taught, wanted
+from deployer.domain.rollout_steps import AT_GATEWAYS, JUDGING, Kind, Step, gone, required, taught, unloaded, wanted
 from deployer.domain.rollout_transitions import Event, Reaction, advance, begin, current, drift, reaction
 from deployer.domain.serving import STABLE, ModelState
 from deployer.errors import DeployerError
@@ -175,6 +175,7 @@ class Runner:
             versions=required(rollout, after),
             labels=after.labels,
             gone=gone(step, after),
+            unloaded=unloaded(rollout, step, after),
         )
         rollout_proof.replicas(
             self.target,

@@ -73,7 +73,8 @@ def version_1_again(target, directory):
     if verbs.ledgers.read("scale").open is not None:
         verbs.abort()
     if rollout_files.state(target, "scale").labels["stable"] != 1:
-        assert verbs.rollback(1).outcome == "rolled back"
+        back = verbs.rollback(1, timeout=40)
+        assert back.outcome == "rolled back", back.reason
 
 
 def rollouts(target, directory, **changes) -> Rollouts:
