@@ -95,6 +95,7 @@ class Pool:
         self._resolve = resolve
         self._metrics = metrics
         self._chance = chance
+        self._time = asyncio.get_running_loop().time
         self.budget = RetryBudget(retries_in_reserve)
         self.backends: tuple[Backend, ...] = ()
         self._lacks: dict[tuple[Backend, Hashable], float] = {}
@@ -127,7 +128,6 @@ class Pool:
         passed over. Errors: RpcError of the last attempt.
         """
         self.budget.deposit()
-        loop = asyncio.get_running_loop()
         tried: list[Backend] = []
         repeated: list[Fault] = []
         last: RpcError | None = None
@@ -136,7 +136,7 @@ class Pool:
             backend = choose(knowing, tried, self._chance) or choose(self.backends, tried, self._chance)
             if backend is None:
                 raise last or RpcError(Code.UNAVAILABLE, self._nobody(), local=True)
-            started = loop.time()
+            started = self._time()
             backend.outstanding += 1
             try:
                 answer = await backend.transport.call(method.path, message, deadline - started)
@@ -162,11 +162,11 @@ class Pool:
         """The replicas that have not just shown that they do not know a subject."""
         if not self._lacks:
             return self.backends
-        now = asyncio.get_running_loop().time()
+        now = self._time()
         return [b for b in self.backends if self._lacks.get((b, subject), 0.0) <= now]
 
     def _remember_lack(self, backend: Backend, subject: Hashable) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._time()
         self._lacks = {key: until for key, until in self._lacks.items() if until > now}
         if len(self._lacks) < LACKS_KEPT:
             self._lacks[backend, subject] = now + LACKING_SECONDS
@@ -183,7 +183,7 @@ class Pool:
         silent = (
             fault is Fault.SILENT
             and backend.transport.last_received < started
-            and asyncio.get_running_loop().time() - started >= SILENCE
+            and self._time() - started >= SILENCE
         )
         if not (fault is Fault.BROKEN or silent):
             if fault is not Fault.SILENT:

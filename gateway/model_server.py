@@ -59,11 +59,11 @@ class ModelServer:
         )
         try:
             response = m.PredictResponse.FromString(answer)
-            tensors = dict(response.outputs)
-            outputs = {name: to_array(tensor) for name, tensor in tensors.items()}
+            outputs, dtypes = {}, {}
+            for name, tensor in response.outputs.items():
+                outputs[name], dtypes[name] = to_array(tensor), tensor.dtype
         except (DecodeError, TensorError) as error:
             raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
-        dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
         return Prediction(outputs=outputs, dtypes=dtypes, version=response.model_spec.version.value)
 
     async def metadata(self, model: str, choice: Choice, deadline: float) -> Metadata:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -41,7 +40,8 @@ class _Exchange:
     asked: Choice
     model_name: str
     trace: Trace
-    deadline: float
+    deadline: float = 0.0
+    """Loop time; known once the head has been read."""
     metadata: dict[str, object] | None = None
 
 
@@ -57,7 +57,6 @@ async def predict(gateway: Gateway, request: Request, params: Mapping[str, str |
         asked=Choice(version=version, label=unquote(label) if label else None),
         model_name=unquote(params["model"] or ""),
         trace=Trace(),
-        deadline=asyncio.get_running_loop().time() + active.settings.limits.timeout_ms / 1000,
     )
     stage = ""
     try:
@@ -98,7 +97,7 @@ def error_response(error: GatewayError, metadata: dict[str, object] | None) -> R
 
 async def _answer(gateway: Gateway, exchange: _Exchange) -> Response:
     limits, request, trace = exchange.active.settings.limits, exchange.request, exchange.trace
-    exchange.deadline = _deadline(request, limits)
+    exchange.deadline = gateway.timers.time() + _allowed_ms(request, limits) / 1000
     try:
         async with gateway.timers.limit(exchange.deadline):
             body = await request.body(limits.max_body_bytes)
@@ -244,12 +243,12 @@ def _record_answer(model: Model, choice: Choice, answer: Answer, metadata: dict[
     return _encode({"version": "v1", "predictions": answer.predictions, "metadata": metadata})
 
 
-def _deadline(request: Request, limits: Limits) -> float:
-    """Loop time until which an answer is of use."""
+def _allowed_ms(request: Request, limits: Limits) -> int:
+    """Milliseconds until an answer is of no more use."""
     asked, milliseconds = request.header("x-request-timeout-ms"), limits.timeout_ms
     if asked is not None:
         wanted = whole_number(asked, most=milliseconds) if asked.isdecimal() else 0
         if wanted == 0:
             raise BadRequest(f"x-request-timeout-ms: expected a whole number above 0, got '{asked[:60]}'", stage="read")
         milliseconds = wanted
-    return asyncio.get_running_loop().time() + milliseconds / 1000
+    return milliseconds

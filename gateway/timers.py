@@ -33,7 +33,8 @@ class Timers:
     def __init__(self, loop: asyncio.AbstractEventLoop, *, slack: float) -> None:
         """A call comes up to `slack` seconds late: it is the least time between two looks at all timers."""
         self.pending: set[Timer] = set()
-        self._loop = loop
+        self.loop = loop
+        self.time = loop.time
         self._slack = slack
         self._handle: asyncio.TimerHandle | None = None
         self._at = math.inf
@@ -48,7 +49,7 @@ class Timers:
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Call once, after `delay` seconds or a little later."""
-        return self.call_at(self._loop.time() + delay, callback)
+        return self.call_at(self.time() + delay, callback)
 
     def limit(self, when: float) -> Limit:
         """`async with` for what must end by then, else it ends with TimeoutError."""
@@ -58,11 +59,11 @@ class Timers:
         if self._handle is not None:
             self._handle.cancel()
         self._at = when
-        self._handle = self._loop.call_at(when, self._look)
+        self._handle = self.loop.call_at(when, self._look)
 
     def _look(self) -> None:
         self._handle, self._at = None, math.inf
-        now = self._loop.time()
+        now = self.time()
         for timer in [timer for timer in self.pending if timer.when <= now]:
             if timer in self.pending:  # not cancelled by one before it
                 self.pending.discard(timer)
@@ -82,7 +83,7 @@ class Limit:
         self._passed = False
 
     async def __aenter__(self) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._timers.loop)
         assert task is not None  # there is always one where something is awaited
         self._task = task
         self._cancelling = task.cancelling()
