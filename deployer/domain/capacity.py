@@ -15,6 +15,7 @@ MOST_PROCESSES = 2
 
 _BUSY = 0.8
 _CLOSE_ENOUGH = 0.03
+_SAME_FIGURE = 0.1
 
 
 def invalid_reasons(trial: Trial, bounds: LagBounds) -> tuple[str, ...]:
@@ -97,6 +98,17 @@ def capacity(trials: Sequence[Trial], replicas: int, objective: Objective) -> Ca
         cores_per_replica=stands.cores("replica") / replicas if stands and stands.cpu else None,
         machine_saturated=any(t.machine_saturated for t in mine if t.kind is Kind.CEILING or t is stands),
     )
+
+
+def times(of: Capacity, base: Capacity) -> tuple[float, float]:
+    """How many times as much one capacity is as another: least and most, as the search left both between two rates."""
+    return of.rate / (base.broke_at or base.rate), (of.broke_at or of.rate) / base.rate
+
+
+def times_text(of: Capacity, base: Capacity) -> str:
+    """The same in words: one figure when the search was fine enough for it, else the two."""
+    low, high = times(of, base)
+    return f"{of.rate / base.rate:.2f}×" if high - low < _SAME_FIGURE else f"{low:.1f} to {high:.1f}×"
 
 
 def _bracket(trials: Sequence[Trial], objective: Objective) -> tuple[float | None, float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deployer.domain.capacity import judge
+from deployer.domain.capacity import judge, times_text
 from deployer.domain.experiment import Capacity, Objective, Trial, Verdict
 from deployer.domain.usl import Fit
 
@@ -20,7 +20,7 @@ def headline(capacities: Sequence[Capacity], objective: Objective) -> str:
     if last is first:
         return sentence + "."
     base = "one replica" if first.replicas == 1 else _replicas(first.replicas)
-    return f"{sentence}: {last.rate / first.rate:.2f}× {base}."
+    return f"{sentence}: {times_text(last, first)} {base}."
 
 
 def scaling_notes(fit: Fit | None, points: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
 
-from deployer.domain.capacity import judge
+from deployer.domain.capacity import judge, times_text
 from deployer.domain.experiment import Experiment, Kind, Trial
 from deployer.domain.latency import PERCENTILES, Percentile
 from deployer.report.plots import COLOURS, Plot
@@ -32,6 +32,7 @@ def render(experiment: Experiment, plots: Sequence[Plot]) -> str:
         plots=plots,
         percentiles=PERCENTILES,
         colours={count: COLOURS[i % len(COLOURS)] for i, count in enumerate(counts)},
+        times=times_text,
         verdict=lambda trial: _verdict(experiment, trial),
         open_kind=Kind.OPEN,
         standing={c.trial for capacities in sweeps for c in capacities},

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deployer.domain.capacity import times_text
 from deployer.domain.experiment import Experiment, Kind, Trial
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def draw(experiment: Experiment) -> tuple[Plot, ...]:
                 "throughput",
                 "Throughput against replicas",
                 "Filled: the highest rate that kept to the objective. Hollow: the most that came through at all, in a "
-                "closed loop. Dashed: what perfect scaling of the smallest measured count would give.",
+                "closed loop. Bar: up to the lowest rate that did not keep to it. Dashed: perfect scaling of the "
+                "smallest count.",
                 _throughput,
             )
         )
@@ -149,7 +151,9 @@ def _throughput(axes: Axes, experiment: Experiment) -> None:
         if len(c.by_round) > 1:
             axes.plot([c.replicas] * len(c.by_round), c.by_round, "_", color=colour, markersize=14, alpha=0.6)
         axes.plot(c.replicas, c.rate, "o", markersize=11, color=colour, zorder=5)
-        ratio = f"\n{c.rate / base.rate:.2f}×" if c is not base else ""
+        if c.broke_at is not None:
+            axes.vlines(c.replicas, c.rate, c.broke_at, color=colour, linewidth=3, alpha=0.45)
+        ratio = f"\n{times_text(c, base)}" if c is not base else ""
         axes.annotate(
             f"{_figure(c.rate)}/s{ratio}",
             (c.replicas, c.rate),

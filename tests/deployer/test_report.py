@@ -150,8 +150,10 @@ def test_capacity_is_the_highest_rate_that_held() -> None:
     assert two.cores_per_replica == pytest.approx(0.1)
     assert (
         findings.headline((one, two), OBJECTIVE)
-        == "2 replicas carry 174 requests/s at p99 ≤ 100 ms: 1.93× one replica."
-    )
+        == "2 replicas carry 174 requests/s at p99 ≤ 100 ms: 1.7 to 2.1× one replica."
+    ), "174/100 to 190/90: the search left both capacities between two rates"
+    finer = replace(one, broke_at=91), replace(two, broke_at=176)
+    assert "1.93× one replica" in findings.headline(finer, OBJECTIVE)
     assert findings.headline((one,), OBJECTIVE) == "1 replica carries 90 requests/s at p99 ≤ 100 ms."
 
 
