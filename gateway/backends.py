@@ -181,9 +181,7 @@ class Pool:
 
     def _remember(self, backend: Backend, fault: Fault, started: float) -> None:
         silent = (
-            fault is Fault.SILENT
-            and backend.transport.last_received < started
-            and self._time() - started >= SILENCE
+            fault is Fault.SILENT and backend.transport.last_received < started and self._time() - started >= SILENCE
         )
         if not (fault is Fault.BROKEN or silent):
             if fault is not Fault.SILENT:
