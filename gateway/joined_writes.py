@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol with one system call per answer and no timer of the loop per connection.
+"""uvicorn's HTTP protocol with one system call per answer and no timer of the loop per connection, and with an answer
+for clients that close their half of the connection as soon as they have asked (such as `nc -N`).
 
 uvicorn writes the head and the body of an answer apart, and uvloop makes a system call of each. For each answer it also
 sets a timer that closes an idle connection, and cancels it when the next request comes.
@@ -77,3 +78,10 @@ class Protocol(HttpToolsProtocol):  # type: ignore[misc]
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(JoinedWrites(transport))
+
+    def eof_received(self) -> bool:
+        """Whether the connection stays open: a client that has said all it wanted still gets its answer."""
+        owed = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        if owed:
+            self.cycle.keep_alive = False
+        return owed

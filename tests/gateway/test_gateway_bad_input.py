@@ -32,11 +32,13 @@ documents = st.recursive(
 )
 
 
-def raw(gateway: GatewayProcess, sent: bytes) -> bytes:
+def raw(gateway: GatewayProcess, sent: bytes, *, half_close: bool = False) -> bytes:
     """What comes back until the gateway closes the connection."""
     host, port = gateway.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(sent)
+        if half_close:
+            connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(partial(connection.recv, 65536), b""))
 
 
@@ -52,6 +54,14 @@ def test_a_client_that_leaves_within_its_body_is_no_error(tmp_path: Path) -> Non
     log = "".join(gateway.log)
     assert "Traceback" not in log
     assert "requests accepted: 2, answered: 1, left: 1" in log
+
+
+def test_a_client_that_closes_its_half_after_asking_gets_its_answer(gateway: GatewayProcess) -> None:
+    body = b'{"records": [{"a": 1, "b": 2}]}'
+    head = b"POST /v1/models/m:predict HTTP/1.1\r\nhost: gateway\r\ncontent-length: %d\r\n\r\n" % len(body)
+    answer = raw(gateway, head + body, half_close=True)
+    assert answer.startswith(b"HTTP/1.1 200 OK"), answer
+    assert b"connection: close" in answer
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
