@@ -191,9 +191,12 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     return Digits(store=store, records=records)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def new_namespace(cluster: Cluster) -> Iterator[Callable[[str], str]]:
-    """`new_namespace(purpose)` makes a namespace that admits only restricted pods; all are deleted at the end."""
+    """`new_namespace(purpose)` makes a namespace that admits only restricted pods; it is gone after its module.
+
+    What the tests of one module leave running would take the node from those of the next.
+    """
     made: list[str] = []
 
     def make(purpose: str) -> str:
@@ -207,6 +210,8 @@ def new_namespace(cluster: Cluster) -> Iterator[Callable[[str], str]]:
     yield make
     for name in made:
         cluster.api.delete(f"/api/v1/namespaces/{name}")
+        cluster.api.call("DELETE", pod_path(name), query={"gracePeriodSeconds": "0"})
+        cluster.namespaces.remove(name)
 
 
 @pytest.fixture(scope="session")
