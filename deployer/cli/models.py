@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployer.cli.claim import SCHEME, Context, Kubeconfig, StorageImage, access
+from deployer.cli.claim import SCHEME, Context, Kubeconfig, StorageImage, StoreDirectory, access
 from deployer.cli.console import Table, console
 from deployer.cli.verb import DryRun, Timeout, Verb
 from deployer.domain.store import size_text
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 app = Verb(group=True, help="List, inspect, verify and prune the versions in a store.")
 
-Store = Annotated[Path, typer.Option("--store", help="Directory of the store.")]
 AnyStore = Annotated[str, typer.Option("--store", help="Directory of the store, or pvc://NAMESPACE/CLAIM[/SUBPATH].")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
 
@@ -50,7 +49,7 @@ def list_(
 
 @app.command()
 def inspect(
-    store: Store,
+    store: StoreDirectory,
     model: Model,
     version: Annotated[int | None, typer.Option("--version", help="By default the newest.")] = None,
 ) -> None:
@@ -86,7 +85,7 @@ def verify(
 
 @app.command()
 def prune(
-    store: Store,
+    store: StoreDirectory,
     model: Model,
     keep: Annotated[int, typer.Option("--keep", help="How many of the newest versions stay.")],
     protect: Annotated[

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployer.domain import store as domain
-from deployer.errors import ExportError, UsageError
+from deployer.errors import ExportError, UsageError, disk_errors
 from deployer.export import manifest, signatures
 from deployer.export.layout import ModelStore, models
 from deployer.targets.base import Progress
@@ -98,23 +98,38 @@ def inspect(store: Path, model: str, version: int | None = None) -> Inspection:
 def verify(store: Path, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
     """Recompute the checksums of one version, or of all of a model.
 
-    Errors: ExportError when there is no version, no manifest, or a file cannot be read. Faults are in the result.
+    Errors: ExportError when there is no version, or a file cannot be read. Faults are in the result; a missing manifest
+    is one of them where all are verified, and an ExportError for the one version that was asked for.
     """
     place = ModelStore(root=store, model=model)
     versions = place.versions() if version is None else (version,)
     if not versions:
         raise _no_versions(store, model)
-    results = []
-    for number in versions:
-        path = place.path(number)
-        progress(f"reading every file of {path}")
+    return tuple(_verified(place, number, alone=version is not None, progress=progress) for number in versions)
+
+
+def _verified(place: ModelStore, version: int, *, alone: bool, progress: Progress) -> Verification:
+    path = place.path(version)
+    progress(f"reading every file of {path}")
+    try:
         known = manifest.read(path)
-        faults = manifest.verify(path, known)
-        if (known.model, known.version) != (model, number):
-            moved = f"was published as version {known.version} of {known.model}"
-            faults = (*faults, domain.Fault(path=manifest.MANIFEST, problem=moved))
-        results.append(Verification(model=model, version=number, files=len(known.files), faults=faults))
-    return tuple(results)
+    except ExportError as error:
+        if alone:
+            raise
+        return unvouched(place.model, version, error)
+    faults = manifest.verify(path, known)
+    if (known.model, known.version) != (place.model, version):
+        moved = f"was published as version {known.version} of {known.model}"
+        faults = (*faults, domain.Fault(path=manifest.MANIFEST, problem=moved))
+    return Verification(model=place.model, version=version, files=len(known.files), faults=faults)
+
+
+def unvouched(model: str, version: int, error: ExportError) -> Verification:
+    """The result for a version, one of several, whose manifest is missing or unreadable."""
+    problem = "is missing or unreadable, so nothing vouches for the files" + (f": {error.cause}" if error.cause else "")
+    return Verification(
+        model=model, version=version, files=0, faults=(domain.Fault(path=manifest.MANIFEST, problem=problem),)
+    )
 
 
 def prune(
@@ -136,10 +151,11 @@ def prune(
     except ValueError as error:
         raise UsageError(str(error), hint="--keep 1 leaves the newest version and the protected ones") from error
     if not dry_run:
-        place.clean()
-        for version in plan.remove:
-            progress(f"removing version {version} of model {model}")
-            place.remove(version)
+        with disk_errors(ExportError):
+            place.clean()
+            for version in plan.remove:
+                progress(f"removing version {version} of model {model}")
+                place.remove(version)
     return Pruned(model=model, removed=plan.remove, kept=plan.keep, dry_run=dry_run)
 
 

@@ -137,6 +137,27 @@ def test_verify_without_a_manifest_is_an_error_with_a_remedy(root: Path, capsys:
     assert "hint: export the SavedModel into the store" in error
 
 
+def test_verifying_all_goes_on_after_a_version_without_a_manifest(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "loan/2" / manifest.MANIFEST).unlink()
+    (root / "loan/3/variables/variables.index").write_bytes(b"cut")
+    assert main(["models", "verify", "loan", "--store", str(root), "-q"]) == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert "version 1 of model loan: 3 files as published" in lines
+    assert lines[lines.index("version 2 of model loan: damaged") + 1].startswith(
+        f"  {manifest.MANIFEST} is missing or unreadable, so nothing vouches for the files"
+    )
+    assert "  variables/variables.index has 3 bytes instead of 5" in lines
+    assert "version 4 of model loan: 3 files as published" in lines
+
+
+@pytest.mark.parametrize("verb", [["models", "inspect", "loan"], ["models", "prune", "loan", "--keep", "1"]])
+def test_a_verb_that_needs_a_directory_says_so_of_a_claim(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb, "--store", "pvc://shop/models"]) == 2
+    assert "pvc://shop/models is a claim in a cluster; this verb needs a directory" in capsys.readouterr().err
+
+
 def test_a_manifest_that_was_edited_is_not_believed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = root / "loan/4" / manifest.MANIFEST
     path.write_text(path.read_text().replace('"version": 4', '"version": "four"'))
