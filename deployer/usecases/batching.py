@@ -45,7 +45,7 @@ def run(target: Rebatchable, request: BatchingRequest, progress: Progress, gener
     Ctrl-C ends it early: what was finished is written, and KeyboardInterrupt goes on.
     Errors: UsageError and SpecError for requests that cannot be meant, and those of the target.
     """
-    _check(request)
+    check(request)
     if generator is None:
         with Workers() as workers:
             return run(target, request, progress, workers)
@@ -69,7 +69,8 @@ def run(target: Rebatchable, request: BatchingRequest, progress: Progress, gener
     return sweep
 
 
-def _check(request: BatchingRequest) -> None:
+def check(request: BatchingRequest) -> None:
+    """Refuse what cannot be meant, before anything is touched. Errors: UsageError, SpecError."""
     if (request.each.out / DOCUMENT).exists():
         raise UsageError(f"{request.each.out} holds a batching experiment already", hint="choose another --out")
     if request.each.direct:

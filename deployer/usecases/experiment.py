@@ -51,6 +51,10 @@ def run(
     every open-loop trial (the folder is written all the same), and those of the target.
     """
     _check(request)
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)  # said now, and not after an hour of measuring
+    except OSError as error:
+        raise UsageError(f"{request.out} cannot be written", hint="--out names another folder") from error
     if generator is None:
         begun = generator_for(target, image=request.load_image, timeout=request.scale_timeout, progress=progress)
         with begun as found:
@@ -75,6 +79,14 @@ def run(
             hint="give the generator CPU of its own, lower the rates, or use more --processes",
         )
     return result
+
+
+def plan(target: Target, request: ExperimentRequest) -> conditions.Outline:
+    """What `run` would do, without sending anything. Errors: as there."""
+    _check(request)
+    target.replicas()
+    through = "one plain gRPC channel" if request.direct else "the gateways"
+    return conditions.outline(request, through=through, records=len(records.load(request.records)))
 
 
 def _check(request: ExperimentRequest) -> None:

@@ -75,6 +75,17 @@ def test_an_example_is_shown_and_can_be_called_as_it_stands(name, line):
         assert f"  {line}\n" in context.get_help() + "\n"
 
 
+ACTING = [
+    *("init", "export", "models prune", "publish", "render", "local up", "local down", "cluster up", "cluster down"),
+    *("deploy", "experiment run", "experiment batching"),
+]
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_a_verb_that_acts_can_be_asked_what_it_would_do(name):
+    assert "--dry-run" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
+
+
 def test_help_shows_durations_as_they_are_written():
     shown = deployer("rollout", "start", "--help").stdout
     assert "[default: 2m]" in " ".join(shown.split())
