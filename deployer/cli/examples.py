@@ -16,7 +16,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "models inspect": ("deployer models inspect digits --store models --version 2",),
     "models verify": ("deployer models verify digits --store models",),
-    "models prune": ("deployer models prune digits --store models --keep 3 --protect 4,7 --dry-run",),
+    "models prune": (
+        "deployer models prune digits --store models --keep 3 --dry-run",
+        "deployer models prune digits --store pvc://shop/models --keep 5 --protect 4,7",
+    ),
     "publish": (
         "deployer publish digits --store models --to pvc://shop/models --create 10Gi",
         "deployer publish digits --store models --version 2 --to pvc://shop/models",

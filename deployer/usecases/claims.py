@@ -12,7 +12,7 @@ from deployer.errors import ExportError
 from deployer.export import manifest
 from deployer.targets.base import Progress
 from deployer.targets.cluster import resolved
-from deployer.targets.cluster_api import Place, connect
+from deployer.targets.cluster_api import ApiServer, Place, connect
 from deployer.targets.storage import Storage
 from deployer.targets.storage_pod import NewClaim, require_claim, storage_in
 from deployer.usecases.models import Verification, VersionSummary, unvouched
@@ -28,14 +28,19 @@ class ClaimAccess:
     timeout: float = 180.0
 
 
+def reach(access: ClaimAccess) -> tuple[Place, ApiServer]:
+    """The cluster of a claim. Errors: TargetError."""
+    place = resolved(access.place)
+    return place, connect(place)
+
+
 @contextmanager
 def opened(access: ClaimAccess, progress: Progress, *, new: NewClaim | None = None) -> Iterator[Storage]:
     """The store in the claim, by a pod that is gone afterwards; `new` is made where there is no claim.
 
     Errors: TargetError, WaitTimeout that names why the pod did not start.
     """
-    place = resolved(access.place)
-    api = connect(place)
+    place, api = reach(access)
     progress(f"claim {access.claim.claim} in context {place.context}, namespace {place.namespace}")
     claim = require_claim(api, access.claim, new, progress)
     reachable = storage_in(api, access.claim, claim, image=access.image, timeout=access.timeout, progress=progress)
