@@ -38,7 +38,7 @@ class DeployerError(Exception):
     def cause(self) -> str:
         """Why it happened, in one line where one is enough; empty when the message says it all."""
         said = self._cause or _words(self.__cause__, self.message)
-        return "" if said in self.message else said
+        return "" if self.message.endswith(said) else said
 
 
 class UsageError(DeployerError):

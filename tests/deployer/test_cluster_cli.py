@@ -50,6 +50,13 @@ def test_up_tells_what_it_would_make_build_and_load(called: Path, capsys: pytest
     assert {line.split()[1] for line in asked} == {"info", "image", "get"}
 
 
+def test_verbose_shows_the_command_lines_that_are_run(called: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cluster", "down", "--name", "there", "--dry-run", "-v"]) == 0
+    assert "running: kind get clusters --quiet\n" in capsys.readouterr().err
+    assert main(["cluster", "down", "--name", "there", "--dry-run"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(("name", "would"), [("there", True), ("elsewhere", False)])
 def test_down_tells_whether_there_is_something_to_delete(
     called: Path, capsys: pytest.CaptureFixture[str], name: str, would: bool
