@@ -125,7 +125,7 @@ class LoadJob:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise SpecError(f"records cannot be read: {error}", hint="give a JSONL file with --records") from error
+            raise SpecError(f"records {path} cannot be read", hint="give a JSONL file with --records") from error
         for offset in range(0, max(len(content), 1), CHUNK):
             self._ask("PUT", f"/records?offset={offset}", content[offset : offset + CHUNK])
         self._sent = path

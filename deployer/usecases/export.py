@@ -166,7 +166,8 @@ def _try_out(
     sizes = request.warmup_batch_sizes if batchable else ()
     path = version_dir / manifest.WARMUP
     warmup.write(path, model=request.model, signature=request.signature, inputs=inputs, batch_sizes=sizes)
-    progress(f"replaying {warmup.replay(path, written)} warm-up records")
+    count = warmup.replay(path, written)
+    progress(f"replaying {count} warm-up record{'' if count == 1 else 's'}")
     return same, sizes
 
 
