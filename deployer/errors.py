@@ -14,6 +14,10 @@ Interrupted by Ctrl-C: 130.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DeployerError(Exception):
     """An error that a user can read: what happened, why, and what to do.
@@ -32,8 +36,9 @@ class DeployerError(Exception):
 
     @property
     def cause(self) -> str:
-        """Why it happened, in one line; empty when the message says it all."""
-        return self._cause or (str(self.__cause__) if self.__cause__ else "")
+        """Why it happened, in one line where one is enough; empty when the message says it all."""
+        said = self._cause or _words(self.__cause__, self.message)
+        return "" if self.message.endswith(said) else said
 
 
 class UsageError(DeployerError):
@@ -82,3 +87,43 @@ class ExperimentInvalid(DeployerError):
     """Figures that must not be believed: the load generator lagged, or nothing was steady."""
 
     exit_code = 9
+
+
+_DISK = {
+    errno.ENOSPC: "make room on the disk, and call again",
+    errno.EDQUOT: "make room in the quota, and call again",
+    errno.EFBIG: "a limit on the size of files is in force (ulimit -f); raise it",
+    errno.EROFS: "the file system is mounted read-only; name a place that can be written",
+    errno.EACCES: "this user may not write there; change the permissions, or name another place",
+    errno.EPERM: "this user may not write there; change the permissions, or name another place",
+    errno.ENOTDIR: "a file is in the way; remove it, or name another place",
+}
+
+
+def of_disk(error: OSError, kind: type[DeployerError] = UsageError) -> DeployerError | None:
+    """What to tell a user when a disk refuses (full, read-only, forbidden); None for an error of another nature."""
+    if error.errno not in _DISK:
+        return None
+    where = f"{error.filename} cannot be written" if error.filename else "a file cannot be written"
+    return kind(where, cause=_words(error, where), hint=_DISK[error.errno])
+
+
+@contextmanager
+def disk_errors(kind: type[DeployerError]) -> Iterator[None]:
+    """Within this block, what a disk refuses is an error of `kind`."""
+    try:
+        yield
+    except OSError as error:
+        known = of_disk(error, kind)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _words(error: BaseException | None, message: str) -> str:
+    """An exception for a person: that of the operating system without its number, and its file named once."""
+    if isinstance(error, OSError) and error.strerror:
+        said = error.strerror[:1].lower() + error.strerror[1:]
+        named = error.filename is not None and str(error.filename) not in message
+        return f"{said}: {error.filename}" if named else said
+    return str(error) if error else ""

@@ -82,8 +82,8 @@ def load(path: Path) -> Release:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise SpecError(f"{path} does not exist", hint="`deployer init` writes one; -f names another") from error
+    except FileNotFoundError:
+        raise SpecError(f"{path} does not exist", hint="`deployer init` writes one; -f names another") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read", hint="it is a YAML file in UTF-8") from error
     return parse(text, path.parent, name=str(path))
@@ -98,9 +98,17 @@ def parse(text: str, directory: Path, *, name: str = "deployer.yaml") -> Release
         document = convert(_normalised(_load(text)), _Document)
         return _release(document, directory.absolute())
     except yaml.YAMLError as error:
-        raise SpecError(f"{name} is no YAML", hint=REFERENCE) from error
+        raise SpecError(f"{name} is no YAML", cause=_place(error), hint=REFERENCE) from error
     except StrictError as error:
         raise SpecError(f"{name}: {error}", hint=REFERENCE) from None  # the cause would repeat the message
+
+
+def _place(error: yaml.YAMLError) -> str:
+    """Line and column of what cannot be read, in one line, as editors count."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split())
 
 
 class _Loader(yaml.SafeLoader):

@@ -73,7 +73,7 @@ def overview() -> str:
 
 def _run(argv: list[str]) -> int:
     from deployer.cli.console import console
-    from deployer.errors import DeployerError, UsageError
+    from deployer.errors import DeployerError, UsageError, of_disk
 
     signal.signal(signal.SIGTERM, _terminate)
     console.configure_from(argv)
@@ -91,6 +91,9 @@ def _run(argv: list[str]) -> int:
         return console.stopped("interrupted", exit_code=128 + signal.SIGINT)
     except BrokenPipeError:
         return console.abandoned()
+    except OSError as error:
+        known = of_disk(error)
+        return console.fail(known) if known else console.bug(error)
     except Exception as error:  # the one place where a bug becomes text
         return console.bug(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from deployer.usecases.claims import ClaimAccess
 
 SCHEME = "pvc://"
+
+
+def _directory(text: str | Path) -> Path:
+    if str(text).startswith(SCHEME):
+        raise typer.BadParameter(f"{text} is a claim in a cluster; this verb needs a directory")
+    return Path(text)
+
+
+StoreDirectory = Annotated[
+    Path, typer.Option("--store", parser=_directory, metavar="DIRECTORY", help="Directory of the store.")
+]
 
 StorageImage = Annotated[
     str, typer.Option("--image", help="Any image with Python for the pod in the claim; by default the deployer's own.")

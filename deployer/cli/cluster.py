@@ -9,7 +9,7 @@ import typer
 
 from deployer.cli.console import console
 from deployer.cli.target import Kubeconfig
-from deployer.cli.verb import Timeout, Verb
+from deployer.cli.verb import DryRun, Timeout, Verb
 from deployer.usecases import cluster
 
 app = Verb(group=True, help="Make and delete a kind cluster to deploy to.")
@@ -35,6 +35,7 @@ def up(
     ] = "",
     kubeconfig: Kubeconfig = "",
     timeout: Timeout = 900.0,
+    dry_run: DryRun = False,
 ) -> None:
     """Make a kind cluster with metrics-server and the project's images, and make its context the current one."""
     request = cluster.UpRequest(
@@ -47,14 +48,30 @@ def up(
         build_arguments=tuple(shlex.split(build_args)),
         timeout=timeout,
     )
+    if dry_run:
+        plan = cluster.plan(request)
+        console.result("ClusterPlan", plan, lambda: _planned(plan))
+        return
     found = cluster.up(request, console.progress)
     console.result("Cluster", found, f"cluster {found.name} is ready, context {found.context}")
 
 
 @app.command()
-def down(name: Name = "deployer", kubeconfig: Kubeconfig = "") -> None:
+def down(name: Name = "deployer", kubeconfig: Kubeconfig = "", dry_run: DryRun = False) -> None:
     """Delete the kind cluster of this name, and nothing else."""
+    if dry_run:
+        there = cluster.exists(name)
+        words = f"would delete cluster {name}" if there else f"cluster {name} is not there"
+        console.result("DeletePlan", {"name": name, "would_delete": there}, words)
+        return
     deleted = cluster.down(name, kubeconfig=kubeconfig, progress=console.progress)
     console.result(
         "Deleted", {"name": name, "deleted": deleted}, f"cluster {name} {'deleted' if deleted else 'was not there'}"
     )
+
+
+def _planned(plan: cluster.UpPlan) -> str:
+    lines = [f"would {'make' if plan.creates else 'keep'} cluster {plan.name}, context {plan.context}"]
+    lines += [f"would build {reference}" for reference in plan.builds]
+    lines += [f"would load {reference}" for reference in plan.loads]
+    return "\n".join([*lines, "would install metrics-server, unless somebody else has"])

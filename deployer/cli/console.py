@@ -57,6 +57,19 @@ class Console:
     def configure(self, *, output: Format = Format.TABLE, quiet: bool = False, verbose: bool = False) -> None:
         """Take the options that every verb has."""
         self.format, self.quiet, self.verbose = output, quiet, verbose
+        if verbose:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Show the command lines that are run."""
+        import logging
+
+        log = logging.getLogger("deployer")
+        log.setLevel(logging.DEBUG)
+        if not log.handlers:
+            handler = logging.Handler()
+            handler.emit = lambda record: self.detail(record.getMessage())  # type: ignore[method-assign]
+            log.addHandler(handler)
 
     def configure_from(self, argv: Sequence[str]) -> None:
         """Take -o and -v from a command line that may not parse, so that its error is shown in the right form."""

@@ -10,13 +10,12 @@ from typing import Annotated
 
 import typer
 
-from deployer.cli.console import Table, console
+from deployer.cli.console import console
+from deployer.cli.experiment_view import differences, found_text, outline, swept
 from deployer.cli.target import Context, Kubeconfig, Namespace, StateDir, TargetKind, local_target, target
-from deployer.cli.verb import File, Timeout, Verb, duration
+from deployer.cli.verb import DryRun, File, Timeout, Verb, duration
 from deployer.domain import release
-from deployer.domain.batching import Sweep
-from deployer.domain.comparison import Difference
-from deployer.domain.experiment import Experiment, LagBounds, Objective
+from deployer.domain.experiment import LagBounds, Objective
 from deployer.errors import ToolError, UsageError
 from deployer.usecases.conditions import ExperimentRequest
 from deployer.usecases.targets import Kind
@@ -88,6 +87,7 @@ def run(
     load_image: Annotated[
         str, typer.Option("--load-image", help="Image of the load generator's Job; by default the deployer's own.")
     ] = "",
+    dry_run: DryRun = False,
 ) -> None:
     """Find what each number of replicas carries within an objective, and write a folder with a report."""
     _need_libraries()
@@ -127,8 +127,12 @@ def run(
     where = target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig)
     if kind is Kind.CLUSTER:
         console.progress(where.describe())
+    if dry_run:
+        planned = experiment.plan(where, request)
+        console.result("ExperimentPlan", planned, lambda: outline(planned, where=where.describe(), out=request.out))
+        return
     found = experiment.run(where, request, console.progress)
-    console.result("Experiment", found, lambda: text(found, request.out))
+    console.result("Experiment", found, lambda: found_text(found, request.out))
 
 
 @app.command()
@@ -167,6 +171,7 @@ def batching(
     timeout: Timeout = 300.0,
     file: File = Path("deployer.yaml"),
     state_dir: StateDir = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Find out whether batching in the model server pays, and write the best batching_parameters.txt."""
     _need_libraries()
@@ -204,8 +209,16 @@ def batching(
         ),
         client_batches=_whole("--batches", batches),
     )
+    if dry_run:
+        usecase.check(request)
+        local_target(file, state_dir).replicas()
+        names = [candidate.name for candidate in request.candidates]
+        sizes = ", ".join(map(str, request.client_batches))
+        words = f"would try: {'; '.join(names)}\neach with {sizes} records in a request"
+        console.result("BatchingPlan", {"candidates": names, "batches": request.client_batches}, words)
+        return
     found = usecase.run(local_target(file, state_dir), request, console.progress)
-    console.result("BatchingExperiment", found, lambda: _swept(found, request.each.out))
+    console.result("BatchingExperiment", found, lambda: swept(found, request.each.out))
 
 
 @app.command()
@@ -216,7 +229,7 @@ def compare(before: Folder, after: Folder) -> None:
     from deployer.report import folder
 
     found = comparison.compare(folder.read(before), folder.read(after))
-    console.result("Comparison", found, lambda: Table(columns=_COMPARED, rows=[_compared(row) for row in found]))
+    console.result("Comparison", found, lambda: differences(found))
 
 
 @app.command()
@@ -230,49 +243,6 @@ def report(folder: Folder) -> None:
     console.result("Report", {"report": path}, str(path))
 
 
-_COMPARED = ("replicas", "figure", "before", "after", "ratio", "interval", "verdict")
-
-
-def text(found: Experiment, out: Path) -> str:
-    """The headline, a row for each number of replicas, what must be known, and where the report is."""
-    rows = [
-        (
-            c.replicas,
-            f"{c.rate:.1f}",
-            f"{c.p99_ms:.1f}" if c.p99_ms is not None else None,
-            f"{c.broke_at:.1f}" if c.broke_at else None,
-            f"{c.ceiling:.1f}",
-            f"{c.cores_per_replica:.2f}" if c.cores_per_replica is not None else None,
-        )
-        for c in found.capacities
-    ]
-    table = Table(columns=("replicas", "capacity/s", "p99 ms", "broke at/s", "ceiling/s", "cores each"), rows=rows)
-    said = (found.direct.sentence, *found.notes) if found.direct else found.notes
-    notes = "".join(f"\n- {note}" for note in said)
-    return f"{found.headline}\n\n{table}\n{notes}\n\n{out / 'report.html'}"
-
-
-def _swept(found: Sweep, out: Path) -> str:
-    """The sentence, a row for each pair, and what to do."""
-    rows = [
-        (
-            cell.candidate,
-            cell.client_batch,
-            f"{cell.records:.1f}" if cell.rate else None,
-            f"{cell.rate:.1f}" if cell.rate else None,
-            f"{cell.p99_ms:.1f}" if cell.p99_ms is not None else None,
-            f"{cell.ceiling:.1f}",
-            cell.problem or None,
-        )
-        for cell in found.cells
-    ]
-    columns = ("batching", "records in a request", "records/s", "requests/s", "p99 ms", "ceiling/s", "problem")
-    advice = ""
-    if found.best is not None:
-        advice = f"{out / 'batching_parameters.txt'} holds them; in deployer.yaml:\n\n{found.section}"
-    return f"{found.headline}\n\n{Table(columns=columns, rows=rows)}\n\n{advice}".rstrip()
-
-
 def _batching(file: Path, state_dir: Path | None) -> release.Batching | None:
     """The section of the release; None without one, and when only its state is named."""
     if state_dir is not None and not file.exists():
@@ -280,12 +250,6 @@ def _batching(file: Path, state_dir: Path | None) -> release.Batching | None:
     from deployer import spec
 
     return spec.load(file).batching
-
-
-def _compared(row: Difference) -> tuple[object, ...]:
-    interval = None if row.low is None or row.high is None else f"{row.low:.2f}–{row.high:.2f}"
-    ratio = f"{row.after / row.before:.2f}×"
-    return row.replicas, row.figure, f"{row.before:.1f}", f"{row.after:.1f}", ratio, interval, row.verdict.value
 
 
 def _described(file: Path, state_dir: Path | None) -> release.Experiment:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployer.cli.claim import StoreDirectory
 from deployer.cli.console import console
 from deployer.cli.verb import DryRun, Verb
 from deployer.domain.store import DEFAULT_SIGNATURE, parse_size, size_text
@@ -32,7 +33,7 @@ def export(
         str,
         typer.Argument(help="FILE.keras, FILE.h5, a SavedModel directory, or package.module:function."),
     ],
-    store: Annotated[Path, typer.Option("--store", help="Directory of the store.")],
+    store: StoreDirectory,
     model: Annotated[str, typer.Option("--model", help="Name of the model.")],
     version: Annotated[int | None, typer.Option("--version", help="Number; by default the next free one.")] = None,
     signature: Annotated[str, typer.Option("--signature", help="Signature to be served.")] = DEFAULT_SIGNATURE,

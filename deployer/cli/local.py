@@ -11,7 +11,7 @@ from deployer.cli import status as status_verb
 from deployer.cli.choices import Labels, Versions, Weights, choices
 from deployer.cli.console import console
 from deployer.cli.target import StateDir, local_target
-from deployer.cli.verb import File, Timeout, Verb
+from deployer.cli.verb import DryRun, File, Timeout, Verb
 from deployer.errors import UsageError
 from deployer.targets.local_state import Engine
 from deployer.usecases import local
@@ -42,6 +42,7 @@ def up(
     ] = False,
     timeout: Timeout = 120.0,
     state_dir: StateDir = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Start replicas and a gateway, or bring the running ones to what deployer.yaml says."""
     request = local.UpRequest(
@@ -55,6 +56,10 @@ def up(
         bound=foreground,
         timeout=timeout,
     )
+    if dry_run:
+        plan = local.plan(request)
+        console.result("LocalPlan", plan, lambda: _planned(plan))
+        return
     target = local.up(request, console.progress)
     try:
         found = status(target)
@@ -68,9 +73,14 @@ def up(
 
 
 @app.command()
-def down(file: File = Path("deployer.yaml"), state_dir: StateDir = None) -> None:
+def down(file: File = Path("deployer.yaml"), state_dir: StateDir = None, dry_run: DryRun = False) -> None:
     """Stop every process of the release; its logs and files stay."""
     target = local_target(file, state_dir)
+    if dry_run:
+        there = local.living(target)
+        words = "would stop " + ", ".join(there) if there else "nothing runs"
+        console.result("StopPlan", {"would_stop": there}, words)
+        return
     stopped = target.down(progress=console.progress)
     console.result("Stopped", {"stopped": stopped}, "stopped " + ", ".join(stopped) if stopped else "nothing ran")
 
@@ -88,3 +98,17 @@ def logs(
         raise UsageError(f"there is no log of {process}", hint=f"logs: {there}")
     text = log.read_text(errors="replace")
     console.result("Log", {"process": process, "text": text}, text.rstrip())
+
+
+def _planned(plan: local.UpPlan) -> str:
+    port = plan.gateway_port or "a free one"
+    lines = [
+        f"{plan.release}: {plan.replicas} replicas ({plan.engine.value}) and a gateway on port {port}",
+        f"state and logs: {plan.directory}",
+        f"running already: {', '.join(plan.running)}" if plan.running else "nothing runs yet",
+    ]
+    for name, state in plan.state.models.items():
+        labels = ", ".join(f"{label} is {version}" for label, version in state.labels.items()) or "no labels"
+        shares = ", ".join(f"{label} {share:g}" for label, share in state.weights.items()) or "none"
+        lines.append(f"{name}: versions {', '.join(map(str, state.versions))}; {labels}; shares of traffic: {shares}")
+    return "\n".join(lines)

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployer.cli.claim import SCHEME, Context, Kubeconfig, StorageImage, access
+from deployer.cli.claim import SCHEME, Context, Kubeconfig, StorageImage, StoreDirectory, access
 from deployer.cli.console import Table, console
+from deployer.cli.target import StateDir
 from deployer.cli.verb import DryRun, Timeout, Verb
 from deployer.domain.store import size_text
 from deployer.errors import UsageError
 
 if TYPE_CHECKING:
-    from deployer.usecases.models import Inspection, Pruned, Verification, VersionSummary
+    from deployer.usecases.models import Inspection, Verification, VersionSummary
+    from deployer.usecases.prune import Pruned
 
 app = Verb(group=True, help="List, inspect, verify and prune the versions in a store.")
 
-Store = Annotated[Path, typer.Option("--store", help="Directory of the store.")]
 AnyStore = Annotated[str, typer.Option("--store", help="Directory of the store, or pvc://NAMESPACE/CLAIM[/SUBPATH].")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
 
@@ -50,7 +51,7 @@ def list_(
 
 @app.command()
 def inspect(
-    store: Store,
+    store: StoreDirectory,
     model: Model,
     version: Annotated[int | None, typer.Option("--version", help="By default the newest.")] = None,
 ) -> None:
@@ -86,26 +87,58 @@ def verify(
 
 @app.command()
 def prune(
-    store: Store,
+    store: AnyStore,
     model: Model,
     keep: Annotated[int, typer.Option("--keep", help="How many of the newest versions stay.")],
-    protect: Annotated[
-        str, typer.Option("--protect", metavar="N,N…", help="Versions in use: labels, replicas, rollback target.")
-    ] = "",
+    protect: Annotated[str, typer.Option("--protect", metavar="N,N…", help="Further versions that stay.")] = "",
     model_config: Annotated[
         Path | None, typer.Option("--model-config", help="Rendered model_config: what it serves or labels stays.")
     ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-f",
+            "--file",
+            help="Description of the local release that uses the store; by default ./deployer.yaml, if there is one.",
+        ),
+    ] = None,
+    state_dir: StateDir = None,
+    image: StorageImage = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    timeout: Timeout = 180.0,
     dry_run: DryRun = False,
 ) -> None:
-    """Remove all but the newest versions and those in use."""
-    from deployer.usecases import models
+    """Remove all but the newest versions and those in use.
 
-    protected = {**_listed(protect), **(models.in_use(model_config, store, model) if model_config else {})}
-    pruned = models.prune(store, model, keep=keep, protected=protected, dry_run=dry_run, progress=console.progress)
+    What the release of deployer.yaml serves, labels or would roll back to stays, and in a claim what any release of its
+    namespace does.
+    """
+    from deployer.usecases import claims
+    from deployer.usecases import prune as usecase
+    from deployer.usecases.models import version_numbers
+
+    named = _listed(protect)
+    if store.startswith(SCHEME):
+        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
+        place, api = claims.reach(where)
+        used = usecase.of_cluster_releases(api, place.namespace, model)
+        used |= usecase.configured(model_config, model, ()) if model_config else {}
+        with claims.opened(where, console.progress) as storage:
+            pruned = usecase.prune_claim(
+                storage, model, keep=keep, protected=named | used, dry_run=dry_run, progress=console.progress
+            )
+    else:
+        directory = Path(store)
+        used = usecase.of_local_release(file, state_dir, directory, model)
+        used |= usecase.configured(model_config, model, version_numbers(directory, model)) if model_config else {}
+        pruned = usecase.prune_directory(
+            directory, model, keep=keep, protected=named | used, dry_run=dry_run, progress=console.progress
+        )
     console.result("Pruned", pruned, lambda: _pruned(pruned))
 
 
-def _listed(text: str) -> Mapping[int, str]:
+def _listed(text: str) -> dict[int, str]:
     try:
         return {int(part): "--protect" for part in text.split(",") if part.strip()}
     except ValueError as error:

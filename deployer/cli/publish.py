@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployer.cli.claim import Context, Kubeconfig, StorageImage, access
+from deployer.cli.claim import Context, Kubeconfig, StorageImage, StoreDirectory, access
 from deployer.cli.console import console
 from deployer.cli.verb import DryRun, Timeout, Verb
 from deployer.domain.store import size_text
@@ -21,7 +20,7 @@ app = Verb()
 @app.command()
 def publish(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")],
-    store: Annotated[Path, typer.Option("--store", help="Directory of the store that is read.")],
+    store: StoreDirectory,
     to: Annotated[str, typer.Option("--to", metavar="pvc://NAMESPACE/CLAIM[/SUBPATH]", help="Claim that is written.")],
     version: Annotated[
         list[int] | None, typer.Option("--version", help="Which version; may be repeated. By default the newest.")

@@ -12,7 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from deployer.cli.console import Format, console
+from deployer.cli.examples import examples
 from deployer.errors import UsageError
+
+DURATION = "DURATION"
+"""Metavar of every option that takes one."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -34,8 +38,20 @@ def duration(text: str | float) -> float:
     return seconds
 
 
+def spelled(seconds: float) -> str:
+    """Seconds as `duration` reads them back and a person would write them: 5400.0 -> "1h30m"."""
+    if seconds % 1:
+        return f"{seconds:g}s"
+    whole, parts = int(seconds), []
+    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
+        if whole >= size:
+            parts.append(f"{whole // size}{unit}")
+            whole %= size
+    return "".join(parts) or "0s"
+
+
 File = Annotated[Path, typer.Option("-f", "--file", help="Description of the release.", show_default=True)]
-Timeout = Annotated[float, typer.Option("--timeout", parser=duration, metavar="DURATION", help="Bound on all waiting.")]
+Timeout = Annotated[float, typer.Option("--timeout", parser=duration, metavar=DURATION, help="Bound on all waiting.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
@@ -99,9 +115,26 @@ _TyperUsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 """Bad option, missing argument and so on; Typer exports only this one member of the family by name."""
 
 
+def command_of(app: typer.Typer, verb: str) -> Any:
+    """The command that an application is, with examples in its help, and durations in it as a person writes them."""
+    command = typer.main.get_command(app)
+    _finish(command, verb)
+    return command
+
+
+def _finish(command: Any, name: str) -> None:
+    shown = "\n".join(f"  {line}" for line in examples(name))
+    command.epilog = f"\b\nExamples:\n{shown}"
+    for parameter in command.params:
+        if parameter.metavar == DURATION and isinstance(parameter.default, float):
+            parameter.default = spelled(parameter.default)
+    for child, nested in getattr(command, "commands", {}).items():
+        _finish(nested, f"{name} {child}")
+
+
 def invoke(app: typer.Typer, argv: Sequence[str]) -> int:
     """Parse `argv` (verb first) and call the verb's function; UsageError when it cannot be parsed."""
-    command = typer.main.get_command(app)
+    command = command_of(app, argv[0])
     name = f"deployer {argv[0]}"
     try:
         # not command.main(), which would turn every signal into exit code 130 without a word
@@ -113,7 +146,7 @@ def invoke(app: typer.Typer, argv: Sequence[str]) -> int:
         raise KeyboardInterrupt from abort
     except _TyperUsageError as error:
         where = getattr(getattr(error, "ctx", None), "command_path", name)
-        said = error.format_message()
+        said = error.format_message().replace("Value error, ", "")
         raise UsageError(
             said[:1].lower() + said[1:].rstrip("."), hint=f"`{where} --help` shows how it is called"
         ) from None

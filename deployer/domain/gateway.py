@@ -55,7 +55,10 @@ def _gateway_resources() -> Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:
-    """The gateways in front of the replicas. `port` is used on this machine only; 0 takes a free one."""
+    """The gateways in front of the replicas. `port` is used on this machine only; 0 takes a free one.
+
+    `values` are further values of their chart, which only a cluster uses: routes, a NetworkPolicy, monitors.
+    """
 
     image: Image = field(default_factory=Image)
     replicas: int = 2
@@ -66,6 +69,7 @@ class Gateway:
     rates: Rates | None = None
     backend_refresh_seconds: float = 2.0
     autoscaling: Autoscaling | None = None
+    values: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         at_least(1, replicas=self.replicas)

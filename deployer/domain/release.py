@@ -60,7 +60,10 @@ class Threads:
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """The model servers: image, number, pool, resources, and the few settings of theirs that are worth a choice."""
+    """The model servers: image, number, pool, resources, and the few settings of theirs that are worth a choice.
+
+    `values` are further values of their chart, which only a cluster uses: tolerations, a NetworkPolicy, monitors.
+    """
 
     image: Image = field(default_factory=Image)
     replicas: int = 2
@@ -74,6 +77,7 @@ class Serving:
     rest_timeout_seconds: int = 30
     metrics_path: str = "/monitoring/prometheus/metrics"
     flags: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    values: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         at_least(1, replicas=self.replicas, gpus=self.gpus, rest_timeout_seconds=self.rest_timeout_seconds)

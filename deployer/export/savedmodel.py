@@ -5,6 +5,7 @@ tensorflow and keras are imported when a model is first touched, which takes sec
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import os
@@ -202,6 +203,8 @@ def _model_code(message: str, hint: str) -> Iterator[None]:
         raise
     except Exception as error:
         said = " ".join(str(error).split())[:500]
+        if os.strerror(errno.ENOSPC) in said:  # TensorFlow wraps what the disk says, with the path in front
+            hint = "make room on the disk, and call again"
         raise ExportError(message, cause=f"{type(error).__name__}: {said}", hint=hint) from error
 
 

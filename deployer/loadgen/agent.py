@@ -1,35 +1,26 @@
 """`python -m deployer.loadgen.agent HOST PORT TOKEN_SHA256 IDLE_SECONDS`: the generator as a service, inside a cluster.
 
-Load starts beside what it measures: only plans, records and outcomes travel. Every request carries a token whose sha256
-the agent was started with. It ends by itself when nobody has asked anything for a while, so that a deployer that was
-killed leaves no load behind.
+Load starts beside what it measures: only plans, records and outcomes travel.
 
     GET  /machine            what it runs on, as `Machine`
     PUT  /records?offset=N   cut the file of records at N and add the body
     POST /trial              start a trial of this `Plan` with the records that were sent; 409 while one runs
     GET  /trial?seen=N       a `Report`, as soon as there are more than N marks or the end; otherwise after 10 seconds
-Answers are JSON; a refusal is {"error": …} with 400, 403, 404 or 409.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import signal
-import socket
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from deployer.agent_server import AgentServer, Asked, Refusal
 from deployer.errors import DeployerError, SpecError
 from deployer.loadgen.plan import Outcome, Plan, parse_plan
 from deployer.loadgen.workers import Mark, Workers
@@ -58,14 +49,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome is not None or bool(self.kind)
 
 
-class Refusal(Exception):
-    """A request that is not answered; `status` is HTTP's."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class Agent:
     """The generator processes, the records that were sent, and the one trial that runs or ran last."""
 
@@ -75,25 +58,25 @@ class Agent:
         self._news = threading.Condition()
         self._report = Report(kind="None")
 
-    def machine(self, _: dict[str, str], __: bytes) -> object:
+    def machine(self, _: Asked) -> object:
         """What the generator runs on."""
         return self._workers.machine()
 
-    def write(self, asked: dict[str, str], body: bytes) -> object:
+    def write(self, asked: Asked) -> object:
         """Cut the file of records and add to it."""
-        offset = _number(asked, "offset")
+        offset = asked.number("offset")
         with self._records.open("r+b" if offset else "wb") as file:
             if file.seek(0, os.SEEK_END) < offset:
                 raise Refusal(409, f"there are less than {offset} bytes")
             file.truncate(offset)
             file.seek(offset)
-            file.write(body)
+            file.write(asked.body)
         return {}
 
-    def start(self, _: dict[str, str], body: bytes) -> object:
+    def start(self, asked: Asked) -> object:
         """Begin a trial."""
         try:
-            plan = msgspec.structs.replace(parse_plan(body), records=str(self._records))
+            plan = msgspec.structs.replace(parse_plan(asked.body), records=str(self._records))
         except SpecError as error:
             raise Refusal(400, error.message) from error
         with self._news:
@@ -103,9 +86,9 @@ class Agent:
         threading.Thread(target=self._run, args=(plan,), daemon=True).start()
         return {}
 
-    def report(self, asked: dict[str, str], _: bytes) -> object:
+    def report(self, asked: Asked) -> object:
         """The trial, once there is something new."""
-        seen = _number(asked, "seen")
+        seen = asked.number("seen")
         with self._news:
             self._news.wait_for(lambda: self._report.over or len(self._report.marks) > seen, ANSWERS_WITHIN)
             return self._report
@@ -128,70 +111,6 @@ class Agent:
             self._news.notify_all()
 
 
-class Server(ThreadingHTTPServer):
-    """The server, with what its handlers share."""
-
-    daemon_threads = True
-
-    def __init__(self, host: str, port: int, agent: Agent, token_sha256: str) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), Handler)
-        self.agent = agent
-        self.token_sha256 = token_sha256
-        self.asked = time.monotonic()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One connection."""
-
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def do_GET(self) -> None:
-        self._answer({"/machine": Agent.machine, "/trial": Agent.report})
-
-    def do_PUT(self) -> None:
-        self._answer({"/records": Agent.write})
-
-    def do_POST(self) -> None:
-        self._answer({"/trial": Agent.start})
-
-    def _answer(self, calls: dict[str, Callable[[Agent, dict[str, str], bytes], object]]) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        self.server.asked = time.monotonic()
-        try:
-            status, said = 200, self._call(calls, body)
-        except Refusal as error:
-            status, said = error.status, {"error": str(error)}
-        content = msgspec.json.encode(said)
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-        self.server.asked = time.monotonic()
-
-    def _call(self, calls: dict[str, Callable[[Agent, dict[str, str], bytes], object]], body: bytes) -> object:
-        token = hashlib.sha256(self.headers.get(TOKEN_HEADER, "").encode()).hexdigest()
-        if not hmac.compare_digest(token, self.server.token_sha256):
-            raise Refusal(403, f"the header {TOKEN_HEADER} is missing or wrong")
-        url = urlsplit(self.path)
-        if url.path not in calls:
-            raise Refusal(404, f"there is no {self.command} {url.path}")
-        asked = {name: values[0] for name, values in parse_qs(url.query).items()}
-        return calls[url.path](self.server.agent, asked, body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: the caller knows what it asked."""
-
-
-def _number(asked: dict[str, str], name: str) -> int:
-    try:
-        return int(asked.get(name, "0"))
-    except ValueError:
-        raise Refusal(400, f"{name} is a whole number") from None
-
-
 def _end(*_: object) -> NoReturn:
     sys.exit(0)
 
@@ -201,12 +120,17 @@ def main(arguments: list[str]) -> int:
     host, port, token_sha256, idle = arguments
     signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory() as directory, Workers() as workers:
-        server = Server(host, int(port), Agent(workers, Path(directory) / "records.jsonl"), token_sha256)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        sys.stdout.write(f"{server.server_address[1]}\n")
-        sys.stdout.flush()
-        while time.monotonic() - server.asked < float(idle):
-            time.sleep(min(1.0, float(idle) / 4))
+        agent = Agent(workers, Path(directory) / "records.jsonl")
+        routes = {
+            "GET /machine": agent.machine,
+            "PUT /records": agent.write,
+            "POST /trial": agent.start,
+            "GET /trial": agent.report,
+        }
+        server = AgentServer(
+            host, int(port), routes, header=TOKEN_HEADER, token_sha256=token_sha256, encode=msgspec.json.encode
+        )
+        server.serve_while_asked(float(idle))
     return 0
 
 

@@ -36,7 +36,7 @@ def load(path: str | Path) -> tuple[Sample, ...]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise SpecError(f"records cannot be read: {error}", hint="give a JSONL file with --records") from error
+        raise SpecError(f"records {path} cannot be read", hint="give a JSONL file with --records") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -59,7 +59,8 @@ async def _run(plan: Plan, ready: Ready) -> Outcome:
             await out.close()
     except SendFailed as error:
         raise TargetError(
-            f"the load generator cannot use the target ({error.code}): {error}",
+            f"the load generator cannot use the target ({error.code})",
+            cause=str(error),
             hint="check with `deployer status` that the release is up and takes these records",
         ) from error
 

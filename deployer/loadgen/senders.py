@@ -15,6 +15,10 @@ from deployer.loadgen.records import Batch
 from tfserving.wire import messages_pb2, methods, tensors
 
 
+class _Refusal(msgspec.Struct):
+    error: str
+
+
 class SendFailed(Exception):
     """A request without a right answer; `code` is what errors are counted by."""
 
@@ -83,7 +87,7 @@ class RecordSender:
         except http1.HttpError as error:
             raise SendFailed(error.code, str(error)) from error
         if response.status != 200:
-            raise SendFailed(str(response.status), response.body[:500].decode(errors="replace"))
+            raise SendFailed(str(response.status), _reason(response.body))
         return response.body
 
     def predictions(self, answer: bytes) -> list[Value]:
@@ -197,3 +201,11 @@ def sender(target: RecordApi | Grpc, *, timeout: float) -> Sender:
         return RecordSender(target, timeout=timeout)
     except http1.HttpError as error:
         raise SendFailed(error.code, str(error)) from error
+
+
+def _reason(body: bytes) -> str:
+    """What a refusal says, for a person: the `error` of a gateway's JSON, else the beginning of the body."""
+    try:
+        return msgspec.json.decode(body, type=_Refusal).error
+    except msgspec.MsgspecError:
+        return body[:500].decode(errors="replace")

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from deployer.domain.location import MODELS_MOUNT, cluster_store
 from deployer.domain.release import Release
 from deployer.domain.serving import ServingConfig
 from deployer.domain.threads import thread_counts
 from deployer.domain.workload import Autoscaling, Image, Resources
+from deployer.errors import SpecError
 from deployer.render.gateway_file import Document, Specs, routing_document
 from deployer.render.text import to_yaml
 from tfserving import flags
+
+PRE_STOP_SECONDS = 10
+GRACE_SECONDS = 45
+"""The charts' longest sleep before a pod ends, and the time it has for all of its end."""
+
+SLACK_SECONDS = 5
 
 EMBEDDED_SERVER = "tfserving-deployer/modelserver"
 """How the repository of this project's model server ends, in whatever registry it is."""
 
 
 def values_tf_serving(release: Release, state: ServingConfig) -> str:
-    """values.yaml of the tf-serving chart; what deployer.yaml leaves open is left to the chart."""
+    """values.yaml of the tf-serving chart; what deployer.yaml leaves open is left to the chart.
+
+    Errors: SpecError for a key of `serving.values` that another key of deployer.yaml decides.
+    """
     serving, threads = release.serving, thread_counts(release)
     document: Document = {
         "models": [
@@ -51,12 +63,16 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
         "gpu": {"enabled": serving.pool == "gpu", "count": serving.gpus},
         "resources": _resources(serving.resources),
         **_storage(release),
+        **_grace(PRE_STOP_SECONDS + serving.rest_timeout_seconds, serving.values),
     }
-    return to_yaml(document) + "\n"
+    return to_yaml(_joined(document, serving.values, "serving.values")) + "\n"
 
 
 def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
-    """values.yaml of the gateway chart. Its name tells it the model servers' Service."""
+    """values.yaml of the gateway chart. Its name tells it the model servers' Service.
+
+    Errors: SpecError for a key of `gateway.values` that another key of deployer.yaml decides.
+    """
     gateway = release.gateway
     document: Document = {
         "modelServer": {"refreshSeconds": gateway.backend_refresh_seconds},
@@ -64,8 +80,33 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         **_image(gateway.image),
         **_scale(gateway.replicas, gateway.autoscaling),
         "resources": _resources(gateway.resources),
+        **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
     }
-    return to_yaml(document) + "\n"
+    return to_yaml(_joined(document, gateway.values, "gateway.values")) + "\n"
+
+
+def _joined(document: Document, more: Mapping[str, object], path: str) -> Document:
+    """A document of values and what a person adds to it; maps are joined key by key."""
+    joined = dict(document)
+    for key, value in more.items():
+        there, here = document.get(key), f"{path}.{key}"
+        if isinstance(there, dict) and isinstance(value, Mapping) and key != "config":  # rollouts write all of it
+            joined[key] = _joined(there, value, here)
+        elif key in document:
+            raise SpecError(
+                f"{here} is decided by other keys of deployer.yaml",
+                hint="docs/reference/deployer-yaml.md names them; values add what has no key of its own",
+            )
+        else:
+            joined[key] = value
+    return joined
+
+
+def _grace(longest: int, more: Mapping[str, object]) -> Document:
+    """The time to end in, where the charts' own does not cover the longest request (seconds, with the sleep before)."""
+    if longest < GRACE_SECONDS or "terminationGracePeriodSeconds" in more or "preStopSleepSeconds" in more:
+        return {}
+    return {"terminationGracePeriodSeconds": longest + SLACK_SECONDS}
 
 
 def _image(image: Image) -> Document:

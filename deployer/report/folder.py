@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 from deployer.domain.experiment import Experiment, Trial
 from deployer.domain.latency import PERCENTILES
 from deployer.errors import SpecError
+from deployer.files import replace_file
 from deployer.report import html, plots
 
 DOCUMENT = "experiment.json"
@@ -47,15 +47,15 @@ def write_document(folder: Path, experiment: Experiment) -> None:
         timestamp=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(experiment.finished)),
         experiment=experiment,
     )
-    _replace(folder / DOCUMENT, msgspec.json.format(msgspec.json.encode(document), indent=2))
+    replace_file(folder / DOCUMENT, msgspec.json.format(msgspec.json.encode(document), indent=2))
 
 
 def write_report(folder: Path, experiment: Experiment) -> None:
     """Write the plots and the report of an experiment again, for instance after this tool has changed."""
     drawn = plots.draw(experiment)
     for plot in drawn:
-        _replace(folder / f"{plot.name}.png", plot.png)
-    _replace(folder / REPORT, html.render(experiment, drawn).encode())
+        replace_file(folder / f"{plot.name}.png", plot.png)
+    replace_file(folder / REPORT, html.render(experiment, drawn).encode())
 
 
 def read(folder: Path) -> Experiment:
@@ -110,9 +110,3 @@ def _row(trial: Trial) -> dict[str, Any]:
         "valid": trial.valid,
         "invalid_because": "; ".join(trial.invalid),
     }
-
-
-def _replace(path: Path, content: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_bytes(content)
-    os.replace(scratch, path)

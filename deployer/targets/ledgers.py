@@ -14,7 +14,7 @@ import msgspec
 from deployer.domain.ledger import Ledger
 from deployer.domain.rollout_transitions import Event
 from deployer.errors import TargetError
-from deployer.targets.local_state import replace
+from deployer.files import replace_file
 
 LOCK_PATIENCE = 0.5
 """Seconds in which a lock may be busy because somebody looks who holds it."""
@@ -63,7 +63,7 @@ class FileLedgers:
             return Ledger()
 
     def write(self, model: str, ledger: Ledger) -> None:
-        replace(self._ledger(model), encode(ledger))
+        replace_file(self._ledger(model), encode(ledger))
 
     @contextmanager
     def locked(self, who: str) -> Iterator[None]:
@@ -93,7 +93,7 @@ class FileLedgers:
             return ""
 
     def order(self, model: str, event: Event) -> None:
-        replace(self._order(model), event.value.encode())
+        replace_file(self._order(model), event.value.encode())
 
     def take_order(self, model: str) -> Event | None:
         path = self._order(model)

@@ -6,7 +6,6 @@ its deployer has died, and Kubernetes removes the Job a little later.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,8 @@ from deployer.loadgen.agent import ANSWERS_WITHIN, TOKEN_HEADER, Report
 from deployer.loadgen.machine import Machine
 from deployer.loadgen.plan import Outcome, Plan, Reference
 from deployer.loadgen.workers import Mark, error_type
-from deployer.targets import cluster_view
+from deployer.targets import agent_pod, cluster_view
+from deployer.targets.agent_pod import PORT
 from deployer.targets.base import HttpReply, Progress
 from deployer.targets.cluster import ClusterTarget
 from deployer.targets.cluster_api import CALL_TIMEOUT, Place, Refused, pod_path, proxy_path
@@ -30,8 +30,6 @@ from deployer.targets.cluster_objects import Event, Pod
 from deployer.targets.waiting import until_nothing
 
 COMPONENT = "load-generator"
-PORT = 8080
-USER = 65532
 IDLE_SECONDS = 60
 """After so long without a question the agent ends: its deployer is dead."""
 
@@ -127,7 +125,7 @@ class LoadJob:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise SpecError(f"records cannot be read: {error}", hint="give a JSONL file with --records") from error
+            raise SpecError(f"records {path} cannot be read", hint="give a JSONL file with --records") from error
         for offset in range(0, max(len(content), 1), CHUNK):
             self._ask("PUT", f"/records?offset={offset}", content[offset : offset + CHUNK])
         self._sent = path
@@ -215,43 +213,18 @@ def job_path(place: Place, name: str = "") -> str:
 
 def job_manifest(release: str, *, image: str, token: str) -> Mapping[str, object]:
     """The Job. Its pod meets the restricted Pod Security Standard, and holds only the sha256 of `token`."""
-    command = ["python", "-m", "deployer.loadgen.agent", "$(POD_IP)", str(PORT)]
-    container = {
-        "name": COMPONENT,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": [*command, hashlib.sha256(token.encode()).hexdigest(), str(IDLE_SECONDS)],
-        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
-        "ports": [{"name": "http", "containerPort": PORT}],
+    agent = agent_pod.container(
+        COMPONENT,
+        image=image,
+        command=["python", "-m", "deployer.loadgen.agent"],
+        token=token,
+        idle_seconds=IDLE_SECONDS,
         # No CPU limit: a generator that is held back would measure itself.
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
-    }
-    spec = {
-        "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": 5,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
-    }
-    labels = {
-        "app.kubernetes.io/name": "tfserving-deployer",
-        "app.kubernetes.io/instance": release,
-        "app.kubernetes.io/component": COMPONENT,
-        "app.kubernetes.io/managed-by": "tfserving-deployer",
-    }
+        resources={"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        mount={"name": "tmp", "mountPath": "/tmp"},
+    )
+    spec = agent_pod.spec(agent, volume={"name": "tmp", "emptyDir": {}}, grace_seconds=5)
+    labels = agent_pod.labels(COMPONENT, instance=release)
     return {
         "metadata": {"name": job_name(release), "labels": labels},
         "spec": {

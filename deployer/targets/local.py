@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.errors import TargetError
+from deployer.files import replace_file
 from deployer.targets import local_batching, local_cpu, local_process, local_routes
 from deployer.targets.base import (
     CpuReading,
@@ -19,7 +20,7 @@ from deployer.targets.base import (
     Replica,
     ReplicaBatching,
 )
-from deployer.targets.local_state import Engine, Layout, LocalState, replace
+from deployer.targets.local_state import Engine, Layout, LocalState
 from deployer.targets.local_supervisor import GRACE_SECONDS, Supervisor, model_config
 from tfserving import flags
 
@@ -71,7 +72,7 @@ class LocalTarget:
             outdated = text is not None and batching.exists() and batching.read_text() != text
             for name, text in wanted.files.items():
                 if name != self.layout.gateway_config.name:
-                    replace(self.layout.config / name, text.encode())
+                    replace_file(self.layout.config / name, text.encode())
             state = LocalState(
                 release=wanted.name,
                 engine=wanted.engine,
@@ -156,7 +157,7 @@ class LocalTarget:
     def put_model_config(self, text: str) -> None:
         self._state()
         model_config(text)
-        replace(self.layout.model_config, text.encode())
+        replace_file(self.layout.model_config, text.encode())
 
     def gateway_config(self) -> str:
         self._state()
@@ -200,7 +201,7 @@ class LocalTarget:
             self.layout.link_config(name)
         else:
             model_config(text)
-            replace(self.layout.own_config(name), text.encode())
+            replace_file(self.layout.own_config(name), text.encode())
 
     def newcomer_config(self) -> str | None:
         path = self.layout.newcomer_config
@@ -210,7 +211,7 @@ class LocalTarget:
         if text is None:
             self.layout.newcomer_config.unlink(missing_ok=True)
         else:
-            replace(self.layout.newcomer_config, text.encode())
+            replace_file(self.layout.newcomer_config, text.encode())
 
     # -- Rebatchable
 
@@ -225,7 +226,7 @@ class LocalTarget:
             before = self.gateway_config()
             fits_both = min(self.batching().rows_per_call, wanted.rows_per_call)
             if wanted.parameters is not None:
-                replace(self.layout.batching_parameters, wanted.parameters.encode())
+                replace_file(self.layout.batching_parameters, wanted.parameters.encode())
             meanwhile = local_batching.gateway_with(before, fits_both)
             state = self._supervisor.restart(state, flags, meanwhile, deadline=deadline, progress=progress)
             afterwards = local_batching.gateway_with(before, wanted.rows_per_call)

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from deployer.errors import TargetError
+from deployer.files import replace_file
 from deployer.tools.running import Running
 
 
@@ -118,7 +119,7 @@ class Layout:
 
     def write(self, state: LocalState) -> None:
         """Replace the state."""
-        replace(self.state, msgspec.json.format(msgspec.json.encode(state)))
+        replace_file(self.state, msgspec.json.format(msgspec.json.encode(state)))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -132,11 +133,3 @@ class Layout:
                     f"another deployer is changing the release in {self.directory}", hint="wait until it has ended"
                 ) from error
             yield
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file by rename: a reader sees all of the old content or all of the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content)
-    draft.replace(path)

@@ -9,9 +9,10 @@ from functools import partial
 import msgspec
 
 from deployer.errors import SpecError, TargetError
+from deployer.files import replace_file
 from deployer.targets import local_cpu, local_process, local_routes, proof
 from deployer.targets.base import Progress, Target
-from deployer.targets.local_state import Layout, LocalState, ProcessState, replace
+from deployer.targets.local_state import Layout, LocalState, ProcessState
 from deployer.tools import ports
 from tfserving.config.models import ModelServerConfig
 from tfserving.config.text import ConfigError
@@ -133,7 +134,7 @@ class Supervisor:
 
     def _give_config(self, name: str) -> None:
         if self._layout.newcomer_config.exists():
-            replace(self._layout.own_config(name), self._layout.newcomer_config.read_bytes())
+            replace_file(self._layout.own_config(name), self._layout.newcomer_config.read_bytes())
         else:
             self._layout.link_config(name)
 
@@ -169,7 +170,7 @@ class Supervisor:
 
     def write_gateway_config(self, text: str, state: LocalState) -> None:
         """Replace the configuration; the gateway is to know exactly the replicas of `state`."""
-        replace(self._layout.gateway_config, local_routes.with_backends(text, _addresses(state)).encode())
+        replace_file(self._layout.gateway_config, local_routes.with_backends(text, _addresses(state)).encode())
 
     def _gateways_follow(self, state: LocalState, *, deadline: float) -> None:
         text = self._layout.gateway_config.read_text()

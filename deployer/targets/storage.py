@@ -85,8 +85,12 @@ class Storage:
         reply = self._ask("POST", "/publish", path, timeout=SLOW_TIMEOUT, version=version)
         return reply.status != 409 and self._accepted(reply) is not None
 
+    def remove(self, path: str) -> None:
+        """Take a version away by one rename, then delete its files."""
+        self._done("POST", "/remove", path, timeout=SLOW_TIMEOUT)
+
     def discard(self, path: str) -> None:
-        """Delete a staging directory."""
+        """Delete a staging directory, or what is left of a removed version."""
         self._done("POST", "/discard", path, timeout=SLOW_TIMEOUT)
 
     def _found(self, call: str, path: str, *, timeout: float = CALL_TIMEOUT) -> bytes | None:

@@ -14,18 +14,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from deployer import agent_server
 from deployer.domain.location import ClaimStore
 from deployer.errors import TargetError
-from deployer.targets import cluster_view, storage_agent
+from deployer.targets import agent_pod, cluster_view, storage_agent
+from deployer.targets.agent_pod import PORT
 from deployer.targets.base import HttpReply, Progress
 from deployer.targets.cluster_api import ApiServer, Refused, pod_path, proxy_path
 from deployer.targets.cluster_objects import Claim, Event, Pod
 from deployer.targets.storage import Send, Storage
 from deployer.targets.waiting import until_nothing
 
-PORT = 8080
 CONTAINER = "storage-agent"
-USER = 65532
 IDLE_SECONDS = 30
 """After so long without a request the agent ends: its deployer is dead."""
 
@@ -101,51 +101,39 @@ def pod_manifest(store: ClaimStore, *, image: str, token: str, node: str = "") -
 
     `node` is the only node that may take it, empty for any.
     """
-    command = ["python", "-I", "-c", inspect.getsource(storage_agent), "/store", "$(POD_IP)", str(PORT)]
     mount = {"name": "store", "mountPath": "/store", **({"subPath": store.subpath} if store.subpath else {})}
-    spec: dict[str, object] = {
-        "restartPolicy": "Never",
-        "activeDeadlineSeconds": LONGEST_SECONDS,
-        "terminationGracePeriodSeconds": 2,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [
-            {
-                "name": CONTAINER,
-                "image": image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": [*command, hashlib.sha256(token.encode()).hexdigest(), str(IDLE_SECONDS)],
-                "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
-                "ports": [{"name": "http", "containerPort": PORT}],
-                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                },
-                "volumeMounts": [mount],
-            }
-        ],
-        "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": store.claim}}],
-    }
+    agent = agent_pod.container(
+        CONTAINER,
+        image=image,
+        command=["python", "-I", "-c", agent_source(), "/store"],
+        token=token,
+        idle_seconds=IDLE_SECONDS,
+        resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+        mount=mount,
+    )
+    volume = {"name": "store", "persistentVolumeClaim": {"claimName": store.claim}}
+    spec = agent_pod.spec(agent, volume=volume, grace_seconds=2, owns_files=True)
+    spec["activeDeadlineSeconds"] = LONGEST_SECONDS
     if node:
         only = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
         required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [only]}}
         spec["affinity"] = {"nodeAffinity": required}
-    labels = {
-        "app.kubernetes.io/name": "tfserving-deployer",
-        "app.kubernetes.io/component": CONTAINER,
-        "app.kubernetes.io/managed-by": "tfserving-deployer",
-    }
-    return {"metadata": {"name": pod_name(store.claim), "labels": labels}, "spec": spec}
+    metadata = {"name": pod_name(store.claim), "labels": agent_pod.labels(CONTAINER)}
+    return {"metadata": metadata, "spec": spec}
+
+
+def agent_source() -> str:
+    """The agent and its server as one program: none of our packages is in the pod, so it brings the server itself."""
+    server = agent_server.__name__
+    return "\n".join(
+        [
+            "import sys, types",
+            f"for name in ({server.partition('.')[0]!r}, {server!r}):",
+            "    sys.modules[name] = types.ModuleType(name)",
+            f"exec({inspect.getsource(agent_server)!r}, sys.modules[{server!r}].__dict__)",
+            f"exec({inspect.getsource(storage_agent)!r})",
+        ]
+    )
 
 
 def _node_of(api: ApiServer, store: ClaimStore, claim: Claim) -> str:

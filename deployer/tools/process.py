@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import shutil
@@ -16,6 +17,9 @@ from pathlib import Path
 from deployer.errors import ToolError, WaitTimeout
 
 TAIL_LINES = 12
+
+commands = logging.getLogger(__name__)
+"""Hears every command line that is run, at level DEBUG: what -v shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,7 @@ def run(
     another code than 0 (the cause is the tail of what it said); WaitTimeout.
     """
     _require(argv[0])
+    commands.debug("running: %s", shlex.join(argv))
     process = subprocess.Popen(
         list(argv),
         stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
@@ -81,6 +86,7 @@ def spawn(
     caller must stop it. Errors: ToolError when the program is absent.
     """
     _require(argv[0])
+    commands.debug("starting: %s", shlex.join(argv))
     command = [sys.executable, "-ISc", _BOUND, str(os.getpid()), *argv] if _binds(bound_to_parent) else list(argv)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:

@@ -11,6 +11,7 @@ from deployer import spec
 from deployer.domain import batching
 from deployer.domain.batching import Candidate, Cell, Sweep
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
+from deployer.files import replace_file
 from deployer.loadgen.workers import Workers
 from deployer.render import server_files
 from deployer.render.gateway_file import ROWS_PER_CALL
@@ -44,7 +45,7 @@ def run(target: Rebatchable, request: BatchingRequest, progress: Progress, gener
     Ctrl-C ends it early: what was finished is written, and KeyboardInterrupt goes on.
     Errors: UsageError and SpecError for requests that cannot be meant, and those of the target.
     """
-    _check(request)
+    check(request)
     if generator is None:
         with Workers() as workers:
             return run(target, request, progress, workers)
@@ -68,7 +69,8 @@ def run(target: Rebatchable, request: BatchingRequest, progress: Progress, gener
     return sweep
 
 
-def _check(request: BatchingRequest) -> None:
+def check(request: BatchingRequest) -> None:
+    """Refuse what cannot be meant, before anything is touched. Errors: UsageError, SpecError."""
     if (request.each.out / DOCUMENT).exists():
         raise UsageError(f"{request.each.out} holds a batching experiment already", hint="choose another --out")
     if request.each.direct:
@@ -134,6 +136,6 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 def _write(out: Path, sweep: Sweep) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / DOCUMENT).write_bytes(msgspec.json.format(msgspec.json.encode(_Document(sweep=sweep)), indent=2))
+    replace_file(out / DOCUMENT, msgspec.json.format(msgspec.json.encode(_Document(sweep=sweep)), indent=2))
     if sweep.best is not None and (text := _text(sweep.best)) is not None:
-        (out / BATCHING_FILE).write_text(text)
+        replace_file(out / BATCHING_FILE, text.encode())

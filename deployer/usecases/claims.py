@@ -12,10 +12,10 @@ from deployer.errors import ExportError
 from deployer.export import manifest
 from deployer.targets.base import Progress
 from deployer.targets.cluster import resolved
-from deployer.targets.cluster_api import Place, connect
+from deployer.targets.cluster_api import ApiServer, Place, connect
 from deployer.targets.storage import Storage
 from deployer.targets.storage_pod import NewClaim, require_claim, storage_in
-from deployer.usecases.models import Verification, VersionSummary
+from deployer.usecases.models import Verification, VersionSummary, unvouched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +28,19 @@ class ClaimAccess:
     timeout: float = 180.0
 
 
+def reach(access: ClaimAccess) -> tuple[Place, ApiServer]:
+    """The cluster of a claim. Errors: TargetError."""
+    place = resolved(access.place)
+    return place, connect(place)
+
+
 @contextmanager
 def opened(access: ClaimAccess, progress: Progress, *, new: NewClaim | None = None) -> Iterator[Storage]:
     """The store in the claim, by a pod that is gone afterwards; `new` is made where there is no claim.
 
     Errors: TargetError, WaitTimeout that names why the pod did not start.
     """
-    place = resolved(access.place)
-    api = connect(place)
+    place, api = reach(access)
     progress(f"claim {access.claim.claim} in context {place.context}, namespace {place.namespace}")
     claim = require_claim(api, access.claim, new, progress)
     reachable = storage_in(api, access.claim, claim, image=access.image, timeout=access.timeout, progress=progress)
@@ -60,7 +65,8 @@ def list_versions(storage: Storage, model: str | None = None) -> tuple[VersionSu
 def verify(storage: Storage, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
     """Recompute the checksums of one version, or of all of a model, beside the disk.
 
-    Errors: ExportError when there is no version or no manifest. Faults are in the result.
+    Errors: ExportError when there is no version. Faults are in the result; a missing manifest is one of them where all
+    are verified, and an ExportError for the one version that was asked for.
     """
     there = _versions(storage, model)
     if not there or (version is not None and version not in there):
@@ -68,7 +74,7 @@ def verify(storage: Storage, model: str, version: int | None = None, *, progress
         held = ", ".join(map(str, sorted(there))) or "none"
         raise ExportError(f"model {model} has {wanted} in the claim", hint=f"versions: {held}")
     return tuple(
-        _verified(storage, model, number, there[number], progress)
+        _verified(storage, model, number, there[number], alone=version is not None, progress=progress)
         for number in (sorted(there) if version is None else (version,))
     )
 
@@ -91,18 +97,30 @@ def _summary(storage: Storage, model: str, version: int, directory: str) -> Vers
     )
 
 
-def _verified(storage: Storage, model: str, version: int, directory: str, progress: Progress) -> Verification:
+def _verified(
+    storage: Storage, model: str, version: int, directory: str, *, alone: bool, progress: Progress
+) -> Verification:
     path = f"{model}/{directory}"
-    text = storage.read(f"{path}/{manifest.MANIFEST}")
-    if text is None:
-        raise ExportError(
-            f"version {version} of model {model} has no manifest",
-            hint="it was not published by this tool, so nothing vouches for its files",
-        )
-    known = manifest.decode(text, f"{path}/{manifest.MANIFEST}")
+    try:
+        known = _manifest(storage, path)
+    except ExportError as error:
+        if alone:
+            raise
+        return unvouched(model, version, error)
     progress(f"reading every file of {path} in the claim")
     digests = ((file, storage.digest(f"{path}/{file}")) for file in storage.files(path) if file != manifest.MANIFEST)
     found = {file: fact for file, fact in digests if fact is not None}
     return Verification(
         model=model, version=version, files=len(known.files), faults=domain.find_faults(known.files, found)
     )
+
+
+def _manifest(storage: Storage, path: str) -> domain.Manifest:
+    text = storage.read(f"{path}/{manifest.MANIFEST}")
+    if text is None:
+        raise ExportError(
+            f"{path} has no manifest",
+            cause="it was not published by this tool",
+            hint="`deployer publish` brings a version with its manifest",
+        )
+    return manifest.decode(text, f"{path}/{manifest.MANIFEST}")

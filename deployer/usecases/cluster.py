@@ -57,13 +57,42 @@ class Up:
     images: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class UpPlan:
+    """What `up` would do: whether it would make the cluster, and the images it would build before loading them all."""
+
+    name: str
+    context: str
+    creates: bool
+    builds: tuple[str, ...]
+    loads: tuple[str, ...]
+
+
+def plan(request: UpRequest) -> UpPlan:
+    """Decide what `up` would do, without touching anything. Errors: ToolError when Docker or kind is absent."""
+    docker.require()
+    loads = tuple(image(target, request.tag) for target in TARGETS) if request.images else ()
+    return UpPlan(
+        name=request.name,
+        context=kind.context(request.name),
+        creates=not exists(request.name),
+        builds=tuple(reference for reference in loads if not docker.has_image(reference)),
+        loads=loads,
+    )
+
+
+def exists(name: str) -> bool:
+    """Whether there is a kind cluster of this name. Errors: ToolError."""
+    return name in kind.clusters()
+
+
 def up(request: UpRequest, progress: Progress) -> Up:
     """Make the cluster, or bring one of this name to what is wanted.
 
     Errors: ToolError when Docker or kind is absent or fails, WaitTimeout; TargetError.
     """
     docker.require()
-    created = request.name not in kind.clusters()
+    created = not exists(request.name)
     context = kind.context(request.name)
     if created:
         progress(f"creating kind cluster {request.name} (context {context})")
@@ -84,7 +113,7 @@ def up(request: UpRequest, progress: Progress) -> Up:
 
 def down(name: str, *, kubeconfig: str, progress: Progress) -> bool:
     """Delete the kind cluster of this name and its context; False when there was none. No other cluster is touched."""
-    if name not in kind.clusters():
+    if not exists(name):
         return False
     progress(f"deleting kind cluster {name} (context {kind.context(name)})")
     kind.delete(name, kubeconfig=kubeconfig)

@@ -74,6 +74,30 @@ def settings(request: ExperimentRequest, *, through: str, records: int) -> Setti
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What an experiment would do: `rates` empty are shares of the ceiling; `seconds` is the least that it takes."""
+
+    settings: Settings
+    rates: tuple[float, ...]
+    trials: int
+    seconds: float
+
+
+def outline(request: ExperimentRequest, *, through: str, records: int) -> Outline:
+    """The plan of an experiment; trials that narrow the capacity down come on top."""
+    ways = 1 if request.direct_records is None else 2
+    sweeps = request.rounds * len(request.replicas) * ways
+    rates = len(request.rates or request.fractions)
+    seconds = sweeps * (2 * (request.warmup + request.ceiling_seconds) + rates * (request.warmup + request.seconds))
+    return Outline(
+        settings=settings(request, through=through, records=records),
+        rates=request.rates,
+        trials=sweeps * rates,
+        seconds=seconds,
+    )
+
+
 def environment(target: Target, generator: Machine) -> Environment:
     """Where the figures will come from: the machine of the generator, and the limits of the replicas that run now."""
     shares = {replica.cpus for replica in target.replicas()}

@@ -16,7 +16,7 @@ import yaml
 from deployer.domain import memory, quantity
 from deployer.domain.location import ClaimStore, cluster_store
 from deployer.domain.release import Release
-from deployer.domain.serving import STABLE, ModelState, ServingConfig, first_state
+from deployer.domain.serving import STABLE, ModelState, ServingConfig
 from deployer.errors import SpecError, UsageError
 from deployer.render.gateway_file import Specs
 from deployer.render.readback import state_of
@@ -260,7 +260,7 @@ def _decide(
 
 def _first(name: str, choice: Choice, contents: shelf.Contents) -> ModelState:
     try:
-        return choice.state(contents.versions[name]) if choice.named() else first_state(contents.versions[name])
+        return choice.state(contents.versions[name])
     except ValueError as error:
         raise SpecError(
             f"model {name} cannot be served: {error}", hint=f"`deployer publish {name}` brings a version into the claim"

@@ -9,6 +9,7 @@ import msgspec
 
 from deployer.domain.diagnosis import Diagnosis, Finding, merged
 from deployer.errors import UsageError
+from deployer.files import replace_file
 from deployer.targets import local_process
 from deployer.targets.base import GatewayReplica, Replica, Target
 from deployer.targets.cluster import ClusterTarget
@@ -49,9 +50,9 @@ def read(path: Path) -> Snapshot:
 
 def _write(path: Path, seen: Snapshot) -> None:
     try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(seen)))
+        replace_file(path, msgspec.json.format(msgspec.json.encode(seen)))
     except OSError as error:
-        raise UsageError(f"{path} cannot be written", hint="--keep names a file in a directory that exists") from error
+        raise UsageError(f"{path} cannot be written", hint="--keep names another file") from error
 
 
 def _dead(target: LocalTarget) -> Iterator[Finding]:

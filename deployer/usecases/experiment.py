@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,13 +53,17 @@ def run(
     every open-loop trial (the folder is written all the same), and those of the target.
     """
     _check(request)
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)  # said now, and not after an hour of measuring
+    except OSError as error:
+        raise UsageError(f"{request.out} cannot be written", hint="--out names another folder") from error
     if generator is None:
         begun = generator_for(target, image=request.load_image, timeout=request.scale_timeout, progress=progress)
         with begun as found:
             return run(target, request, progress, found)
     experiment = _Run(target=target, request=request, progress=progress, generator=generator)
     interrupted = True
-    with target.held(timeout=request.scale_timeout, progress=progress):
+    with _removed_if_empty(request.out), target.held(timeout=request.scale_timeout, progress=progress):
         try:
             experiment.measure()
             interrupted = False
@@ -77,11 +83,34 @@ def run(
     return result
 
 
+def plan(target: Target, request: ExperimentRequest) -> conditions.Outline:
+    """What `run` would do, without sending anything. Errors: as there."""
+    _check(request)
+    target.replicas()
+    through = "one plain gRPC channel" if request.direct else "the gateways"
+    return conditions.outline(request, through=through, records=len(records.load(request.records)))
+
+
+@contextmanager
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    """A folder into which nothing was written goes again when the block fails."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()
+        raise
+
+
 def _check(request: ExperimentRequest) -> None:
     if (request.out / folder.DOCUMENT).exists():
         raise UsageError(f"{request.out} holds an experiment already", hint="choose another --out")
     if not request.replicas or min(request.replicas) < 1:
         raise SpecError("replica counts must be at least 1", hint="for example --replicas 1,2,4")
+    if any(rate <= 0 for rate in request.rates):
+        raise SpecError("rates must be above 0 requests a second", hint="for example --rates 100,200")
+    if request.objective.p99_ms <= 0:
+        raise SpecError("no request is answered within 0 ms", hint="for example --p99 100ms")
     if not request.fractions or not min(request.fractions) > 0:
         raise SpecError("fractions of the ceiling must be positive", hint="for example --fractions 0.5,0.7,0.9")
     if request.direct and request.direct_records is not None:

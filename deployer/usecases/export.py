@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deployer.domain.store import DEFAULT_SIGNATURE, Manifest, ParityFact, SignatureFact, size_text
-from deployer.errors import ExportError, SpecError
+from deployer.errors import ExportError, SpecError, disk_errors
 from deployer.export import manifest, parity, sample_inputs, signatures, warmup
 from deployer.export.disk import OnStep, no_step
 from deployer.export.layout import ModelStore, Staging
@@ -70,7 +70,7 @@ def export(
     Errors: ExportError (source, signature, parity, size, version exists), SpecError (features.yaml).
     """
     store = ModelStore(root=request.store, model=request.model)
-    with _workplace(store, request) as staging:
+    with disk_errors(ExportError), _workplace(store, request) as staging:
         progress(f"reading {request.source}")
         source = open_source(request.source)
         progress(f"writing version {staging.version} of model {request.model}")
@@ -166,7 +166,8 @@ def _try_out(
     sizes = request.warmup_batch_sizes if batchable else ()
     path = version_dir / manifest.WARMUP
     warmup.write(path, model=request.model, signature=request.signature, inputs=inputs, batch_sizes=sizes)
-    progress(f"replaying {warmup.replay(path, written)} warm-up records")
+    count = warmup.replay(path, written)
+    progress(f"replaying {count} warm-up record{'' if count == 1 else 's'}")
     return same, sizes
 
 

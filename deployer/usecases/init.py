@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deployer import spec
 from deployer.errors import UsageError
+from deployer.files import replace_file
 from deployer.render.text import fill
 
 
@@ -38,11 +39,10 @@ def init(request: InitRequest, *, dry_run: bool = False) -> InitResult:
     text = fill("deployer.yaml.j2", release=request.release, store=request.store, models=request.models)
     spec.parse(text, request.file.parent, name=str(request.file))
     if not dry_run:
+        if request.file.exists() and not request.force:
+            raise UsageError(f"{request.file} exists", hint="--force replaces it; -f names another file")
         try:
-            with request.file.open("w" if request.force else "x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError as error:
-            raise UsageError(f"{request.file} exists", hint="--force replaces it; -f names another file") from error
+            replace_file(request.file, text.encode())
         except OSError as error:
             raise UsageError(f"{request.file} cannot be written", hint="-f names another file") from error
     return InitResult(path=str(request.file), text=text, written=not dry_run)

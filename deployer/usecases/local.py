@@ -49,21 +49,61 @@ def state_directory(file: Path) -> Path:
     return file.parent / STATE / spec.load(file).name
 
 
+@dataclass(frozen=True, kw_only=True)
+class UpPlan:
+    """What `up` would do: `running` are the processes that live already, `state` is what would be served."""
+
+    release: str
+    directory: str
+    engine: Engine
+    replicas: int
+    gateway_port: int
+    running: tuple[str, ...]
+    state: ServingConfig
+
+
+def plan(request: UpRequest) -> UpPlan:
+    """Decide what `up` would do, without touching anything. Errors: SpecError, TargetError, as there."""
+    release, target, state = _prepared(request)
+    wanted = _wanted(release, state, request)
+    return UpPlan(
+        release=release.name,
+        directory=str(target.layout.directory),
+        engine=wanted.engine,
+        replicas=wanted.replicas,
+        gateway_port=wanted.gateway_port,
+        running=living(target),
+        state=state,
+    )
+
+
 def up(request: UpRequest, progress: Progress) -> LocalTarget:
     """Start the release, or bring the running one to what is described. What this call started stops if it fails.
 
     Errors: SpecError, TargetError (port in use, a process that ends), WaitTimeout, ToolError (no such engine).
     """
+    release, target, state = _prepared(request)
+    progress(f"{release.name}: {target.describe()}")
+    target.up(_wanted(release, state, request), timeout=request.timeout, progress=progress)
+    return target
+
+
+def living(target: LocalTarget) -> tuple[str, ...]:
+    """The processes that `down` would stop, gateways first."""
+    if target.layout.read() is None:
+        return ()
+    processes: tuple[Replica | GatewayReplica, ...] = (*target.gateways(), *target.replicas())
+    return tuple(process.name for process in processes if process.alive)
+
+
+def _prepared(request: UpRequest) -> tuple[Release, LocalTarget, ServingConfig]:
     release = spec.load(request.file)
     if not isinstance(release.store, DirectoryStore):
         raise SpecError(
             f"the store of {release.name} is a claim in a cluster", hint="a local release needs a store in a directory"
         )
     target = LocalTarget(request.state_dir or request.file.parent / STATE / release.name)
-    progress(f"{release.name}: {target.describe()}")
-    state = _state(release, request.choices, target)
-    target.up(_wanted(release, state, request), timeout=request.timeout, progress=progress)
-    return target
+    return release, target, _state(release, request.choices, target)
 
 
 def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> LocalRelease:

@@ -1,4 +1,4 @@
-"""What is in a store: list, inspect, verify, prune."""
+"""What is in a store: list, inspect, verify."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployer.domain import store as domain
-from deployer.errors import ExportError, UsageError
+from deployer.errors import ExportError
 from deployer.export import manifest, signatures
 from deployer.export.layout import ModelStore, models
 from deployer.targets.base import Progress
-from tfserving.config import All, ConfigError, Latest, ModelServerConfig, Specific
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +54,6 @@ class Verification:
     faults: tuple[domain.Fault, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """Versions that were removed (would be, with `dry_run`), and why each other one stays."""
-
-    model: str
-    removed: tuple[int, ...]
-    kept: Mapping[int, str]
-    dry_run: bool
-
-
 def list_versions(store: Path, model: str | None = None) -> tuple[VersionSummary, ...]:
     """Every version of one model, or of all, ascending. Errors: ExportError for an unreadable store, no such model."""
     names = models(store)
@@ -76,6 +65,11 @@ def list_versions(store: Path, model: str | None = None) -> tuple[VersionSummary
         place = ModelStore(root=store, model=name)
         found += [_summary(place, version) for version in place.versions()]
     return tuple(found)
+
+
+def version_numbers(store: Path, model: str) -> tuple[int, ...]:
+    """The versions of a model in a directory, ascending."""
+    return ModelStore(root=store, model=model).versions()
 
 
 def inspect(store: Path, model: str, version: int | None = None) -> Inspection:
@@ -98,76 +92,38 @@ def inspect(store: Path, model: str, version: int | None = None) -> Inspection:
 def verify(store: Path, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
     """Recompute the checksums of one version, or of all of a model.
 
-    Errors: ExportError when there is no version, no manifest, or a file cannot be read. Faults are in the result.
+    Errors: ExportError when there is no version, or a file cannot be read. Faults are in the result; a missing manifest
+    is one of them where all are verified, and an ExportError for the one version that was asked for.
     """
     place = ModelStore(root=store, model=model)
     versions = place.versions() if version is None else (version,)
     if not versions:
         raise _no_versions(store, model)
-    results = []
-    for number in versions:
-        path = place.path(number)
-        progress(f"reading every file of {path}")
+    return tuple(_verified(place, number, alone=version is not None, progress=progress) for number in versions)
+
+
+def _verified(place: ModelStore, version: int, *, alone: bool, progress: Progress) -> Verification:
+    path = place.path(version)
+    progress(f"reading every file of {path}")
+    try:
         known = manifest.read(path)
-        faults = manifest.verify(path, known)
-        if (known.model, known.version) != (model, number):
-            moved = f"was published as version {known.version} of {known.model}"
-            faults = (*faults, domain.Fault(path=manifest.MANIFEST, problem=moved))
-        results.append(Verification(model=model, version=number, files=len(known.files), faults=faults))
-    return tuple(results)
+    except ExportError as error:
+        if alone:
+            raise
+        return unvouched(place.model, version, error)
+    faults = manifest.verify(path, known)
+    if (known.model, known.version) != (place.model, version):
+        moved = f"was published as version {known.version} of {known.model}"
+        faults = (*faults, domain.Fault(path=manifest.MANIFEST, problem=moved))
+    return Verification(model=place.model, version=version, files=len(known.files), faults=faults)
 
 
-def prune(
-    store: Path,
-    model: str,
-    *,
-    keep: int,
-    protected: Mapping[int, str],
-    dry_run: bool = False,
-    progress: Progress,
-) -> Pruned:
-    """Remove all but the `keep` newest versions and the protected ones; `protected` maps a version to its user.
-
-    What dead exporters left is cleaned too. Errors: UsageError when `keep` is below 1, ExportError without versions.
-    """
-    place, _ = _choose(store, model, None)
-    try:
-        plan = domain.plan_prune(place.versions(), keep=keep, protected=protected)
-    except ValueError as error:
-        raise UsageError(str(error), hint="--keep 1 leaves the newest version and the protected ones") from error
-    if not dry_run:
-        place.clean()
-        for version in plan.remove:
-            progress(f"removing version {version} of model {model}")
-            place.remove(version)
-    return Pruned(model=model, removed=plan.remove, kept=plan.keep, dry_run=dry_run)
-
-
-def in_use(model_config: Path, store: Path, model: str) -> Mapping[int, str]:
-    """Versions of a model that a rendered model_config serves or labels, each with its user.
-
-    Errors: UsageError when the file cannot be read, or does not serve the model.
-    """
-    try:
-        served = ModelServerConfig.parse(model_config.read_text("utf-8"), str(model_config)).models
-    except (OSError, ConfigError) as error:
-        raise UsageError(f"{model_config} cannot be read", hint="pass the model_config of the release") from error
-    config = next((c for c in served if c.name == model), None)
-    if config is None:
-        raise UsageError(
-            f"{model_config} does not serve model {model}",
-            cause=f"it serves: {', '.join(c.name for c in served) or 'nothing'}",
-            hint="pass the model_config of the release that uses this store, or leave it out",
-        )
-    versions = ModelStore(root=store, model=model).versions()
-    match config.policy:
-        case Specific(versions=listed):
-            users = dict.fromkeys(listed, f"served by {model_config}")
-        case Latest(num_versions=count):
-            users = dict.fromkeys(versions[-max(count, 1) :], f"served by {model_config}")
-        case All():
-            users = dict.fromkeys(versions, f"served by {model_config}")
-    return users | {version: f"label {label}" for label, version in config.labels.items()}
+def unvouched(model: str, version: int, error: ExportError) -> Verification:
+    """The result for a version, one of several, whose manifest is missing or unreadable."""
+    problem = "is missing or unreadable, so nothing vouches for the files" + (f": {error.cause}" if error.cause else "")
+    return Verification(
+        model=model, version=version, files=0, faults=(domain.Fault(path=manifest.MANIFEST, problem=problem),)
+    )
 
 
 def _summary(place: ModelStore, version: int) -> VersionSummary:

@@ -76,7 +76,7 @@ def predict(target: Target, request: PredictRequest, progress: Progress) -> Pred
             timeout=request.timeout,
             gateways=gateways,
         )
-        progress(f"sending {len(samples)} records of {request.model} to {through}")
+        progress(f"sending {len(samples)} record{'' if len(samples) == 1 else 's'} of {request.model} to {through}")
         found = asyncio.run(_send(wire, samples, request, through))
     return Predicted(
         model=request.model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deployer import spec
@@ -12,6 +12,7 @@ from deployer.domain.release import Model, Release
 from deployer.domain.serving import STABLE, ModelState, ServingConfig, first_state
 from deployer.domain.store import version_of
 from deployer.errors import SpecError, UsageError
+from deployer.files import replace_file
 from deployer.render import render_release
 from deployer.targets.base import Progress
 
@@ -33,7 +34,8 @@ class Choice:
     def state(self, available: Collection[int]) -> ModelState:
         """The state that it comes to. Errors: ValueError for one that cannot be."""
         if not self.named():
-            return first_state(available)
+            first = first_state(available)
+            return replace(first, weights=self.weights) if self.weights else first
         labels = self.labels or {STABLE: max(self.named())}
         weights = self.weights or ({STABLE: 100.0} if STABLE in labels else {})
         return ModelState(versions=self.named(), labels=labels, weights=weights)
@@ -90,7 +92,7 @@ def choose(release: Release, choices: Mapping[str, Choice]) -> ServingConfig:
     """The state that a person chose, completed from the store.
 
     Errors: UsageError for a model that the release does not have or a choice that contradicts itself, SpecError when
-    nothing was chosen and the store cannot say what there is.
+    nothing was chosen and the store cannot say what there is, or when it does not hold what was chosen.
     """
     known = [model.name for model in release.models]
     for name in choices:
@@ -99,11 +101,26 @@ def choose(release: Release, choices: Mapping[str, Choice]) -> ServingConfig:
     states = {}
     for name in known:
         choice = choices.get(name, Choice())
+        if not choice.named() or isinstance(release.store, DirectoryStore):
+            available = store_versions(release, name)
+            _require(release, name, choice, available)
+        else:
+            available = ()
         try:
-            states[name] = choice.state(() if choice.named() else store_versions(release, name))
+            states[name] = choice.state(available)
         except ValueError as error:
             raise UsageError(f"model {name}: {error}", hint="see --version, --label and --weight") from None
     return ServingConfig(models=states)
+
+
+def _require(release: Release, model: str, choice: Choice, available: Collection[int]) -> None:
+    """Refuse a version that is not there: servers would wait for it, and its feature spec would be missing."""
+    missing = sorted({*choice.named(), *choice.labels.values()} - set(available))
+    if missing:
+        raise SpecError(
+            f"{release.store.base_path(model)} holds no version {missing[0]} of model {model}",
+            hint=f"versions there: {', '.join(map(str, available))}",
+        )
 
 
 def store_versions(release: Release, model: str) -> tuple[int, ...]:
@@ -182,8 +199,7 @@ def _write(files: tuple[RenderedFile, ...], progress: Progress) -> None:
         path = Path(file.path)
         if file.action != "unchanged":
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(file.text.encode())
+                replace_file(path, file.text.encode())
             except OSError as error:
                 raise UsageError(f"{path} cannot be written", hint="--output-dir names another directory") from error
         progress(f"{file.path} {file.action}")

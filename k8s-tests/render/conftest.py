@@ -67,6 +67,12 @@ def render() -> Callable[..., Objects]:
 
 
 @pytest.fixture
+def helm_program() -> str:
+    """The helm to call."""
+    return str(_helm())
+
+
+@pytest.fixture
 def refused() -> Callable[..., str]:
     """`refused(chart, *helm_args)` -> the words with which helm refuses."""
 

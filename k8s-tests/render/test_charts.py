@@ -115,6 +115,19 @@ def test_the_server_reads_what_the_chart_renders(render: Render) -> None:
         ("tf-serving", f"{MODEL[1]},persistence.existingClaim=x", "set storage.type=existingClaim"),
         ("tf-serving", f"{MODEL[1]},storage.type=fetch", "set storage.fetch.image"),
         ("tf-serving", f"{MODEL[1]},terminationGracePeriodSeconds=10", "must exceed preStopSleepSeconds"),
+        ("tf-serving", f"{MODEL[1]},serving.restTimeoutSeconds=60", "raise it above 70"),
+        ("tf-serving", f"{MODEL[1]},monitoring.enabled=false,dashboard.enabled=true", "nothing to see"),
+        (
+            "tf-serving",
+            f"{MODEL[1]},networkPolicy.enabled=true,storage.type=fetch,storage.fetch.image=a,storage.fetch.command={{b}}",
+            "networkPolicy.extraEgress",
+        ),
+        (
+            "tf-serving",
+            f"{MODEL[1]},models[0].basePath=gs://bucket/digits,networkPolicy.enabled=true",
+            "networkPolicy.extraEgress",
+        ),
+        ("gateway", f"{ROUTE[1]},config.limits.timeout_ms=60000", "raise it above 65"),
         ("tf-serving", f"{MODEL[1]},autoscaling.enabled=true,autoscaling.maxReplicas=1", "below autoscaling.min"),
         ("tf-serving", f"{MODEL[1]},batching.enabled=true,batching.allowedBatchSizes={{8}}", "must equal"),
         ("tf-serving", f"{MODEL[1]},batching.enableLargeBatchSplitting=true", "needs batching.maxExecutionBatchSize"),
@@ -141,18 +154,70 @@ def test_contradictions_are_refused(refused: Callable[..., str], chart: str, val
     assert words in said
 
 
-def test_alerts_and_dashboards_name_metrics_that_exist(render: Render) -> None:
+def asked_for(objects: list[dict[str, Any]], pattern: str) -> set[str]:
+    """The series that alert rules and dashboards ask for."""
+    return set(
+        re.findall(pattern, "".join(json.dumps(o) for o in objects if o["kind"] in {"PrometheusRule", "ConfigMap"}))
+    )
+
+
+OBSERVED = ("--set", "prometheusRule.enabled=true,dashboard.enabled=true")
+
+
+def test_alerts_and_dashboards_of_the_gateway_name_metrics_that_exist(render: Render) -> None:
     from gateway.metrics import Metrics
 
-    objects = render("gateway", *ROUTE, "--set", "prometheusRule.enabled=true,dashboard.enabled=true")
     source = Path(__file__).resolve().parents[2] / "gateway"
     known = set(re.findall(r'"(gateway_[a-z_]+)"', "".join(p.read_text() for p in source.glob("*.py"))))
     assert known >= set(re.findall(r"# TYPE (\S+)", Metrics().render().decode()))
-    for kind in ("PrometheusRule", "ConfigMap"):
-        text = "".join(json.dumps(o) for o in objects if o["kind"] == kind)
-        named = {re.sub("_(bucket|sum|count)$", "", name) for name in re.findall(r"gateway_[a-z_]+", text)}
-        assert named
-        assert named <= known
+    named = {
+        re.sub("_(bucket|sum|count)$", "", n)
+        for n in asked_for(render("gateway", *ROUTE, *OBSERVED), r"gateway_[a-z_]+")
+    }
+    assert named
+    assert named <= known
+
+
+def test_alerts_and_dashboards_of_the_model_server_name_metrics_that_exist(render: Render) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/metrics.md").read_text()
+    known = set()
+    for name, kind in re.findall(r"\| `(:tensorflow:[a-z_:]+)` \| (\w+) \|", page):
+        known |= {f"{name}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {name}
+    named = asked_for(render("tf-serving", *MODEL, *OBSERVED), r":tensorflow:[a-z_:]+")
+    assert len(named) >= 4
+    assert named <= known
+
+
+def test_a_dashboard_shows_one_namespace(render: Render) -> None:
+    for chart, values in (("gateway", ROUTE), ("tf-serving", MODEL)):
+        texts = [t for o in render(chart, *values, *OBSERVED) if o["kind"] == "ConfigMap" for t in o["data"].values()]
+        (dashboard,) = [json.loads(t) for t in texts if t.startswith("{")]
+        for target in (t for panel in dashboard["panels"] for t in panel["targets"]):
+            assert 'namespace="spaces"' in target["expr"], target["expr"]
+
+
+def test_the_test_pod_is_let_through_the_network_policy_and_gets_no_traffic(render: Render) -> None:
+    more = ("--set", "networkPolicy.enabled=true,networkPolicy.from[0].podSelector.matchLabels.app=front")
+    for chart, values in (
+        ("gateway", (*ROUTE, *more)),
+        ("tf-serving", (*MODEL, *more[:1], "networkPolicy.enabled=true")),
+    ):
+        objects = render(chart, *values)
+        tester = one(objects, "Pod")["metadata"]["labels"]
+        rules = one(objects, "NetworkPolicy")["spec"]["ingress"]
+        allowed = [
+            p["podSelector"]["matchLabels"] for rule in rules for p in rule.get("from", []) if "podSelector" in p
+        ]
+        assert any(tester.items() >= labels.items() for labels in allowed)
+        for service in (o for o in objects if o["kind"] == "Service"):
+            assert not tester.items() >= service["spec"]["selector"].items()
+
+
+def test_an_environment_variable_of_the_user_replaces_the_default(render: Render) -> None:
+    more = ("--set-string", "extraEnv[0].name=MALLOC_ARENA_MAX,extraEnv[0].value=4")
+    assert pod(render("tf-serving", *MODEL, *more))["containers"][0]["env"] == [
+        {"name": "MALLOC_ARENA_MAX", "value": "4"}
+    ]
 
 
 def test_the_test_pod_predicts_every_routed_label(render: Render) -> None:

@@ -120,6 +120,35 @@ def test_objects_are_valid_kubernetes(objects: Objects, version: str) -> None:
         kubernetes_validate.validate(o, version, strict=True)
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which a key that is written twice is an error; helm and PyYAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key is written twice at {node.start_mark}: {keys}"
+        return super().construct_mapping(node, deep)
+
+
+OVERLAPPING = (
+    "--set",
+    "commonLabels.team=a,podLabels.team=b,podLabels.app\\.kubernetes\\.io/name=mine",
+    "--set-string",
+    "podAnnotations.prometheus\\.io/scrape=false",
+)
+
+
+@pytest.mark.parametrize("more", [(), OVERLAPPING], ids=["", "overlapping"])
+def test_no_key_is_written_twice(case: tuple[str, str], more: tuple[str, ...], render_anew: Callable[..., str]) -> None:
+    chart, name = case
+    text = render_anew(chart, "-f", str(ROOT / "charts" / chart / "ci" / f"{name}-values.yaml"), *more)
+    objects = list(yaml.load_all(text, Loader=_OnceLoader))
+    for o in objects:
+        if o is not None and o["kind"] == "Deployment" and more:
+            template = o["spec"]["template"]["metadata"]
+            assert template["labels"].items() >= o["spec"]["selector"]["matchLabels"].items(), "what selects stays"
+            assert template["annotations"]["prometheus.io/scrape"] == "false"
+
+
 def test_rendering_is_deterministic(case: tuple[str, str], render_anew: Callable[..., str]) -> None:
     chart, name = case
     values = str(ROOT / "charts" / chart / "ci" / f"{name}-values.yaml")

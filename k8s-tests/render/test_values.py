@@ -41,11 +41,14 @@ serving:
   gpus: 2
   resources: {cpu: "4", memory: 8Gi, cpu_limit: true}
   flags: {num_request_iterations_for_warmup: 2}
+  rest_timeout_seconds: 90
+  values: {networkPolicy: {enabled: true}, gpu: {runtimeClassName: nvidia}, prometheusRule: {enabled: true}}
 storage: {size: 20Gi, storage_class: fast, access_modes: [ReadWriteMany]}
 autoscaling: {min_replicas: 2, max_replicas: 6, cpu_percent: 50}
 gateway:
   autoscaling: {min_replicas: 2, max_replicas: 4}
-  limits: {max_records: 7}
+  limits: {max_records: 7, timeout_ms: 60000}
+  values: {httpRoutes: {public: {parentRefs: [{name: edge}]}}, podMonitor: {enabled: true}}
   rates: {base: EUR, table: {USD: 1.1}}
 """,
 }

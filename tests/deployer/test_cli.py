@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -11,7 +12,8 @@ import pytest
 import typer
 
 from deployer.cli import __main__ as cli
-from deployer.cli.verb import duration
+from deployer.cli.examples import EXAMPLES
+from deployer.cli.verb import command_of, duration, spelled
 
 
 def deployer(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -45,6 +47,55 @@ def test_top_level_help_imports_nothing_heavy():
 def test_a_verb_says_of_itself_what_the_table_says(verb):
     command = typer.main.get_command(import_module(f"deployer.cli.{verb}").app)
     assert command.help.strip().splitlines()[0] == cli.VERBS[verb]
+
+
+def leaves(command, name):
+    """Every command below one, by name."""
+    nested = getattr(command, "commands", {})
+    if not nested:
+        yield name, command
+    for child, below in nested.items():
+        yield from leaves(below, f"{name} {child}")
+
+
+COMMANDS = dict(
+    leaf for verb in cli.VERBS for leaf in leaves(command_of(import_module(f"deployer.cli.{verb}").app, verb), verb)
+)
+
+
+def test_every_command_has_an_example_and_no_example_is_of_another():
+    assert set(EXAMPLES) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(("name", "line"), [(name, line) for name, lines in EXAMPLES.items() for line in lines])
+def test_an_example_is_shown_and_can_be_called_as_it_stands(name, line):
+    words = shlex.split(line)
+    assert words[: 1 + len(name.split())] == ["deployer", *name.split()]
+    with COMMANDS[name].make_context(name, words[1 + len(name.split()) :]) as context:
+        assert f"  {line}\n" in context.get_help() + "\n"
+
+
+ACTING = [
+    *("init", "export", "models prune", "publish", "render", "local up", "local down", "cluster up", "cluster down"),
+    *("deploy", "experiment run", "experiment batching"),
+]
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_a_verb_that_acts_can_be_asked_what_it_would_do(name):
+    assert "--dry-run" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
+
+
+def test_help_shows_durations_as_they_are_written():
+    shown = deployer("rollout", "start", "--help").stdout
+    assert "[default: 2m]" in " ".join(shown.split())
+    assert "Examples:" in deployer("models", "--help").stdout
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (90, "1m30s"), (0.25, "0.25s"), (5400, "1h30m"), (300, "5m")])
+def test_a_duration_is_spelled_as_it_is_read(seconds, text):
+    assert spelled(float(seconds)) == text
+    assert duration(text) == seconds
 
 
 def test_no_verb_shows_the_help_and_is_a_usage_error():

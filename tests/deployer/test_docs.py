@@ -24,6 +24,6 @@ def test_every_exit_code_is_documented_under_its_name():
 
 
 def test_links_between_pages_lead_somewhere():
-    for page in (ROOT / "docs").rglob("*.md"):
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "charts").glob("*/README.md")):
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
             assert (page.parent / link).exists(), f"{page.relative_to(ROOT)} links to {link}"

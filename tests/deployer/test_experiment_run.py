@@ -172,6 +172,11 @@ def test_what_cannot_be_meant_is_refused(workers: Workers, records: Path, target
     other = ExperimentRequest(model="other", records=records, out=tmp_path / "b")
     with pytest.raises(SpecError, match="no model other"):
         run(target, other, lambda _: None, workers)
+    with pytest.raises(SpecError, match="rates must be above 0"):
+        run(target, small(records, tmp_path / "d", rates=(-5.0,)), lambda _: None, workers)
+    with pytest.raises(SpecError, match="within 0 ms"):
+        run(target, small(records, tmp_path / "d", objective=Objective(p99_ms=0)), lambda _: None, workers)
+    assert not (tmp_path / "b").exists(), "nothing was measured, so no folder is left"
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "experiment.json").write_text("{}")
     with pytest.raises(UsageError, match="already"):

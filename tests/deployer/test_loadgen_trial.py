@@ -178,8 +178,9 @@ def test_a_histogram_log_can_be_read_back(tmp_path: Path) -> None:
 
 def test_no_target_and_no_records_say_so(workers: Workers, gateway: FakeGateway, records: str, tmp_path: Path) -> None:
     nobody = RecordApi(urls=("http://127.0.0.1:1",), path="/p")
-    with pytest.raises(TargetError, match=r"cannot connect to 127\.0\.0\.1:1"):
+    with pytest.raises(TargetError, match="cannot use the target") as refused:
         workers.run(Plan(target=nobody, load=Reference(), records=records))
+    assert "cannot connect to 127.0.0.1:1" in refused.value.cause
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"record": {"x": 1}}\n{"records": 1}\n')
     with pytest.raises(SpecError, match=r"bad.jsonl:2: .*records"):

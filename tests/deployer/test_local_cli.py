@@ -117,6 +117,43 @@ def test_labels_of_a_running_release_are_not_moved_by_up(directory):
     assert labels == {"stable": 1, "canary": 2}
 
 
+def test_a_dry_run_tells_what_would_be_and_changes_nothing(directory, tmp_path, small_store):
+    up = deployer(directory, "local", "up", "--replicas", "3", "--dry-run")
+    assert up.returncode == 0, up.stderr
+    assert "small: 3 replicas (embedded)" in up.stdout
+    assert "running already: gateway-0, replica-0, replica-1" in up.stdout
+    assert "scale: versions 1, 2; canary is 2, stable is 1; shares of traffic: stable 1" in up.stdout
+    down = deployer(directory, "local", "down", "--dry-run", "-o", "json")
+    assert json.loads(down.stdout)["result"] == {"would_stop": ["gateway-0", "replica-0", "replica-1"]}
+    (tmp_path / "deployer.yaml").write_text(DESCRIPTION.format(store=small_store))
+    first = deployer(tmp_path, "local", "up", "--dry-run", "-o", "json")
+    planned = json.loads(first.stdout)["result"]
+    assert (planned["replicas"], planned["running"]) == (2, [])
+    assert planned["state"]["models"]["scale"]["labels"] == {"stable": 2}
+    assert [path.name for path in tmp_path.iterdir()] == ["deployer.yaml"]
+    assert deployer(directory, "status").returncode == 0
+
+
+def test_an_experiment_says_what_it_would_do_and_how_long(directory, tmp_path):
+    file = records(tmp_path / "r.jsonl", *[{"record": {"a": n, "b": 1}} for n in range(3)])
+    options = ("--records", file, "--replicas", "1,2", "--rates", "50,80", "--seconds", "10", "--warmup", "2")
+    shown = deployer(directory, "experiment", "run", "scale", *options, "--out", str(tmp_path / "out"), "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert "would measure scale label stable on 1, 2 replicas" in shown.stdout
+    assert "rates: 50/s, 80/s, and up to 2 more; 3 records" in shown.stdout
+    assert "at least 4 open-loop trials, 1m4s" in shown.stdout
+    tried = deployer(directory, "experiment", "batching", "scale", "--records", file, "--batches", "1,8", "--dry-run")
+    assert "each with 1, 8 records in a request" in tried.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_measured(directory, tmp_path):
+    file = records(tmp_path / "r.jsonl", {"record": {"a": 1, "b": 1}})
+    shown = deployer(directory, "experiment", "run", "scale", "--records", file, "--out", f"{file}/out")
+    assert shown.returncode == 2
+    assert shown.stderr.startswith(f"error: {file}/out cannot be written\ncause: not a directory\n")
+
+
 def test_logs_are_shown_by_process(directory):
     assert "embedded model server" in deployer(directory, "local", "logs", "replica-0").stdout
     shown = deployer(directory, "local", "logs", "replica-7")

@@ -7,48 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stored_versions import publish, saved_model
 
 from deployer.cli.__main__ import main
-from deployer.domain.store import FileFact, Manifest, ParityFact
-from deployer.export import manifest, signatures
+from deployer.domain.store import FileFact, Manifest
+from deployer.export import manifest
 from deployer.export.layout import ModelStore
-from tfserving.wire import messages_pb2 as m
-
-
-def saved_model() -> bytes:
-    """A saved_model.pb with one signature x: float32 [-1, 4] -> y: float32 [-1, 1]."""
-    graph = m.MetaGraphDef(meta_info_def=m.MetaGraphDef.MetaInfoDef(tags=["serve"], tensorflow_version="2.21.0"))
-    signature = graph.signature_def["serving_default"]
-    for tensors, name, width in ((signature.inputs, "x", 4), (signature.outputs, "y", 1)):
-        tensors[name].dtype = 1
-        for size in (-1, width):
-            tensors[name].tensor_shape.dim.add().size = size
-    return m.SavedModel(meta_graphs=[graph]).SerializeToString()
-
-
-def publish(root: Path, version: int, *, model: str = "loan", accuracy: float = 0.9) -> None:
-    store = ModelStore(root=root, model=model)
-    with store.stage(version) as staging:
-        (staging.path / "variables").mkdir()
-        (staging.path / "saved_model.pb").write_bytes(saved_model())
-        (staging.path / "variables/variables.index").write_bytes(b"index")
-        (staging.path / "assets.extra").mkdir()
-        (staging.path / manifest.FEATURES).write_text("features: []\n")
-        known = Manifest(
-            model=model,
-            version=version,
-            created="2026-11-22T12:00:00Z",
-            source="loan.keras",
-            tensorflow="2.21.0",
-            signature="serving_default",
-            signatures=signatures.read(staging.path).signatures,
-            files=manifest.measure(staging.path),
-            warmup_batch_sizes=(1, 8),
-            parity=ParityFact(rows=8, rtol=1e-4, atol=1e-5, max_difference=1e-7),
-            metrics={"accuracy": accuracy},
-        )
-        (staging.path / manifest.MANIFEST).write_bytes(manifest.encode(known))
-        store.publish(staging)
 
 
 @pytest.fixture
@@ -135,6 +99,26 @@ def test_verify_without_a_manifest_is_an_error_with_a_remedy(root: Path, capsys:
     error = capsys.readouterr().err
     assert f"error: {root / 'loan/4'} has no assets.extra/manifest.json" in error
     assert "hint: export the SavedModel into the store" in error
+
+
+def test_verifying_all_goes_on_after_a_version_without_a_manifest(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "loan/2" / manifest.MANIFEST).unlink()
+    (root / "loan/3/variables/variables.index").write_bytes(b"cut")
+    assert main(["models", "verify", "loan", "--store", str(root), "-q"]) == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert "version 1 of model loan: 3 files as published" in lines
+    assert lines[lines.index("version 2 of model loan: damaged") + 1].startswith(
+        f"  {manifest.MANIFEST} is missing or unreadable, so nothing vouches for the files"
+    )
+    assert "  variables/variables.index has 3 bytes instead of 5" in lines
+    assert "version 4 of model loan: 3 files as published" in lines
+
+
+def test_a_verb_that_needs_a_directory_says_so_of_a_claim(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "inspect", "loan", "--store", "pvc://shop/models"]) == 2
+    assert "pvc://shop/models is a claim in a cluster; this verb needs a directory" in capsys.readouterr().err
 
 
 def test_a_manifest_that_was_edited_is_not_believed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

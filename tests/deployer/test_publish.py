@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import inspect
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from storage_process import TOKEN, Agent, running, say_nothing, start
 
 from deployer.cli.__main__ import main
 from deployer.domain.store import Manifest, SignatureFact
@@ -20,68 +15,16 @@ from deployer.errors import ExportError, TargetError, UsageError
 from deployer.export import manifest
 from deployer.export.layout import ModelStore
 from deployer.targets import storage_agent
-from deployer.targets.base import HttpReply
-from deployer.targets.storage import Storage
 from deployer.usecases import claims, publish
 from deployer.usecases.publish import CHUNK, Published
 
-TOKEN = "secret"
 BIG = CHUNK * 2 + 12345
-
-
-def say_nothing(sentence: str) -> None:
-    pass
-
-
-@dataclass
-class Agent:
-    """A running agent over `root`; `calls` are the requests it got; `fail_at` cuts the connection before that one."""
-
-    root: Path
-    port: int
-    calls: list[str]
-    fail_at: int = -1
-
-    def send(
-        self, method: str, path: str, body: bytes | None, *, headers: Mapping[str, str], timeout: float
-    ) -> HttpReply:
-        if len(self.calls) == self.fail_at:
-            raise TargetError("the connection is cut")
-        self.calls.append(f"{method} {path.split('?')[0]}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
-            connection.request(method, path, body=body, headers=dict(headers))
-            answer = connection.getresponse()
-            return HttpReply(status=answer.status, body=answer.read())
-        finally:
-            connection.close()
-
-    def storage(self, *, fail_at: int = -1, token: str = TOKEN) -> Storage:
-        self.calls.clear()
-        self.fail_at = fail_at
-        return Storage(self.send, token)
-
-    def visible(self) -> set[str]:
-        """What a server would find."""
-        return {p.name for p in (self.root / "loan").glob("*") if not p.name.startswith(".")}
-
-
-def start(root: Path, *, idle: float = 60) -> subprocess.Popen[str]:
-    source = inspect.getsource(storage_agent)
-    known = hashlib.sha256(TOKEN.encode()).hexdigest()
-    argv = [sys.executable, "-I", "-c", source, str(root), "127.0.0.1", "0", known, str(idle)]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
-    root = tmp_path / "claim"
-    root.mkdir()
-    with start(root) as process:
-        assert process.stdout is not None
-        yield Agent(root=root, port=int(process.stdout.readline()), calls=[])
-        process.terminate()
-        assert process.wait(10) == 0
+    with running(tmp_path / "claim") as agent:
+        yield agent
 
 
 @pytest.fixture
@@ -256,6 +199,9 @@ REFUSED = (
     ("POST", "/stage?path=../outside", 400),
     ("POST", "/discard?path=loan/3", 400),
     ("POST", "/publish?path=loan/3&version=4", 400),
+    ("POST", "/remove?path=loan/.staging-3-0123456789abcdef", 400),
+    ("POST", "/remove?path=loan", 400),
+    ("POST", "/remove?path=../loan/3", 400),
     ("GET", "/content?path=/etc/passwd", 400),
     ("GET", "/list?path=absent", 404),
     ("GET", "/elsewhere", 404),

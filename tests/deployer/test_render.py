@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,40 @@ def test_values_carry_what_the_charts_need() -> None:
     assert gateway["config"]["models"]["loan"]["labels"] == {"canary": 2, "stable": 1}
     assert "backends" not in gateway["config"]
     parse_settings(yaml.safe_dump({"version": "v1", **gateway["config"], "backends": {"dns": "a:1"}}))
+
+
+def test_values_of_the_charts_that_have_no_key_are_passed_on() -> None:
+    files = rendered(
+        "serving: {values: {tolerations: [{key: a, operator: Exists}], gpu: {memoryFraction: 0.5}}}\n"
+        "gateway: {values: {networkPolicy: {enabled: true}}}\n",
+        specs={"loan": {1: FEATURES}},
+    ).files
+    serving = yaml.safe_load(files["tf-serving-values.yaml"])
+    assert serving["tolerations"] == [{"key": "a", "operator": "Exists"}]
+    assert serving["gpu"] == {"enabled": False, "count": 1, "memoryFraction": 0.5}
+    assert yaml.safe_load(files["gateway-values.yaml"])["networkPolicy"] == {"enabled": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("serving: {values: {replicaCount: 3}}", "serving.values.replicaCount"),
+        ("serving: {values: {models: []}}", "serving.values.models"),
+        ("serving: {values: {serving: {threads: {rest: 9}}}}", "serving.values.serving.threads.rest"),
+        ("gateway: {values: {config: {limits: {max_queue: 2}}}}", "gateway.values.config"),
+    ],
+)
+def test_a_value_that_another_key_decides_is_refused_with_its_path(text: str, path: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(path) + ".* is decided by other keys"):
+        rendered(f"{text}\n", specs={"loan": {1: FEATURES}})
+
+
+def test_pods_have_time_for_the_longest_request_that_is_allowed() -> None:
+    files = rendered("serving: {rest_timeout_seconds: 60}\ngateway: {limits: {timeout_ms: 90000}}\n", specs={}).files
+    assert yaml.safe_load(files["tf-serving-values.yaml"])["terminationGracePeriodSeconds"] > 70
+    assert yaml.safe_load(files["gateway-values.yaml"])["terminationGracePeriodSeconds"] > 100
+    usual = rendered("", specs={}).files
+    assert "terminationGracePeriodSeconds" not in yaml.safe_load(usual["tf-serving-values.yaml"])
 
 
 def test_the_metrics_path_is_where_deployer_yaml_says() -> None:

@@ -35,28 +35,31 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: gateway
 {{- end }}
 
+{{/* All labels of an object, each once: (list $ overriding added). `added` and commonLabels cannot change what selects. */}}
 {{- define "gateway.labels" -}}
-{{ include "gateway.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: tfserving-deployer
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ include "gateway.chart" . }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
+{{- $root := index . 0 -}}
+{{- $own := include "gateway.selectorLabels" $root | fromYaml -}}
+{{- $_ := set $own "app.kubernetes.io/version" $root.Chart.AppVersion -}}
+{{- $_ := set $own "app.kubernetes.io/part-of" "tfserving-deployer" -}}
+{{- $_ := set $own "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- $_ := set $own "helm.sh/chart" (include "gateway.chart" $root) -}}
+{{- toYaml (merge (dict) (index . 1 | default dict) $own (index . 2 | default dict) $root.Values.commonLabels) -}}
 {{- end }}
+
+{{/* What tells the pod of `helm test` from all others. */}}
+{{- define "gateway.testLabels" -}}
+app.kubernetes.io/name: {{ include "gateway.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
 {{- end }}
 
 {{/* metadata.labels and metadata.annotations of an object: (list $ extraLabels extraAnnotations) */}}
 {{- define "gateway.metadata" -}}
 {{- $root := index . 0 -}}
-{{- $labels := merge (dict) (index . 1 | default dict) -}}
 {{- $annotations := merge (dict) (index . 2 | default dict) $root.Values.commonAnnotations -}}
 namespace: {{ include "gateway.namespace" $root }}
 labels:
-  {{- include "gateway.labels" $root | nindent 2 }}
-  {{- with $labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "gateway.labels" (list $root (index . 1) nil) | nindent 2 }}
 {{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

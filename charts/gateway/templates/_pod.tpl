@@ -5,6 +5,16 @@
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+
+{{/* Annotation scraping, only where no monitor does it. */}}
+{{- define "gateway.scrapeAnnotations" -}}
+{{- if not (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled) -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: "8080"
+prometheus.io/path: /metrics
+{{- end -}}
+{{- end }}
+
 {{- define "gateway.spread" -}}
 {{- if .Values.topologySpreadConstraints -}}
 {{- toYaml .Values.topologySpreadConstraints -}}

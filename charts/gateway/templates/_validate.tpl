@@ -28,8 +28,10 @@
 {{- if and $v.autoscaling.enabled (not (get (default dict $v.resources.requests) "cpu")) -}}
 {{- fail "autoscaling needs resources.requests.cpu: utilization is a share of it" -}}
 {{- end -}}
-{{- if le (int $v.terminationGracePeriodSeconds) (int $v.preStopSleepSeconds) -}}
-{{- fail "terminationGracePeriodSeconds must exceed preStopSleepSeconds by the longest request" -}}
+{{- $longest := dig "limits" "timeout_ms" 10000 $v.config | int -}}
+{{- $least := add (int $v.preStopSleepSeconds) (div (add $longest 999) 1000) -}}
+{{- if le (int $v.terminationGracePeriodSeconds) $least -}}
+{{- fail (printf "terminationGracePeriodSeconds must exceed preStopSleepSeconds by the longest request (config.limits.timeout_ms): raise it above %d" $least) -}}
 {{- end -}}
 {{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled -}}
 {{- fail "serviceMonitor and podMonitor are both on: every series would be scraped twice; keep one" -}}

@@ -36,8 +36,12 @@ ports:
   - {name: grpc, containerPort: 8500, protocol: TCP}
   - {name: http, containerPort: 8501, protocol: TCP}
 env:
+  {{- $names := list }}
+  {{- range .Values.extraEnv }}{{ $names = append $names .name }}{{ end }}
+  {{- if not (has "MALLOC_ARENA_MAX" $names) }}
   # Without a bound on arenas, memory of unloaded versions is rarely given back.
   - {name: MALLOC_ARENA_MAX, value: "2"}
+  {{- end }}
   {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

@@ -29,6 +29,11 @@
 {{- if and (ne $v.storage.type "fetch") $v.storage.fetch.image -}}
 {{- fail "storage.fetch.image is set: set storage.type=fetch too, or remove it" -}}
 {{- end -}}
+{{- $outside := eq $v.storage.type "fetch" -}}
+{{- range $v.models -}}{{- if hasPrefix "gs://" (default "" .basePath) -}}{{- $outside = true -}}{{- end -}}{{- end -}}
+{{- if and $v.networkPolicy.enabled $outside (not $v.networkPolicy.extraEgress) -}}
+{{- fail "models come from outside the cluster, and networkPolicy.enabled closes all egress: allow their way (and DNS) with networkPolicy.extraEgress" -}}
+{{- end -}}
 {{- if and $v.autoscaling.enabled (lt (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
 {{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas: raise the one or lower the other" -}}
 {{- end -}}
@@ -44,14 +49,15 @@
 {{- if and $v.autoscaling.enabled (not (get (default dict $v.resources.requests) "cpu")) -}}
 {{- fail "autoscaling needs resources.requests.cpu: utilization is a share of it" -}}
 {{- end -}}
-{{- if le (int $v.terminationGracePeriodSeconds) (int $v.preStopSleepSeconds) -}}
-{{- fail "terminationGracePeriodSeconds must exceed preStopSleepSeconds by the longest request" -}}
+{{- $least := add (int $v.preStopSleepSeconds) (int $v.serving.restTimeoutSeconds) -}}
+{{- if le (int $v.terminationGracePeriodSeconds) $least -}}
+{{- fail (printf "terminationGracePeriodSeconds must exceed preStopSleepSeconds by the longest request (serving.restTimeoutSeconds): raise it above %d" $least) -}}
 {{- end -}}
 {{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled -}}
 {{- fail "serviceMonitor and podMonitor are both on: every series would be scraped twice; keep one" -}}
 {{- end -}}
-{{- if and (or $v.serviceMonitor.enabled $v.podMonitor.enabled) (not $v.monitoring.enabled) -}}
-{{- fail "a monitor is on but monitoring.enabled is false: there is nothing to scrape" -}}
+{{- if and (or $v.serviceMonitor.enabled $v.podMonitor.enabled $v.prometheusRule.enabled $v.dashboard.enabled) (not $v.monitoring.enabled) -}}
+{{- fail "a monitor, the rules or the dashboard are on but monitoring.enabled is false: there would be nothing to see" -}}
 {{- end -}}
 {{- if and $v.batching.enabled $v.batching.allowedBatchSizes -}}
 {{- $last := 0 -}}

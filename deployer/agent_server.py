@@ -1,0 +1,150 @@
+"""The HTTP server of the two agents that run in a pod for as long as their deployer asks them: storage and load.
+
+It uses the standard library of Python 3.8 and nothing of ours, because the storage agent is sent as source text to
+whatever image has a Python. Every request carries a token whose sha256 the agent was started with. An agent ends by
+itself when nobody has asked anything for a while, so that a deployer that was killed leaves nothing running.
+
+Answers are JSON, or bytes as they are; errors are {"error": …} with 400, 403, 404, 409, 500 or 507.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import hmac
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+_STATUS = {errno.ENOENT: 404, errno.EEXIST: 409, errno.ENOTEMPTY: 409, errno.ENOSPC: 507, errno.EDQUOT: 507}
+
+
+class Refusal(Exception):
+    """A request that is not answered; `status` is HTTP's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Asked:
+    """One request: the fields of its query, and its body."""
+
+    def __init__(self, fields: Mapping[str, str], body: bytes) -> None:
+        self.fields = fields
+        self.body = body
+
+    def text(self, name: str) -> str:
+        """A field, empty when it was left out."""
+        return self.fields.get(name, "")
+
+    def number(self, name: str) -> int:
+        """A field that counts, 0 when it was left out. Errors: Refusal."""
+        try:
+            return int(self.fields.get(name, "0"))
+        except ValueError:
+            raise Refusal(400, f"{name} is a whole number") from None
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+class AgentServer(ThreadingHTTPServer):
+    """Answers by `routes`: "GET /list" to a function of what was asked; `encode` makes JSON of what that returns.
+
+    The token is looked for in the header `header`.
+    """
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        routes: Mapping[str, Callable[[Asked], object]],
+        *,
+        header: str,
+        token_sha256: str,
+        encode: Callable[[object], bytes] = _json,
+    ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
+        self.routes = routes
+        self.header = header
+        self.token_sha256 = token_sha256
+        self.encode = encode
+        self._busy = 0
+        self._asked = time.monotonic()
+        self._lock = threading.Lock()
+
+    def serve_while_asked(self, idle: float) -> None:
+        """Print the port, and serve until nobody has asked anything for `idle` seconds."""
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        sys.stdout.write(f"{self.server_address[1]}\n")
+        sys.stdout.flush()
+        while self.idle() < idle:
+            time.sleep(min(1.0, idle / 4))
+
+    def idle(self) -> float:
+        """Seconds since the last request was answered; 0 while one is worked on."""
+        with self._lock:
+            return 0.0 if self._busy else time.monotonic() - self._asked
+
+    def count(self, change: int) -> None:
+        """One request more, or one less."""
+        with self._lock:
+            self._busy += change
+            self._asked = time.monotonic()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    server: AgentServer
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.server.count(+1)
+        try:
+            status, said = 200, self._call(body)
+        except Refusal as error:
+            status, said = error.status, _json({"error": str(error)})
+        except OSError as error:
+            status, said = _STATUS.get(error.errno or 0, 500), _json({"error": str(error)})
+        finally:
+            self.server.count(-1)
+        self.send_response(status)
+        self.send_header("content-length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def _call(self, body: bytes) -> bytes:
+        token = hashlib.sha256(self.headers.get(self.server.header, "").encode()).hexdigest()
+        if not hmac.compare_digest(token, self.server.token_sha256):
+            raise Refusal(403, f"the header {self.server.header} is missing or wrong")
+        url = urlsplit(self.path)
+        route = f"{self.command} {url.path}"
+        if route not in self.server.routes:
+            raise Refusal(404, f"there is no {route}")
+        fields = {name: values[0] for name, values in parse_qs(url.query).items()}
+        said = self.server.routes[route](Asked(fields, body))
+        return said if isinstance(said, bytes) else self.server.encode(said)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing: the caller knows what it asked, and a log line for each chunk helps nobody."""

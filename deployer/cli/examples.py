@@ -1,0 +1,82 @@
+"""What each verb is called with, for its --help and the reference; a test parses every line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+EXAMPLES: Mapping[str, Sequence[str]] = {
+    "init": ("deployer init --release shop --store models --model digits",),
+    "export": (
+        "deployer export model.keras --store models --model digits --features features.yaml",
+        "deployer export train:model --store models --model digits --metric accuracy=0.97 -o json",
+    ),
+    "models list": (
+        "deployer models list --store models",
+        "deployer models list --store pvc://shop/models digits",
+    ),
+    "models inspect": ("deployer models inspect digits --store models --version 2",),
+    "models verify": ("deployer models verify digits --store models",),
+    "models prune": (
+        "deployer models prune digits --store models --keep 3 --dry-run",
+        "deployer models prune digits --store pvc://shop/models --keep 5 --protect 4,7",
+    ),
+    "publish": (
+        "deployer publish digits --store models --to pvc://shop/models --create 10Gi",
+        "deployer publish digits --store models --version 2 --to pvc://shop/models",
+    ),
+    "render": (
+        "deployer render --output-dir rendered",
+        "deployer render --label digits:stable=1 --label digits:canary=2 --dry-run",
+    ),
+    "local up": (
+        "deployer local up --replicas 2 --port 8080",
+        "deployer local up --foreground --cpus-per-replica 0.5",
+    ),
+    "local down": ("deployer local down",),
+    "local logs": ("deployer local logs replica-0",),
+    "cluster up": ("deployer cluster up --nodes 3",),
+    "cluster down": ("deployer cluster down",),
+    "deploy": (
+        "deployer deploy --dry-run",
+        "deployer deploy --context production -n shop --timeout 15m --yes",
+        "deployer deploy --version digits=2",
+    ),
+    "status": (
+        "deployer status --watch",
+        "deployer status --target cluster -n shop -o json",
+    ),
+    "doctor": ("deployer doctor --target cluster --keep seen.json",),
+    "rollout start": (
+        "deployer rollout start digits --to 2 --steps 5,25,50 --soak 1m --gate 'p99<1.5*stable' --gate 'error_rate<1%'",
+        "deployer rollout start digits --to 2 --gate 'accuracy>=0.9' --labelled holdout.jsonl --load synthetic",
+    ),
+    "rollout status": ("deployer rollout status digits --watch",),
+    "rollout promote": ("deployer rollout promote digits",),
+    "rollout pause": ("deployer rollout pause digits",),
+    "rollout resume": ("deployer rollout resume digits",),
+    "rollout abort": ("deployer rollout abort digits --target cluster",),
+    "rollout history": ("deployer rollout history digits -o json",),
+    "rollback": (
+        "deployer rollback digits",
+        "deployer rollback digits --to 1 --target cluster",
+    ),
+    "predict": (
+        "deployer predict digits --records holdout.jsonl",
+        "deployer predict digits --records tensors.jsonl --direct --label canary",
+    ),
+    "experiment run": (
+        "deployer experiment run digits --records holdout.jsonl --replicas 1,2,4 --p99 100ms",
+        "deployer experiment run digits --records holdout.jsonl --rates 100,200 --rounds 3 --for 2000",
+    ),
+    "experiment batching": ("deployer experiment batching digits --records holdout.jsonl --max-batch-size 8,32",),
+    "experiment compare": ("deployer experiment compare experiments/before experiments/after",),
+    "experiment report": ("deployer experiment report experiments/first",),
+    "demo": ("deployer demo --no-measure",),
+}
+"""Command lines by verb; that of a group shows the first of each of its commands."""
+
+
+def examples(name: str) -> Sequence[str]:
+    """The examples of a verb, or of one command of a group ("models list")."""
+    of_group = [lines[0] for verb, lines in EXAMPLES.items() if verb.startswith(f"{name} ")]
+    return EXAMPLES.get(name, of_group)

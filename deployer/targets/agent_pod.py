@@ -1,0 +1,72 @@
+"""The pods that the deployer makes itself: one container with an agent, within the restricted Pod Security Standard."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+PORT = 8080
+USER = 65532
+PRODUCT = "tfserving-deployer"
+
+
+def labels(component: str, **more: str) -> dict[str, str]:
+    """Labels of such a pod; `more` are further ones of app.kubernetes.io."""
+    own = {"name": PRODUCT, "component": component, "managed-by": PRODUCT, **more}
+    return {f"app.kubernetes.io/{key}": value for key, value in own.items()}
+
+
+def container(
+    name: str,
+    *,
+    image: str,
+    command: Sequence[str],
+    token: str,
+    idle_seconds: int,
+    resources: Mapping[str, Mapping[str, str]],
+    mount: Mapping[str, str],
+) -> dict[str, object]:
+    """The container. To `command` come the address, the port, the sha256 of `token` and the seconds after which an
+    agent that nobody asks ends; the token itself is nowhere in the pod."""
+    address = ["$(POD_IP)", str(PORT), hashlib.sha256(token.encode()).hexdigest(), str(idle_seconds)]
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [*command, *address],
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "resources": resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [mount],
+    }
+
+
+def spec(
+    only: Mapping[str, object], *, volume: Mapping[str, object], grace_seconds: int, owns_files: bool = False
+) -> dict[str, object]:
+    """The spec of a pod with `only` this container, which is never started again.
+
+    `owns_files` gives the files of the volume to the pod's group.
+    """
+    security: dict[str, object] = {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if owns_files:
+        security |= {"fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch"}
+    return {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": grace_seconds,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": security,
+        "containers": [only],
+        "volumes": [volume],
+    }
