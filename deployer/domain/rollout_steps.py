@@ -184,6 +184,15 @@ def gone(step: Step, state: ModelState) -> frozenset[str]:
     return frozenset()
 
 
+def arriving(now: ModelState, after: ModelState) -> frozenset[int]:
+    """Versions that a step asks for while nobody is meant to have them; no replica may hold one when it does.
+
+    A replica that still does has not read the configuration that took it away. To be AVAILABLE would be no proof then
+    that it has read the one that brings it back: it may skip that one, and refuse every later one.
+    """
+    return frozenset(after.versions) - frozenset(now.versions)
+
+
 def unloaded(rollout: Rollout, step: Step, state: ModelState) -> frozenset[int]:
     """Versions that must have left every replica once a step that leaves `state` is proven.
 

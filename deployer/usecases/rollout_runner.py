@@ -13,7 +13,18 @@ from deployer.domain.gate_window import LabelWindow, Observations
 from deployer.domain.ledger import Entry
 from deployer.domain.memory import loading
 from deployer.domain.rollout import CANARY, Course, Phase, Policy, Rollout
-from deployer.domain.rollout_steps import AT_GATEWAYS, JUDGING, Kind, Step, gone, required, taught, unloaded, wanted
+from deployer.domain.rollout_steps import (
+    AT_GATEWAYS,
+    JUDGING,
+    Kind,
+    Step,
+    arriving,
+    gone,
+    required,
+    taught,
+    unloaded,
+    wanted,
+)
 from deployer.domain.rollout_transitions import Event, Reaction, advance, begin, current, drift, reaction
 from deployer.domain.serving import STABLE, ModelState
 from deployer.errors import DeployerError
@@ -142,11 +153,14 @@ class Runner:
         )
 
     def _change_replicas(self, rollout: Rollout, step: Step, now: ModelState, after: ModelState) -> None:
-        began = self.clock.now()
         if rollout.request.policy is Policy.RESOURCES:
             if (seconds := self._swap(rollout).make(step, after)) is not None and step.kind is Kind.LOAD:
                 self._record_load_time(rollout, step, seconds)
             return
+        if versions := arriving(now, after):
+            nobody = Wanted(model=rollout.model, versions=frozenset(), labels={}, unloaded=versions)
+            self._shown(rollout, nobody, fresh=False)
+        began = self.clock.now()
         rollout_files.put_replicas(self.target, rollout.model, after)
         self.at_point(f"{step}: written")
         self._prove_replicas(rollout, step, after, fresh=True)
@@ -177,6 +191,9 @@ class Runner:
             gone=gone(step, after),
             unloaded=unloaded(rollout, step, after),
         )
+        self._shown(rollout, shown, fresh=fresh)
+
+    def _shown(self, rollout: Rollout, shown: Wanted, *, fresh: bool) -> None:
         rollout_proof.replicas(
             self.target,
             lambda _: shown,
@@ -301,7 +318,8 @@ class Runner:
         entry = Entry(at=self.clock.now(), who=self.who, step=f"{rollout.course}: {name}", event=event, text=text)
         self.ledgers.write(rollout.model, self.ledgers.read(rollout.model).record(rollout, entry))
         if event not in ("begun", "measured"):
-            self.progress(f"{rollout.model} {name}: {event}" + (f" ({text})" if text else ""))
+            said = text if text.startswith(event) else event + (f" ({text})" if text else "")
+            self.progress(f"{rollout.model} {name}: {said}")
         self.at_point(f"{name}: {event} recorded")
 
 

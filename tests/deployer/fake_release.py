@@ -38,6 +38,9 @@ class FakeReplica:
     own: str | None = None
     """A model_config that only this replica follows."""
 
+    mounted: str | None = None
+    """What its next poll finds, whatever has been written since: a mount lags behind."""
+
     def poll(self, models: ModelServerConfig) -> None:
         (config,) = models.models or (ModelConfig(name=MODEL, base_path="/", policy=Specific(versions=(0,))),)
         versions = set(config.policy.versions) - {0}
@@ -95,7 +98,8 @@ class FakeRelease:
         for server in self.servers:
             if server.alive:
                 server.unloadable = self.unloadable
-                server.poll(_models(server.own or self._models))
+                server.poll(_models(server.own or server.mounted or self._models))
+                server.mounted = None
         self._adopted = self._gateway
         weights = _settings(self._adopted).models[MODEL].routing.weights
         total = sum(weights.values())
@@ -136,6 +140,11 @@ class FakeRelease:
 
     def add_replica(self) -> None:
         self.servers.append(FakeReplica(name=f"replica-{len(self.servers)}", own=self._newcomer))
+
+    def lag_behind(self) -> None:
+        """Every replica polls once more what is in force now, even when something else is by then."""
+        for server in self.servers:
+            server.mounted = self._models
 
     def edit_by_hand(self) -> None:
         document = yaml.safe_load(self._gateway)

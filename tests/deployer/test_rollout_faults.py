@@ -117,6 +117,7 @@ def test_too_little_traffic_pauses_and_a_person_may_promote(tmp_path):
     assert "20 are needed" in done.reason
     assert world.state().weights["canary"] == 5
     assert world.rollouts().promote().outcome == "promoted"
+    assert f"{MODEL} judge 5 %: promote by ada (process 1)" in world.said
 
 
 def test_a_version_that_does_not_load_is_taken_back_before_any_traffic(tmp_path):
@@ -309,8 +310,25 @@ def test_a_pause_between_a_write_and_its_proof_is_no_edit_by_hand(tmp_path):
         assert done.outcome == ("aborted" if verb == "abort" else "promoted"), done.reason
 
 
+def test_a_version_that_is_about_to_leave_is_not_taken_for_loaded(tmp_path):
+    calm = World(tmp_path / "calm")
+    calm.rollouts().start(REQUEST)
+    written = calm.points.index("unload: written") + 1
+    world = World(tmp_path / "late", at={written: "kill the deployer"})
+    with pytest.raises(Killed):
+        world.rollouts().start(REQUEST)
+    world.release.lag_behind()
+    assert {server.loaded[1] for server in world.release.servers} == {"AVAILABLE"}
+    done = world.rollouts().abort()
+    assert (done.outcome, world.state()) == ("aborted", done.base), done.reason
+    assert world.all_replicas_serve_all_labels()
+
+
 FAULTS = st.sampled_from(
-    ["kill the deployer", "kill_replica", "add_replica", "edit_by_hand", Event.PAUSE, Event.ABORT, Event.PROMOTE]
+    [
+        *("kill the deployer", "kill_replica", "add_replica", "edit_by_hand", "lag_behind"),
+        *(Event.PAUSE, Event.ABORT, Event.PROMOTE),
+    ]
 )
 
 
