@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from deployer.errors import TargetError
+
 Progress = Callable[[str], None]
 """Called with one plain sentence whenever something worth telling a person has happened."""
 
@@ -77,6 +79,10 @@ class ReplicaBatching:
     rows_per_call: int
 
 
+class Overtaken(TargetError):
+    """Somebody else has written between a look and the write that followed from it. Looking again shows what."""
+
+
 class Target(Protocol):
     """A place that runs replicas and gateways of one release.
 
@@ -124,7 +130,10 @@ class Target(Protocol):
         ...
 
     def put_model_config(self, text: str) -> None:
-        """Replace the model_config of the release. Replicas pick it up by polling; the caller proves convergence."""
+        """Replace the model_config of the release. Replicas pick it up by polling; the caller proves convergence.
+
+        Errors: Overtaken when what was read last is not in force any more, where the place can tell.
+        """
         ...
 
     def gateway_config(self) -> str:
@@ -132,7 +141,10 @@ class Target(Protocol):
         ...
 
     def put_gateway_config(self, text: str) -> None:
-        """Replace the gateway configuration; gateways reload it by themselves and report its hash at /routes."""
+        """Replace the gateway configuration; gateways reload it by themselves and report its hash at /routes.
+
+        Errors: as of `put_model_config`.
+        """
         ...
 
     def held(self, *, timeout: float, progress: Progress) -> AbstractContextManager[None]:
@@ -173,6 +185,19 @@ class PerReplica(Protocol):
 
     def put_newcomer_config(self, text: str | None) -> None:
         """Decide that."""
+        ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """What a target can do besides whose configuration is also written down elsewhere, which takes longer."""
+
+    def record(self) -> None:
+        """Have that place say what is in force, unless it does: the values of the Helm releases.
+
+        Until then a `helm upgrade` by hand would bring back what was in force when this was last called.
+        Gateways may have to read the same settings again. Errors: ToolError, WaitTimeout, TargetError.
+        """
         ...
 
 

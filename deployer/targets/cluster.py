@@ -24,9 +24,10 @@ from deployer.targets.cluster_api import (
     proxy_path,
 )
 from deployer.targets.cluster_bridge import bridge
-from deployer.targets.cluster_helm import HelmReleases
+from deployer.targets.cluster_helm import HelmReleases, gateway_values, models_of
+from deployer.targets.cluster_live import LiveConfig, as_helm_writes
 from deployer.targets.cluster_names import GATEWAY, GATEWAY_KEY, MODEL_SERVER, MODELS_KEY, Names
-from deployer.targets.cluster_objects import ConfigMap, Event, Pod, Service
+from deployer.targets.cluster_objects import Event, Pod, Service
 from deployer.targets.cluster_scale import Scale
 from deployer.targets.waiting import until_nothing
 from deployer.tools import process
@@ -54,6 +55,10 @@ class ClusterTarget:
         self.helm = helm
         self.scaling = Scale(api, place.namespace, names.tf_serving)
         self.gateway_scaling = Scale(api, place.namespace, names.gateway)
+        self._models = LiveConfig(api, namespace=place.namespace, name=names.models, key=MODELS_KEY)
+        self._gateways = LiveConfig(api, namespace=place.namespace, name=names.gateway_config, key=GATEWAY_KEY)
+        self._unrecorded = {MODEL_SERVER, GATEWAY}
+        """Whose Helm release may say something else than what is in force: nobody knows when a process begins."""
 
     @classmethod
     def open(cls, release: str, place: Place) -> ClusterTarget:
@@ -110,18 +115,35 @@ class ClusterTarget:
         )
 
     def model_config(self) -> str:
-        return self._config(self.names.models, MODELS_KEY)
+        return self._installed(self._models)
 
     def put_model_config(self, text: str) -> None:
-        self.helm.put_models(text, replicas=self.scaling.deployment().spec.replicas)
+        models_of(text)  # what the chart could not write cannot be kept
+        self._unrecorded.add(MODEL_SERVER)
+        self._models.write(text)
         self.touch(MODEL_SERVER)
 
     def gateway_config(self) -> str:
-        return self._config(self.names.gateway_config, GATEWAY_KEY)
+        return self._installed(self._gateways)
 
     def put_gateway_config(self, text: str) -> None:
-        self.helm.put_gateway(text, replicas=self.gateway_scaling.deployment().spec.replicas)
+        gateway_values(text)
+        self._unrecorded.add(GATEWAY)
+        self._gateways.write(as_helm_writes(text))
         self.touch(GATEWAY)
+
+    def record(self) -> None:
+        if MODEL_SERVER in self._unrecorded:
+            self.helm.put_models(self.model_config(), replicas=self.scaling.deployment().spec.replicas)
+            self._models.disown()
+            self._unrecorded.discard(MODEL_SERVER)
+        if GATEWAY in self._unrecorded:
+            text = self.gateway_config()
+            self.helm.put_gateway(text, replicas=self.gateway_scaling.deployment().spec.replicas)
+            self._gateways.disown()
+            self._unrecorded.discard(GATEWAY)
+            if self.gateway_config() != text:
+                self.touch(GATEWAY)
 
     @contextmanager
     def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:
@@ -231,16 +253,15 @@ class ClusterTarget:
                 self._silence(name), cause=error.cause or error.message, hint="`deployer doctor` looks for the reason"
             ) from error
 
-    def _config(self, name: str, key: str) -> str:
-        path = f"/api/v1/namespaces/{self.place.namespace}/configmaps/{name}"
-        found = self.api.find(path, ConfigMap)
-        if found is None or key not in found.data:
+    def _installed(self, config: LiveConfig) -> str:
+        text = config.read()
+        if text is None:
             raise TargetError(
                 f"release {self.names.release} is not installed in namespace {self.place.namespace}"
                 f" of context {self.place.context}",
                 hint="`deployer deploy` installs it; -n and --context name another place",
             )
-        return found.data[key]
+        return text
 
     def _silence(self, name: str) -> str:
         """Why a pod does not answer, as far as its own state tells."""

@@ -20,6 +20,7 @@ from deployer.domain.rollout_steps import (
     Step,
     arriving,
     gone,
+    plan,
     required,
     taught,
     unloaded,
@@ -28,7 +29,7 @@ from deployer.domain.rollout_steps import (
 from deployer.domain.rollout_transitions import Event, Reaction, advance, begin, current, drift, reaction
 from deployer.domain.serving import STABLE, ModelState
 from deployer.errors import DeployerError
-from deployer.targets.base import Progress, Target
+from deployer.targets.base import Overtaken, Progress, Recorded, Target
 from deployer.targets.ledgers import LedgerStore
 from deployer.usecases import observe, rollout_files, rollout_proof, rollout_trial
 from deployer.usecases.rollout_facts import VersionFacts
@@ -38,6 +39,12 @@ from deployer.usecases.synthetic import synthetic_load
 
 LOOK_SECONDS = 1.0
 """Between two looks at an open window."""
+
+ORDER_SECONDS = 0.25
+"""Between two looks for orders while a window is open."""
+
+ATTEMPTS = 3
+"""At a step, when somebody else writes at the moment when it does."""
 
 
 class Ordered(Exception):
@@ -76,6 +83,8 @@ class Runner:
         self.ledgers.take_order(rollout.model)
         while rollout.phase in (Phase.PENDING, Phase.PROGRESSING):
             rollout = self._step(rollout)
+        if rollout.phase is not Phase.HEALTHY:
+            self._keep_if_possible(rollout)
         return rollout
 
     def apply(self, rollout: Rollout, event: Event, reason: str = "") -> Rollout:
@@ -90,7 +99,7 @@ class Runner:
         step = current(rollout)
         assert step is not None  # a rollout at its end is healthy
         try:
-            happened = self._before(rollout) or self._make(rollout, step)
+            happened = self._tried(rollout, step)
         except Ordered as order:
             happened = Happened(event=order.event, reason=f"{order.event.value} was asked for")
         except Unproven as error:
@@ -106,6 +115,15 @@ class Runner:
         except ValueError as error:
             self.progress(f"{happened.event.value}: {error}")
             return rollout
+
+    def _tried(self, rollout: Rollout, step: Step) -> Happened:
+        """Begin the step, and begin it again when somebody wrote in the same moment: that may be drift, or nothing."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._before(rollout) or self._make(rollout, step)
+            except Overtaken:
+                continue
+        return self._before(rollout) or self._make(rollout, step)
 
     def _before(self, rollout: Rollout) -> Happened | None:
         """Reasons not to begin the step."""
@@ -134,6 +152,9 @@ class Runner:
             self._change_gateways(rollout, step, after)
         else:
             self._change_replicas(rollout, step, now, after)
+        if rollout.position == len(plan(rollout)) - 1:
+            self.at_point(f"{step}: proven")
+            self._keep(rollout)
         return Happened(event=Event.PROVEN)
 
     def _change_gateways(self, rollout: Rollout, step: Step, after: ModelState) -> None:
@@ -145,12 +166,16 @@ class Runner:
         labels = taught(rollout, step, after)
         helpers = _helpers(rollout) if step.kind is Kind.SHIFT else {}
         rollout_files.put_gateways(
-            self.target, rollout.model, labels=labels, weights=after.weights, specs=specs, helpers=helpers
+            self.target,
+            rollout.model,
+            labels=labels,
+            weights=after.weights,
+            specs=specs,
+            helpers=helpers,
+            sure=self.ledgers.assert_held,
         )
         self.at_point(f"{step}: written")
-        rollout_proof.gateways(
-            self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=self._interruption(rollout)
-        )
+        self._prove_gateways(rollout)
 
     def _change_replicas(self, rollout: Rollout, step: Step, now: ModelState, after: ModelState) -> None:
         if rollout.request.policy is Policy.RESOURCES:
@@ -161,7 +186,7 @@ class Runner:
             nobody = Wanted(model=rollout.model, versions=frozenset(), labels={}, unloaded=versions)
             self._shown(rollout, nobody, fresh=False)
         began = self.clock.now()
-        rollout_files.put_replicas(self.target, rollout.model, after)
+        rollout_files.put_replicas(self.target, rollout.model, after, sure=self.ledgers.assert_held)
         self.at_point(f"{step}: written")
         self._prove_replicas(rollout, step, after, fresh=True)
         if step.kind is Kind.LOAD and rollout.request.to not in now.versions:
@@ -178,6 +203,7 @@ class Runner:
             progress=self.progress,
             clock=self.clock,
             interrupted=self._interruption(rollout),
+            sure=self.ledgers.assert_held,
         )
 
     def _prove_replicas(self, rollout: Rollout, step: Step, after: ModelState, *, fresh: bool) -> None:
@@ -192,6 +218,27 @@ class Runner:
             unloaded=unloaded(rollout, step, after),
         )
         self._shown(rollout, shown, fresh=fresh)
+
+    def _prove_gateways(self, rollout: Rollout) -> None:
+        rollout_proof.gateways(
+            self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=self._interruption(rollout)
+        )
+
+    def _keep(self, rollout: Rollout) -> None:
+        """What is in force is also what a `helm upgrade` by hand would bring. It is late on purpose: traffic first."""
+        if isinstance(self.target, Recorded):
+            self.ledgers.assert_held()
+            self.target.record()
+            rollout_proof.gateways(
+                self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=lambda: None
+            )
+
+    def _keep_if_possible(self, rollout: Rollout) -> None:
+        """The same where the rollout goes on without it; its last step insists."""
+        try:
+            self._keep(rollout)
+        except (DeployerError, Unproven) as error:
+            self.progress(f"what is in force is not in the values of the Helm releases yet: {error}")
 
     def _shown(self, rollout: Rollout, shown: Wanted, *, fresh: bool) -> None:
         rollout_proof.replicas(
@@ -217,6 +264,7 @@ class Runner:
         gates = [parse_gate(text) for text in rollout.request.gates]
         if step.kind is Kind.CHECK:
             return self._check(rollout, step, [g for g in gates if g.metric in BEFORE_LOAD])
+        self._keep_if_possible(rollout)
         if step.kind is Kind.TRY:
             return self._try(rollout, step, [g for g in gates if g.metric in BEFORE_TRAFFIC])
         later = [g for g in gates if g.metric not in BEFORE_LOAD | BEFORE_TRAFFIC]
@@ -266,8 +314,8 @@ class Runner:
     def _watch(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
         """An open window: at its end all gates are judged; before, only what is blatant ends it."""
         request = rollout.request
-        began = self.clock.now()
         self.progress(f"canary has {step.share:g} % of {rollout.model} for {request.soak:g} s")
+        began = self.clock.now()
         with ExitStack() as stack:
             if request.load:
                 stack.enter_context(synthetic_load(self.target, rollout.model, Path(request.labelled), request.load))
@@ -280,9 +328,18 @@ class Runner:
                 if said is Verdict.FAIL or over:
                     # Figures of a window in which somebody moved the traffic would be about something else.
                     return self._drift(rollout) or self._verdict(rollout, step, verdicts)
-                self._take_order(rollout.model)
                 left = request.soak - passed if passed < request.soak else request.soak * request.patience - passed
-                self.clock.sleep(min(LOOK_SECONDS, max(left, 0.01)))
+                self._rest(rollout, min(LOOK_SECONDS, max(left, 0.01)))
+
+    def _rest(self, rollout: Rollout, seconds: float) -> None:
+        """Sleep, but not through an order."""
+        until = self.clock.now() + seconds
+        while True:
+            self._take_order(rollout.model)
+            left = until - self.clock.now()
+            if left <= 0:
+                return
+            self.clock.sleep(min(ORDER_SECONDS, left))
 
     def _look(
         self, rollout: Rollout, opened: observe.Reading, gates: Sequence[Gate], alpha: float

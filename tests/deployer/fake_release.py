@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import yaml
 
 from deployer.errors import TargetError
-from deployer.targets.base import GatewayReplica, HttpReply, Replica
+from deployer.targets.base import GatewayReplica, HttpReply, Overtaken, Replica
 from gateway.settings import parse_settings, settings_hash
 from tfserving.config import ModelConfig, ModelServerConfig, Specific
 
@@ -82,6 +83,9 @@ class FakeRelease:
             {"version": "v1", "models": {MODEL: section}, "backends": {"static": ["127.0.0.1:1"]}}
         )
         self._adopted = self._gateway
+        self.recorded = (self._models, self._gateway)
+        self.overtakers: list[Callable[[], None]] = []
+        """What others do, one after the other, between a look and the write that followed from it."""
         for _ in range(3):
             self._tick()
 
@@ -174,7 +178,21 @@ class FakeRelease:
         return self._models
 
     def put_model_config(self, text: str) -> None:
+        self._overtaken()
         self._models = text
+
+    def _overtaken(self) -> None:
+        if self.overtakers:
+            self.overtakers.pop(0)()
+            raise Overtaken("changed by somebody else in the same moment")
+
+    def record(self) -> None:
+        self.recorded = (self._models, self._gateway)
+
+    @property
+    def in_line(self) -> bool:
+        """Whether what was recorded last is in force."""
+        return self.recorded == (self._models, self._gateway)
 
     def own_config(self, name: str) -> str | None:
         return next(server.own for server in self.servers if server.name == name)
@@ -192,6 +210,7 @@ class FakeRelease:
         return self._gateway
 
     def put_gateway_config(self, text: str) -> None:
+        self._overtaken()
         self._gateway = text
 
     def post(self, name, path, body, *, timeout):

@@ -98,6 +98,7 @@ def test_a_good_version_is_promoted(tmp_path):
     assert world.state().versions == (2,)
     assert world.state().weights == {"stable": 100}
     assert world.release.broken_rules == []
+    assert world.release.in_line
     assert world.all_replicas_serve_all_labels()
 
 
@@ -116,6 +117,7 @@ def test_too_little_traffic_pauses_and_a_person_may_promote(tmp_path):
     assert done.phase is Phase.PAUSED
     assert "20 are needed" in done.reason
     assert world.state().weights["canary"] == 5
+    assert world.release.in_line, "what is in force while a rollout rests survives a `helm upgrade`"
     assert world.rollouts().promote().outcome == "promoted"
     assert f"{MODEL} judge 5 %: promote by ada (process 1)" in world.said
 
@@ -218,6 +220,7 @@ def test_killed_at_any_point_and_resumed_it_is_promoted(tmp_path):
         done = run(world)
         assert (done.outcome, world.state().labels, world.state().versions) == ("promoted", {"stable": 2}, (2,)), point
         assert world.release.broken_rules == [], point
+        assert world.release.in_line, point
 
 
 def test_killed_at_any_point_and_aborted_it_is_as_before(tmp_path):
@@ -229,7 +232,22 @@ def test_killed_at_any_point_and_aborted_it_is_as_before(tmp_path):
         assert done.outcome == "aborted", point
         assert world.state() == done.base, point
         assert world.release.broken_rules == [], point
+        assert world.release.in_line, point
         assert world.all_replicas_serve_all_labels(), point
+
+
+def test_who_is_overtaken_looks_again_and_overwrites_nothing(tmp_path):
+    world = World(tmp_path / "harmless")
+    world.release.overtakers = [lambda: None, lambda: None]
+    assert world.rollouts().start(REQUEST).outcome == "promoted"
+
+    world = World(tmp_path / "edit", FakeRelease(traffic=10))
+    world.rollouts().start(REQUEST)
+    world.release.overtakers = [world.release.edit_by_hand]
+    done = world.rollouts().promote()
+    assert done.phase is Phase.PAUSED
+    assert "changed by somebody else: weight of canary is 23, not 5" in done.reason
+    assert world.state().weights["canary"] == 23
 
 
 def test_an_order_to_abort_at_any_point_is_followed(tmp_path):
@@ -361,6 +379,7 @@ def test_any_interleaving_of_faults_ends_where_it_can_be_trusted(
         assert back.outcome == "aborted"
         assert world.state() == back.base
     world.settle()
+    assert world.release.in_line
     assert world.all_replicas_serve_all_labels()
     assert world.release.broken_rules == []
 
