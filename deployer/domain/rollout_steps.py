@@ -42,7 +42,7 @@ class Kind(StrEnum):
     WITHDRAW = "withdraw"
     """Gateways: canary gets nothing."""
     RESTORE = "restore"
-    """Replicas: every version of the start is in memory again."""
+    """Replicas: every version of the start is in memory again, and the new one is not unless it has a label."""
     UNLABEL = "unlabel"
     """Replicas: labels as they were."""
     FORGET = "forget"
@@ -151,7 +151,7 @@ def wanted(rollout: Rollout, step: Step, now: ModelState) -> ModelState:
         Kind.SETTLE: lambda: _state(now, weights=base.weights),
         Kind.UNLOAD: lambda: _unloaded(rollout, now),
         Kind.WITHDRAW: lambda: _withdrawn(rollout, now),
-        Kind.RESTORE: lambda: _state(now, versions=(*now.versions, *rollout.base.versions)),
+        Kind.RESTORE: lambda: _restored(rollout, now),
         Kind.UNLABEL: lambda: _state(now, labels=rollout.base.labels, weights=base.weights),
         Kind.FORGET: lambda: _state(now, weights=rollout.base.weights),
         Kind.DROP: lambda: rollout.base,
@@ -215,6 +215,13 @@ def _withdrawn(rollout: Rollout, now: ModelState) -> ModelState:
     if not sum(weights.values()):
         weights = {label: 100.0 for label in now.labels if label != CANARY}
     return _state(now, weights=weights)
+
+
+def _restored(rollout: Rollout, now: ModelState) -> ModelState:
+    """A version without a label may be one that ends whichever server loads it: none could prove anything before."""
+    kept = {*rollout.base.versions, *now.labels.values()}
+    versions = tuple(version for version in now.versions if version in kept or version != rollout.request.to)
+    return _state(now, versions=(*versions, *rollout.base.versions))
 
 
 def _unloaded(rollout: Rollout, now: ModelState) -> ModelState:

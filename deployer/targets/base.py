@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -18,7 +18,8 @@ class Replica:
     """One model server: a process here, a pod there.
 
     `grpc` and `rest` are "host:port" as this machine reaches them, empty where it cannot (a pod behind the API server).
-    `cpus` is the CPU share in force, None when unlimited.
+    `cpus` is the CPU share in force, `memory_limit` bytes; None when unlimited. `ends` counts how often its server has
+    ended and was started again under the same name, and `ended` says how the last time ("OOMKilled (exit code 137)").
     """
 
     name: str
@@ -26,7 +27,10 @@ class Replica:
     rest: str = ""
     pid: int | None = None
     cpus: float | None = None
+    memory_limit: int | None = None
     alive: bool = True
+    ends: int = 0
+    ended: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,14 @@ class CpuReading:
     """CPU `seconds` that a replica or gateway had used `at` a moment (Unix time by the clock of where it runs)."""
 
     seconds: float
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryReading:
+    """Bytes that a replica held `at` a moment (Unix time by the clock of where it runs)."""
+
+    size: int
     at: float
 
 
@@ -162,6 +174,10 @@ class Target(Protocol):
         """CPU time used so far, by replica or gateway name; the latest that is known."""
         ...
 
+    def memory_readings(self) -> Mapping[str, MemoryReading]:
+        """Memory in use, by replica name; the latest that is known, and nothing where nobody can look."""
+        ...
+
     def cpu_limit(self) -> str:
         """How replicas are limited ("cgroup v1 0.25 CPU", "affinity to 1 core", "none"), for reports."""
         ...
@@ -185,6 +201,19 @@ class PerReplica(Protocol):
 
     def put_newcomer_config(self, text: str | None) -> None:
         """Decide that."""
+        ...
+
+
+@runtime_checkable
+class Staggered(Protocol):
+    """What a target can do besides whose replicas look at a new model_config when they are told to, and else later."""
+
+    def put_model_config_quietly(self, text: str) -> None:
+        """As `put_model_config`, but telling nobody: every replica looks by itself within a minute or two."""
+        ...
+
+    def hasten(self, names: Collection[str]) -> None:
+        """Have these replicas look now."""
         ...
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 from deployer.domain import quantity
 from deployer.errors import TargetError
-from deployer.targets import cluster_cpu, cluster_proof, cluster_view
-from deployer.targets.base import CpuReading, Entrances, GatewayReplica, HttpReply, Progress, Replica
+from deployer.targets import cluster_cpu, cluster_memory, cluster_proof, cluster_view
+from deployer.targets.base import CpuReading, Entrances, GatewayReplica, HttpReply, MemoryReading, Progress, Replica
 from deployer.targets.cluster_api import (
+    NOT_FOUND,
     PARALLEL,
     ApiServer,
     Place,
@@ -76,7 +77,14 @@ class ClusterTarget:
 
     def replicas(self) -> tuple[Replica, ...]:
         return tuple(
-            Replica(name=pod.name, cpus=_cpu_limit(pod), alive=pod.status.phase in ("Pending", "Running"))
+            Replica(
+                name=pod.name,
+                cpus=_cpu_limit(pod),
+                memory_limit=cluster_memory.limit(pod),
+                alive=pod.status.phase in ("Pending", "Running"),
+                ends=cluster_view.ends(pod),
+                ended=cluster_view.last_end(pod),
+            )
             for pod in self.pods(MODEL_SERVER)
             if not pod.leaving
         )
@@ -118,10 +126,13 @@ class ClusterTarget:
         return self._installed(self._models)
 
     def put_model_config(self, text: str) -> None:
+        self.put_model_config_quietly(text)
+        self.touch(MODEL_SERVER)
+
+    def put_model_config_quietly(self, text: str) -> None:
         models_of(text)  # what the chart could not write cannot be kept
         self._unrecorded.add(MODEL_SERVER)
         self._models.write(text)
-        self.touch(MODEL_SERVER)
 
     def gateway_config(self) -> str:
         return self._installed(self._gateways)
@@ -191,6 +202,14 @@ class ClusterTarget:
         found = [cluster_cpu.readings(text, self.place.namespace) for text in texts]
         return {name: reading for one in found for name, reading in one.items() if name in pods}
 
+    def memory_readings(self) -> Mapping[str, MemoryReading]:
+        path = cluster_memory.path(self.place.namespace)
+        try:
+            found = self.api.list(path, cluster_memory.PodMetrics, labels=self.names.replica_labels)
+        except Refused:
+            return {}  # a cluster without metrics-server, or a person who may not see them
+        return cluster_memory.readings(found)
+
     def cpu_limit(self) -> str:
         limits = {_cpu_limit(pod) for pod in self.pods(MODEL_SERVER)} - {None}
         return f"container limit of {', '.join(f'{limit:g}' for limit in limits)} CPU" if limits else "none"
@@ -209,9 +228,19 @@ class ClusterTarget:
 
     def touch(self, component: str) -> None:
         """Have the mounted configuration of every pod refreshed now instead of within a minute."""
+        self.hasten([pod.name for pod in self.pods(component) if not pod.leaving])
+
+    def hasten(self, names: Collection[str]) -> None:
         stamp = {"metadata": {"annotations": {TOUCHED: f"{time.time():.6f}"}}}
-        pods = [pod.name for pod in self.pods(component) if not pod.leaving]
-        self.parallel(lambda name: self.api.patch(pod_path(self.place.namespace, name), stamp), pods)
+
+        def touch(name: str) -> None:
+            try:
+                self.api.patch(pod_path(self.place.namespace, name), stamp)
+            except Refused as error:
+                if error.code != NOT_FOUND:  # a pod that has gone meanwhile needs no telling
+                    raise
+
+        self.parallel(touch, tuple(names))
 
     def wait(self, lacks: Callable[[], Sequence[str]], *, what: str, deadline: float, progress: Progress) -> None:
         """Wait until nothing is missing; on time-out the cause names pods, containers and events."""

@@ -21,6 +21,9 @@ FALLBACK, SHADOW = "fallback", "shadow"
 HELPERS = (FALLBACK, SHADOW)
 """Settings of the gateway's routing that are there while a rollout is."""
 
+Put = Callable[[str], None]
+"""Writes a model_config."""
+
 DRAFT = "`deployer render` writes files that can be used"
 
 
@@ -32,10 +35,13 @@ def state(target: Target, model: str) -> ModelState:
     return models[model]
 
 
-def put_replicas(target: Target, model: str, wanted: ModelState, *, sure: Callable[[], None]) -> bool:
+def put_replicas(
+    target: Target, model: str, wanted: ModelState, *, sure: Callable[[], None], put: Put | None = None
+) -> bool:
     """Write versions and labels; False when they are in force already.
 
-    `sure` is called between the look and the write, and raises when nothing may be written. Errors: Overtaken.
+    `sure` is called between the look and the write, and raises when nothing may be written. `put` writes, if it is not
+    the target's usual way. Errors: Overtaken.
     """
     config = ModelServerConfig.parse(target.model_config())
     models = tuple(
@@ -45,7 +51,7 @@ def put_replicas(target: Target, model: str, wanted: ModelState, *, sure: Callab
     if models == config.models:
         return False
     sure()
-    target.put_model_config(ModelServerConfig(models=models).to_text())
+    (put or target.put_model_config)(ModelServerConfig(models=models).to_text())
     return True
 
 

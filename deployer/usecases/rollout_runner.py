@@ -9,9 +9,8 @@ from pathlib import Path
 
 from deployer.domain.gate import BEFORE_LOAD, BEFORE_TRAFFIC, Gate, Metric, parse_gate
 from deployer.domain.gate_verdict import ALPHA, EARLY_ALPHA, Judgement, Verdict, judge, overall
-from deployer.domain.gate_window import LabelWindow, Observations
+from deployer.domain.gate_window import LabelWindow
 from deployer.domain.ledger import Entry
-from deployer.domain.memory import loading
 from deployer.domain.rollout import CANARY, Course, Phase, Policy, Rollout
 from deployer.domain.rollout_steps import (
     AT_GATEWAYS,
@@ -29,11 +28,12 @@ from deployer.domain.rollout_steps import (
 from deployer.domain.rollout_transitions import Event, Reaction, advance, begin, current, drift, reaction
 from deployer.domain.serving import STABLE, ModelState
 from deployer.errors import DeployerError
-from deployer.targets.base import Overtaken, Progress, Recorded, Target
+from deployer.targets.base import Overtaken, Progress, Recorded, Staggered, Target
 from deployer.targets.ledgers import LedgerStore
-from deployer.usecases import observe, rollout_files, rollout_proof, rollout_trial
+from deployer.usecases import observe, rollout_before, rollout_files, rollout_proof
+from deployer.usecases.rollout_before import observations
 from deployer.usecases.rollout_facts import VersionFacts
-from deployer.usecases.rollout_proof import Clock, Unproven, Wanted
+from deployer.usecases.rollout_proof import Clock, Ends, Unproven, Wanted, alive
 from deployer.usecases.rollout_swap import Swap, per_replica
 from deployer.usecases.synthetic import synthetic_load
 
@@ -184,13 +184,38 @@ class Runner:
             return
         if versions := arriving(now, after):
             nobody = Wanted(model=rollout.model, versions=frozenset(), labels={}, unloaded=versions)
-            self._shown(rollout, nobody, fresh=False)
-        began = self.clock.now()
+            self._shown(rollout, lambda _: nobody, fresh=False)
+        if step.kind is Kind.LOAD:
+            seconds = self._load(rollout, step, after)
+            if rollout.request.to not in now.versions:
+                self._record_load_time(rollout, step, seconds)
+            return
         rollout_files.put_replicas(self.target, rollout.model, after, sure=self.ledgers.assert_held)
         self.at_point(f"{step}: written")
         self._prove_replicas(rollout, step, after, fresh=True)
-        if step.kind is Kind.LOAD and rollout.request.to not in now.versions:
-            self._record_load_time(rollout, step, self.clock.now() - began)
+
+    def _load(self, rollout: Rollout, step: Step, after: ModelState) -> float:
+        """The seconds that the slowest replica took. A version that ends the server that loads it shall not end all:
+        one replica goes first, where that can be arranged."""
+        before, running = rollout_proof.ends(self.target), alive(self.target)
+        apart = len(running) > 1 and rollout.course is Course.FORWARD
+        staggered = self.target if apart and isinstance(self.target, Staggered) else None
+        put = staggered.put_model_config_quietly if staggered else self.target.put_model_config
+        rollout_files.put_replicas(self.target, rollout.model, after, sure=self.ledgers.assert_held, put=put)
+        self.at_point(f"{step}: written")
+        shown = Wanted(model=rollout.model, versions=required(rollout, after), labels=after.labels)
+        fatal = before if rollout.course is Course.FORWARD else None
+        first = 0.0
+        if staggered:
+            began, name = self.clock.now(), running[0].name
+            staggered.hasten([name])
+            nothing = replace(shown, versions=frozenset(), labels={})
+            self._shown(rollout, lambda one: shown if one == name else nothing, fresh=True, fatal=fatal)
+            first = self.clock.now() - began
+            staggered.hasten([replica.name for replica in running[1:]])
+        began = self.clock.now()
+        self._shown(rollout, lambda _: shown, fresh=True, fatal=fatal)
+        return max(first, self.clock.now() - began)
 
     def _record_load_time(self, rollout: Rollout, step: Step, seconds: float) -> None:
         self._record(rollout.with_found(load_time=seconds), step, "measured", f"loaded after {seconds:.1f} s")
@@ -217,7 +242,7 @@ class Runner:
             gone=gone(step, after),
             unloaded=unloaded(rollout, step, after),
         )
-        self._shown(rollout, shown, fresh=fresh)
+        self._shown(rollout, lambda _: shown, fresh=fresh)
 
     def _prove_gateways(self, rollout: Rollout) -> None:
         rollout_proof.gateways(
@@ -240,14 +265,17 @@ class Runner:
         except (DeployerError, Unproven) as error:
             self.progress(f"what is in force is not in the values of the Helm releases yet: {error}")
 
-    def _shown(self, rollout: Rollout, shown: Wanted, *, fresh: bool) -> None:
+    def _shown(
+        self, rollout: Rollout, shown: Callable[[str], Wanted], *, fresh: bool, fatal: Ends | None = None
+    ) -> None:
         rollout_proof.replicas(
             self.target,
-            lambda _: shown,
+            shown,
             clock=self.clock,
             timeout=rollout.request.timeout,
             interrupted=self._interruption(rollout),
             fresh=fresh,
+            fatal=fatal,
         )
 
     def _interruption(self, rollout: Rollout) -> Callable[[], None]:
@@ -263,53 +291,16 @@ class Runner:
     def _judge(self, rollout: Rollout, step: Step) -> Happened:
         gates = [parse_gate(text) for text in rollout.request.gates]
         if step.kind is Kind.CHECK:
-            return self._check(rollout, step, [g for g in gates if g.metric in BEFORE_LOAD])
+            first = [g for g in gates if g.metric in BEFORE_LOAD]
+            return self._verdict(step, *rollout_before.of_the_store(self.target, self.facts, rollout, first))
         self._keep_if_possible(rollout)
         if step.kind is Kind.TRY:
-            return self._try(rollout, step, [g for g in gates if g.metric in BEFORE_TRAFFIC])
+            tried = [g for g in gates if g.metric in BEFORE_TRAFFIC]
+            judged = rollout_before.of_itself(self.target, rollout, tried, clock=self.clock, progress=self.progress)
+            return self._verdict(step, *judged)
         later = [g for g in gates if g.metric not in BEFORE_LOAD | BEFORE_TRAFFIC]
         # A share of 0 only mirrors: there are no answers of canary to judge by.
         return self._watch(rollout, step, [g for g in later if step.share or g.metric is Metric.DISAGREEMENT])
-
-    def _check(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
-        facts = self.facts
-        if facts.features is None and rollout.previous in rollout_files.versions_with_spec(self.target, rollout.model):
-            reason = f"version {rollout.request.to} has no feature spec, and version {rollout.previous} has one"
-            return Happened(event=Event.GATE_FAILED, reason=f"{reason}: requests with records could not be answered")
-        size = float(facts.size) if facts.size is not None else None
-        rollout = rollout.with_found(size=size, parity=facts.parity)
-        verdicts = list(judge(gates, _observations(rollout), min_samples=0))
-        if (tight := self._memory(rollout)) is not None:
-            verdicts.append(tight)
-        return self._verdict(rollout, step, verdicts)
-
-    def _memory(self, rollout: Rollout) -> Judgement | None:
-        """Whether the version can be loaded, beside the first or in its place, where the limit is known."""
-        limit, size = self.facts.memory_limit, self.facts.size
-        if limit is None or size is None or rollout.request.to in rollout.base.versions:
-            return None
-        beside = rollout.request.policy is Policy.AVAILABILITY
-        fits, numbers = loading(limit, size, rollout_trial.memory(self.target), beside=beside)
-        gate = f"{'two versions fit' if beside else 'the version fits'} in memory"
-        return Judgement(gate=gate, verdict=Verdict.PASS if fits else Verdict.FAIL, numbers=numbers)
-
-    def _try(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
-        model, request = rollout.model, rollout.request
-        signature = rollout_files.signature(self.target, model)
-        verdicts = [
-            rollout_trial.smoke(self.target, model, version=request.to, stable=rollout.previous, signature=signature)
-        ]
-        self.progress(str(verdicts[0]))
-        silent = ""
-        if request.labelled and verdicts[0].verdict is Verdict.PASS:
-            right, silent = rollout_trial.accuracy(self.target, model, Path(request.labelled))
-            rollout = rollout.with_found(accuracy=right)
-        rollout = rollout.with_found(memory=rollout_trial.memory(self.target))
-        for verdict in judge(gates, _observations(rollout), min_samples=0):
-            if silent and verdict.gate.startswith(Metric.ACCURACY):
-                verdict = replace(verdict, verdict=Verdict.FAIL, numbers=silent)
-            verdicts.append(verdict)
-        return self._verdict(rollout, step, verdicts)
 
     def _watch(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
         """An open window: at its end all gates are judged; before, only what is blatant ends it."""
@@ -327,7 +318,7 @@ class Runner:
                 over = passed >= request.soak * (request.patience if said is Verdict.INCONCLUSIVE else 1.0)
                 if said is Verdict.FAIL or over:
                     # Figures of a window in which somebody moved the traffic would be about something else.
-                    return self._drift(rollout) or self._verdict(rollout, step, verdicts)
+                    return self._drift(rollout) or self._verdict(step, rollout, verdicts)
                 left = request.soak - passed if passed < request.soak else request.soak * request.patience - passed
                 self._rest(rollout, min(LOOK_SECONDS, max(left, 0.01)))
 
@@ -345,16 +336,16 @@ class Runner:
         self, rollout: Rollout, opened: observe.Reading, gates: Sequence[Gate], alpha: float
     ) -> tuple[Judgement, ...]:
         seen = observe.between(opened, observe.read(self.target, rollout.model))
-        observations = replace(
-            _observations(rollout),
+        found = replace(
+            observations(rollout),
             canary=seen.labels.get(CANARY, LabelWindow()),
             stable=seen.labels.get(STABLE, LabelWindow()),
             compared=seen.compared,
             disagreed=seen.disagreed,
         )
-        return judge(gates, observations, min_samples=rollout.request.min_samples, alpha=alpha)
+        return judge(gates, found, min_samples=rollout.request.min_samples, alpha=alpha)
 
-    def _verdict(self, rollout: Rollout, step: Step, verdicts: Sequence[Judgement]) -> Happened:
+    def _verdict(self, step: Step, rollout: Rollout, verdicts: Sequence[Judgement]) -> Happened:
         rollout = replace(rollout, verdicts=tuple(verdicts))
         said = overall(verdicts)
         self._record(rollout, step, f"judged: {said}", "; ".join(map(str, verdicts)))
@@ -378,17 +369,6 @@ class Runner:
             said = text if text.startswith(event) else event + (f" ({text})" if text else "")
             self.progress(f"{rollout.model} {name}: {said}")
         self.at_point(f"{name}: {event} recorded")
-
-
-def _observations(rollout: Rollout) -> Observations:
-    found = rollout.found
-    return Observations(
-        size=found.size,
-        parity=found.parity,
-        load_time=found.load_time,
-        memory=found.memory,
-        accuracy=found.accuracy,
-    )
 
 
 def _helpers(rollout: Rollout) -> dict[str, str]:

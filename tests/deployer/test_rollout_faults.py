@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -132,6 +131,34 @@ def test_a_version_that_does_not_load_is_taken_back_before_any_traffic(tmp_path)
     assert world.state() == done.base
 
 
+def test_a_version_that_ends_its_server_ends_one_only(tmp_path):
+    world = World(tmp_path, FakeRelease(3))
+    world.release.deadly = {2}
+    done = world.rollouts().start(REQUEST)
+    assert done.outcome == "aborted", done.reason
+    assert "load: replica-0: its server has ended: OOMKilled (exit code 137)" in done.reason
+    assert [server.ends > 0 for server in world.release.servers] == [True, False, False]
+    assert world.state() == done.base
+    world.settle()
+    assert world.all_replicas_serve_all_labels()
+
+
+def test_a_version_whose_first_answer_ends_the_server_is_asked_once(tmp_path):
+    world = World(tmp_path, FakeRelease(3))
+    world.release.deadly_answers = {2}
+    done = world.rollouts().start(REQUEST)
+    assert (done.outcome, done.gate_failed) == ("aborted", True)
+    assert "smoke: fail (replica-0: its server has ended: OOMKilled (exit code 137))" in done.reason
+    assert [server.ends for server in world.release.servers] == [1, 0, 0]
+    assert "canary" not in world.release.counts
+
+
+def test_a_replica_that_leaves_while_it_is_asked_says_nothing_about_the_version(tmp_path):
+    world = World(tmp_path, FakeRelease(3))
+    world.release.leaving = {"replica-0"}
+    assert world.rollouts().start(REQUEST).outcome == "promoted"
+
+
 def test_on_fail_pause_leaves_the_share_as_it_is(tmp_path):
     world = World(tmp_path, FakeRelease(canary_failures=0.5))
     request = RolloutRequest(to=2, shares=(5,), soak=2, gates=("error_rate<5%",), on_fail=OnFail.PAUSE)
@@ -193,12 +220,14 @@ def test_an_order_to_a_deployer_that_dies_is_carried_out_by_who_gave_it(tmp_path
 
 def test_two_versions_that_do_not_fit_in_memory_are_refused_before_anything_is_touched(tmp_path):
     world = World(tmp_path)
-    world.release.pid = os.getpid()
+    world.release.memory = {"replica-0": 300 * 2**20, "replica-1": 420 * 2**20}
+    world.release.memory_limit = 640 * 2**20
     before = world.release.model_config(), world.release.gateway_config()
-    tight = VersionFacts(size=10**12, parity=0.0, memory_limit=10**10)
+    tight = VersionFacts(size=160 * 2**20, parity=0.0, memory_limit=10**12)
     done = replace(world.rollouts(), facts=lambda version: tight).start(REQUEST)
     assert done.outcome == "aborted"
-    assert "two versions fit in memory: fail" in done.reason
+    numbers = "420 Mi in use + 1.5 × 160 Mi to load the version, limit 640 Mi"
+    assert f"two versions fit in memory: fail ({numbers})" in done.reason
     assert (world.release.model_config(), world.release.gateway_config()) == before
 
 
