@@ -213,7 +213,7 @@ def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
     release, target = described(where), open_target(where)
     return Rollouts(
         target=target,
-        ledgers=_ledgers(target),
+        ledgers=ledgers_of(target),
         model=model,
         facts=lambda version: _facts(release, target, model, version, progress),
         progress=progress,
@@ -227,7 +227,8 @@ def _facts(release: Release, target: Target, model: str, version: int, progress:
     return version_facts(release, model, version)
 
 
-def _ledgers(target: Target) -> LedgerStore:
+def ledgers_of(target: Target) -> LedgerStore:
+    """Where the ledgers of a release are kept. Errors: TargetError for a place that keeps none."""
     if isinstance(target, ClusterTarget):
         names = target.names
         fences = (names.models, names.gateway_config)
