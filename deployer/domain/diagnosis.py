@@ -39,6 +39,17 @@ class Diagnosis:
         return all(finding.severity is not Severity.ERROR for finding in self.findings)
 
 
+def confirmed(findings: Iterable[Finding], before: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Those that an earlier look had found too, at the same places and with the same evidence."""
+    known = {(finding.cause, finding.evidence, subject) for finding in before for subject in finding.subjects}
+    found = []
+    for finding in findings:
+        subjects = tuple(s for s in finding.subjects if (finding.cause, finding.evidence, s) in known)
+        if subjects:
+            found.append(replace(finding, subjects=subjects))
+    return tuple(found)
+
+
 def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """One finding for each cause and evidence, with all its subjects; the worst first, else in the order given."""
     by_kind: dict[tuple[str, str, str], Finding] = {}

@@ -42,7 +42,7 @@ class Kind(StrEnum):
     WITHDRAW = "withdraw"
     """Gateways: canary gets nothing."""
     RESTORE = "restore"
-    """Replicas: every version of the start is in memory again."""
+    """Replicas: every version of the start is in memory again, and the new one is not unless it has a label."""
     UNLABEL = "unlabel"
     """Replicas: labels as they were."""
     FORGET = "forget"
@@ -151,7 +151,7 @@ def wanted(rollout: Rollout, step: Step, now: ModelState) -> ModelState:
         Kind.SETTLE: lambda: _state(now, weights=base.weights),
         Kind.UNLOAD: lambda: _unloaded(rollout, now),
         Kind.WITHDRAW: lambda: _withdrawn(rollout, now),
-        Kind.RESTORE: lambda: _state(now, versions=(*now.versions, *rollout.base.versions)),
+        Kind.RESTORE: lambda: _restored(rollout, now),
         Kind.UNLABEL: lambda: _state(now, labels=rollout.base.labels, weights=base.weights),
         Kind.FORGET: lambda: _state(now, weights=rollout.base.weights),
         Kind.DROP: lambda: rollout.base,
@@ -184,6 +184,15 @@ def gone(step: Step, state: ModelState) -> frozenset[str]:
     return frozenset()
 
 
+def arriving(now: ModelState, after: ModelState) -> frozenset[int]:
+    """Versions that a step asks for while nobody is meant to have them; no replica may hold one when it does.
+
+    A replica that still does has not read the configuration that took it away. To be AVAILABLE would be no proof then
+    that it has read the one that brings it back: it may skip that one, and refuse every later one.
+    """
+    return frozenset(after.versions) - frozenset(now.versions)
+
+
 def unloaded(rollout: Rollout, step: Step, state: ModelState) -> frozenset[int]:
     """Versions that must have left every replica once a step that leaves `state` is proven.
 
@@ -206,6 +215,13 @@ def _withdrawn(rollout: Rollout, now: ModelState) -> ModelState:
     if not sum(weights.values()):
         weights = {label: 100.0 for label in now.labels if label != CANARY}
     return _state(now, weights=weights)
+
+
+def _restored(rollout: Rollout, now: ModelState) -> ModelState:
+    """A version without a label may be one that ends whichever server loads it: none could prove anything before."""
+    kept = {*rollout.base.versions, *now.labels.values()}
+    versions = tuple(version for version in now.versions if version in kept or version != rollout.request.to)
+    return _state(now, versions=(*versions, *rollout.base.versions))
 
 
 def _unloaded(rollout: Rollout, now: ModelState) -> ModelState:

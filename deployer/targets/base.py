@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from deployer.errors import TargetError
 
 Progress = Callable[[str], None]
 """Called with one plain sentence whenever something worth telling a person has happened."""
@@ -16,7 +18,8 @@ class Replica:
     """One model server: a process here, a pod there.
 
     `grpc` and `rest` are "host:port" as this machine reaches them, empty where it cannot (a pod behind the API server).
-    `cpus` is the CPU share in force, None when unlimited.
+    `cpus` is the CPU share in force, `memory_limit` bytes; None when unlimited. `ends` counts how often its server has
+    ended and was started again under the same name, and `ended` says how the last time ("OOMKilled (exit code 137)").
     """
 
     name: str
@@ -24,7 +27,10 @@ class Replica:
     rest: str = ""
     pid: int | None = None
     cpus: float | None = None
+    memory_limit: int | None = None
     alive: bool = True
+    ends: int = 0
+    ended: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,14 @@ class CpuReading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryReading:
+    """Bytes that a replica held `at` a moment (Unix time by the clock of where it runs)."""
+
+    size: int
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entrances:
     """Where load enters a release, as the load generator beside it reaches it.
 
@@ -75,6 +89,10 @@ class ReplicaBatching:
     parameters: str | None
     grpc_threads: int | None
     rows_per_call: int
+
+
+class Overtaken(TargetError):
+    """Somebody else has written between a look and the write that followed from it. Looking again shows what."""
 
 
 class Target(Protocol):
@@ -124,7 +142,10 @@ class Target(Protocol):
         ...
 
     def put_model_config(self, text: str) -> None:
-        """Replace the model_config of the release. Replicas pick it up by polling; the caller proves convergence."""
+        """Replace the model_config of the release. Replicas pick it up by polling; the caller proves convergence.
+
+        Errors: Overtaken when what was read last is not in force any more, where the place can tell.
+        """
         ...
 
     def gateway_config(self) -> str:
@@ -132,7 +153,10 @@ class Target(Protocol):
         ...
 
     def put_gateway_config(self, text: str) -> None:
-        """Replace the gateway configuration; gateways reload it by themselves and report its hash at /routes."""
+        """Replace the gateway configuration; gateways reload it by themselves and report its hash at /routes.
+
+        Errors: as of `put_model_config`.
+        """
         ...
 
     def held(self, *, timeout: float, progress: Progress) -> AbstractContextManager[None]:
@@ -148,6 +172,10 @@ class Target(Protocol):
 
     def cpu_readings(self) -> Mapping[str, CpuReading]:
         """CPU time used so far, by replica or gateway name; the latest that is known."""
+        ...
+
+    def memory_readings(self) -> Mapping[str, MemoryReading]:
+        """Memory in use, by replica name; the latest that is known, and nothing where nobody can look."""
         ...
 
     def cpu_limit(self) -> str:
@@ -173,6 +201,32 @@ class PerReplica(Protocol):
 
     def put_newcomer_config(self, text: str | None) -> None:
         """Decide that."""
+        ...
+
+
+@runtime_checkable
+class Staggered(Protocol):
+    """What a target can do besides whose replicas look at a new model_config when they are told to, and else later."""
+
+    def put_model_config_quietly(self, text: str) -> None:
+        """As `put_model_config`, but telling nobody: every replica looks by itself within a minute or two."""
+        ...
+
+    def hasten(self, names: Collection[str]) -> None:
+        """Have these replicas look now."""
+        ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """What a target can do besides whose configuration is also written down elsewhere, which takes longer."""
+
+    def record(self) -> None:
+        """Have that place say what is in force, unless it does: the values of the Helm releases.
+
+        Until then a `helm upgrade` by hand would bring back what was in force when this was last called.
+        Gateways may have to read the same settings again. Errors: ToolError, WaitTimeout, TargetError.
+        """
         ...
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 from deployer.domain import quantity
 from deployer.errors import TargetError
-from deployer.targets import cluster_cpu, cluster_proof, cluster_view
-from deployer.targets.base import CpuReading, Entrances, GatewayReplica, HttpReply, Progress, Replica
+from deployer.targets import cluster_cpu, cluster_memory, cluster_proof, cluster_view
+from deployer.targets.base import CpuReading, Entrances, GatewayReplica, HttpReply, MemoryReading, Progress, Replica
 from deployer.targets.cluster_api import (
+    NOT_FOUND,
     PARALLEL,
     ApiServer,
     Place,
@@ -24,9 +25,10 @@ from deployer.targets.cluster_api import (
     proxy_path,
 )
 from deployer.targets.cluster_bridge import bridge
-from deployer.targets.cluster_helm import HelmReleases
+from deployer.targets.cluster_helm import HelmReleases, gateway_values, models_of
+from deployer.targets.cluster_live import LiveConfig, as_helm_writes
 from deployer.targets.cluster_names import GATEWAY, GATEWAY_KEY, MODEL_SERVER, MODELS_KEY, Names
-from deployer.targets.cluster_objects import ConfigMap, Event, Pod, Service
+from deployer.targets.cluster_objects import Event, Pod, Service
 from deployer.targets.cluster_scale import Scale
 from deployer.targets.waiting import until_nothing
 from deployer.tools import process
@@ -54,6 +56,10 @@ class ClusterTarget:
         self.helm = helm
         self.scaling = Scale(api, place.namespace, names.tf_serving)
         self.gateway_scaling = Scale(api, place.namespace, names.gateway)
+        self._models = LiveConfig(api, namespace=place.namespace, name=names.models, key=MODELS_KEY)
+        self._gateways = LiveConfig(api, namespace=place.namespace, name=names.gateway_config, key=GATEWAY_KEY)
+        self._unrecorded = {MODEL_SERVER, GATEWAY}
+        """Whose Helm release may say something else than what is in force: nobody knows when a process begins."""
 
     @classmethod
     def open(cls, release: str, place: Place) -> ClusterTarget:
@@ -71,7 +77,14 @@ class ClusterTarget:
 
     def replicas(self) -> tuple[Replica, ...]:
         return tuple(
-            Replica(name=pod.name, cpus=_cpu_limit(pod), alive=pod.status.phase in ("Pending", "Running"))
+            Replica(
+                name=pod.name,
+                cpus=_cpu_limit(pod),
+                memory_limit=cluster_memory.limit(pod),
+                alive=pod.status.phase in ("Pending", "Running"),
+                ends=cluster_view.ends(pod),
+                ended=cluster_view.last_end(pod),
+            )
             for pod in self.pods(MODEL_SERVER)
             if not pod.leaving
         )
@@ -110,18 +123,38 @@ class ClusterTarget:
         )
 
     def model_config(self) -> str:
-        return self._config(self.names.models, MODELS_KEY)
+        return self._installed(self._models)
 
     def put_model_config(self, text: str) -> None:
-        self.helm.put_models(text, replicas=self.scaling.deployment().spec.replicas)
+        self.put_model_config_quietly(text)
         self.touch(MODEL_SERVER)
 
+    def put_model_config_quietly(self, text: str) -> None:
+        models_of(text)  # what the chart could not write cannot be kept
+        self._unrecorded.add(MODEL_SERVER)
+        self._models.write(text)
+
     def gateway_config(self) -> str:
-        return self._config(self.names.gateway_config, GATEWAY_KEY)
+        return self._installed(self._gateways)
 
     def put_gateway_config(self, text: str) -> None:
-        self.helm.put_gateway(text, replicas=self.gateway_scaling.deployment().spec.replicas)
+        gateway_values(text)
+        self._unrecorded.add(GATEWAY)
+        self._gateways.write(as_helm_writes(text))
         self.touch(GATEWAY)
+
+    def record(self) -> None:
+        if MODEL_SERVER in self._unrecorded:
+            self.helm.put_models(self.model_config(), replicas=self.scaling.deployment().spec.replicas)
+            self._models.disown()
+            self._unrecorded.discard(MODEL_SERVER)
+        if GATEWAY in self._unrecorded:
+            text = self.gateway_config()
+            self.helm.put_gateway(text, replicas=self.gateway_scaling.deployment().spec.replicas)
+            self._gateways.disown()
+            self._unrecorded.discard(GATEWAY)
+            if self.gateway_config() != text:
+                self.touch(GATEWAY)
 
     @contextmanager
     def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:
@@ -169,6 +202,14 @@ class ClusterTarget:
         found = [cluster_cpu.readings(text, self.place.namespace) for text in texts]
         return {name: reading for one in found for name, reading in one.items() if name in pods}
 
+    def memory_readings(self) -> Mapping[str, MemoryReading]:
+        path = cluster_memory.path(self.place.namespace)
+        try:
+            found = self.api.list(path, cluster_memory.PodMetrics, labels=self.names.replica_labels)
+        except Refused:
+            return {}  # a cluster without metrics-server, or a person who may not see them
+        return cluster_memory.readings(found)
+
     def cpu_limit(self) -> str:
         limits = {_cpu_limit(pod) for pod in self.pods(MODEL_SERVER)} - {None}
         return f"container limit of {', '.join(f'{limit:g}' for limit in limits)} CPU" if limits else "none"
@@ -187,9 +228,19 @@ class ClusterTarget:
 
     def touch(self, component: str) -> None:
         """Have the mounted configuration of every pod refreshed now instead of within a minute."""
+        self.hasten([pod.name for pod in self.pods(component) if not pod.leaving])
+
+    def hasten(self, names: Collection[str]) -> None:
         stamp = {"metadata": {"annotations": {TOUCHED: f"{time.time():.6f}"}}}
-        pods = [pod.name for pod in self.pods(component) if not pod.leaving]
-        self.parallel(lambda name: self.api.patch(pod_path(self.place.namespace, name), stamp), pods)
+
+        def touch(name: str) -> None:
+            try:
+                self.api.patch(pod_path(self.place.namespace, name), stamp)
+            except Refused as error:
+                if error.code != NOT_FOUND:  # a pod that has gone meanwhile needs no telling
+                    raise
+
+        self.parallel(touch, tuple(names))
 
     def wait(self, lacks: Callable[[], Sequence[str]], *, what: str, deadline: float, progress: Progress) -> None:
         """Wait until nothing is missing; on time-out the cause names pods, containers and events."""
@@ -231,16 +282,15 @@ class ClusterTarget:
                 self._silence(name), cause=error.cause or error.message, hint="`deployer doctor` looks for the reason"
             ) from error
 
-    def _config(self, name: str, key: str) -> str:
-        path = f"/api/v1/namespaces/{self.place.namespace}/configmaps/{name}"
-        found = self.api.find(path, ConfigMap)
-        if found is None or key not in found.data:
+    def _installed(self, config: LiveConfig) -> str:
+        text = config.read()
+        if text is None:
             raise TargetError(
                 f"release {self.names.release} is not installed in namespace {self.place.namespace}"
                 f" of context {self.place.context}",
                 hint="`deployer deploy` installs it; -n and --context name another place",
             )
-        return found.data[key]
+        return text
 
     def _silence(self, name: str) -> str:
         """Why a pod does not answer, as far as its own state tells."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PARALLEL = 16
 """Requests to the API server in flight at a time."""
 
+NOT_FOUND, CONFLICT = 404, 409
+
 CALL_TIMEOUT = 15.0
 PAGE = 500
 """Objects asked for in one page of a list."""
@@ -90,7 +92,7 @@ class ApiServer:
         try:
             return self.read(path, shape, timeout=timeout)
         except Refused as error:
-            if error.code == 404:
+            if error.code == NOT_FOUND:
                 return None
             raise
 
@@ -129,7 +131,7 @@ class ApiServer:
         try:
             self.call("DELETE", path, timeout=timeout)
         except Refused as error:
-            if error.code != 404:
+            if error.code != NOT_FOUND:
                 raise
 
     def call(

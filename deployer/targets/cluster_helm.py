@@ -95,22 +95,21 @@ class HelmReleases:
         return self._helm.apply(change.name, change.chart, change.values, timeout=timeout).revision
 
     def put_models(self, text: str, *, replicas: int) -> None:
-        """Give the model servers' release the versions and labels of a model_config, and keep every other value.
+        """Have the values of the model servers' release say the versions and labels of a model_config, and else what
+        they say; nothing is done when they do.
 
         `replicas` is how many run now: helm would set a scale that is not in the values back.
 
         Errors: SpecError for a text that the chart could not write, TargetError when nothing is installed.
         """
-        values = {**_scaled(self._installed(TF_SERVING).values, replicas), "models": models_of(text)}
-        self._helm.apply(self.names.tf_serving, self.charts / TF_SERVING, values, timeout=APPLY_TIMEOUT)
+        self._put(TF_SERVING, {"models": models_of(text)}, replicas)
 
     def put_gateway(self, text: str, *, replicas: int) -> None:
-        """Give the gateways' release these settings, and keep every other value; `replicas` is how many run now.
+        """Have the values of the gateways' release say these settings, and else what they say, as `put_models`.
 
         Errors: SpecError for settings that the gateway would refuse, TargetError when nothing is installed.
         """
-        values = {**_scaled(self._installed(GATEWAY).values, replicas), "config": gateway_values(text)}
-        self._helm.apply(self.names.gateway, self.charts / GATEWAY, values, timeout=APPLY_TIMEOUT)
+        self._put(GATEWAY, {"config": gateway_values(text)}, replicas)
 
     def uninstall(self, *, timeout: float) -> tuple[str, ...]:
         """Remove both, gateways first; the claim of the models stays. Returns the names of those that were there."""
@@ -123,6 +122,12 @@ class HelmReleases:
     def namespace(self) -> str:
         """The namespace of both."""
         return self._helm.namespace
+
+    def _put(self, chart: str, values: Values, replicas: int) -> None:
+        found = self._installed(chart)
+        wanted = _plain({**_scaled(found.values, replicas), **values})
+        if not found.deployed or found.values != wanted:
+            self._helm.apply(found.name, self.charts / chart, wanted, timeout=APPLY_TIMEOUT)
 
     def _installed(self, chart: str) -> HelmRelease:
         found = self.tf_serving() if chart == TF_SERVING else self.gateway()

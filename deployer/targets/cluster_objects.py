@@ -22,6 +22,7 @@ class Meta(_Object, frozen=True, kw_only=True):
     """metadata; times are ISO 8601. `deletion_timestamp` is set once the object is on its way out."""
 
     name: str
+    resource_version: str = ""
     namespace: str = ""
     uid: str = ""
     generation: int = 0

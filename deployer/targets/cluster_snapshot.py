@@ -21,6 +21,7 @@ class Snapshot:
 
     `claims` holds None for a claim that a pod mounts and that does not exist; `events` only those about these objects;
     `logs` the end of what a pod that is not ready wrote, before its last restart if there was one.
+    `before` is what replicas and gateways said a few seconds earlier, None when they were asked once.
     """
 
     namespace: str
@@ -31,6 +32,7 @@ class Snapshot:
     events: tuple[Event, ...] = ()
     logs: Mapping[str, str] = field(default_factory=dict)
     serving: ServingView
+    before: ServingView | None = None
 
 
 def snapshot(target: ClusterTarget) -> Snapshot:

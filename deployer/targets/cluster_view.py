@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from deployer.targets.cluster_objects import Claim, ContainerStatus, Event, Pod
+from deployer.targets.cluster_objects import Claim, ContainerStatus, Event, Pod, Terminated
 
 NOISE = frozenset({"ContainerCreating", "PodInitializing"})
 """Reasons to wait that only say that something else is going on."""
@@ -33,7 +33,7 @@ def container_problem(container: ContainerStatus) -> str:
     ended = container.state.terminated or container.last_state.terminated
     before = ""
     if ended is not None and ended.exit_code != 0:
-        before = f"{ended.reason or 'it ended'} (exit code {ended.exit_code})"
+        before = _how(ended)
         if container.restart_count:
             before += f", restarted {container.restart_count} times"
     waiting = container.state.waiting
@@ -45,6 +45,29 @@ def container_problem(container: ContainerStatus) -> str:
     if before and not container.ready:
         return f"container {container.name} is not ready; before: {before}"
     return ""
+
+
+def last_end(pod: Pod) -> str:
+    """How a container of a pod ended the last time: "OOMKilled (exit code 137)"; empty for one that never did badly."""
+    for container in pod.status.container_statuses:
+        ended = container.state.terminated or container.last_state.terminated
+        if ended is not None and ended.exit_code != 0:
+            return _how(ended)
+    return ""
+
+
+def ends(pod: Pod) -> int:
+    """How often a container of a pod has ended. The kubelet counts that only when it starts it again."""
+    found = 0
+    for container in pod.status.container_statuses:
+        state = container.state
+        down = state.terminated or (state.waiting and container.last_state.terminated)
+        found += container.restart_count + (1 if down else 0)
+    return found
+
+
+def _how(ended: Terminated) -> str:
+    return f"{ended.reason or 'it ended'} (exit code {ended.exit_code})"
 
 
 def claim_problem(claim: Claim, events: Iterable[Event]) -> str:

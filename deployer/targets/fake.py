@@ -12,6 +12,7 @@ from deployer.targets.base import (
     Entrances,
     GatewayReplica,
     HttpReply,
+    MemoryReading,
     Progress,
     Replica,
     ReplicaBatching,
@@ -74,6 +75,9 @@ class FakeTarget:
     def cpu_readings(self) -> Mapping[str, CpuReading]:
         used = {f"replica-{i}": self.gateway.requests * 0.001 for i in range(self.scaled[-1])} | {"gateway-0": 1.0}
         return {name: CpuReading(seconds=seconds, at=time.time()) for name, seconds in used.items()}
+
+    def memory_readings(self) -> Mapping[str, MemoryReading]:
+        return {}
 
     def cpu_limit(self) -> str:
         return "cgroup v2 0.5 CPU"

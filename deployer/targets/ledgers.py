@@ -35,6 +35,10 @@ class LedgerStore(Protocol):
         """Work on the release as `who`. Errors: TargetError naming who is at work already."""
         ...
 
+    def assert_held(self) -> None:
+        """Called before every write. Errors: TargetError when somebody else may be at work by now."""
+        ...
+
     def holder(self) -> str:
         """Who is at work, empty when nobody is. A deployer that was killed is not."""
         ...
@@ -84,6 +88,9 @@ class FileLedgers:
                 yield
             finally:
                 file.truncate(0)
+
+    def assert_held(self) -> None:
+        """The kernel takes the lock from nobody who lives."""
 
     def holder(self) -> str:
         try:

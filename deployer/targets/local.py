@@ -10,12 +10,13 @@ from pathlib import Path
 
 from deployer.errors import TargetError
 from deployer.files import replace_file
-from deployer.targets import local_batching, local_cpu, local_process, local_routes
+from deployer.targets import local_batching, local_cpu, local_memory, local_process, local_routes
 from deployer.targets.base import (
     CpuReading,
     Entrances,
     GatewayReplica,
     HttpReply,
+    MemoryReading,
     Progress,
     Replica,
     ReplicaBatching,
@@ -186,6 +187,11 @@ class LocalTarget:
     def cpu_readings(self) -> Mapping[str, CpuReading]:
         processes = self._state().processes
         return {p.name: CpuReading(seconds=p.running.cpu_seconds(), at=time.time()) for p in processes}
+
+    def memory_readings(self) -> Mapping[str, MemoryReading]:
+        sizes = {replica.name: local_memory.resident(replica.pid) for replica in self.replicas() if replica.alive}
+        now = time.time()
+        return {name: MemoryReading(size=size, at=now) for name, size in sizes.items() if size is not None}
 
     def cpu_limit(self) -> str:
         return self._state().limit

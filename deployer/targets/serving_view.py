@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from deployer.domain.rollout import Phase, Rollout
 from deployer.errors import DeployerError
 from deployer.targets import proof
-from deployer.targets.base import Target
+from deployer.targets.base import Target, own_config
 from deployer.targets.proof import Served
 from gateway.settings import settings_hash
 from tfserving.config import ConfigError, ModelServerConfig
@@ -35,10 +36,14 @@ class _Routes(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaView:
-    """What one replica serves; `silence` says why it does not answer, empty when it does."""
+    """What one replica serves; `silence` says why it does not answer, empty when it does.
+
+    `own` is the model_config that it follows instead of the release's, None when it follows that one.
+    """
 
     served: tuple[Served, ...] = ()
     silence: str = ""
+    own: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +62,23 @@ class GatewayView:
 
 @dataclass(frozen=True, kw_only=True)
 class ServingView:
-    """The configuration in force, and what each replica and gateway makes of it."""
+    """The configuration in force, and what each replica and gateway makes of it.
+
+    `rollouts` are those that are open; `at_work` names the deployer that makes them go on, empty when none does.
+    """
 
     model_config: str
     gateway_config: str
     replicas: Mapping[str, ReplicaView] = field(default_factory=dict)
     gateways: Mapping[str, GatewayView] = field(default_factory=dict)
+    rollouts: tuple[Rollout, ...] = ()
+    at_work: str = ""
+
+    @property
+    def moving(self) -> frozenset[str]:
+        """Models that a deployer is changing right now, step by step, and that nobody else need worry about."""
+        under_way = (Phase.PENDING, Phase.PROGRESSING)
+        return frozenset(r.model for r in self.rollouts if r.phase in under_way) if self.at_work else frozenset()
 
     @property
     def wanted_hash(self) -> str:
@@ -92,7 +108,9 @@ def view(target: Target) -> ServingView:
 
 def _replica(target: Target, name: str, config: ModelServerConfig) -> ReplicaView:
     try:
-        return ReplicaView(served=proof.served(target, name, config))
+        own = own_config(target, name)
+        followed = config if own is None else ModelServerConfig.parse(own)
+        return ReplicaView(served=proof.served(target, name, followed), own=own)
     except DeployerError as error:
         return ReplicaView(silence=error.cause or error.message)
 

@@ -10,8 +10,10 @@ from deployer.targets.base import Progress
 
 POLL_SECONDS = 0.25
 SAY_SECONDS = 5.0
-REPEAT_SECONDS = 30.0
-"""Between two sentences about the same wait: when something else is missing, and when nothing has changed."""
+"""Between two sentences about the same wait, when something else is missing."""
+
+REPEAT_SECONDS = 120.0
+"""Before a sentence is said again. Two that take turns, as a failed pull and the pause after it do, are no news."""
 
 SHOWN = 5
 """Lacks named in one sentence."""
@@ -32,8 +34,8 @@ def until_nothing(
     `what` completes "… is not so yet" ("4 replicas proven"); `deadline` is a reading of `clock`. Errors: WaitTimeout
     that names what was missing; its cause is `explain()`, asked only then.
     """
-    began = clock()
-    said, sentence = began, ""
+    began = spoke = clock()
+    said: dict[str, float] = {}
     while missing := lacks():
         now = clock()
         if now >= deadline:
@@ -43,9 +45,10 @@ def until_nothing(
                 hint="--timeout allows more; `deployer doctor` looks for the reason",
             )
         current = f"waiting for {what}: {shortened(missing)}"
-        if now - said >= (REPEAT_SECONDS if current == sentence else SAY_SECONDS):
+        known = said.get(current)
+        if now - spoke >= SAY_SECONDS and (known is None or now - known >= REPEAT_SECONDS):
             progress(current)
-            said, sentence = now, current
+            spoke = said[current] = now
         sleep(min(POLL_SECONDS, deadline - now))
 
 

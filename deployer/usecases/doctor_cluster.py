@@ -9,7 +9,7 @@ from deployer.domain.diagnosis import Diagnosis, Finding, Severity, merged
 from deployer.targets import cluster_view
 from deployer.targets.cluster_objects import Autoscaler, ContainerStatus, Pod, Terminated
 from deployer.targets.cluster_snapshot import Snapshot
-from deployer.usecases.doctor_serving import diagnose_serving, silences
+from deployer.usecases.doctor_serving import lasting, silences
 
 PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
 SHORTAGE = re.compile(r"Insufficient ([a-z0-9./-]*[a-z0-9])")
@@ -39,7 +39,7 @@ def _findings(seen: Snapshot) -> Iterator[Finding]:
     for autoscaler in seen.autoscalers:
         yield from _autoscaler(autoscaler)
     yield from silences(seen.serving, [pod.name for pod in seen.pods if pod.ready and not pod.leaving])
-    yield from diagnose_serving(seen.serving)
+    yield from lasting(seen.serving, seen.before)
 
 
 def _claims(seen: Snapshot) -> Iterator[Finding]:

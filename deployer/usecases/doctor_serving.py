@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from deployer.domain.diagnosis import Finding, Severity
+from deployer.domain.diagnosis import Finding, Severity, confirmed
+from deployer.domain.rollout import Phase, Rollout
+from deployer.domain.rollout_transitions import current
 from deployer.targets.proof import Served
 from deployer.targets.serving_view import GatewayView, ReplicaView, ServingView
 from gateway.settings import SettingsError, parse_settings
 from tfserving.config import ConfigError, ModelConfig, ModelServerConfig, Specific
+
+
+def lasting(now: ServingView, before: ServingView | None) -> Iterator[Finding]:
+    """What is wrong at two moments, if there are two, and which rollouts are open.
+
+    Replicas and gateways read a new configuration after a second or two; that is not wrong.
+    """
+    found = diagnose_serving(now)
+    yield from found if before is None else confirmed(found, diagnose_serving(before))
+    for rollout in now.rollouts:
+        yield _open(rollout, now.at_work)
 
 
 def diagnose_serving(view: ServingView) -> Iterator[Finding]:
@@ -26,10 +39,11 @@ def diagnose_serving(view: ServingView) -> Iterator[Finding]:
     yield from _dangling(config)
     yield from _routes(view, config)
     for name, replica in view.replicas.items():
-        for model in config.models:
+        for model in (config if replica.own is None else ModelServerConfig.parse(replica.own)).models:
             served = next((s for s in replica.served if s.model == model.name), None)
             if served is not None:
-                yield from _model(name, model, served)
+                late = model.name in view.moving
+                yield from _model(name, model, served, late=late)
     yield from _gateways(view)
 
 
@@ -83,7 +97,32 @@ def _routes(view: ServingView, config: ModelServerConfig) -> Iterator[Finding]:
                 )
 
 
-def _model(replica: str, model: ModelConfig, served: Served) -> Iterator[Finding]:
+def _open(rollout: Rollout, at_work: str) -> Finding:
+    """A rollout that is not over. One that rests was meant to, unless nothing could be proven any more."""
+    step = current(rollout)
+    at = f"version {rollout.previous} → {rollout.request.to}" + (f", at step {step}" if step else "")
+    name = f"a rollout of model {rollout.model}"
+    ends = f"`deployer rollout resume {rollout.model}` goes on, `deployer rollout abort {rollout.model}` takes it back"
+    if rollout.phase in (Phase.PENDING, Phase.PROGRESSING):
+        if at_work:
+            cause, evidence, remedy = f"{name} is under way", f"{at}; {at_work} is at work", "nothing need be done"
+            severity = Severity.NOTE
+        else:
+            cause, evidence, remedy = f"{name} was left halfway", f"{at}; no deployer is at work any more", ends
+            severity = Severity.WARNING
+    elif rollout.phase is Phase.DEGRADED:
+        cause, evidence, remedy = f"{name} could not be brought to an end", f"{at}: {rollout.reason}", ends
+        severity = Severity.ERROR
+    else:
+        cause, evidence, remedy = f"{name} is paused", f"{at}: {rollout.reason}", ends
+        severity = Severity.NOTE
+    return Finding(
+        cause=cause, subjects=(f"rollout {rollout.id}",), evidence=evidence, remedy=remedy, severity=severity
+    )
+
+
+def _model(replica: str, model: ModelConfig, served: Served, *, late: bool) -> Iterator[Finding]:
+    """`late` says that a deployer is at work on the model, and waits itself for what is not so yet."""
     wanted = model.policy.versions if isinstance(model.policy, Specific) else tuple(served.versions)
     for version in wanted:
         if served.versions.get(version) == "AVAILABLE":
@@ -96,6 +135,8 @@ def _model(replica: str, model: ModelConfig, served: Served) -> Iterator[Finding
                 remedy=f"`deployer models verify {model.name} --version {version}` tells whether the files are whole; "
                 "export it again under the next number",
             )
+        elif late:
+            continue
         elif version not in served.versions:
             yield Finding(
                 cause=f"version {version} of model {model.name} is missing in the store",
@@ -114,7 +155,7 @@ def _model(replica: str, model: ModelConfig, served: Served) -> Iterator[Finding
             )
     for label, version in model.labels.items():
         resolved = served.labels.get(label)
-        if resolved != version and served.versions.get(version) == "AVAILABLE":
+        if not late and resolved != version and served.versions.get(version) == "AVAILABLE":
             yield Finding(
                 cause=f"label {label} of model {model.name} is not where it should be",
                 subjects=(replica,),
@@ -132,7 +173,7 @@ def _gateways(view: ServingView) -> Iterator[Finding]:
                 evidence=gateway.error,
                 remedy="`deployer deploy` writes one that it accepts",
             )
-        elif gateway.hash and gateway.hash != view.wanted_hash:
+        elif gateway.hash and gateway.hash != view.wanted_hash and not view.moving:
             yield Finding(
                 cause="a gateway uses an old configuration",
                 subjects=(name,),

@@ -16,7 +16,7 @@ from deployer.domain.rollout import Course, Policy, Rollout, RolloutRequest, ref
 from deployer.domain.rollout_transitions import Event
 from deployer.domain.serving import STABLE
 from deployer.errors import TargetError, UsageError, WaitTimeout
-from deployer.targets.base import Progress, Target
+from deployer.targets.base import Progress, Recorded, Target
 from deployer.targets.cluster import ClusterTarget
 from deployer.targets.cluster_ledgers import ConfigMapLedgers
 from deployer.targets.ledgers import FileLedgers, LedgerStore
@@ -75,6 +75,8 @@ class Rollouts:
             if problem := refusal(base, request):
                 raise TargetError(f"{self.model} cannot be rolled out to version {request.to}", cause=problem)
             replicas = self._replicas(request)
+            if isinstance(self.target, Recorded) and not request.rollback:
+                self.target.record()  # what has drifted, or another chart, is better found before than halfway
             now = self.clock.now()
             rollout = Rollout(
                 id=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)),
@@ -211,7 +213,7 @@ def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
     release, target = described(where), open_target(where)
     return Rollouts(
         target=target,
-        ledgers=_ledgers(target),
+        ledgers=ledgers_of(target),
         model=model,
         facts=lambda version: _facts(release, target, model, version, progress),
         progress=progress,
@@ -225,9 +227,12 @@ def _facts(release: Release, target: Target, model: str, version: int, progress:
     return version_facts(release, model, version)
 
 
-def _ledgers(target: Target) -> LedgerStore:
+def ledgers_of(target: Target) -> LedgerStore:
+    """Where the ledgers of a release are kept. Errors: TargetError for a place that keeps none."""
     if isinstance(target, ClusterTarget):
-        return ConfigMapLedgers(target.api, namespace=target.place.namespace, release=target.names.release)
+        names = target.names
+        fences = (names.models, names.gateway_config)
+        return ConfigMapLedgers(target.api, namespace=target.place.namespace, release=names.release, fences=fences)
     if isinstance(target, LocalTarget):
         return FileLedgers(target.layout.directory / "rollouts")
     raise TargetError(f"a {target.kind} release keeps no ledger")

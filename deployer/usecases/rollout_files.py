@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import msgspec
@@ -21,6 +21,9 @@ FALLBACK, SHADOW = "fallback", "shadow"
 HELPERS = (FALLBACK, SHADOW)
 """Settings of the gateway's routing that are there while a rollout is."""
 
+Put = Callable[[str], None]
+"""Writes a model_config."""
+
 DRAFT = "`deployer render` writes files that can be used"
 
 
@@ -32,8 +35,14 @@ def state(target: Target, model: str) -> ModelState:
     return models[model]
 
 
-def put_replicas(target: Target, model: str, wanted: ModelState) -> bool:
-    """Write versions and labels; False when they are in force already."""
+def put_replicas(
+    target: Target, model: str, wanted: ModelState, *, sure: Callable[[], None], put: Put | None = None
+) -> bool:
+    """Write versions and labels; False when they are in force already.
+
+    `sure` is called between the look and the write, and raises when nothing may be written. `put` writes, if it is not
+    the target's usual way. Errors: Overtaken.
+    """
     config = ModelServerConfig.parse(target.model_config())
     models = tuple(
         replace(m, policy=Specific(versions=wanted.versions), labels=wanted.labels) if m.name == model else m
@@ -41,7 +50,8 @@ def put_replicas(target: Target, model: str, wanted: ModelState) -> bool:
     )
     if models == config.models:
         return False
-    target.put_model_config(ModelServerConfig(models=models).to_text())
+    sure()
+    (put or target.put_model_config)(ModelServerConfig(models=models).to_text())
     return True
 
 
@@ -53,12 +63,14 @@ def put_gateways(
     weights: Mapping[str, float],
     specs: Mapping[int, str],
     helpers: Mapping[str, str],
+    sure: Callable[[], None],
 ) -> bool:
     """Write labels and weights, and add feature specs by version; False when all that is in force already.
 
     `helpers` are the labels that fall back and shadow, by what they do; those that are not named are taken away.
+    `sure` is called as by `put_replicas`.
 
-    Errors: SpecError for a feature spec or settings that the gateway would refuse.
+    Errors: SpecError for a feature spec or settings that the gateway would refuse; Overtaken.
     """
     text = target.gateway_config()
     document = yaml.safe_load(text)
@@ -71,6 +83,7 @@ def put_gateways(
     changed = to_yaml(document) + "\n"
     if _parsed(changed) == _parsed(text):
         return False
+    sure()
     target.put_gateway_config(changed)
     return True
 

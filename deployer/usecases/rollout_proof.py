@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from deployer.errors import DeployerError
 from deployer.targets import proof
 from deployer.targets.base import Replica, Target
 from deployer.targets.waiting import shortened
-from deployer.usecases.rollout_files import one_model
+from tfserving.config import ModelConfig, ModelServerConfig
 
 POLL_SECONDS = 0.25
 FAILED_SECONDS = 4.0
@@ -18,6 +18,9 @@ FAILED_SECONDS = 4.0
 first may be about the last time."""
 
 PARALLEL = 16
+
+Ends = Mapping[str, int]
+"""How often the server of a replica has ended, by its name."""
 
 
 class Unproven(Exception):
@@ -56,15 +59,20 @@ def replicas(
     timeout: float,
     interrupted: Callable[[], None],
     fresh: bool = True,
+    fatal: Ends | None = None,
 ) -> None:
     """Return once every replica shows what is wanted of it, by name; those that appear meanwhile are included.
 
     `interrupted` may raise between two looks. With `fresh` the version was just asked for, so an old failure of it may
-    still show. Errors: Unproven.
+    still show. With `fatal`, what `ends` was before the version was asked for, a server that has ended since is laid
+    to the version at once: before it has ended everywhere, and is in nobody's way. Errors: Unproven.
     """
     began = clock.now()
     while True:
-        lacks, broken = _look(target, wanted)
+        running = alive(target)
+        if fatal is not None and (ended := _ended(running, fatal)):
+            raise Unproven(shortened(ended))
+        lacks, broken = _look(target, running, wanted)
         if not lacks:
             return
         waited = clock.now() - began
@@ -87,9 +95,20 @@ def gateways(target: Target, *, clock: Clock, timeout: float, interrupted: Calla
         clock.sleep(POLL_SECONDS)
 
 
-def _look(target: Target, wanted: Callable[[str], Wanted]) -> tuple[Sequence[str], Sequence[str]]:
+def ends(target: Target) -> Ends:
+    """How often the server of each replica has ended so far."""
+    return {replica.name: replica.ends for replica in alive(target)}
+
+
+def _ended(running: Sequence[Replica], before: Ends) -> Sequence[str]:
+    return [f"{r.name}: its server has ended: {r.ended}" for r in running if r.ends > before.get(r.name, 0)]
+
+
+def _look(
+    target: Target, running: Sequence[Replica], wanted: Callable[[str], Wanted]
+) -> tuple[Sequence[str], Sequence[str]]:
     """What is missing, and that part of it which waiting does not help."""
-    names = [replica.name for replica in alive(target)]
+    names = [replica.name for replica in running]
     if not names:
         return ["no replica runs"], []
     with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
@@ -100,10 +119,9 @@ def _look(target: Target, wanted: Callable[[str], Wanted]) -> tuple[Sequence[str
 def _replica(target: Target, name: str, wanted: Wanted) -> tuple[list[str], list[str]]:
     # Labels that must be gone are asked for too; no version is 0.
     labels = {**wanted.labels, **dict.fromkeys(wanted.gone, 0)}
-    config = one_model(target, wanted.model)
-    config = replace(config, models=tuple(replace(model, labels=labels) for model in config.models))
+    asked = ModelConfig(name=wanted.model, base_path="/", labels=labels)
     try:
-        (served,) = proof.served(target, name, config)
+        (served,) = proof.served(target, name, ModelServerConfig(models=(asked,)))
     except DeployerError as error:
         return [error.message], []
     lacks, broken = [], []

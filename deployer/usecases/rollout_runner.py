@@ -9,24 +9,42 @@ from pathlib import Path
 
 from deployer.domain.gate import BEFORE_LOAD, BEFORE_TRAFFIC, Gate, Metric, parse_gate
 from deployer.domain.gate_verdict import ALPHA, EARLY_ALPHA, Judgement, Verdict, judge, overall
-from deployer.domain.gate_window import LabelWindow, Observations
+from deployer.domain.gate_window import LabelWindow
 from deployer.domain.ledger import Entry
-from deployer.domain.memory import loading
 from deployer.domain.rollout import CANARY, Course, Phase, Policy, Rollout
-from deployer.domain.rollout_steps import AT_GATEWAYS, JUDGING, Kind, Step, gone, required, taught, unloaded, wanted
+from deployer.domain.rollout_steps import (
+    AT_GATEWAYS,
+    JUDGING,
+    Kind,
+    Step,
+    arriving,
+    gone,
+    plan,
+    required,
+    taught,
+    unloaded,
+    wanted,
+)
 from deployer.domain.rollout_transitions import Event, Reaction, advance, begin, current, drift, reaction
 from deployer.domain.serving import STABLE, ModelState
 from deployer.errors import DeployerError
-from deployer.targets.base import Progress, Target
+from deployer.targets.base import Overtaken, Progress, Recorded, Staggered, Target
 from deployer.targets.ledgers import LedgerStore
-from deployer.usecases import observe, rollout_files, rollout_proof, rollout_trial
+from deployer.usecases import observe, rollout_before, rollout_files, rollout_proof
+from deployer.usecases.rollout_before import observations
 from deployer.usecases.rollout_facts import VersionFacts
-from deployer.usecases.rollout_proof import Clock, Unproven, Wanted
+from deployer.usecases.rollout_proof import Clock, Ends, Unproven, Wanted, alive
 from deployer.usecases.rollout_swap import Swap, per_replica
 from deployer.usecases.synthetic import synthetic_load
 
 LOOK_SECONDS = 1.0
 """Between two looks at an open window."""
+
+ORDER_SECONDS = 0.25
+"""Between two looks for orders while a window is open."""
+
+ATTEMPTS = 3
+"""At a step, when somebody else writes at the moment when it does."""
 
 
 class Ordered(Exception):
@@ -65,6 +83,8 @@ class Runner:
         self.ledgers.take_order(rollout.model)
         while rollout.phase in (Phase.PENDING, Phase.PROGRESSING):
             rollout = self._step(rollout)
+        if rollout.phase is not Phase.HEALTHY:
+            self._keep_if_possible(rollout)
         return rollout
 
     def apply(self, rollout: Rollout, event: Event, reason: str = "") -> Rollout:
@@ -79,7 +99,7 @@ class Runner:
         step = current(rollout)
         assert step is not None  # a rollout at its end is healthy
         try:
-            happened = self._before(rollout) or self._make(rollout, step)
+            happened = self._tried(rollout, step)
         except Ordered as order:
             happened = Happened(event=order.event, reason=f"{order.event.value} was asked for")
         except Unproven as error:
@@ -95,6 +115,15 @@ class Runner:
         except ValueError as error:
             self.progress(f"{happened.event.value}: {error}")
             return rollout
+
+    def _tried(self, rollout: Rollout, step: Step) -> Happened:
+        """Begin the step, and begin it again when somebody wrote in the same moment: that may be drift, or nothing."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._before(rollout) or self._make(rollout, step)
+            except Overtaken:
+                continue
+        return self._before(rollout) or self._make(rollout, step)
 
     def _before(self, rollout: Rollout) -> Happened | None:
         """Reasons not to begin the step."""
@@ -123,6 +152,9 @@ class Runner:
             self._change_gateways(rollout, step, after)
         else:
             self._change_replicas(rollout, step, now, after)
+        if rollout.position == len(plan(rollout)) - 1:
+            self.at_point(f"{step}: proven")
+            self._keep(rollout)
         return Happened(event=Event.PROVEN)
 
     def _change_gateways(self, rollout: Rollout, step: Step, after: ModelState) -> None:
@@ -134,24 +166,56 @@ class Runner:
         labels = taught(rollout, step, after)
         helpers = _helpers(rollout) if step.kind is Kind.SHIFT else {}
         rollout_files.put_gateways(
-            self.target, rollout.model, labels=labels, weights=after.weights, specs=specs, helpers=helpers
+            self.target,
+            rollout.model,
+            labels=labels,
+            weights=after.weights,
+            specs=specs,
+            helpers=helpers,
+            sure=self.ledgers.assert_held,
         )
         self.at_point(f"{step}: written")
-        rollout_proof.gateways(
-            self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=self._interruption(rollout)
-        )
+        self._prove_gateways(rollout)
 
     def _change_replicas(self, rollout: Rollout, step: Step, now: ModelState, after: ModelState) -> None:
-        began = self.clock.now()
         if rollout.request.policy is Policy.RESOURCES:
             if (seconds := self._swap(rollout).make(step, after)) is not None and step.kind is Kind.LOAD:
                 self._record_load_time(rollout, step, seconds)
             return
-        rollout_files.put_replicas(self.target, rollout.model, after)
+        if versions := arriving(now, after):
+            nobody = Wanted(model=rollout.model, versions=frozenset(), labels={}, unloaded=versions)
+            self._shown(rollout, lambda _: nobody, fresh=False)
+        if step.kind is Kind.LOAD:
+            seconds = self._load(rollout, step, after)
+            if rollout.request.to not in now.versions:
+                self._record_load_time(rollout, step, seconds)
+            return
+        rollout_files.put_replicas(self.target, rollout.model, after, sure=self.ledgers.assert_held)
         self.at_point(f"{step}: written")
         self._prove_replicas(rollout, step, after, fresh=True)
-        if step.kind is Kind.LOAD and rollout.request.to not in now.versions:
-            self._record_load_time(rollout, step, self.clock.now() - began)
+
+    def _load(self, rollout: Rollout, step: Step, after: ModelState) -> float:
+        """The seconds that the slowest replica took. A version that ends the server that loads it shall not end all:
+        one replica goes first, where that can be arranged."""
+        before, running = rollout_proof.ends(self.target), alive(self.target)
+        apart = len(running) > 1 and rollout.course is Course.FORWARD
+        staggered = self.target if apart and isinstance(self.target, Staggered) else None
+        put = staggered.put_model_config_quietly if staggered else self.target.put_model_config
+        rollout_files.put_replicas(self.target, rollout.model, after, sure=self.ledgers.assert_held, put=put)
+        self.at_point(f"{step}: written")
+        shown = Wanted(model=rollout.model, versions=required(rollout, after), labels=after.labels)
+        fatal = before if rollout.course is Course.FORWARD else None
+        first = 0.0
+        if staggered:
+            began, name = self.clock.now(), running[0].name
+            staggered.hasten([name])
+            nothing = replace(shown, versions=frozenset(), labels={})
+            self._shown(rollout, lambda one: shown if one == name else nothing, fresh=True, fatal=fatal)
+            first = self.clock.now() - began
+            staggered.hasten([replica.name for replica in running[1:]])
+        began = self.clock.now()
+        self._shown(rollout, lambda _: shown, fresh=True, fatal=fatal)
+        return max(first, self.clock.now() - began)
 
     def _record_load_time(self, rollout: Rollout, step: Step, seconds: float) -> None:
         self._record(rollout.with_found(load_time=seconds), step, "measured", f"loaded after {seconds:.1f} s")
@@ -164,6 +228,7 @@ class Runner:
             progress=self.progress,
             clock=self.clock,
             interrupted=self._interruption(rollout),
+            sure=self.ledgers.assert_held,
         )
 
     def _prove_replicas(self, rollout: Rollout, step: Step, after: ModelState, *, fresh: bool) -> None:
@@ -177,13 +242,40 @@ class Runner:
             gone=gone(step, after),
             unloaded=unloaded(rollout, step, after),
         )
+        self._shown(rollout, lambda _: shown, fresh=fresh)
+
+    def _prove_gateways(self, rollout: Rollout) -> None:
+        rollout_proof.gateways(
+            self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=self._interruption(rollout)
+        )
+
+    def _keep(self, rollout: Rollout) -> None:
+        """What is in force is also what a `helm upgrade` by hand would bring. It is late on purpose: traffic first."""
+        if isinstance(self.target, Recorded):
+            self.ledgers.assert_held()
+            self.target.record()
+            rollout_proof.gateways(
+                self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=lambda: None
+            )
+
+    def _keep_if_possible(self, rollout: Rollout) -> None:
+        """The same where the rollout goes on without it; its last step insists."""
+        try:
+            self._keep(rollout)
+        except (DeployerError, Unproven) as error:
+            self.progress(f"what is in force is not in the values of the Helm releases yet: {error}")
+
+    def _shown(
+        self, rollout: Rollout, shown: Callable[[str], Wanted], *, fresh: bool, fatal: Ends | None = None
+    ) -> None:
         rollout_proof.replicas(
             self.target,
-            lambda _: shown,
+            shown,
             clock=self.clock,
             timeout=rollout.request.timeout,
             interrupted=self._interruption(rollout),
             fresh=fresh,
+            fatal=fatal,
         )
 
     def _interruption(self, rollout: Rollout) -> Callable[[], None]:
@@ -199,58 +291,22 @@ class Runner:
     def _judge(self, rollout: Rollout, step: Step) -> Happened:
         gates = [parse_gate(text) for text in rollout.request.gates]
         if step.kind is Kind.CHECK:
-            return self._check(rollout, step, [g for g in gates if g.metric in BEFORE_LOAD])
+            first = [g for g in gates if g.metric in BEFORE_LOAD]
+            return self._verdict(step, *rollout_before.of_the_store(self.target, self.facts, rollout, first))
+        self._keep_if_possible(rollout)
         if step.kind is Kind.TRY:
-            return self._try(rollout, step, [g for g in gates if g.metric in BEFORE_TRAFFIC])
+            tried = [g for g in gates if g.metric in BEFORE_TRAFFIC]
+            judged = rollout_before.of_itself(self.target, rollout, tried, clock=self.clock, progress=self.progress)
+            return self._verdict(step, *judged)
         later = [g for g in gates if g.metric not in BEFORE_LOAD | BEFORE_TRAFFIC]
         # A share of 0 only mirrors: there are no answers of canary to judge by.
         return self._watch(rollout, step, [g for g in later if step.share or g.metric is Metric.DISAGREEMENT])
 
-    def _check(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
-        facts = self.facts
-        if facts.features is None and rollout.previous in rollout_files.versions_with_spec(self.target, rollout.model):
-            reason = f"version {rollout.request.to} has no feature spec, and version {rollout.previous} has one"
-            return Happened(event=Event.GATE_FAILED, reason=f"{reason}: requests with records could not be answered")
-        size = float(facts.size) if facts.size is not None else None
-        rollout = rollout.with_found(size=size, parity=facts.parity)
-        verdicts = list(judge(gates, _observations(rollout), min_samples=0))
-        if (tight := self._memory(rollout)) is not None:
-            verdicts.append(tight)
-        return self._verdict(rollout, step, verdicts)
-
-    def _memory(self, rollout: Rollout) -> Judgement | None:
-        """Whether the version can be loaded, beside the first or in its place, where the limit is known."""
-        limit, size = self.facts.memory_limit, self.facts.size
-        if limit is None or size is None or rollout.request.to in rollout.base.versions:
-            return None
-        beside = rollout.request.policy is Policy.AVAILABILITY
-        fits, numbers = loading(limit, size, rollout_trial.memory(self.target), beside=beside)
-        gate = f"{'two versions fit' if beside else 'the version fits'} in memory"
-        return Judgement(gate=gate, verdict=Verdict.PASS if fits else Verdict.FAIL, numbers=numbers)
-
-    def _try(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
-        model, request = rollout.model, rollout.request
-        signature = rollout_files.signature(self.target, model)
-        verdicts = [
-            rollout_trial.smoke(self.target, model, version=request.to, stable=rollout.previous, signature=signature)
-        ]
-        self.progress(str(verdicts[0]))
-        silent = ""
-        if request.labelled and verdicts[0].verdict is Verdict.PASS:
-            right, silent = rollout_trial.accuracy(self.target, model, Path(request.labelled))
-            rollout = rollout.with_found(accuracy=right)
-        rollout = rollout.with_found(memory=rollout_trial.memory(self.target))
-        for verdict in judge(gates, _observations(rollout), min_samples=0):
-            if silent and verdict.gate.startswith(Metric.ACCURACY):
-                verdict = replace(verdict, verdict=Verdict.FAIL, numbers=silent)
-            verdicts.append(verdict)
-        return self._verdict(rollout, step, verdicts)
-
     def _watch(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
         """An open window: at its end all gates are judged; before, only what is blatant ends it."""
         request = rollout.request
-        began = self.clock.now()
         self.progress(f"canary has {step.share:g} % of {rollout.model} for {request.soak:g} s")
+        began = self.clock.now()
         with ExitStack() as stack:
             if request.load:
                 stack.enter_context(synthetic_load(self.target, rollout.model, Path(request.labelled), request.load))
@@ -262,25 +318,34 @@ class Runner:
                 over = passed >= request.soak * (request.patience if said is Verdict.INCONCLUSIVE else 1.0)
                 if said is Verdict.FAIL or over:
                     # Figures of a window in which somebody moved the traffic would be about something else.
-                    return self._drift(rollout) or self._verdict(rollout, step, verdicts)
-                self._take_order(rollout.model)
+                    return self._drift(rollout) or self._verdict(step, rollout, verdicts)
                 left = request.soak - passed if passed < request.soak else request.soak * request.patience - passed
-                self.clock.sleep(min(LOOK_SECONDS, max(left, 0.01)))
+                self._rest(rollout, min(LOOK_SECONDS, max(left, 0.01)))
+
+    def _rest(self, rollout: Rollout, seconds: float) -> None:
+        """Sleep, but not through an order."""
+        until = self.clock.now() + seconds
+        while True:
+            self._take_order(rollout.model)
+            left = until - self.clock.now()
+            if left <= 0:
+                return
+            self.clock.sleep(min(ORDER_SECONDS, left))
 
     def _look(
         self, rollout: Rollout, opened: observe.Reading, gates: Sequence[Gate], alpha: float
     ) -> tuple[Judgement, ...]:
         seen = observe.between(opened, observe.read(self.target, rollout.model))
-        observations = replace(
-            _observations(rollout),
+        found = replace(
+            observations(rollout),
             canary=seen.labels.get(CANARY, LabelWindow()),
             stable=seen.labels.get(STABLE, LabelWindow()),
             compared=seen.compared,
             disagreed=seen.disagreed,
         )
-        return judge(gates, observations, min_samples=rollout.request.min_samples, alpha=alpha)
+        return judge(gates, found, min_samples=rollout.request.min_samples, alpha=alpha)
 
-    def _verdict(self, rollout: Rollout, step: Step, verdicts: Sequence[Judgement]) -> Happened:
+    def _verdict(self, step: Step, rollout: Rollout, verdicts: Sequence[Judgement]) -> Happened:
         rollout = replace(rollout, verdicts=tuple(verdicts))
         said = overall(verdicts)
         self._record(rollout, step, f"judged: {said}", "; ".join(map(str, verdicts)))
@@ -301,19 +366,9 @@ class Runner:
         entry = Entry(at=self.clock.now(), who=self.who, step=f"{rollout.course}: {name}", event=event, text=text)
         self.ledgers.write(rollout.model, self.ledgers.read(rollout.model).record(rollout, entry))
         if event not in ("begun", "measured"):
-            self.progress(f"{rollout.model} {name}: {event}" + (f" ({text})" if text else ""))
+            said = text if text.startswith(event) else event + (f" ({text})" if text else "")
+            self.progress(f"{rollout.model} {name}: {said}")
         self.at_point(f"{name}: {event} recorded")
-
-
-def _observations(rollout: Rollout) -> Observations:
-    found = rollout.found
-    return Observations(
-        size=found.size,
-        parity=found.parity,
-        load_time=found.load_time,
-        memory=found.memory,
-        accuracy=found.accuracy,
-    )
 
 
 def _helpers(rollout: Rollout) -> dict[str, str]:

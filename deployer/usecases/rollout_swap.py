@@ -35,7 +35,8 @@ def per_replica(target: Target) -> PerReplica:
 
 @dataclass(frozen=True, kw_only=True)
 class Swap:
-    """The replicas' side of a rollout that spares memory. `interrupted` may raise while it waits."""
+    """The replicas' side of a rollout that spares memory. `interrupted` may raise while it waits, `sure` before it
+    writes."""
 
     target: Target
     configs: PerReplica
@@ -43,6 +44,7 @@ class Swap:
     progress: Progress
     clock: Clock
     interrupted: Callable[[], None]
+    sure: Callable[[], None]
 
     def make(self, step: Step, after: ModelState) -> float | None:
         """Do what a step does to the replicas; doing it again changes nothing more.
@@ -53,7 +55,7 @@ class Swap:
         seconds = None
         if step.kind in (Kind.LOAD, Kind.RESTORE):
             self._hold(after)
-        rollout_files.put_replicas(self.target, model, after)
+        rollout_files.put_replicas(self.target, model, after, sure=self.sure)
         if step.kind in (Kind.UNLOAD, Kind.DROP):
             self._all_to(self.rollout.previous if step.kind is Kind.DROP else to, after)
             self._release()

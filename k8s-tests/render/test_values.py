@@ -13,6 +13,7 @@ import yaml
 from deployer import spec
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.render import render_release
+from deployer.targets.cluster_live import as_helm_writes
 
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
 STATE = ServingConfig(
@@ -68,3 +69,28 @@ def test_rendered_values_fit_the_chart(
     values = tmp_path / "values.yaml"
     values.write_text(text)
     assert render(chart, "-f", str(values), release=f"demo-{chart}")
+
+
+TRICKY = """
+features:
+  - name: word
+    type: category
+    vocabulary:
+      ["0", "1.5", "yes", "on", "null", "~", "", a b, "x: y", "- z", "#c", "é", "1e3", "0x1f", "2026-01-01", "*a"]
+    encoding: one_hot
+  - {name: income, type: float, normalize: {mean: 52000.5, std: 21000}, min: 0, max: 123456}
+input: {name: x, dtype: float32, shape: [-1, 17]}
+output: {name: y, kind: regression}
+"""
+
+
+def test_a_rollout_writes_the_gateways_settings_as_the_chart_does(
+    tmp_path: Path, render: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """To the byte, so that gateways have nothing to read anew when Helm follows."""
+    release = spec.parse("release: demo\nmodels: [loan]\n" + RELEASES["everything"], tmp_path)
+    values = tmp_path / "values.yaml"
+    values.write_text(render_release(release, STATE, {"loan": {1: FEATURES, 2: TRICKY}}).files["gateway-values.yaml"])
+    objects = render("gateway", "-f", str(values), release="demo-gateway")
+    (text,) = (o["data"]["gateway.yaml"] for o in objects if o["kind"] == "ConfigMap" and "gateway.yaml" in o["data"])
+    assert as_helm_writes(text) == text

@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import yaml
 
 from deployer.errors import TargetError
-from deployer.targets.base import GatewayReplica, HttpReply, Replica
+from deployer.targets.base import GatewayReplica, HttpReply, MemoryReading, Overtaken, Replica
 from gateway.settings import parse_settings, settings_hash
 from tfserving.config import ModelConfig, ModelServerConfig, Specific
 
@@ -38,6 +39,22 @@ class FakeReplica:
     own: str | None = None
     """A model_config that only this replica follows."""
 
+    ends: int = 0
+    ended: str = ""
+
+    mounted: str | None = None
+    """What its next poll finds, whatever has been written since: a mount lags behind."""
+
+    untold: tuple[str, float] | None = None
+    """What it goes on to follow until a moment, because nobody told it to look."""
+
+    deadly: set[int] = field(default_factory=set)
+    """Versions that end the server which loads them."""
+
+    def end(self) -> None:
+        self.ends, self.ended = self.ends + 1, "OOMKilled (exit code 137)"
+        self.loaded, self.labels, self.fresh = {}, {}, True
+
     def poll(self, models: ModelServerConfig) -> None:
         (config,) = models.models or (ModelConfig(name=MODEL, base_path="/", policy=Specific(versions=(0,))),)
         versions = set(config.policy.versions) - {0}
@@ -50,6 +67,9 @@ class FakeReplica:
         self.labels = dict(config.labels)
         for version in versions:
             self.loaded.setdefault(version, "LOADING")
+        if self.deadly & versions:
+            self.end()
+            return
         self.most_held = max(self.most_held, len([state for state in self.loaded.values() if state != "END"]))
         for version in set(self.loaded) - versions:
             del self.loaded[version]
@@ -64,9 +84,15 @@ class FakeRelease:
 
     def __init__(self, replicas: int = 2, *, canary_failures: float = 0.0, traffic: int = 400) -> None:
         self.time = 1000.0
-        self.pid: int | None = None
+        self.memory: dict[str, int] = {}
+        self.memory_limit: int | None = None
         self.canary_failures, self.traffic = canary_failures, traffic
         self.unloadable: set[int] = set()
+        self.deadly: set[int] = set()
+        self.deadly_answers: set[int] = set()
+        """Versions that end the server which answers from them."""
+        self.leaving: set[str] = set()
+        """Replicas that are gone once they are asked for an answer."""
         self.servers_killed = 0
         self.servers = [FakeReplica(name=f"replica-{index}") for index in range(replicas)]
         self.counts: dict[str, tuple[int, int]] = {}
@@ -79,6 +105,9 @@ class FakeRelease:
             {"version": "v1", "models": {MODEL: section}, "backends": {"static": ["127.0.0.1:1"]}}
         )
         self._adopted = self._gateway
+        self.recorded = (self._models, self._gateway)
+        self.overtakers: list[Callable[[], None]] = []
+        """What others do, one after the other, between a look and the write that followed from it."""
         for _ in range(3):
             self._tick()
 
@@ -95,7 +124,12 @@ class FakeRelease:
         for server in self.servers:
             if server.alive:
                 server.unloadable = self.unloadable
-                server.poll(_models(server.own or self._models))
+                server.deadly = self.deadly
+                if server.untold and self.time >= server.untold[1]:
+                    server.untold = None
+                late = server.untold[0] if server.untold else None
+                server.poll(_models(server.own or server.mounted or late or self._models))
+                server.mounted = None
         self._adopted = self._gateway
         weights = _settings(self._adopted).models[MODEL].routing.weights
         total = sum(weights.values())
@@ -137,6 +171,11 @@ class FakeRelease:
     def add_replica(self) -> None:
         self.servers.append(FakeReplica(name=f"replica-{len(self.servers)}", own=self._newcomer))
 
+    def lag_behind(self) -> None:
+        """Every replica polls once more what is in force now, even when something else is by then."""
+        for server in self.servers:
+            server.mounted = self._models
+
     def edit_by_hand(self) -> None:
         document = yaml.safe_load(self._gateway)
         known = [label for label in self._canary() if label in document["models"][MODEL]["labels"]]
@@ -156,7 +195,13 @@ class FakeRelease:
         return "a release in memory"
 
     def replicas(self):
-        return tuple(Replica(name=s.name, pid=self.pid, alive=s.alive) for s in self.servers)
+        return tuple(
+            Replica(name=s.name, memory_limit=self.memory_limit, alive=s.alive, ends=s.ends, ended=s.ended)
+            for s in self.servers
+        )
+
+    def memory_readings(self):
+        return {name: MemoryReading(size=size, at=self.time) for name, size in self.memory.items()}
 
     def gateways(self):
         return (GatewayReplica(name="gateway-0", url="http://gateway"),)
@@ -165,7 +210,33 @@ class FakeRelease:
         return self._models
 
     def put_model_config(self, text: str) -> None:
+        self._overtaken()
         self._models = text
+        self.hasten([server.name for server in self.servers])
+
+    def put_model_config_quietly(self, text: str) -> None:
+        self._overtaken()
+        for server in self.servers:
+            server.untold = server.untold or (self._models, self.time + 60)
+        self._models = text
+
+    def hasten(self, names) -> None:
+        for server in self.servers:
+            if server.name in names:
+                server.untold = None
+
+    def _overtaken(self) -> None:
+        if self.overtakers:
+            self.overtakers.pop(0)()
+            raise Overtaken("changed by somebody else in the same moment")
+
+    def record(self) -> None:
+        self.recorded = (self._models, self._gateway)
+
+    @property
+    def in_line(self) -> bool:
+        """Whether what was recorded last is in force."""
+        return self.recorded == (self._models, self._gateway)
 
     def own_config(self, name: str) -> str | None:
         return next(server.own for server in self.servers if server.name == name)
@@ -183,10 +254,18 @@ class FakeRelease:
         return self._gateway
 
     def put_gateway_config(self, text: str) -> None:
+        self._overtaken()
         self._gateway = text
 
     def post(self, name, path, body, *, timeout):
-        return HttpReply(status=200, body=b"{}")
+        server = next(s for s in self.servers if s.name == name)
+        if name in self.leaving:
+            server.alive = False
+        elif int(re.search(r"versions/(\d+):", path)[1]) in self.deadly_answers:
+            server.end()
+        else:
+            return HttpReply(status=200, body=b"{}")
+        raise TargetError(f"{name} does not answer")
 
     def get(self, name, path, *, timeout):
         if name == "gateway-0":

@@ -13,8 +13,8 @@ import pytest
 import urllib3
 
 from deployer.errors import TargetError
-from deployer.targets import cluster_cpu
-from deployer.targets.base import CpuReading
+from deployer.targets import cluster_cpu, cluster_memory
+from deployer.targets.base import CpuReading, MemoryReading
 from deployer.targets.cluster_api import ApiServer, Refused, pod_path, proxy_path
 from deployer.targets.cluster_bridge import bridge
 from deployer.targets.cluster_objects import Pod
@@ -149,6 +149,19 @@ def test_a_server_that_is_not_there_is_an_error_with_a_hint() -> None:
         ApiServer("http://127.0.0.1:9", pool, lambda: "").read("/version", object)
 
     assert "kubectl cluster-info" in failed.value.hint
+
+
+def test_the_metrics_api_tells_the_working_set_of_model_servers(fake: FakeApiServer, api: ApiServer) -> None:
+    containers = [
+        {"name": "model-server", "usage": {"cpu": "5m", "memory": "123Ki"}},
+        {"name": "sidecar", "usage": {"cpu": "5m", "memory": "9Gi"}},
+    ]
+    item = {"metadata": {"name": "p"}, "timestamp": "2026-11-25T09:00:00Z", "window": "10s", "containers": containers}
+    fake.answers[cluster_memory.path("ns")] = (200, {"metadata": {}, "items": [item]})
+
+    found = cluster_memory.readings(api.list(cluster_memory.path("ns"), cluster_memory.PodMetrics))
+
+    assert found == {"p": MemoryReading(size=123 * 1024, at=1795597200.0)}
 
 
 def test_scaling_holds_the_autoscaler_and_remembers_its_bounds_once(fake: FakeApiServer, api: ApiServer) -> None:

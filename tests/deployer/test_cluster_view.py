@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from deployer.targets.cluster_objects import Deployment, Event, Pod
-from deployer.targets.cluster_view import crashed, explain, pod_problem
+from deployer.targets.cluster_view import crashed, ends, explain, last_end, pod_problem
 
 READY = [{"type": "Ready", "status": "True"}]
 
@@ -133,3 +133,18 @@ def test_a_deployment_is_settled_when_only_new_pods_are_left(
     }
 
     assert msgspec.json.decode(json.dumps(content), type=Deployment).settled is settled
+
+
+@pytest.mark.parametrize(
+    ("state", "number", "how"),
+    [
+        ({"state": {"running": {}}}, 0, ""),
+        (KILLED, 1, "OOMKilled (exit code 137)"),
+        ({"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}, 1, "OOMKilled (exit code 137)"),
+        (CRASH, 4, "Error (exit code 255)"),
+    ],
+    ids=["running", "back again", "not yet started again", "held back"],
+)
+def test_an_end_is_counted_before_the_server_is_started_again(state: dict[str, object], number: int, how: str) -> None:
+    found = pod(phase="Running", containerStatuses=container(**state))
+    assert (ends(found), last_end(found)) == (number, how)

@@ -62,6 +62,22 @@ def test_a_wait_that_runs_out_names_what_was_missing_and_why() -> None:
     assert len(said) == 1, "the same sentence is not repeated every few seconds"
 
 
+def test_two_sentences_that_take_turns_are_said_once_each() -> None:
+    clock, said = Clock(), list[str]()
+
+    with pytest.raises(WaitTimeout):
+        until_nothing(
+            lambda: ["ErrImagePull" if clock.now % 14 < 7 else "ImagePullBackOff"],
+            what="a pod",
+            deadline=100,
+            progress=said.append,
+            clock=clock,
+            sleep=clock.sleep,
+        )
+
+    assert said == ["waiting for a pod: ErrImagePull", "waiting for a pod: ImagePullBackOff"]
+
+
 def test_a_wait_ends_as_soon_as_nothing_is_missing_and_asks_for_no_explanation() -> None:
     clock, answers = Clock(), iter([["a"], ["a"], []])
 

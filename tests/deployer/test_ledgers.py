@@ -15,9 +15,12 @@ from deployer.domain.rollout import Course, Phase, Rollout, RolloutRequest
 from deployer.domain.rollout_transitions import Event
 from deployer.domain.serving import ModelState
 from deployer.errors import TargetError
-from deployer.targets import cluster_ledgers
+from deployer.targets import cluster_lease
+from deployer.targets.base import Overtaken
 from deployer.targets.cluster_api import ApiServer
-from deployer.targets.cluster_ledgers import LEASE_SECONDS, PROCESS, ConfigMapLedgers
+from deployer.targets.cluster_lease import LEASE_SECONDS, PROCESS
+from deployer.targets.cluster_ledgers import ConfigMapLedgers
+from deployer.targets.cluster_live import LiveConfig, as_helm_writes
 from deployer.targets.ledgers import FileLedgers
 from deployer.tools import process_mark
 
@@ -44,15 +47,15 @@ class FakeApi:
                 return self._refusal(409, "AlreadyExists")
             return self._put(path, content)
         known = self.objects.get(path)
+        asked = content.get("metadata", {}).get("resourceVersion")
+        if asked is not None and (known is None or asked != known["metadata"]["resourceVersion"]):
+            return self._refusal(409, "Conflict")
         if method == "PATCH" and "apply-patch" in headers["Content-Type"]:
             return self._put(path, _merged(known or {}, content))
         if known is None:
             return self._refusal(404, "NotFound")
         if method == "GET":
             return Answer(200, json.dumps(known).encode())
-        asked = content.get("metadata", {}).get("resourceVersion")
-        if asked not in (None, known["metadata"]["resourceVersion"]):
-            return self._refusal(409, "Conflict")
         return self._put(path, _merged(known, content))
 
     def _put(self, path: str, content: dict) -> Answer:
@@ -88,7 +91,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def keen(monkeypatch):
     """Leases are renewed so often that a test need not wait."""
-    monkeypatch.setattr(cluster_ledgers, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(cluster_lease, "RENEW_SECONDS", 0.01)
 
 
 def in_a_cluster(fake: FakeApi, clock: Clock) -> ConfigMapLedgers:
@@ -155,7 +158,7 @@ def test_orders_reach_the_one_at_work_once(two):
 def test_a_lease_of_a_deployer_that_was_killed_is_waited_for():
     fake, clock = FakeApi(), Clock()
     ledgers = in_a_cluster(fake, clock)
-    ledgers._acquire("ada")  # and nobody renews it
+    ledgers.lease.acquire("ada")  # and nobody renews it
     assert ledgers.holder() == "ada"
     acquired = clock.now
     with ledgers.locked("bob"):
@@ -171,7 +174,7 @@ def test_who_has_lost_the_lease_records_nothing_and_leaves_it_to_the_other():
         (lease,) = [known for path, known in fake.objects.items() if "leases" in path]
         lease["spec"]["holderIdentity"] = "bob"  # who came when the lease had run out
         deadline = time.monotonic() + 20
-        while not late._lost.is_set():
+        while not late.lease._lost.is_set():
             assert time.monotonic() < deadline, "the loss went unnoticed"
             time.sleep(0.01)
         with pytest.raises(TargetError, match="run out"):
@@ -180,6 +183,92 @@ def test_who_has_lost_the_lease_records_nothing_and_leaves_it_to_the_other():
             late.take_order("M_1")
     assert lease["spec"]["holderIdentity"] == "bob"
     assert other.read("M_1").open == ROLLOUT
+
+
+def in_force(fake: FakeApi, text: str) -> LiveConfig:
+    """A ConfigMap `c` with this text, as a deployer sees it."""
+    fake._put("/api/v1/namespaces/ns/configmaps/c", {"metadata": {"name": "c"}, "data": {"k": text}})
+    return LiveConfig(ApiServer("https://api", fake, lambda: ""), namespace="ns", name="c", key="k")
+
+
+def test_what_a_suspended_deployer_was_about_to_write_is_refused_once_another_one_has_taken_over(monkeypatch):
+    monkeypatch.setattr(cluster_lease, "RENEW_SECONDS", 1000)  # as long as it is suspended
+    fake, clock = FakeApi(), Clock()
+    late = in_a_cluster(fake, clock)
+    api = ApiServer("https://api", fake, lambda: "")
+    other = ConfigMapLedgers(
+        api, namespace="ns", release="r", fences=("c", "absent"), clock=clock, sleep=lambda _: None
+    )
+    live = in_force(fake, "old")
+    with late.locked("ada"):
+        late.write("M_1", Ledger().start(ROLLOUT))
+        assert live.read() == "old"
+        late.assert_held()
+        # Here it is suspended, for longer than its lease lasts.
+        with other.locked("bob"):
+            with pytest.raises(Overtaken, match="ConfigMap c was changed"):
+                live.write("stale")
+            with pytest.raises(TargetError, match="run out"):
+                late.assert_held()
+            with pytest.raises(TargetError, match="run out"):
+                late.write("M_1", Ledger())
+            assert other.read("M_1").open == ROLLOUT
+    assert live.read() == "old"
+
+
+def test_an_edit_between_look_and_write_is_not_overwritten():
+    fake = FakeApi()
+    live = in_force(fake, "old")
+    assert live.read() == "old"
+    in_force(fake, "by hand")
+    with pytest.raises(Overtaken):
+        live.write("new")
+    assert live.read() == "by hand"
+    live.write("new")
+    assert live.read() == "new"
+
+
+def test_an_order_that_arrives_while_the_ledger_is_written_is_kept():
+    fake, clock = FakeApi(), Clock()
+    one, other = in_a_cluster(fake, clock), in_a_cluster(fake, clock)
+    with one.locked("ada"):
+        one.write("M_1", Ledger().start(ROLLOUT))
+        ledger = one.read("M_1")
+        other.order("M_1", Event.PAUSE)
+        one.write("M_1", ledger.record(ROLLOUT, entry(1)))
+        assert other.read("M_1").entries == (entry(1),)
+        assert one.take_order("M_1") is Event.PAUSE
+
+
+def test_a_ledger_that_another_one_has_written_is_not_overwritten():
+    fake, clock = FakeApi(), Clock()
+    one, other = in_a_cluster(fake, clock), in_a_cluster(fake, clock)
+    one.write("M_1", Ledger().start(ROLLOUT))
+    stale = one.read("M_1")
+    other.write("M_1", other.read("M_1").record(ROLLOUT, entry(7)))
+    with pytest.raises(TargetError, match="run out"):
+        one.write("M_1", stale.record(ROLLOUT, entry(1)))
+    assert other.read("M_1").entries == (entry(7),)
+
+
+def test_gateway_settings_are_written_in_the_form_of_the_chart():
+    """As `toYaml` of Helm has it, so that an upgrade to the same values changes no byte."""
+    text = "version: v1\nmodels: {m: {specs: {'1': {labels: ['0', a, 'yes', 'x: y', '']}}, weight: 47.5}}\n"
+    assert as_helm_writes(text) == (
+        'models:\n  m:\n    specs:\n      "1":\n        labels:\n        - "0"\n        - a\n        - "yes"\n'
+        "        - 'x: y'\n        - \"\"\n    weight: 47.5\nversion: v1\n"
+    )
+
+
+def test_a_text_that_helm_has_taken_over_belongs_to_helm_alone():
+    fake = FakeApi()
+    live = in_force(fake, "t")
+    (held,) = fake.objects.values()
+    owners = [{"manager": name, "fieldsV1": {"f:data": {}}} for name in ("helm", "tfserving-deployer")]
+    held["metadata"]["managedFields"] = owners
+    live.disown()
+    (held,) = fake.objects.values()
+    assert [owner["manager"] for owner in held["metadata"]["managedFields"]] == ["helm"]
 
 
 def test_a_ledger_that_is_not_ours_is_refused(tmp_path):
@@ -208,8 +297,8 @@ def test_a_deployer_that_was_killed_on_this_machine_is_out_of_the_way_at_once():
     ledgers = ConfigMapLedgers(api, namespace="ns", release="r", clock=lambda: clock.now)
     with subprocess.Popen([sys.executable, "-c", MARK], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         mark = child.stdout.readline().decode().strip()
-        ledgers._acquire("ada")
-        api.patch(ledgers._lease, {"metadata": {"annotations": {PROCESS: mark}}})
+        ledgers.lease.acquire("ada")
+        api.patch(ledgers.lease._path, {"metadata": {"annotations": {PROCESS: mark}}})
         assert ledgers.holder() == "ada"
         child.kill()
     assert ledgers.holder() == ""

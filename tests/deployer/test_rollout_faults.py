@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
 from fake_release import MODEL, FakeRelease
+from fake_world import REQUEST, Killed, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,66 +14,8 @@ from deployer.domain.rollout import OnFail, Phase, Policy, RolloutRequest
 from deployer.domain.rollout_transitions import Event
 from deployer.errors import TargetError, UsageError
 from deployer.targets.ledgers import FileLedgers
-from deployer.usecases import rollout_files
-from deployer.usecases.rollout import Rollouts
 from deployer.usecases.rollout_facts import VersionFacts
 from deployer.usecases.rollout_proof import Clock
-
-REQUEST = RolloutRequest(to=2, shares=(5, 50), soak=2, gates=("error_rate<5%",), min_samples=20, timeout=20)
-
-
-class Killed(BaseException):
-    """SIGKILL, as far as the code can tell: nothing after the point runs but the kernel's cleaning up."""
-
-
-class World:
-    """A release, its ledgers, and deployers that may die: `at` maps a number of points passed to what happens then."""
-
-    def __init__(self, directory, release=None, at=None) -> None:
-        self.release = release or FakeRelease()
-        self.ledgers = FileLedgers(directory)
-        self.at = dict(at or {})
-        self.points: list[str] = []
-        self.said: list[str] = []
-
-    def rollouts(self) -> Rollouts:
-        return Rollouts(
-            target=self.release,
-            ledgers=self.ledgers,
-            model=MODEL,
-            facts=lambda version: VersionFacts(size=1000, parity=0.0),
-            progress=self.said.append,
-            clock=Clock(now=self.release.now, sleep=self.release.sleep),
-            who="ada (process 1)",
-            at_point=self.point,
-        )
-
-    def point(self, name: str) -> None:
-        self.points.append(name)
-        happens = self.at.pop(len(self.points), None)
-        if happens == "kill the deployer":
-            raise Killed
-        if isinstance(happens, Event):
-            self.ledgers.order(MODEL, happens)
-        elif happens == "edit_by_hand" and name.endswith("begun recorded"):
-            self.at[len(self.points) + 1] = happens  # nobody can see what changes between a look and a write
-        elif happens is not None:
-            getattr(self.release, happens)()
-
-    def state(self):
-        return rollout_files.state(self.release, MODEL)
-
-    def settle(self) -> None:
-        for _ in range(6):
-            self.release.sleep(1)
-
-    def all_replicas_serve_all_labels(self) -> bool:
-        labels = self.state().labels
-        return all(
-            s.labels == labels and all(s.loaded.get(v) == "AVAILABLE" for v in labels.values())
-            for s in self.release.servers
-            if s.alive
-        )
 
 
 def run(world: World, request=REQUEST):
@@ -98,6 +40,7 @@ def test_a_good_version_is_promoted(tmp_path):
     assert world.state().versions == (2,)
     assert world.state().weights == {"stable": 100}
     assert world.release.broken_rules == []
+    assert world.release.in_line
     assert world.all_replicas_serve_all_labels()
 
 
@@ -116,7 +59,9 @@ def test_too_little_traffic_pauses_and_a_person_may_promote(tmp_path):
     assert done.phase is Phase.PAUSED
     assert "20 are needed" in done.reason
     assert world.state().weights["canary"] == 5
+    assert world.release.in_line, "what is in force while a rollout rests survives a `helm upgrade`"
     assert world.rollouts().promote().outcome == "promoted"
+    assert f"{MODEL} judge 5 %: promote by ada (process 1)" in world.said
 
 
 def test_a_version_that_does_not_load_is_taken_back_before_any_traffic(tmp_path):
@@ -127,6 +72,34 @@ def test_a_version_that_does_not_load_is_taken_back_before_any_traffic(tmp_path)
     assert "replica-0: version 2 failed to load: no graph" in done.reason
     assert "canary" not in world.release.counts
     assert world.state() == done.base
+
+
+def test_a_version_that_ends_its_server_ends_one_only(tmp_path):
+    world = World(tmp_path, FakeRelease(3))
+    world.release.deadly = {2}
+    done = world.rollouts().start(REQUEST)
+    assert done.outcome == "aborted", done.reason
+    assert "load: replica-0: its server has ended: OOMKilled (exit code 137)" in done.reason
+    assert [server.ends > 0 for server in world.release.servers] == [True, False, False]
+    assert world.state() == done.base
+    world.settle()
+    assert world.all_replicas_serve_all_labels()
+
+
+def test_a_version_whose_first_answer_ends_the_server_is_asked_once(tmp_path):
+    world = World(tmp_path, FakeRelease(3))
+    world.release.deadly_answers = {2}
+    done = world.rollouts().start(REQUEST)
+    assert (done.outcome, done.gate_failed) == ("aborted", True)
+    assert "smoke: fail (replica-0: its server has ended: OOMKilled (exit code 137))" in done.reason
+    assert [server.ends for server in world.release.servers] == [1, 0, 0]
+    assert "canary" not in world.release.counts
+
+
+def test_a_replica_that_leaves_while_it_is_asked_says_nothing_about_the_version(tmp_path):
+    world = World(tmp_path, FakeRelease(3))
+    world.release.leaving = {"replica-0"}
+    assert world.rollouts().start(REQUEST).outcome == "promoted"
 
 
 def test_on_fail_pause_leaves_the_share_as_it_is(tmp_path):
@@ -190,12 +163,14 @@ def test_an_order_to_a_deployer_that_dies_is_carried_out_by_who_gave_it(tmp_path
 
 def test_two_versions_that_do_not_fit_in_memory_are_refused_before_anything_is_touched(tmp_path):
     world = World(tmp_path)
-    world.release.pid = os.getpid()
+    world.release.memory = {"replica-0": 300 * 2**20, "replica-1": 420 * 2**20}
+    world.release.memory_limit = 640 * 2**20
     before = world.release.model_config(), world.release.gateway_config()
-    tight = VersionFacts(size=10**12, parity=0.0, memory_limit=10**10)
+    tight = VersionFacts(size=160 * 2**20, parity=0.0, memory_limit=10**12)
     done = replace(world.rollouts(), facts=lambda version: tight).start(REQUEST)
     assert done.outcome == "aborted"
-    assert "two versions fit in memory: fail" in done.reason
+    numbers = "420 Mi in use + 1.5 × 160 Mi to load the version, limit 640 Mi"
+    assert f"two versions fit in memory: fail ({numbers})" in done.reason
     assert (world.release.model_config(), world.release.gateway_config()) == before
 
 
@@ -217,6 +192,7 @@ def test_killed_at_any_point_and_resumed_it_is_promoted(tmp_path):
         done = run(world)
         assert (done.outcome, world.state().labels, world.state().versions) == ("promoted", {"stable": 2}, (2,)), point
         assert world.release.broken_rules == [], point
+        assert world.release.in_line, point
 
 
 def test_killed_at_any_point_and_aborted_it_is_as_before(tmp_path):
@@ -228,7 +204,22 @@ def test_killed_at_any_point_and_aborted_it_is_as_before(tmp_path):
         assert done.outcome == "aborted", point
         assert world.state() == done.base, point
         assert world.release.broken_rules == [], point
+        assert world.release.in_line, point
         assert world.all_replicas_serve_all_labels(), point
+
+
+def test_who_is_overtaken_looks_again_and_overwrites_nothing(tmp_path):
+    world = World(tmp_path / "harmless")
+    world.release.overtakers = [lambda: None, lambda: None]
+    assert world.rollouts().start(REQUEST).outcome == "promoted"
+
+    world = World(tmp_path / "edit", FakeRelease(traffic=10))
+    world.rollouts().start(REQUEST)
+    world.release.overtakers = [world.release.edit_by_hand]
+    done = world.rollouts().promote()
+    assert done.phase is Phase.PAUSED
+    assert "changed by somebody else: weight of canary is 23, not 5" in done.reason
+    assert world.state().weights["canary"] == 23
 
 
 def test_an_order_to_abort_at_any_point_is_followed(tmp_path):
@@ -309,8 +300,25 @@ def test_a_pause_between_a_write_and_its_proof_is_no_edit_by_hand(tmp_path):
         assert done.outcome == ("aborted" if verb == "abort" else "promoted"), done.reason
 
 
+def test_a_version_that_is_about_to_leave_is_not_taken_for_loaded(tmp_path):
+    calm = World(tmp_path / "calm")
+    calm.rollouts().start(REQUEST)
+    written = calm.points.index("unload: written") + 1
+    world = World(tmp_path / "late", at={written: "kill the deployer"})
+    with pytest.raises(Killed):
+        world.rollouts().start(REQUEST)
+    world.release.lag_behind()
+    assert {server.loaded[1] for server in world.release.servers} == {"AVAILABLE"}
+    done = world.rollouts().abort()
+    assert (done.outcome, world.state()) == ("aborted", done.base), done.reason
+    assert world.all_replicas_serve_all_labels()
+
+
 FAULTS = st.sampled_from(
-    ["kill the deployer", "kill_replica", "add_replica", "edit_by_hand", Event.PAUSE, Event.ABORT, Event.PROMOTE]
+    [
+        *("kill the deployer", "kill_replica", "add_replica", "edit_by_hand", "lag_behind"),
+        *(Event.PAUSE, Event.ABORT, Event.PROMOTE),
+    ]
 )
 
 
@@ -343,6 +351,7 @@ def test_any_interleaving_of_faults_ends_where_it_can_be_trusted(
         assert back.outcome == "aborted"
         assert world.state() == back.base
     world.settle()
+    assert world.release.in_line
     assert world.all_replicas_serve_all_labels()
     assert world.release.broken_rules == []
 
