@@ -5,10 +5,11 @@ Source: the gRPC project's "gRPC over HTTP2" protocol description.
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
+from tfserving.server.inflate import DEFLATE, GZIP, Damaged, NoRoom, TooLarge, inflate
 from tfserving.wire.status import Code, StatusError
 
 MAX_ERROR_BYTES = 1024
@@ -18,7 +19,13 @@ _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
 """Characters that grpc-message carries as they are."""
 
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-_WINDOW_BITS = {"gzip": 31, "deflate": 15}
+_WINDOW_BITS = {"gzip": GZIP, "deflate": DEFLATE, "identity": 0}
+PREFIX: Final = 5
+"""Bytes before a message: whether it is compressed, and its length."""
+
+_NOT_ONE_MESSAGE: Final = "the request is not one complete gRPC message"
+_NO_MEMORY: Final = "the requests in progress leave no memory for this one"
+_UNREAD: Final = "the client leaves too many answers unread"
 
 
 def _literal(name: str, value: bytes) -> bytes:
@@ -64,22 +71,69 @@ def failure(error: StatusError) -> bytes:
     )
 
 
-def message(body: bytes, encoding: str) -> bytes:
-    """The one message of a request.
+def declared(body: bytes) -> int:
+    """The length of the message that begins with these bytes."""
+    return int.from_bytes(body[1:PREFIX], "big")
 
-    Errors: StatusError UNIMPLEMENTED for an unknown compression, INTERNAL for what is not exactly one message.
+
+def too_large(size: int, limit: int) -> StatusError:
+    """The error of a message that is longer than the server takes, in gRPC's words."""
+    return StatusError(Code.RESOURCE_EXHAUSTED, f"SERVER: Received message larger than max ({size} vs. {limit})")
+
+
+def not_one_message() -> StatusError:
+    """The error of a request with no message, a part of one, or more than one."""
+    return StatusError(Code.INTERNAL, _NOT_ONE_MESSAGE)
+
+
+def no_memory() -> StatusError:
+    """The error of a request that does not fit beside those in progress."""
+    return StatusError(Code.RESOURCE_EXHAUSTED, _NO_MEMORY)
+
+
+def unread() -> StatusError:
+    """The error of an answer to a client that does not read."""
+    return StatusError(Code.RESOURCE_EXHAUSTED, _UNREAD)
+
+
+def compressed(body: bytes) -> bool:
+    """Whether the message has to be unpacked, which may take long."""
+    return body[:1] == b"\x01"
+
+
+def message(body: bytes, limit: int) -> bytes:
+    """The one message of a request, as it was sent.
+
+    Errors: StatusError RESOURCE_EXHAUSTED above `limit` bytes, INTERNAL for what is not exactly one message.
     """
-    if len(body) < 5 or int.from_bytes(body[1:5], "big") != len(body) - 5 or body[0] > 1:
-        raise StatusError(Code.INTERNAL, "the request is not one complete gRPC message")
-    if not body[0]:
-        return body[5:]
+    if len(body) < PREFIX or body[0] > 1:
+        raise not_one_message()
+    size = declared(body)
+    if size > limit:
+        raise too_large(size, limit)
+    if size != len(body) - PREFIX:
+        raise not_one_message()
+    return body[PREFIX:]
+
+
+def unpacked(packed: bytes, encoding: str, limit: int, hold: Callable[[int], bool]) -> bytes:
+    """A compressed message in full. `hold` is told of every piece before the next, and may refuse it.
+
+    Errors: StatusError RESOURCE_EXHAUSTED above `limit` bytes or when `hold` refuses, INTERNAL, all in gRPC's words.
+    """
     bits = _WINDOW_BITS.get(encoding)
     if bits is None:
-        raise StatusError(Code.UNIMPLEMENTED, f"Compression algorithm '{encoding or 'identity'}' is not supported.")
+        raise StatusError(Code.INTERNAL, "Error parsing 'grpc-encoding' metadata")
+    if not bits:
+        raise StatusError(Code.INTERNAL, "Compression bit set but no encoding configured")
     try:
-        return zlib.decompress(body[5:], bits)
-    except zlib.error as error:
-        raise StatusError(Code.INTERNAL, "the compressed request cannot be read") from error
+        return inflate(packed, bits, limit, hold)
+    except TooLarge as error:
+        raise StatusError(Code.RESOURCE_EXHAUSTED, "Decompressed message larger than max") from error
+    except NoRoom as error:
+        raise no_memory() from error
+    except Damaged as error:
+        raise StatusError(Code.INTERNAL, "Decompression failed due to zlib error") from error
 
 
 def timeout(fields: dict[str, str]) -> float | None:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from tfserving.server import grpc_message as gm
-from tfserving.server.http import listen
+from tfserving.server.http import listen, new_loop
 from tfserving.server.http2 import Call, ServerConnection
+from tfserving.server.limits import limits
+from tfserving.server.memory import Budget, Hold
 from tfserving.server.servable import NotQuick
 from tfserving.wire.status import Code, StatusError
 
@@ -26,11 +28,6 @@ Method = Callable[[bytes, float | None], bytes]
 
 _QUICK_BYTES: Final = 64 * 1024
 """Requests above this size are decoded in the pool."""
-_MAX_REQUEST_BYTES: Final = 2**31 - 1
-"""The limit of protobuf itself."""
-_EXHAUSTED = StatusError(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
-_UNKNOWN = StatusError(Code.UNIMPLEMENTED, "")
-_LATE = StatusError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
 _POLL_SECONDS = 0.01
 
 
@@ -46,28 +43,32 @@ class Methods(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """A call on its way through the pool. `deadline` is a moment of the monotonic clock."""
+    """A call on its way through the pool. `deadline` is a moment of the monotonic clock, `body` what was received."""
 
     call: Call
     method: Method
-    request: bytes
+    body: bytes
     deadline: float | None
 
 
 class GrpcServer:
     """Serves `Methods` on TCP ports and unix sockets.
 
-    `max_threads` bounds the calls in the pool; those beyond it are refused, as the real server does. Of the channel
-    arguments grpc.so_reuseport and grpc.max_receive_message_length have an effect.
+    `max_threads` bounds the calls in the pool; those beyond it are refused, as the real server does. `budget` bounds
+    the bytes of all clients. The channel arguments that have an effect are in `limits`.
     """
 
-    def __init__(self, methods: Methods, *, max_threads: int, arguments: Sequence[tuple[str, int | str]] = ()) -> None:
+    def __init__(
+        self, methods: Methods, *, max_threads: int, budget: Budget, arguments: Sequence[tuple[str, int | str]] = ()
+    ) -> None:
         self._methods = methods
         self._max_threads = max_threads
-        self._arguments = dict(arguments)
+        self._budget = budget
+        self._reuse_port = bool(dict(arguments).get("grpc.so_reuseport", 0))
+        self._limits = limits(dict(arguments), max_threads=max_threads)
         self._pool = ThreadPoolExecutor(max_threads, thread_name_prefix="grpc")
         self._in_flight = 0
-        self._loop = _new_loop()
+        self._loop = new_loop()
         self._thread = threading.Thread(target=self._run, name="grpc", daemon=True)
         self._listeners: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._paths: list[tuple[str, ssl.SSLContext | None]] = []
@@ -78,8 +79,7 @@ class GrpcServer:
     def listen(self, port: int, tls: ssl.SSLContext | None) -> None:
         """Bind a TCP port of every address. Errors: StatusError UNKNOWN when it is taken."""
         try:
-            shared = bool(self._arguments.get("grpc.so_reuseport", 0))
-            self._listeners.append((listen(port, reuse_port=shared), tls))
+            self._listeners.append((listen(port, reuse_port=self._reuse_port), tls))
         except OSError as error:
             raise StatusError(Code.UNKNOWN, f"Cannot listen on 0.0.0.0:{port}; is another server using it?") from error
 
@@ -125,9 +125,9 @@ class GrpcServer:
             self._servers.append(await self._loop.create_unix_server(self._connection, path, ssl=tls, backlog=1024))
 
     def _connection(self) -> ServerConnection:
-        limit = self._arguments.get("grpc.max_receive_message_length", -1)
-        most = limit + 5 if isinstance(limit, int) and limit >= 0 else _MAX_REQUEST_BYTES
-        return ServerConnection(self._take, self._made, self._connections.discard, max_request_bytes=most)
+        return ServerConnection(
+            self._take, self._made, self._connections.discard, limits=self._limits, budget=self._budget
+        )
 
     def _made(self, connection: ServerConnection) -> None:
         self._connections.add(connection)
@@ -156,41 +156,41 @@ class GrpcServer:
             return
         path = fields.get(":path", "")
         try:
-            request = gm.message(call.body, fields.get("grpc-encoding", ""))
+            method = self._methods.table.get(path)
+            if method is None:
+                raise StatusError(Code.UNIMPLEMENTED, "")
+            body = call.body
             call.chunks.clear()
-            quick = self._methods.quick.get(path) if len(request) <= _QUICK_BYTES else None
             timeout = gm.timeout(fields)
-            if quick is not None:
-                try:
-                    call.connection.answer(call, gm.HEAD, gm.framed(quick(request, timeout)), gm.OK)
-                    return
-                except NotQuick:
-                    pass
-            self._hand_over(call, path, request, timeout)
+            if len(body) <= _QUICK_BYTES and not gm.compressed(body):
+                quick = self._methods.quick.get(path)
+                if quick is not None:
+                    try:
+                        answer = quick(gm.message(body, self._limits.max_request), timeout)
+                        call.connection.answer(call, gm.HEAD, gm.framed(answer), gm.OK)
+                        return
+                    except NotQuick:
+                        pass
+            self._hand_over(call, method, body, timeout)
         except StatusError as error:
             call.connection.refuse(call, gm.failure(error))
         except Exception:
             _log.exception("%s failed", path)
             call.connection.refuse(call, gm.failure(StatusError(Code.INTERNAL, "internal error; see the server's log")))
 
-    def _hand_over(self, call: Call, path: str, request: bytes, timeout: float | None) -> None:
-        method = self._methods.table.get(path)
-        if method is None:
-            raise _UNKNOWN
+    def _hand_over(self, call: Call, method: Method, body: bytes, timeout: float | None) -> None:
         if self._in_flight >= self._max_threads:
-            raise _EXHAUSTED
+            raise StatusError(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
         self._in_flight += 1
         # Below a millisecond a deadline limits nothing in the real server either.
         deadline = time.monotonic() + timeout if timeout is not None and timeout >= 0.001 else None
-        self._pool.submit(self._work, _Work(call=call, method=method, request=request, deadline=deadline))
+        call.at_work = True
+        self._pool.submit(self._work, _Work(call=call, method=method, body=body, deadline=deadline))
 
     def _work(self, work: _Work) -> None:
         answer: bytes | StatusError
         try:
-            left = None if work.deadline is None else work.deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise _LATE
-            answer = work.method(work.request, left)
+            answer = self._result(work)
         except StatusError as error:
             answer = error
         except Exception:
@@ -199,19 +199,23 @@ class GrpcServer:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._done, work.call, answer)
 
+    def _result(self, work: _Work) -> bytes:
+        if not work.call.connection.wants(work.call):
+            raise StatusError(Code.CANCELLED, "the client has given the call up")
+        request = gm.message(work.body, self._limits.max_request)
+        with Hold(self._budget) as held:
+            if gm.compressed(work.body):
+                encoding = work.call.fields.get("grpc-encoding", "identity")
+                request = gm.unpacked(request, encoding, self._limits.max_request, held.take)
+            left = None if work.deadline is None else work.deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
+            return work.method(request, left)
+
     def _done(self, call: Call, answer: bytes | StatusError) -> None:
         self._in_flight -= 1
+        call.connection.worked(call)
         if isinstance(answer, StatusError):
             call.connection.refuse(call, gm.failure(answer))
         else:
             call.connection.answer(call, gm.HEAD, gm.framed(answer), gm.OK)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed: it halves the cost of a packet."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop

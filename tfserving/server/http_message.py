@@ -7,6 +7,7 @@ HTTP/0.9), what it refuses and how it answers is visible to clients and proxies,
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,11 @@ _VERSION = re.compile(r"HTTP/(\d{1,9})\.(\d{1,9})", re.ASCII)
 _LENGTH = re.compile(r"[ \t]*([+-]?\d+)", re.ASCII)
 _CHUNK_SIZE = re.compile(rb"[ \t]*[+]?(?:0[xX])?([0-9a-fA-F]{1,15})(?: .*)?", re.DOTALL)
 _SHORTEST_REQUEST_LINE = len("GET / HTTP/1.0")
+
+_MAX_HEAD = 1 << 20
+"""Longest head, trailer or line of a chunk's size that is read. libevent reads on until the memory ends."""
+_KNOWN_HEAD = 4096
+"""Longest head that is remembered."""
 
 _PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
 _QUERY = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
@@ -108,17 +114,26 @@ class _Head:
 
 
 class RequestParser:
-    """Turns received bytes into requests. Feed bytes, then call `next` until it returns None."""
+    """Turns received bytes into requests. Feed bytes, then call `next` until it returns None.
 
-    def __init__(self) -> None:
+    A body of more than `max_body` bytes is refused, as soon as its length is known.
+    """
+
+    def __init__(self, max_body: int = sys.maxsize) -> None:
+        self._max_body = max_body
         self._buffer = bytearray()
         self._head: _Head | None = None
-        self._chunks: list[bytes] | None = None
+        self._chunks: bytearray | None = None
         self._in_trailer = False
 
     def feed(self, data: bytes) -> None:
         """Add received bytes."""
         self._buffer += data
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that have arrived and belong to no complete message."""
+        return len(self._buffer) + len(self._chunks or b"")
 
     @property
     def idle(self) -> bool:
@@ -143,18 +158,21 @@ class RequestParser:
         return _request(head, body)
 
     def _read_head(self) -> Refusal | Expectation | None:
-        end_of_line = self._buffer.find(b"\n")
+        end_of_line = self._buffer.find(b"\n", 0, _MAX_HEAD)
         if end_of_line < 0:
-            return None
+            return Refusal(413) if len(self._buffer) > _MAX_HEAD else None
         try:
             end = _end_of_headers(self._buffer, end_of_line)
             if end < 0:
                 _parse_request_line(_line(self._buffer[:end_of_line]))
-                return None
-            head = _parse_head(bytes(self._buffer[:end]))
+                return Refusal(413) if len(self._buffer) > _MAX_HEAD else None
+            data = bytes(self._buffer[:end])
+            head = _known_head(data) if end <= _KNOWN_HEAD else _parse_head(data)
             del self._buffer[:end]
         except _Malformed as bad:
             return Refusal(bad.status)
+        if head.length > self._max_body:
+            return Refusal(413, head.version, head.method)
         self._head = head
         if head.length and head.version >= (1, 1) and (expect := head.headers.get("expect")) is not None:
             if expect.lower() != "100-continue":
@@ -174,10 +192,12 @@ class RequestParser:
 
     def _read_chunks(self) -> bytes | None:
         if self._chunks is None:
-            self._chunks = []
+            self._chunks = bytearray()
         while not self._in_trailer:
             end = self._buffer.find(b"\n")
             if end < 0:
+                if len(self._buffer) > _MAX_HEAD:
+                    raise _Malformed(413)
                 return None
             line = _line(self._buffer[:end])
             if not line:
@@ -187,20 +207,24 @@ class RequestParser:
             if size is None:
                 raise _Malformed(413)
             length = int(size[1], 16)
+            if length > self._max_body - len(self._chunks):
+                raise _Malformed(413)
             if len(self._buffer) < end + 1 + length:
                 return None
-            self._chunks.append(bytes(memoryview(self._buffer)[end + 1 : end + 1 + length]))
+            self._chunks += self._buffer[end + 1 : end + 1 + length]
             del self._buffer[: end + 1 + length]
             self._in_trailer = length == 0
         end = _end_of_headers(self._buffer, -1)
         if end < 0:
+            if len(self._buffer) > _MAX_HEAD:
+                raise _Malformed(413)
             return None
         try:
             _parse_headers(self._buffer[:end].decode("latin-1"), {})
         except _Malformed:
             raise _Malformed(413) from None
         del self._buffer[:end]
-        return b"".join(self._chunks)
+        return bytes(self._chunks)
 
 
 class _Malformed(Exception):
@@ -226,14 +250,16 @@ def _end_of_headers(buffer: bytearray, end_of_line: int) -> int:
     return lf + 2 if lf >= 0 else -1
 
 
-@lru_cache(maxsize=256)
 def _parse_head(data: bytes) -> _Head:
-    """Clients repeat themselves: most heads of a connection are the same bytes."""
     line, _, headers = data.partition(b"\n")
     head = _parse_request_line(_line(line))
     _parse_headers(headers.decode("latin-1"), head.headers)
     _measure_body(head)
     return head
+
+
+_known_head = lru_cache(maxsize=256)(_parse_head)
+"""Clients repeat themselves: most heads of a connection are the same bytes."""
 
 
 def _parse_request_line(line: bytes) -> _Head:

@@ -21,6 +21,7 @@ from tfserving.server.grpc_server import GrpcServer
 from tfserving.server.inference import Inference
 from tfserving.server.loader import Loader, Wrap, check_directory, no_batching, no_warm_up
 from tfserving.server.manager import LoadSettings, Manager
+from tfserving.server.memory import Budget, request_budget
 from tfserving.server.metrics import Metrics
 from tfserving.server.rest_api import RestServer
 from tfserving.server.source import FileSystemSource
@@ -77,14 +78,17 @@ def start(line: CommandLine) -> Server:
     if stopping.is_set():
         raise StatusError(Code.CANCELLED, "a signal ended the process before its models were loaded")
     threads = max(1, line.integer("grpc_max_threads", 4 * settings.cpus()))
-    server = GrpcServer(Services(inference, core, metrics, options), max_threads=threads, arguments=arguments)
+    budget = request_budget()
+    server = GrpcServer(
+        Services(inference, core, metrics, options), max_threads=threads, budget=budget, arguments=arguments
+    )
     if line.integer("port"):
         server.listen(line.integer("port"), tls)
     if line.text("grpc_socket_path"):
         server.listen_unix(line.text("grpc_socket_path"), tls)
     server.start()
     _log.info("Running gRPC ModelServer at 0.0.0.0:%d ...", line.integer("port"))
-    rest = _start_rest(line, inference, metrics)
+    rest = _start_rest(line, inference, metrics, budget)
     poll = line.integer("model_config_file_poll_wait_seconds")
     if poll > 0 and line.text("model_config_file"):
         args = (core, line.text("model_config_file"), poll, stopping)
@@ -138,7 +142,7 @@ def _batching(line: CommandLine, metrics: Metrics) -> Wrap:
     return Batching(Scheduler(threads), metrics, parameters, per_model)
 
 
-def _start_rest(line: CommandLine, inference: Inference, metrics: Metrics) -> RestServer | None:
+def _start_rest(line: CommandLine, inference: Inference, metrics: Metrics, budget: Budget) -> RestServer | None:
     """Nothing that is wrong with REST ends the process: gRPC serves already, as in the real server."""
     port = line.integer("rest_api_port")
     if not port:
@@ -155,6 +159,7 @@ def _start_rest(line: CommandLine, inference: Inference, metrics: Metrics) -> Re
             timeout_ms=line.integer("rest_api_timeout_in_ms"),
             cors=line.on("rest_api_enable_cors_support"),
             prometheus_path=_prometheus_path(line.text("monitoring_config_file")),
+            budget=budget,
         )
         server.start()
     except (OSError, StatusError) as error:

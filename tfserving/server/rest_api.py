@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -12,8 +11,11 @@ from urllib.parse import unquote_to_bytes
 from tfserving.server.http import HttpServer
 from tfserving.server.http_message import Refusal, Request, Response
 from tfserving.server.inference import Inference
+from tfserving.server.inflate import GZIP, Damaged, NoRoom, TooLarge, inflate
 from tfserving.server.json_examples import read_examples
+from tfserving.server.memory import Budget, Hold
 from tfserving.server.metrics import Metrics
+from tfserving.server.servable import NotQuick
 from tfserving.wire import json_messages, json_writer
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.json_reader import read_object
@@ -37,6 +39,8 @@ _CORS = (
     ("Access-Control-Allow-Headers", "Content-Type"),
 )
 _MAX_UNZIPPED = 100 << 20
+_QUICK_BYTES = 16 * 1024
+"""Larger requests are read by a thread that serves no other connections meanwhile."""
 _DEFAULT_SIGNATURE = "serving_default"
 
 
@@ -44,7 +48,7 @@ class RestServer:
     """The REST port: model inference under /v1/, and the metrics if `prometheus_path` is given.
 
     `threads` counts the event loop, see HttpServer. `timeout_ms` bounds each run of a model; 0 or less means no bound.
-    `cors` adds the headers that let browsers on other sites read the answers.
+    `cors` adds the headers that let browsers on other sites read the answers. `budget` bounds the bytes of all clients.
     """
 
     def __init__(
@@ -57,9 +61,12 @@ class RestServer:
         timeout_ms: int,
         cors: bool,
         prometheus_path: str | None,
+        budget: Budget,
     ) -> None:
-        api = RestApi(inference, metrics, timeout_ms=timeout_ms, cors=cors, prometheus_path=prometheus_path)
-        self._http = HttpServer(api.answer, port=port, threads=threads)
+        api = RestApi(
+            inference, metrics, timeout_ms=timeout_ms, cors=cors, prometheus_path=prometheus_path, budget=budget
+        )
+        self._http = HttpServer(api.answer, api.quick, port=port, threads=threads, budget=budget)
 
     @property
     def port(self) -> int:
@@ -76,19 +83,37 @@ class RestServer:
 
 
 class RestApi:
-    """Answers one request at a time, on any thread."""
+    """Answers requests, on any thread."""
 
     def __init__(
-        self, inference: Inference, metrics: Metrics, *, timeout_ms: int, cors: bool, prometheus_path: str | None
+        self,
+        inference: Inference,
+        metrics: Metrics,
+        *,
+        timeout_ms: int,
+        cors: bool,
+        prometheus_path: str | None,
+        budget: Budget,
     ) -> None:
         self._inference = inference
         self._metrics = metrics
         self._timeout = timeout_ms / 1000 if timeout_ms > 0 else None
         self._cors = _CORS if cors else ()
         self._prometheus_path = prometheus_path
+        self._budget = budget
 
-    def answer(self, request: Request) -> Response | Refusal:
-        """Answer one request."""
+    def quick(self, request: Request) -> Response | Refusal | None:
+        """Answer a small prediction by a model that is known to be quick, and its errors; None for all else."""
+        small = request.method == "POST" and len(request.body) <= _QUICK_BYTES and not _is_zipped(request)
+        if not small or request.path == self._prometheus_path:
+            return None
+        try:
+            return self.answer(request, only_if_quick=True)
+        except NotQuick:
+            return None
+
+    def answer(self, request: Request, *, only_if_quick: bool = False) -> Response | Refusal:
+        """Answer one request. Errors: with `only_if_quick` NotQuick."""
         if request.path == self._prometheus_path:
             return self._metrics_page(request)
         if not _REST.fullmatch(request.path_and_query):
@@ -97,7 +122,7 @@ class RestApi:
             return self._preflight(request)
         started = time.perf_counter()
         route = _Route.of(request.method, request.path_and_query)
-        code, body = self._run(route, request)
+        code, body = self._run(route, request, only_if_quick)
         self._metrics.request_count.add(1, route.model, code.name)
         if code is Code.OK:
             self._metrics.request_latency.observe(
@@ -119,23 +144,28 @@ class RestApi:
             self._metrics.request_latency.observe(0, "", "", "REST")
         return Response(status=HTTP_STATUS[code], headers=self._cors)
 
-    def _run(self, route: _Route, request: Request) -> tuple[Code, bytes]:
+    def _run(self, route: _Route, request: Request, only_if_quick: bool) -> tuple[Code, bytes]:
         if route.version_overflows:
             # TensorFlow Serving loses the message on this path.
             return Code.INVALID_ARGUMENT, b""
         try:
-            return Code.OK, self._body(route, request)
+            if only_if_quick:
+                if route.verb != "predict":
+                    raise NotQuick
+                return Code.OK, self._predict(route.spec(), request.body, only_if_quick=True)
+            with Hold(self._budget) as held:
+                return Code.OK, self._body(route, request, held)
         except StatusError as error:
             return error.code, json_writer.error_body(error.message)
 
-    def _body(self, route: _Route, request: Request) -> bytes:
+    def _body(self, route: _Route, request: Request, held: Hold) -> bytes:
         match route.verb or route.part:
             case "predict":
-                return self._predict(route.spec(), _body_of(request))
+                return self._predict(route.spec(), _body_of(request, held))
             case "classify":
-                return self._classify(route.spec(), _body_of(request))
+                return self._classify(route.spec(), _body_of(request, held))
             case "regress":
-                return self._regress(route.spec(), _body_of(request))
+                return self._regress(route.spec(), _body_of(request, held))
             case "status" | "metadata" if not route.model:
                 raise invalid("Missing model name in request.")
             case "status":
@@ -145,7 +175,7 @@ class RestApi:
                 return json_messages.metadata_body(described.name, described.version, described.signatures)
         raise invalid(f"Malformed request: {request.method} {request.path_and_query}")
 
-    def _predict(self, spec: m.ModelSpec, body: bytes) -> bytes:
+    def _predict(self, spec: m.ModelSpec, body: bytes, *, only_if_quick: bool = False) -> bytes:
         document = read_object(body)
         signature = _signature_name(document)
         inputs = self._inputs(spec, signature)
@@ -160,12 +190,13 @@ class RestApi:
                 raise _wrong(document, "Expecting 'instances' to be an list/array")
             if not instances:
                 raise _wrong(document, "No values in 'instances' array")
-            tensors = from_instances(instances, inputs)
-            return json_writer.row_body(self._inference.predict(spec, tensors, timeout=self._timeout).outputs)
-        if "inputs" in document:
-            tensors = from_inputs(document["inputs"], inputs)
-            return json_writer.column_body(self._inference.predict(spec, tensors, timeout=self._timeout).outputs)
-        raise invalid("Missing 'inputs' or 'instances' key")
+            tensors, write = from_instances(instances, inputs), json_writer.row_body
+        elif "inputs" in document:
+            tensors, write = from_inputs(document["inputs"], inputs), json_writer.column_body
+        else:
+            raise invalid("Missing 'inputs' or 'instances' key")
+        found = self._inference.predict(spec, tensors, timeout=self._timeout, only_if_quick=only_if_quick)
+        return write(found.outputs)
 
     def _inputs(self, spec: m.ModelSpec, signature: str) -> Inputs:
         definition = self._inference.signature(spec, signature)
@@ -241,17 +272,23 @@ def _decoded(text: str) -> str:
     return unquote_to_bytes(text).decode("utf-8", "replace")
 
 
-def _body_of(request: Request) -> bytes:
-    """The body, unpacked if its encoding mentions gzip. What cannot be unpacked counts as empty."""
-    if "gzip" not in request.headers.get("content-encoding", ""):
+def _body_of(request: Request, held: Hold) -> bytes:
+    """The body, unpacked if its encoding mentions gzip. What cannot be unpacked counts as empty.
+
+    Errors: RESOURCE_EXHAUSTED when it does not fit beside the other requests.
+    """
+    if not _is_zipped(request):
         return request.body
-    unzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
-        body = unzip.decompress(request.body, _MAX_UNZIPPED + 1)
-    except zlib.error:
+        return inflate(request.body, GZIP, _MAX_UNZIPPED, held.take)
+    except (Damaged, TooLarge):
         return b""
-    complete = unzip.eof and not unzip.unused_data
-    return body if complete and len(body) <= _MAX_UNZIPPED else b""
+    except NoRoom as error:
+        raise StatusError(Code.RESOURCE_EXHAUSTED, "the requests in progress leave no memory for this one") from error
+
+
+def _is_zipped(request: Request) -> bool:
+    return "gzip" in request.headers.get("content-encoding", "")
 
 
 def _signature_name(document: dict[str, JsonValue]) -> str:

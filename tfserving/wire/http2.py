@@ -16,14 +16,17 @@ from typing import Final, Generic, TypeVar
 
 import hpack
 
+from tfserving.wire.http2_headers import MAX_BLOCK, HeaderDecoder
+
 FRAME: Final = Struct(">HBBBI")
 """Length (16 and 8 bits), type, flags, stream."""
 DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
-NO_ERROR, REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0, 7, 8, 11
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR = 0, 1, 2, 3, 5, 6
+REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 7, 8, 9, 11
 """Error codes."""
 
-ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 2, 3, 4, 5
+ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 2, 3, 4, 5, 6
 """Settings."""
 
 CLIENT_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -32,10 +35,19 @@ LAST_STREAM: Final = 2**31 - 1
 DEFAULT_FRAME: Final = 16384
 
 _DEFAULT_WINDOW: Final = 65535
-_MAX_HEADER_BLOCK: Final = 256 * 1024
-_KNOWN_BLOCKS: Final = 64
-_REFILL: Final = 2**29
-"""Received bytes after which the connection's window is topped up."""
+_LARGEST_FRAME: Final = 2**24 - 1
+_LARGEST_SENT: Final = 2**20
+"""Longest frame that is sent, also to a peer that takes longer ones: only between frames it can be seen to pause."""
+_PATIENCE: Final = 10_000
+"""Frames without a use that a peer may send between two answers or requests; each costs about as much as a call's."""
+
+
+class Violation(Exception):
+    """The peer broke the protocol, or asks too much of it. `code` is HTTP/2's error code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -44,28 +56,30 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return FRAME.pack(size >> 8, size & 255, kind, flags, stream) + payload
 
 
-def opening(settings: dict[int, int]) -> bytes:
-    """The frames that each end sends first. Flow control of what is received is left to the limits on messages."""
-    values = {**settings, INITIAL_WINDOW_SIZE: MAX_WINDOW}
+def opening(settings: dict[int, int], *, stream_window: int = MAX_WINDOW, window: int = MAX_WINDOW) -> bytes:
+    """The frames that each end sends first: settings, and how many bytes may be sent to it ahead of its reading."""
+    values = {**settings, INITIAL_WINDOW_SIZE: stream_window}
     payload = b"".join(key.to_bytes(2, "big") + value.to_bytes(4, "big") for key, value in values.items())
-    window = (MAX_WINDOW - _DEFAULT_WINDOW).to_bytes(4, "big")
-    return frame(SETTINGS, 0, 0, payload) + frame(WINDOW_UPDATE, 0, 0, window)
+    more = (window - _DEFAULT_WINDOW).to_bytes(4, "big")
+    return frame(SETTINGS, 0, 0, payload) + frame(WINDOW_UPDATE, 0, 0, more)
 
 
 class Stream:
     """One exchange: what was received, and what is left to send.
 
     `fields` are headers and trailers by lower-case name. `unsent` is the part of the body that the peer's windows did
-    not allow yet, `after` the frames that follow it (empty: the body ends the stream).
+    not allow yet, `after` the frames that follow it (empty: the body ends the stream). `taken_in` are the bytes
+    received since the peer was last allowed more.
     """
 
-    __slots__ = ("after", "chunks", "fields", "id", "received", "unsent", "window")
+    __slots__ = ("after", "chunks", "fields", "id", "received", "taken_in", "unsent", "window")
 
     def __init__(self) -> None:
         self.id = 0
         self.fields: dict[str, str] = {}
         self.chunks: list[bytes] = []
         self.received = 0
+        self.taken_in = 0
         self.unsent: memoryview | None = None
         self.after = b""
         self.window = 0
@@ -75,22 +89,35 @@ S = TypeVar("S", bound=Stream)
 
 
 class Connection(asyncio.Protocol, Generic[S]):
-    """One end of a connection, from its first byte to its close. The subclass decides what streams mean."""
+    """One end of a connection, from its first byte to its close. The subclass decides what streams mean.
 
-    def __init__(self, *, max_frame: int = DEFAULT_FRAME) -> None:
+    `stream_window` and `window` are what `opening` announced.
+    """
+
+    def __init__(
+        self, *, max_frame: int = DEFAULT_FRAME, stream_window: int = MAX_WINDOW, window: int = MAX_WINDOW
+    ) -> None:
         self._max_frame = max_frame
+        self._stream_refill = stream_window // 2
+        self._refill = window // 4
         self._transport: asyncio.Transport
-        self._partial = b""
-        self._decoder = hpack.Decoder()
-        self._known_blocks: dict[bytes, dict[str, str]] = {}
+        self._partial = bytearray()
+        self._wanted = 0
+        self._settled = False
+        self._headers = HeaderDecoder()
+        self._block_size = 0
         self._headers_of: tuple[int, int, bytearray] | None = None
         self._open: dict[int, S] = {}
+        self._last = 0
+        """Highest stream that the peer has opened."""
         self._blocked: deque[S] = deque()
+        self._paused = False
         self._peer_window = _DEFAULT_WINDOW
         self._peer_initial_window = _DEFAULT_WINDOW
         self._peer_max_frame = DEFAULT_FRAME
         self._peer_max_streams = LAST_STREAM
         self._unacknowledged = 0
+        self._patience = _PATIENCE
         self._failure = ""
 
     # ---- what a subclass says ------------------------------------------------------------------------------
@@ -114,33 +141,60 @@ class Connection(asyncio.Protocol, Generic[S]):
     def _on_settings(self) -> None:
         """The peer's settings have been applied."""
 
+    def _known(self, number: int) -> bool:
+        """Whether a stream is or was open."""
+        return number > 0
+
     def _write(self, data: bytes) -> None:
         self._transport.write(data)
 
     # ---- asyncio.Protocol ----------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self._failure:
+            return
         if self._partial:
-            data = self._partial + data
-        at, end = 0, len(data)
+            self._partial += data
+            if len(self._partial) < self._wanted:
+                return
+            data, self._partial = bytes(self._partial), bytearray()
+        try:
+            self._read(data)
+        except Violation as broken:
+            last = self._last.to_bytes(4, "big") + broken.code.to_bytes(4, "big")
+            self._write(frame(GOAWAY, 0, 0, last + str(broken).encode()))
+            self._violation(str(broken))
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._flush()
+
+    # ---- frames --------------------------------------------------------------------------------------------
+
+    def _read(self, data: bytes) -> None:
+        at, end, self._wanted = 0, len(data), 9
         while end - at >= 9:
             high, low, kind, flags, number = FRAME.unpack_from(data, at)
             size = high << 8 | low
             stop = at + 9 + size
             if size > self._max_frame:
-                return self._violation(f"a frame of {size} bytes")
+                raise Violation(FRAME_SIZE_ERROR, f"a frame of {size} bytes")
             if stop > end:
+                self._wanted = 9 + size
                 break
             if self._headers_of is not None and kind != CONTINUATION:
-                return self._violation("a header block was interrupted")
+                raise Violation(PROTOCOL_ERROR, "a header block was interrupted")
+            if not self._settled and kind != SETTINGS:
+                raise Violation(PROTOCOL_ERROR, "the first frame is not SETTINGS")
             self._frame(kind, flags, number & LAST_STREAM, data[at + 9 : stop])
             if self._failure:
-                return None
+                return
             at = stop
-        self._partial = data[at:]
-        return None
-
-    # ---- frames --------------------------------------------------------------------------------------------
+        if at < end:
+            self._partial = bytearray(data[at:])
 
     def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         if kind == DATA:
@@ -148,108 +202,157 @@ class Connection(asyncio.Protocol, Generic[S]):
         elif kind == HEADERS:
             block = without_padding(payload, flags)
             if flags & PRIORITY:
+                if len(block) < 5:
+                    raise Violation(FRAME_SIZE_ERROR, "a HEADERS frame without its priority")
                 block = block[5:]
+            if not number:
+                raise Violation(PROTOCOL_ERROR, "HEADERS on stream 0")
             self._block(flags, number, block)
         elif kind == WINDOW_UPDATE:
-            self._window_update(number, int.from_bytes(payload, "big") & LAST_STREAM)
-        elif kind == PING:
-            if not flags & ACK:
-                self._write(frame(PING, ACK, 0, payload[:8]))
-        elif kind == SETTINGS:
-            if not flags & ACK:
-                self._settings(payload)
-        elif kind == RST_STREAM:
-            self._on_reset(number, int.from_bytes(payload, "big"))
-        elif kind == GOAWAY:
-            self._on_goaway(int.from_bytes(payload[:4], "big") & LAST_STREAM)
+            self._window_update(number, payload)
         elif kind == CONTINUATION:
             self._continuation(flags, number, payload)
         elif kind == PUSH_PROMISE:
-            self._violation("a pushed stream")
+            raise Violation(PROTOCOL_ERROR, "a pushed stream")
+        else:
+            self._without_use()
+            self._control(kind, flags, number, payload)
+
+    def _control(self, kind: int, flags: int, number: int, payload: bytes) -> None:
+        """A frame that carries no part of a call. Unknown ones are ignored, and so are priorities."""
+        if kind == RST_STREAM:
+            if len(payload) != 4:
+                raise Violation(FRAME_SIZE_ERROR, f"an RST_STREAM frame of {len(payload)} bytes")
+            if not self._known(number):
+                raise Violation(PROTOCOL_ERROR, f"a reset of stream {number}, which was never opened")
+            self._on_reset(number, int.from_bytes(payload, "big"))
+        elif kind in (PING, SETTINGS, GOAWAY) and number:
+            raise Violation(PROTOCOL_ERROR, f"a frame of kind {kind} on stream {number}")
+        elif kind == PING:
+            if len(payload) != 8:
+                raise Violation(FRAME_SIZE_ERROR, f"a PING frame of {len(payload)} bytes")
+            self._on_ping(payload, ack=bool(flags & ACK))
+        elif kind == SETTINGS:
+            if len(payload) % 6 or (flags & ACK and payload):
+                raise Violation(FRAME_SIZE_ERROR, f"a SETTINGS frame of {len(payload)} bytes")
+            if not flags & ACK:
+                self._settings(payload)
+        elif kind == GOAWAY:
+            if len(payload) < 8:
+                raise Violation(FRAME_SIZE_ERROR, f"a GOAWAY frame of {len(payload)} bytes")
+            self._on_goaway(int.from_bytes(payload[:4], "big") & LAST_STREAM)
+
+    def _without_use(self) -> None:
+        """A frame that furthers nothing has arrived. Errors: Violation when there were too many."""
+        self._patience -= 1
+        if self._patience < 0:
+            raise Violation(ENHANCE_YOUR_CALM, "too many frames without a use")
+
+    def _on_ping(self, payload: bytes, *, ack: bool) -> None:
+        if not ack:
+            self._write(frame(PING, ACK, 0, payload))
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
-        self._unacknowledged += len(payload)
-        if self._unacknowledged >= _REFILL:
+        size, ended = len(payload), bool(flags & END_STREAM)
+        self._unacknowledged += size
+        if self._unacknowledged >= self._refill:
             self._write(frame(WINDOW_UPDATE, 0, 0, self._unacknowledged.to_bytes(4, "big")))
             self._unacknowledged = 0
+        content = without_padding(payload, flags)
+        if not content and not ended:
+            self._without_use()
         stream = self._open.get(number)
-        if stream is not None:
-            stream.chunks.append(without_padding(payload, flags))
-            stream.received += len(payload)
-            self._on_body(stream, ended=bool(flags & END_STREAM))
+        if stream is None:
+            if not self._known(number):
+                raise Violation(PROTOCOL_ERROR, f"DATA of stream {number}, which was never opened")
+            return
+        stream.chunks.append(content)
+        stream.received += len(content)
+        self._on_body(stream, ended=ended)
+        if not ended:
+            stream.taken_in += size
+            if stream.taken_in >= self._stream_refill and self._open.get(number) is stream:
+                self._write(frame(WINDOW_UPDATE, 0, number, stream.taken_in.to_bytes(4, "big")))
+                stream.taken_in = 0
 
     def _block(self, flags: int, number: int, block: bytes) -> None:
         if not flags & END_HEADERS:
             self._headers_of = (flags, number, bytearray(block))
             return
         try:
-            fields = self._decode(block)
+            fields = self._headers.decode(block)
+        except hpack.OversizedHeaderListError as error:
+            raise Violation(ENHANCE_YOUR_CALM, "too many headers") from error
         except (hpack.HPACKError, UnicodeDecodeError) as error:
-            self._violation(f"an undecodable header block ({error})")
-            return
+            raise Violation(COMPRESSION_ERROR, f"an undecodable header block ({error})") from error
+        self._block_size = len(block)
         self._on_fields(number, fields, ended=bool(flags & END_STREAM))
 
     def _continuation(self, flags: int, number: int, payload: bytes) -> None:
         if self._headers_of is None or self._headers_of[1] != number:
-            return self._violation("a continuation of nothing")
+            raise Violation(PROTOCOL_ERROR, "a continuation of nothing")
+        self._without_use()
         first_flags, _, block = self._headers_of
         block += payload
-        if len(block) > _MAX_HEADER_BLOCK:
-            return self._violation("an endless header block")
+        if len(block) > MAX_BLOCK:
+            raise Violation(ENHANCE_YOUR_CALM, "an endless header block")
         if flags & END_HEADERS:
             self._headers_of = None
             self._block(first_flags | END_HEADERS, number, bytes(block))
-        return None
-
-    def _decode(self, block: bytes) -> dict[str, str]:
-        """Decode, remembering blocks that left the table alone: they mean the same until the table changes."""
-        fields = self._known_blocks.get(block)
-        if fields is None:
-            entries = self._decoder.header_table.dynamic_entries
-            before = (entries[0] if entries else None, len(entries))
-            fields = {str(name): str(value) for name, value in self._decoder.decode(block)}
-            if before[0] is (entries[0] if entries else None) and before[1] == len(entries):
-                if len(self._known_blocks) < _KNOWN_BLOCKS:
-                    self._known_blocks[block] = fields
-            else:
-                self._known_blocks.clear()
-        return fields
 
     def _settings(self, payload: bytes) -> None:
-        for at in range(0, len(payload) - 5, 6):
+        self._settled = True
+        for at in range(0, len(payload), 6):
             key, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
             if key == MAX_CONCURRENT_STREAMS:
                 self._peer_max_streams = value
             elif key == INITIAL_WINDOW_SIZE:
+                if value > MAX_WINDOW:
+                    raise Violation(FLOW_CONTROL_ERROR, f"an initial window of {value} bytes")
                 for stream in self._blocked:
                     stream.window += value - self._peer_initial_window
                 self._peer_initial_window = value
             elif key == MAX_FRAME_SIZE:
-                if value < DEFAULT_FRAME:  # illegal; a large body in tiny frames would hold up all other connections
-                    return self._violation(f"frames of at most {value} bytes")
-                self._peer_max_frame = value
+                if not DEFAULT_FRAME <= value <= _LARGEST_FRAME:
+                    raise Violation(PROTOCOL_ERROR, f"frames of at most {value} bytes")
+                self._peer_max_frame = min(value, _LARGEST_SENT)
+            elif key == ENABLE_PUSH and value > 1:
+                raise Violation(PROTOCOL_ERROR, f"ENABLE_PUSH is {value}")
         self._write(frame(SETTINGS, ACK, 0))
         self._on_settings()
         self._flush()
-        return None
 
-    def _window_update(self, number: int, increment: int) -> None:
+    def _window_update(self, number: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise Violation(FRAME_SIZE_ERROR, f"a WINDOW_UPDATE frame of {len(payload)} bytes")
+        increment = int.from_bytes(payload, "big") & MAX_WINDOW
+        if not increment:
+            raise Violation(PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
+        if not self._blocked:
+            self._without_use()
         if number == 0:
             self._peer_window += increment
+            if self._peer_window > MAX_WINDOW:
+                raise Violation(FLOW_CONTROL_ERROR, "the connection's window is too large")
         elif (stream := self._open.get(number)) is not None:
             stream.window += increment
+            if stream.window > MAX_WINDOW:
+                raise Violation(FLOW_CONTROL_ERROR, f"the window of stream {number} is too large")
+        elif not self._known(number):
+            raise Violation(PROTOCOL_ERROR, f"a WINDOW_UPDATE of stream {number}, which was never opened")
         if self._blocked:
             self._flush()
 
     # ---- sending -------------------------------------------------------------------------------------------
 
     def _send(self, stream: S, head: bytes, body: bytes, after: bytes = b"") -> None:
-        """Frames `head`, the body, frames `after`: in one piece when the peer's windows allow it.
+        """Frames `head`, the body, frames `after`: in one piece when the peer's windows and reading allow it.
 
         Without `after` the last frame of the body ends the stream.
         """
-        size = len(body)
-        if size <= self._peer_window and size <= self._peer_initial_window and size <= self._peer_max_frame:
+        self._patience = _PATIENCE
+        if self._fits(len(body)):
+            size = len(body)
             self._peer_window -= size
             data = FRAME.pack(size >> 8, size & 255, DATA, 0 if after else END_STREAM, stream.id)
             self._write(b"".join((head, data, body, after)))
@@ -261,8 +364,17 @@ class Connection(asyncio.Protocol, Generic[S]):
         self._blocked.append(stream)
         self._flush()
 
+    def _fits(self, size: int) -> bool:
+        """Whether a body of `size` bytes can be sent at once."""
+        return (
+            size <= self._peer_window
+            and size <= self._peer_initial_window
+            and size <= self._peer_max_frame
+            and not self._paused
+        )
+
     def _flush(self) -> None:
-        """Send what the peer's windows allow of the bodies that did not fit at once."""
+        """Send what the peer allows of the bodies that did not fit at once."""
         for _ in range(len(self._blocked)):
             stream = self._blocked.popleft()
             if self._open.get(stream.id) is not stream:
@@ -278,11 +390,12 @@ class Connection(asyncio.Protocol, Generic[S]):
     def _send_body(self, stream: S) -> bool:
         while stream.unsent is not None:
             size = min(len(stream.unsent), stream.window, self._peer_window, self._peer_max_frame)
-            if size <= 0:
+            if size <= 0 or self._paused:
                 return False
             piece, rest = stream.unsent[:size], stream.unsent[size:]
             stream.window -= size
             self._peer_window -= size
+            self._patience = _PATIENCE
             flags = 0 if rest or stream.after else END_STREAM
             self._write(FRAME.pack(size >> 8, size & 255, DATA, flags, stream.id) + bytes(piece))
             stream.unsent = rest or None
@@ -296,5 +409,9 @@ class Connection(asyncio.Protocol, Generic[S]):
 
 
 def without_padding(payload: bytes, flags: int) -> bytes:
-    """The payload of a DATA or HEADERS frame."""
-    return payload[1 : len(payload) - payload[0]] if flags & PADDED and payload else payload
+    """The payload of a DATA or HEADERS frame. Errors: Violation for more padding than payload."""
+    if not flags & PADDED:
+        return payload
+    if not payload or payload[0] >= len(payload):
+        raise Violation(PROTOCOL_ERROR, "more padding than payload")
+    return payload[1 : len(payload) - payload[0]]

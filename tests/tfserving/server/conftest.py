@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from grpc_wire import Raw
 
 from tfserving.client import Client
 
@@ -117,3 +118,17 @@ def run_to_exit() -> Callable[..., tuple[int, str]]:
         return done.returncode, done.stdout
 
     return run
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Raw]]:
+    """Makes `Raw` clients, and closes them."""
+    made: list[Raw] = []
+
+    def new(port: int, data: bytes = b"") -> Raw:
+        made.append(Raw(port, data))
+        return made[-1]
+
+    yield new
+    for client in made:
+        client.socket.close()

@@ -11,13 +11,16 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 
 import pytest
 
 from tfserving.server.inference import Described, Predicted
+from tfserving.server.memory import Budget
 from tfserving.server.metrics import Metrics
 from tfserving.server.rest_api import RestServer
+from tfserving.server.servable import NotQuick
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import Code, StatusError
 
@@ -34,6 +37,7 @@ class FakeInference:
         self.timeouts: list[float | None] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.quick = True
 
     def _find(self, spec):
         if spec.WhichOneof("version_choice") == "version_label" and spec.version_label != "stable":
@@ -47,8 +51,10 @@ class FakeInference:
         self._find(spec)
         return None if name not in ("", "serving_default") else self.signature_def
 
-    def predict(self, spec, inputs, *, output_filter=(), timeout):
+    def predict(self, spec, inputs, *, output_filter=(), timeout, only_if_quick=False):
         self._find(spec)
+        if only_if_quick and not (self.quick and self.gate.is_set()):
+            raise NotQuick
         self.timeouts.append(timeout)
         self.gate.wait(10)
         if self.failure:
@@ -72,9 +78,9 @@ class Served:
     """A running server and its parts."""
 
     def __init__(self, **options) -> None:
-        self.inference, self.metrics = FakeInference(), Metrics()
+        self.inference, self.metrics, self.budget = FakeInference(), Metrics(), Budget(1 << 30)
         settings = {"port": 0, "threads": 4, "timeout_ms": 30000, "cors": False, "prometheus_path": "/metrics"}
-        self.server = RestServer(self.inference, self.metrics, **(settings | options))
+        self.server = RestServer(self.inference, self.metrics, **({"budget": self.budget} | settings | options))
         self.server.start()
 
     def ask(self, method, path, body=None, headers=None):
@@ -399,3 +405,24 @@ def test_stop_lets_the_request_in_progress_finish():
 def test_a_port_in_use_is_reported(served):
     with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
         Served(port=served.server.port)
+
+
+def test_a_body_that_unpacks_beyond_the_budget_is_resource_exhausted():
+    served = Served(budget=Budget(1_000_000))
+    bomb = gzip.compress(b'{"instances":[' + b" " * 20_000_000 + b"1]}")
+    status, _, body = served.ask("POST", "/v1/models/echo:predict", bomb, {"Content-Encoding": "gzip"})
+    assert (status, body) == (429, b'{\n    "error": "the requests in progress leave no memory for this one"\n}')
+    small = gzip.compress(b'{"instances":[1]}')
+    assert served.ask("POST", "/v1/models/echo:predict", small, {"Content-Encoding": "gzip"})[0] == 200
+    served.server.stop(10)
+
+
+def test_a_model_that_is_not_quick_holds_up_no_other(served):
+    served.inference.quick = False
+    served.inference.gate.clear()
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(served.ask, "POST", "/v1/models/echo:predict", '{"instances":[1]}')
+        assert [served.ask("GET", "/v1/models/echo")[0] for _ in range(5)] == [200] * 5
+        assert not slow.done()
+        served.inference.gate.set()
+        assert slow.result()[0] == 200
