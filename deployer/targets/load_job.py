@@ -7,9 +7,10 @@ its deployer has died, and Kubernetes removes the Job a little later.
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -60,7 +61,8 @@ def load_job(target: ClusterTarget, *, image: str, timeout: float, progress: Pro
     try:
         job = LoadJob(target, name, token)
         job.wait(deadline, progress)
-        yield job
+        with job.kept():
+            yield job
     finally:
         progress(f"deleting Job {name}")
         _delete(target, name)
@@ -118,6 +120,24 @@ class LoadJob:
             return "; ".join(f"{e.reason}: {e.message}" for e in about[-2:])
 
         until_nothing(lacks, what="the load generator ready", deadline=deadline, progress=progress, explain=explain)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keeps the agent from taking its deployer for dead, while that waits for replicas, for example."""
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.wait(IDLE_SECONDS / 4):
+                with suppress(TargetError):
+                    self._reply("GET", "/machine", None, timeout=CALL_TIMEOUT)
+
+        asking = threading.Thread(target=ask, name="questions to the load generator", daemon=True)
+        asking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            asking.join()
 
     def _send_records(self, path: Path) -> None:
         if path == self._sent:

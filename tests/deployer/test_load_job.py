@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from deployer.loadgen.agent import TOKEN_HEADER
 from deployer.loadgen.fake import Behaviour, FakeGateway
 from deployer.loadgen.plan import ClosedLoop, Plan, RecordApi, Reference
 from deployer.loadgen.workers import Mark
+from deployer.targets import load_job as load_job_module
 from deployer.targets.base import HttpReply
 from deployer.targets.cluster import ClusterTarget
 from deployer.targets.cluster_api import Place, Refused
@@ -132,6 +134,15 @@ def test_trials_run_beside_the_release_and_their_outcomes_come_back(cluster: Fak
     assert marks == [Mark.OPENS, Mark.CLOSES]
     assert outcome.machine_busy is not None
     assert machine.cores >= 1
+
+
+def test_the_agent_outlasts_a_deployer_that_waits_for_something_else(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_job_module, "IDLE_SECONDS", 2)
+    with started(cluster) as job:
+        time.sleep(5)
+        assert job.machine().cores >= 1
 
 
 def test_the_job_goes_with_its_pod_on_every_way_out(cluster: FakeCluster) -> None:
