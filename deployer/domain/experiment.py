@@ -21,14 +21,6 @@ class Kind(StrEnum):
     OPEN = "open"
 
 
-class Verdict(StrEnum):
-    """Whether a trial kept to the objective."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """The service level that capacity is measured against: p99 in milliseconds, and errors as a share of requests."""

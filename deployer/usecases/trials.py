@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from deployer.domain import capacity
-from deployer.domain.experiment import CpuUse, Kind, LagBounds, Objective, Trial, Verdict
+from deployer.domain.experiment import CpuUse, Kind, LagBounds, Objective, Trial
+from deployer.domain.verdict import Verdict
 from deployer.errors import DeployerError
 from deployer.loadgen import recording
 from deployer.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Outcome, Plan

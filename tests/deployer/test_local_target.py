@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import requests
 import yaml
+from processes import running_from
 
 from deployer.errors import SpecError, TargetError, ToolError, WaitTimeout
 from deployer.targets import proof
@@ -79,19 +80,6 @@ def answers(target: LocalTarget, path: str = "/v1/models/scale") -> list[float]:
 
 def pids(target: LocalTarget) -> list[int]:
     return [one.pid for one in (*target.replicas(), *target.gateways())]
-
-
-def running_from(directory: Path) -> list[str]:
-    """Command lines of all processes of this machine that name a directory."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(directory) in line:
-            found.append(line)
-    return found
 
 
 @pytest.fixture(scope="module")
