@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NoReturn
 
 from deployer.errors import DeployerError, SpecError
 from deployer.targets import proof
@@ -17,7 +15,6 @@ from tfserving.config.models import ModelServerConfig
 from tfserving.config.text import ConfigError
 
 _PARALLEL = 16
-WATCH_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,17 +82,6 @@ def status(target: Target) -> Status:
         weights=weights,
         notes=target.notes(),
     )
-
-
-def watch(target: Target, show: Callable[[Status], None], *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
-    """Show the status now and whenever it has changed, until interrupted. Errors: as of `status`."""
-    shown = None
-    while True:
-        found = status(target)
-        if found != shown:
-            show(found)
-            shown = found
-        sleep(WATCH_SECONDS)
 
 
 def _replica(target: Target, replica: Replica, config: ModelServerConfig) -> ReplicaStatus:
