@@ -101,9 +101,9 @@ def logs(
 
 
 def _planned(plan: local.UpPlan) -> str:
-    port = plan.gateway_port or "a free one"
+    port = f"port {plan.gateway_port}" if plan.gateway_port else "a free port"
     lines = [
-        f"{plan.release}: {plan.replicas} replicas ({plan.engine.value}) and a gateway on port {port}",
+        f"{plan.release}: {plan.replicas} replicas ({plan.engine.value}) and a gateway on {port}",
         f"state and logs: {plan.directory}",
         f"running already: {', '.join(plan.running)}" if plan.running else "nothing runs yet",
     ]
