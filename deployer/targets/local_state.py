@@ -142,8 +142,8 @@ class Layout:
         with self.lock.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            except BlockingIOError:
                 raise TargetError(
                     f"another deployer is changing the release in {self.directory}", hint="wait until it has ended"
-                ) from error
+                ) from None
             yield

@@ -9,12 +9,13 @@ import msgspec
 
 from deployer.domain.release import Release
 from deployer.domain.serving import STABLE, ModelState
+from deployer.errors import TargetError
 from deployer.render.gateway_file import Specs
 from deployer.render.readback import state_of
 from deployer.render.text import to_yaml
 from deployer.targets import cluster_proof
 from deployer.targets.cluster import ClusterTarget
-from gateway.settings import parse_settings
+from gateway.settings import SettingsError, parse_settings
 from gateway.spec import dump_spec
 from tfserving.config import Specific
 
@@ -65,7 +66,12 @@ def live_release(target: ClusterTarget) -> Live:
             }
         )
     text = target.gateway_config()
-    models = parse_settings(text).models
+    try:
+        models = parse_settings(text).models
+    except SettingsError as error:
+        raise TargetError(
+            "the gateway configuration in force cannot be used", hint="`deployer doctor` says what to do"
+        ) from error
     specs = {
         name: {int(number): to_yaml(dump_spec(spec)) for number, spec in model.specs.items()}
         for name, model in models.items()

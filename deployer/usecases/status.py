@@ -51,7 +51,9 @@ class Status:
     @property
     def lacks(self) -> tuple[str, ...]:
         """Everything that is not as configured, each with the name of its place; empty when all is well."""
-        found = [f"{r.replica.name}: {text}" for r in self.replicas for text in r.lacks]
+        found = [] if self.replicas else ["no replica runs"]
+        found += [] if self.gateways else ["no gateway runs"]
+        found += [f"{r.replica.name}: {text}" for r in self.replicas for text in r.lacks]
         return (*found, *(f"{g.gateway.name}: {text}" for g in self.gateways for text in g.lacks))
 
 
@@ -62,11 +64,11 @@ def status(target: Target) -> Status:
     """
     text = target.gateway_config()
     try:
-        config = ModelServerConfig.parse(target.model_config())
+        config = ModelServerConfig.parse(target.model_config(), "model_config")
         settings = parse_settings(text)
     except (ConfigError, SettingsError) as error:
         raise SpecError(
-            "the configuration in force cannot be read", hint="`deployer render` writes a new one"
+            "the configuration in force cannot be read", hint="`deployer doctor` says what to do"
         ) from error
     weights = {
         name: _percent(model.routing.weights) for name, model in settings.models.items() if model.routing is not None

@@ -48,6 +48,13 @@ def test_a_release_without_rollouts_is_healthy_or_degraded(tmp_path: Path) -> No
     assert found(tmp_path, None, "version 1 is LOADING").phase is Phase.DEGRADED
 
 
+def test_without_a_gateway_or_a_replica_nothing_is_healthy(tmp_path: Path) -> None:
+    alone = replace(release(), gateways=())
+    assert alone.lacks == ("no gateway runs",)
+    assert replace(release(), replicas=()).lacks == ("no replica runs",)
+    assert of_ledgers(alone, FileLedgers(tmp_path)).phase is Phase.DEGRADED
+
+
 @pytest.mark.parametrize("phase", [Phase.PAUSED, Phase.PROGRESSING, Phase.DEGRADED])
 def test_the_gravest_model_decides(tmp_path: Path, phase: Phase) -> None:
     assert found(tmp_path, rollout(phase)).phase is phase
