@@ -18,7 +18,7 @@ VERBS = {
     "local": "Run a release as processes on this machine.",
     "cluster": "Make and delete a kind cluster to deploy to.",
     "deploy": "Install or upgrade a release in a cluster, and prove that it works.",
-    "status": "Show replicas, versions, labels and gateway weights of a release.",
+    "status": "Show phase, replicas, versions, labels, weights and the latest rollouts of a release.",
     "doctor": "Explain why a release is sick: each cause with its evidence and its remedy.",
     "rollout": "Bring a new version to traffic step by step, judged by gates.",
     "rollback": "Go back to the version that was stable before: at once, without steps or gates.",

@@ -57,14 +57,16 @@ def up(
 
 
 @app.command()
-def down(name: Name = "deployer", kubeconfig: Kubeconfig = "", dry_run: DryRun = False) -> None:
+def down(
+    name: Name = "deployer", kubeconfig: Kubeconfig = "", timeout: Timeout = 120.0, dry_run: DryRun = False
+) -> None:
     """Delete the kind cluster of this name, and nothing else."""
     if dry_run:
         there = cluster.exists(name)
         words = f"would delete cluster {name}" if there else f"cluster {name} is not there"
         console.result("DeletePlan", {"name": name, "would_delete": there}, words)
         return
-    deleted = cluster.down(name, kubeconfig=kubeconfig, progress=console.progress)
+    deleted = cluster.down(name, kubeconfig=kubeconfig, timeout=timeout, progress=console.progress)
     console.result(
         "Deleted", {"name": name, "deleted": deleted}, f"cluster {name} {'deleted' if deleted else 'was not there'}"
     )

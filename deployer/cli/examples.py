@@ -31,6 +31,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "local up": (
         "deployer local up --replicas 2 --port 8080",
         "deployer local up --foreground --cpus-per-replica 0.5",
+        "deployer local up --engine docker",
     ),
     "local down": ("deployer local down",),
     "local logs": ("deployer local logs replica-0",),

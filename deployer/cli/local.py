@@ -11,9 +11,10 @@ from deployer.cli import status as status_verb
 from deployer.cli.choices import Labels, Versions, Weights, choices
 from deployer.cli.console import console
 from deployer.cli.target import StateDir, local_target
-from deployer.cli.verb import DryRun, File, Timeout, Verb
+from deployer.cli.verb import DURATION, DryRun, File, Timeout, Verb, duration
 from deployer.errors import UsageError
 from deployer.targets.local_state import Engine
+from deployer.targets.local_supervisor import GRACE_SECONDS
 from deployer.usecases import local
 from deployer.usecases.status import status
 
@@ -73,7 +74,17 @@ def up(
 
 
 @app.command()
-def down(file: File = Path("deployer.yaml"), state_dir: StateDir = None, dry_run: DryRun = False) -> None:
+def down(
+    file: File = Path("deployer.yaml"),
+    state_dir: StateDir = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout", parser=duration, metavar=DURATION, help="Time for each to end by itself before it is killed."
+        ),
+    ] = GRACE_SECONDS,
+    dry_run: DryRun = False,
+) -> None:
     """Stop every process of the release; its logs and files stay."""
     target = local_target(file, state_dir)
     if dry_run:
@@ -81,7 +92,7 @@ def down(file: File = Path("deployer.yaml"), state_dir: StateDir = None, dry_run
         words = "would stop " + ", ".join(there) if there else "nothing runs"
         console.result("StopPlan", {"would_stop": there}, words)
         return
-    stopped = target.down(progress=console.progress)
+    stopped = target.down(progress=console.progress, grace=timeout)
     console.result("Stopped", {"stopped": stopped}, "stopped " + ", ".join(stopped) if stopped else "nothing ran")
 
 
@@ -101,9 +112,9 @@ def logs(
 
 
 def _planned(plan: local.UpPlan) -> str:
-    port = plan.gateway_port or "a free one"
+    port = f"port {plan.gateway_port}" if plan.gateway_port else "a free port"
     lines = [
-        f"{plan.release}: {plan.replicas} replicas ({plan.engine.value}) and a gateway on port {port}",
+        f"{plan.release}: {plan.replicas} replicas ({plan.engine.value}) and a gateway on {port}",
         f"state and logs: {plan.directory}",
         f"running already: {', '.join(plan.running)}" if plan.running else "nothing runs yet",
     ]

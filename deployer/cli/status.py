@@ -12,7 +12,8 @@ from deployer.cli.console import Table, console
 from deployer.cli.target import Context, Kubeconfig, Namespace, StateDir, TargetKind, target
 from deployer.cli.verb import File, Verb
 from deployer.errors import TargetError
-from deployer.usecases.status import Status, status, watch
+from deployer.usecases.overview import Overview, overview, watch
+from deployer.usecases.status import Status
 from deployer.usecases.targets import Kind
 
 app = Verb()
@@ -28,21 +29,31 @@ def status_(
     state_dir: StateDir = None,
     watching: Annotated[bool, typer.Option("-w", "--watch", help="Stay, and show every change.")] = False,
 ) -> int:
-    """Show replicas, versions, labels and gateway weights of a release.
+    """Show phase, replicas, versions, labels, weights and the latest rollouts of a release.
 
     Every replica is asked itself what its labels resolve to. The exit code is 0 when all is as configured, else 6.
     """
     where = target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig)
     if watching:
         watch(where, show)
-    found = status(where)
+    found = overview(where)
     show(found)
-    return TargetError.exit_code if found.lacks else 0
+    return TargetError.exit_code if found.release.lacks else 0
 
 
-def show(found: Status) -> None:
-    """Print a status."""
-    console.result("Status", {"healthy": not found.lacks, "lacks": found.lacks, "status": found}, lambda: text(found))
+def show(found: Overview) -> None:
+    """Print an overview."""
+    release = found.release
+    facts = {"healthy": not release.lacks, "phase": found.phase, "lacks": release.lacks}
+    console.result("Status", {**facts, "models": found.models, "status": release}, lambda: whole(found))
+
+
+def whole(found: Overview) -> str:
+    """The overview as a person reads it: the phase, what runs, and the latest rollouts."""
+    rollouts = Table(
+        columns=("model", "phase", "latest rollout"), rows=[(m.model, m.phase, m.rollout or None) for m in found.models]
+    )
+    return f"{found.phase}: {text(found.release)}" + (f"\n\n{rollouts}" if found.models else "")
 
 
 def text(found: Status) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from deployer.domain.experiment import Capacity, Kind, LagBounds, Objective, Trial, Verdict
+from deployer.domain.experiment import Capacity, Kind, LagBounds, Objective, Trial
+from deployer.domain.verdict import Verdict
 
 CONVINCING = 300
 """So many answers, none slower than allowed, leave less than 5 % doubt that 99 % are fast enough: 0.99**300 < 0.05."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from deployer.domain.latency import Latency
@@ -19,14 +19,6 @@ class Kind(StrEnum):
 
     CEILING = "ceiling"
     OPEN = "open"
-
-
-class Verdict(StrEnum):
-    """Whether a trial kept to the objective."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +53,20 @@ class CpuUse:
     name: str
     role: str
     cores: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inside:
+    """Means of the measured window, as gateways and replicas counted them.
+
+    `stages_ms` is the time that a request spent in each stage of the gateway. `rows_per_call` is how many rows the
+    gateways joined into one call, `rows_per_batch` how many a model server ran at once, padding included; None where
+    nothing was joined or nobody said.
+    """
+
+    stages_ms: Mapping[str, float] = field(default_factory=dict)
+    rows_per_call: float | None = None
+    rows_per_batch: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +105,7 @@ class Trial:
     processes: int = 1
     invalid: tuple[str, ...] = ()
     direct: bool = False
+    inside: Inside = field(default_factory=Inside)
 
     @property
     def valid(self) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deployer.domain.capacity import judge, times_text
-from deployer.domain.experiment import Capacity, Objective, Trial, Verdict
+from deployer.domain.experiment import Capacity, Objective, Trial
 from deployer.domain.usl import Fit
+from deployer.domain.verdict import Verdict
 
 
 def headline(capacities: Sequence[Capacity], objective: Objective) -> str:

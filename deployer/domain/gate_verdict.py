@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from deployer.domain.gate import LATENCIES, Gate, Metric
 from deployer.domain.gate_statistics import Interval, binomial_at_least, quantile, rate_excess
 from deployer.domain.gate_window import LabelWindow, Observations, above
 from deployer.domain.store import size_text
+from deployer.domain.verdict import Verdict
+
+__all__ = ["ALPHA", "EARLY_ALPHA", "Judgement", "Verdict", "judge", "overall"]
 
 ALPHA = 0.05
 """Probability that a version that keeps a bound fails its gate, at the end of a window."""
@@ -22,14 +24,6 @@ EARLY_ALPHA = 0.0005
 """The same for each look before the end: there are many looks, and only blatant failures should end a window early."""
 
 _QUANTILES = {Metric.P50: 0.5, Metric.P90: 0.9, Metric.P95: 0.95, Metric.P99: 0.99}
-
-
-class Verdict(StrEnum):
-    """What a gate says."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,11 @@ from deployer.targets.base import (
     Replica,
     ReplicaBatching,
 )
+from deployer.targets.local_container import Container
 from deployer.targets.local_state import Engine, Layout, LocalState
 from deployer.targets.local_supervisor import GRACE_SECONDS, Supervisor, model_config
+from deployer.tools import docker
+from deployer.tools.running import Running
 from tfserving import flags
 
 
@@ -32,7 +35,8 @@ class LocalRelease:
 
     `files` are the texts of its configuration by file name; `server_flags` those of the model server, whose ports and
     paths the target sets itself. `cpus` is the share of each replica, None for no limit. `gateway_port` 0 takes a free
-    one. With `bound_to_parent` nothing outlives this process, however it dies.
+    one. With `bound_to_parent` nothing outlives this process, however it dies, but containers. `container` is what
+    replicas of the engine docker run in, None for the others.
     """
 
     name: str
@@ -43,6 +47,7 @@ class LocalRelease:
     cpus: float | None = None
     gateway_port: int = 0
     bound_to_parent: bool = False
+    container: Container | None = None
 
 
 class LocalTarget:
@@ -64,6 +69,8 @@ class LocalTarget:
         engine is absent; SpecError when a file does not fit.
         """
         deadline = time.monotonic() + timeout
+        if wanted.container is not None:
+            docker.require()
         with self.layout.locked():
             before = self.layout.read()
             batching = self.layout.batching_parameters
@@ -79,8 +86,9 @@ class LocalTarget:
                 engine=wanted.engine,
                 server_flags=local_process.server_flags(self.layout, wanted.server_flags),
                 bound_to_parent=wanted.bound_to_parent,
+                container=wanted.container,
                 cpus=wanted.cpus,
-                limit="none" if wanted.cpus is None else self._limiter.describe(wanted.cpus),
+                limit=self._limit(wanted),
             )
             kept = self._supervisor.keep(
                 before, state, outdated=outdated, gateway_port=wanted.gateway_port, progress=progress
@@ -100,6 +108,11 @@ class LocalTarget:
             self.layout.state.unlink()
             return stopped
 
+    def _limit(self, wanted: LocalRelease) -> str:
+        if wanted.cpus is None:
+            return "none"
+        return f"docker {wanted.cpus:g} CPU" if wanted.container else self._limiter.describe(wanted.cpus)
+
     # -- Target
 
     def describe(self) -> str:
@@ -112,7 +125,7 @@ class LocalTarget:
                 name=p.name,
                 grpc=f"127.0.0.1:{p.grpc_port}",
                 rest=f"127.0.0.1:{p.http_port}",
-                pid=p.pid,
+                pid=p.server,
                 cpus=state.cpus,
                 alive=p.running.alive(),
             )
@@ -186,7 +199,7 @@ class LocalTarget:
 
     def cpu_readings(self) -> Mapping[str, CpuReading]:
         processes = self._state().processes
-        return {p.name: CpuReading(seconds=p.running.cpu_seconds(), at=time.time()) for p in processes}
+        return {p.name: CpuReading(seconds=Running.of(p.server).cpu_seconds(), at=time.time()) for p in processes}
 
     def memory_readings(self) -> Mapping[str, MemoryReading]:
         sizes = {replica.name: local_memory.resident(replica.pid) for replica in self.replicas() if replica.alive}

@@ -29,14 +29,16 @@ def server_flags(layout: Layout, values: Mapping[str, flags.Value]) -> tuple[str
     return tuple(sorted(flags.render({**values, **paths, **own})))
 
 
-def replica_argv(
-    engine: Engine, given: Sequence[str], *, config: Path, grpc_port: int, http_port: int
-) -> tuple[str, ...]:
-    """The command line of one replica, which reads its model_config from `config`."""
-    program = [BINARY] if engine is Engine.BINARY else [sys.executable, "-m", "tfserving.server"]
+def replica_program(engine: Engine) -> tuple[str, ...]:
+    """What runs as a replica without a container."""
+    return (BINARY,) if engine is Engine.BINARY else (sys.executable, "-m", "tfserving.server")
+
+
+def replica_flags(given: Sequence[str], *, config: Path, grpc_port: int, http_port: int) -> tuple[str, ...]:
+    """The flags of one replica, which reads its model_config from `config`."""
     shared = [flag for flag in given if not flag.startswith("--model_config_file=")]
     own: dict[str, flags.Value] = {"port": grpc_port, "rest_api_port": http_port, "model_config_file": str(config)}
-    return (*program, *flags.render(own), *shared)
+    return (*flags.render(own), *shared)
 
 
 def gateway_argv(layout: Layout, *, port: int) -> tuple[str, ...]:

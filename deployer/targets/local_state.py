@@ -13,14 +13,16 @@ import msgspec
 
 from deployer.errors import TargetError
 from deployer.files import replace_file
+from deployer.targets.local_container import Container
 from deployer.tools.running import Running
 
 
 class Engine(StrEnum):
-    """What a local replica runs: the server of this project, or a `tensorflow_model_server` on PATH."""
+    """What a local replica runs: the server of this project, a `tensorflow_model_server` on PATH, or a container."""
 
     EMBEDDED = "embedded"
     BINARY = "binary"
+    DOCKER = "docker"
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,7 +32,8 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class ProcessState(_Record, frozen=True, kw_only=True):
     """One process: `started` as in `Running`; `grpc_port` 0 for a gateway; `cgroup` empty when none was made.
 
-    `argv` tells a later `up` whether this process is still the one that is wanted.
+    `container` is the container that it is the client of, empty without one, and `worker` the pid of the server in
+    there, 0 when it is not seen from here. `argv` tells a later `up` whether this is still the process that is wanted.
     """
 
     name: str
@@ -40,6 +43,13 @@ class ProcessState(_Record, frozen=True, kw_only=True):
     http_port: int
     grpc_port: int = 0
     cgroup: str = ""
+    container: str = ""
+    worker: int = 0
+
+    @property
+    def server(self) -> int:
+        """The pid whose CPU time and memory are those of the replica."""
+        return self.worker or self.pid
 
     @property
     def running(self) -> Running:
@@ -48,11 +58,15 @@ class ProcessState(_Record, frozen=True, kw_only=True):
 
 
 class LocalState(_Record, frozen=True, kw_only=True):
-    """A release on this machine. `limit` says how CPU shares are enforced, `cpus` how large they are."""
+    """A release on this machine. `limit` says how CPU shares are enforced, `cpus` how large they are.
+
+    `container` is what replicas of the engine docker run in.
+    """
 
     release: str
     engine: Engine
     server_flags: tuple[str, ...]
+    container: Container | None = None
     bound_to_parent: bool = False
     cpus: float | None = None
     limit: str = "none"
@@ -128,8 +142,8 @@ class Layout:
         with self.lock.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            except BlockingIOError:
                 raise TargetError(
                     f"another deployer is changing the release in {self.directory}", hint="wait until it has ended"
-                ) from error
+                ) from None
             yield

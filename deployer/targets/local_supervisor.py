@@ -10,10 +10,10 @@ import msgspec
 
 from deployer.errors import SpecError, TargetError
 from deployer.files import replace_file
-from deployer.targets import local_cpu, local_process, local_routes, proof
+from deployer.targets import local_container, local_cpu, local_process, local_routes, proof
 from deployer.targets.base import Progress, Target
 from deployer.targets.local_state import Layout, LocalState, ProcessState
-from deployer.tools import ports
+from deployer.tools import docker, ports
 from tfserving.config.models import ModelServerConfig
 from tfserving.config.text import ConfigError
 
@@ -120,10 +120,16 @@ class Supervisor:
         config = self._layout.own_config(name)
         if not config.exists():
             self._give_config(name)
-        argv = local_process.replica_argv(
-            state.engine, state.server_flags, config=config, grpc_port=grpc_port, http_port=http_port
-        )
-        return local_process.start(
+        given = local_process.replica_flags(state.server_flags, config=config, grpc_port=grpc_port, http_port=http_port)
+        container = ""
+        argv = (*local_process.replica_program(state.engine), *given)
+        if state.container is not None:
+            container = local_container.container_name(state.release, name)
+            docker.remove_container(container)
+            argv = local_container.argv(
+                state.container, container, given, config=self._layout.config, ports=(grpc_port, http_port)
+            )
+        started = local_process.start(
             self._layout,
             name,
             argv,
@@ -131,6 +137,7 @@ class Supervisor:
             grpc_port=grpc_port,
             bound_to_parent=state.bound_to_parent,
         )
+        return msgspec.structs.replace(started, container=container)
 
     def _give_config(self, name: str) -> None:
         if self._layout.newcomer_config.exists():
@@ -140,6 +147,10 @@ class Supervisor:
 
     def _limit(self, process: ProcessState, state: LocalState) -> ProcessState:
         """The share counts from here on: starting TensorFlow on a quarter of a CPU would take most of a minute."""
+        if process.container:
+            if state.cpus is not None:
+                docker.limit_cpus(process.container, state.cpus)
+            return msgspec.structs.replace(process, worker=local_container.worker(process.container))
         if state.cpus is None:
             return process
         index = int(process.name.rpartition("-")[2])
@@ -200,6 +211,8 @@ class Supervisor:
     def stop(self, process: ProcessState, *, grace: float, progress: Progress) -> bool:
         """Stop one process and remove its CPU limit; whether it was still running."""
         was_alive = process.running.stop(grace=grace)
+        if process.container:
+            docker.remove_container(process.container)
         if process.cgroup:
             local_cpu.remove(process.cgroup)
         if was_alive:

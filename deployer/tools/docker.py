@@ -1,4 +1,4 @@
-"""Docker by subprocess: whether it answers, which images are there, and building one."""
+"""Docker by subprocess: whether it answers, which images are there, building one, and containers that run."""
 
 from __future__ import annotations
 
@@ -33,3 +33,20 @@ def build(context: Path, *, target: str, reference: str, arguments: Sequence[str
     """
     argv = ["docker", "build", "--quiet", *arguments, "--target", target, "--tag", reference, str(context)]
     process.run(argv, timeout=timeout, hint="the same command by hand shows the whole output")
+
+
+def container_pid(name: str) -> int:
+    """The pid of a container's first process as this machine sees it; 0 when there is no such container."""
+    argv = ["docker", "inspect", "--format", "{{.State.Pid}}", name]
+    said = process.run(argv, timeout=READ_TIMEOUT, check=False).stdout.strip()
+    return int(said) if said.isdigit() else 0
+
+
+def limit_cpus(name: str, cpus: float) -> None:
+    """Give a running container this share of the CPUs. Errors: ToolError."""
+    process.run(["docker", "update", f"--cpus={cpus:g}", name], timeout=READ_TIMEOUT, hint=HINT)
+
+
+def remove_container(name: str) -> None:
+    """Kill and remove a container; nothing happens when there is none."""
+    process.run(["docker", "rm", "--force", "--volumes", name], timeout=READ_TIMEOUT, check=False)

@@ -39,10 +39,10 @@ def create(name: str, *, workers: int, image: str, kubeconfig: str, timeout: flo
         raise
 
 
-def delete(name: str, *, kubeconfig: str) -> None:
+def delete(name: str, *, kubeconfig: str, timeout: float = 120.0) -> None:
     """Delete a cluster and its context."""
     argv = ["kind", "delete", "cluster", "--name", name, *_kubeconfig(kubeconfig)]
-    process.run(argv, timeout=120, hint=HINT)
+    process.run(argv, timeout=timeout, hint=HINT)
 
 
 def load_image(name: str, reference: str, *, timeout: float) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from deployer import spec
 from deployer.domain import batching
 from deployer.domain.batching import Candidate, Cell, Sweep
+from deployer.domain.threads import GRPC_LEAST
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
 from deployer.files import replace_file
 from deployer.loadgen.workers import Workers
@@ -24,7 +25,6 @@ from deployer.usecases.experiment import Generator
 from tfserving.config.text import ConfigError
 
 DOCUMENT = "batching.json"
-GRPC_THREADS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def _replica_batching(candidate: Candidate, before: ReplicaBatching) -> ReplicaB
     if candidate.parameters is None:
         return replace(before, parameters=None, rows_per_call=ROWS_PER_CALL)
     size = candidate.parameters.max_batch_size
-    threads = max(before.grpc_threads or GRPC_THREADS, 2 * size)
+    threads = max(before.grpc_threads or GRPC_LEAST, 2 * size)
     return ReplicaBatching(parameters=_text(candidate), grpc_threads=threads, rows_per_call=size)
 
 

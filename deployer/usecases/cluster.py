@@ -111,12 +111,12 @@ def up(request: UpRequest, progress: Progress) -> Up:
     return Up(name=request.name, context=context, created=created, images=images)
 
 
-def down(name: str, *, kubeconfig: str, progress: Progress) -> bool:
+def down(name: str, *, kubeconfig: str, timeout: float, progress: Progress) -> bool:
     """Delete the kind cluster of this name and its context; False when there was none. No other cluster is touched."""
     if not exists(name):
         return False
     progress(f"deleting kind cluster {name} (context {kind.context(name)})")
-    kind.delete(name, kubeconfig=kubeconfig)
+    kind.delete(name, kubeconfig=kubeconfig, timeout=timeout)
     return True
 
 

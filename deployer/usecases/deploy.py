@@ -10,17 +10,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import msgspec
 import yaml
 
 from deployer.domain import memory, quantity
 from deployer.domain.location import ClaimStore, cluster_store
 from deployer.domain.release import Release
-from deployer.domain.serving import STABLE, ModelState, ServingConfig
+from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import SpecError, UsageError
 from deployer.render.gateway_file import Specs
-from deployer.render.readback import state_of
-from deployer.render.text import to_yaml
 from deployer.render.values import values_gateway, values_tf_serving
 from deployer.targets import cluster_proof
 from deployer.targets.base import Progress
@@ -30,12 +27,10 @@ from deployer.targets.cluster_names import GATEWAY as GATEWAYS
 from deployer.targets.cluster_names import MODEL_SERVER
 from deployer.usecases import shelf
 from deployer.usecases.cluster import gateway_image
+from deployer.usecases.deploy_live import Bounds, Live, live_release
 from deployer.usecases.render import Choice, override
 from deployer.usecases.smoke import Smoke, smoke
 from deployer.usecases.targets import Where, open_cluster
-from gateway.settings import parse_settings
-from gateway.spec import dump_spec
-from tfserving.config import Specific
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,36 +88,6 @@ class Deployed:
         return bool(self.revisions or self.repairs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Bounds:
-    """What a version has to fit into: the memory limit, and the rows of one batch (None without batching)."""
-
-    memory: str
-    rows: int | None
-
-    @classmethod
-    def of(cls, release: Release) -> _Bounds:
-        rows = release.batching.max_batch_size if release.batching else None
-        return cls(memory=release.serving.resources.memory, rows=rows)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Live:
-    """What is installed: states and feature specs by model, and the bounds in force; empty before the first.
-
-    `known` are the versions that the gateway was told of, so that one without a spec really has none.
-    """
-
-    states: Mapping[str, ModelState] = field(default_factory=dict)
-    specs: Specs = field(default_factory=dict)
-    known: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    bounds: _Bounds | None = None
-
-    def complete(self, name: str) -> bool:
-        """Whether everything about a model is known without a look into the claim."""
-        return name in self.states and self.known.get(name, frozenset()).issuperset(self.states[name].versions)
-
-
 def plan(request: DeployRequest, progress: Progress) -> Plan:
     """Decide everything without touching anything; both charts and their schemas have agreed afterwards.
 
@@ -133,7 +98,7 @@ def plan(request: DeployRequest, progress: Progress) -> Plan:
     store = cluster_store(release.store, release=release.name, namespace=release.namespace)
     release = replace(release, store=store)
     progress(f"deploying to {target.describe()}")
-    live = _live(target)
+    live = live_release(target)
     state, specs = _decide(release, store, live, target, request, progress)
     progress("rendering both charts against the cluster")
     tf_serving = target.helm.change(TF_SERVING, _document(values_tf_serving(release, state)))
@@ -170,58 +135,10 @@ def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> De
     )
 
 
-def _live(target: ClusterTarget) -> _Live:
-    tf_serving, gateway = target.helm.tf_serving(), target.helm.gateway()
-    if tf_serving is None:
-        return _Live()
-    if gateway is None:  # an interrupted first installation
-        config = cluster_proof.parsed(target.model_config())
-        return _Live(
-            states={
-                model.name: _unrouted(model.policy.versions, model.labels)
-                for model in config.models
-                if isinstance(model.policy, Specific)
-            }
-        )
-    text = target.gateway_config()
-    models = parse_settings(text).models
-    specs = {
-        name: {int(number): to_yaml(dump_spec(spec)) for number, spec in model.specs.items()}
-        for name, model in models.items()
-    }
-    return _Live(
-        states=state_of(target.model_config(), text).models,
-        specs=specs,
-        known={name: frozenset({*model.labels.values(), *specs[name]}) for name, model in models.items()},
-        bounds=msgspec.convert(tf_serving.values, _Values).bounds,
-    )
-
-
-class _Batching(msgspec.Struct, frozen=True, rename="camel"):
-    enabled: bool = False
-    max_batch_size: int = 0
-
-
-class _Values(msgspec.Struct, frozen=True):
-    """The values of the installed release that a decision depends on."""
-
-    resources: dict[str, dict[str, str]] = {}
-    batching: _Batching = _Batching()
-
-    @property
-    def bounds(self) -> _Bounds:
-        rows = self.batching.max_batch_size if self.batching.enabled else None
-        return _Bounds(memory=self.resources.get("limits", {}).get("memory", ""), rows=rows)
-
-
-def _unrouted(versions: tuple[int, ...], labels: Mapping[str, int]) -> ModelState:
-    return ModelState(versions=versions, labels=labels, weights={STABLE: 100} if STABLE in labels else {})
-
-
 def _decide(
     release: Release,
     store: ClaimStore,
-    live: _Live,
+    live: Live,
     target: ClusterTarget,
     request: DeployRequest,
     progress: Progress,
@@ -235,7 +152,7 @@ def _decide(
             )
     new = [model.name for model in release.models if model.name not in live.states]
     known = {name: state for name, state in live.states.items() if release.has(name)}
-    if all(live.complete(model.name) for model in release.models) and live.bounds == _Bounds.of(release):
+    if all(live.complete(model.name) for model in release.models) and live.bounds == Bounds.of(release):
         return ServingConfig(models=known), _overridden(release, known, live.specs)
     wanted = {name: state.versions for name, state in known.items()}
     wanted |= {name: request.choices.get(name, Choice()).named() for name in new}
@@ -293,7 +210,7 @@ def _check_memory(release: Release, contents: shelf.Contents) -> None:
 
 def _check_warmup(release: Release, contents: shelf.Contents) -> None:
     """A warm-up request is an ordinary one: larger than a batch, it fails, and the version with it."""
-    rows = _Bounds.of(release).rows
+    rows = Bounds.of(release).rows
     for name, stored in contents.stored.items():
         for number, version in stored.items():
             if rows is not None and max(version.warmup, default=0) > rows:

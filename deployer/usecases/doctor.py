@@ -85,6 +85,13 @@ def _standing(target: Target, seen: ServingView) -> ServingView:
 
 
 def _dead(target: LocalTarget) -> Iterator[Finding]:
+    if not target.gateways():
+        yield Finding(
+            cause="no gateway runs",
+            subjects=(target.layout.directory.name,),
+            evidence="the release has replicas and no gateway: its start was cut off",
+            remedy="`deployer local up` starts what is missing",
+        )
     processes: tuple[Replica | GatewayReplica, ...] = (*target.replicas(), *target.gateways())
     for process in processes:
         if not process.alive:

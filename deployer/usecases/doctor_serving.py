@@ -12,6 +12,11 @@ from deployer.targets.serving_view import GatewayView, ReplicaView, ServingView
 from gateway.settings import SettingsError, parse_settings
 from tfserving.config import ConfigError, ModelConfig, ModelServerConfig, Specific
 
+PUT_BACK = (
+    "somebody edited it: put that back; on this machine `deployer local down` and `up` write it anew,"
+    " in a cluster `helm get manifest` shows what was installed"
+)
+
 
 def lasting(now: ServingView, before: ServingView | None) -> Iterator[Finding]:
     """What is wrong at two moments, if there are two, and which rollouts are open.
@@ -33,7 +38,7 @@ def diagnose_serving(view: ServingView) -> Iterator[Finding]:
             cause="the model_config in force cannot be read",
             subjects=("model_config",),
             evidence=str(error),
-            remedy="`deployer deploy` writes one that can; do not edit the ConfigMap",
+            remedy=PUT_BACK,
         )
         config = ModelServerConfig(models=())
     yield from _dangling(config)
@@ -81,7 +86,7 @@ def _routes(view: ServingView, config: ModelServerConfig) -> Iterator[Finding]:
             cause="the gateway configuration in force cannot be used",
             subjects=("gateway configuration",),
             evidence=str(error),
-            remedy="`deployer deploy` writes one that can; do not edit the ConfigMap",
+            remedy=PUT_BACK,
         )
         return
     labels = {model.name: set(model.labels) for model in config.models}

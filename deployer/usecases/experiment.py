@@ -280,7 +280,7 @@ class _Run:
 
     def _trial(self, way: _Way, number: int, count: int, load: OpenLoop | ClosedLoop, *, seconds: float) -> Trial:
         plan = self._plan(way, load, seconds=seconds)
-        with Observer(self.target) as observer:
+        with Observer(self.target, self.request.model) as observer:
             outcome = self.generator.run(plan, observer)
             trial = measured(
                 plan,

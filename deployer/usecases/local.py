@@ -8,14 +8,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
+import yaml
+
 from deployer import spec
 from deployer.domain.location import DirectoryStore
 from deployer.domain.release import Release
 from deployer.domain.serving import ServingConfig
 from deployer.errors import SpecError, TargetError
 from deployer.render import render_release, state_of
+from deployer.render.values import EMBEDDED_SERVER
 from deployer.targets.base import GatewayReplica, Progress, Replica
+from deployer.targets.cluster_helm import TF_SERVING, charts_directory
 from deployer.targets.local import LocalRelease, LocalTarget
+from deployer.targets.local_container import Container
 from deployer.targets.local_process import log_tail
 from deployer.targets.local_state import Engine
 from deployer.usecases.render import Choice, choose, feature_specs
@@ -121,6 +126,24 @@ def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> Local
         cpus=request.cpus,
         gateway_port=release.gateway.port if request.gateway_port is None else request.gateway_port,
         bound_to_parent=request.bound,
+        container=_container(release) if request.engine is Engine.DOCKER else None,
+    )
+
+
+def _container(release: Release) -> Container:
+    """What replicas run in: the image of deployer.yaml, by default that of the chart, with the store mounted."""
+    assert isinstance(release.store, DirectoryStore)
+    image, chart = release.serving.image, charts_directory() / TF_SERVING
+    values = yaml.safe_load((chart / "values.yaml").read_text("utf-8"))
+    registry = image.registry or ("" if image.repository else values["image"]["registry"])
+    name = image.repository or values["image"]["repository"]
+    name = f"{registry}/{name}" if registry else name
+    tag = image.tag or yaml.safe_load((chart / "Chart.yaml").read_text("utf-8"))["appVersion"]
+    own = image.repository.endswith(EMBEDDED_SERVER)
+    return Container(
+        image=f"{name}@{image.digest}" if image.digest else f"{name}:{tag}",
+        entry_point="" if own else values["command"][0],
+        mounts=(release.store.path,),
     )
 
 

@@ -69,6 +69,16 @@ def between(before: Reading, after: Reading) -> Window:
     A counter that has fallen belongs to a gateway that started anew, and one that was not there before has counted in
     the meantime only. One that was there and silent may have counted long before: its requests are not judged.
     """
+    grown = growth(before, after)
+    return Window(
+        labels=_labels(grown),
+        compared=_mirrored(grown, "agreed", "disagreed", "failed"),
+        disagreed=_mirrored(grown, "disagreed", "failed"),
+    )
+
+
+def growth(before: Reading, after: Reading) -> Series:
+    """By how much each series has grown, over all gateways that were heard both times or have begun since."""
     grown: dict[tuple[str, tuple[tuple[str, str], ...]], float] = defaultdict(float)
     for name, series in after.gateways.items():
         if name in before.silent:
@@ -77,11 +87,7 @@ def between(before: Reading, after: Reading) -> Window:
         restarted = any(value < earlier.get(key, 0.0) for key, value in series.items())
         for key, value in series.items():
             grown[key] += value if restarted else value - earlier.get(key, 0.0)
-    return Window(
-        labels=_labels(grown),
-        compared=_mirrored(grown, "agreed", "disagreed", "failed"),
-        disagreed=_mirrored(grown, "disagreed", "failed"),
-    )
+    return grown
 
 
 def _series(text: str, model: str) -> Iterator[tuple[tuple[str, tuple[tuple[str, str], ...]], float]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NoReturn
 
 from deployer.errors import DeployerError, SpecError
 from deployer.targets import proof
@@ -17,7 +15,6 @@ from tfserving.config.models import ModelServerConfig
 from tfserving.config.text import ConfigError
 
 _PARALLEL = 16
-WATCH_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +51,9 @@ class Status:
     @property
     def lacks(self) -> tuple[str, ...]:
         """Everything that is not as configured, each with the name of its place; empty when all is well."""
-        found = [f"{r.replica.name}: {text}" for r in self.replicas for text in r.lacks]
+        found = [] if self.replicas else ["no replica runs"]
+        found += [] if self.gateways else ["no gateway runs"]
+        found += [f"{r.replica.name}: {text}" for r in self.replicas for text in r.lacks]
         return (*found, *(f"{g.gateway.name}: {text}" for g in self.gateways for text in g.lacks))
 
 
@@ -65,11 +64,11 @@ def status(target: Target) -> Status:
     """
     text = target.gateway_config()
     try:
-        config = ModelServerConfig.parse(target.model_config())
+        config = ModelServerConfig.parse(target.model_config(), "model_config")
         settings = parse_settings(text)
     except (ConfigError, SettingsError) as error:
         raise SpecError(
-            "the configuration in force cannot be read", hint="`deployer render` writes a new one"
+            "the configuration in force cannot be read", hint="`deployer doctor` says what to do"
         ) from error
     weights = {
         name: _percent(model.routing.weights) for name, model in settings.models.items() if model.routing is not None
@@ -85,17 +84,6 @@ def status(target: Target) -> Status:
         weights=weights,
         notes=target.notes(),
     )
-
-
-def watch(target: Target, show: Callable[[Status], None], *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
-    """Show the status now and whenever it has changed, until interrupted. Errors: as of `status`."""
-    shown = None
-    while True:
-        found = status(target)
-        if found != shown:
-            show(found)
-            shown = found
-        sleep(WATCH_SECONDS)
 
 
 def _replica(target: Target, replica: Replica, config: ModelServerConfig) -> ReplicaStatus:

@@ -10,12 +10,14 @@ from types import TracebackType
 from typing import Self
 
 from deployer.domain import capacity
-from deployer.domain.experiment import CpuUse, Kind, LagBounds, Objective, Trial, Verdict
+from deployer.domain.experiment import CpuUse, Inside, Kind, LagBounds, Objective, Trial
+from deployer.domain.verdict import Verdict
 from deployer.errors import DeployerError
 from deployer.loadgen import recording
 from deployer.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Outcome, Plan
 from deployer.loadgen.workers import Mark
 from deployer.targets.base import CpuReading, Target
+from deployer.usecases import inside
 
 _VERDICTS = {Verdict.PASS: "held", Verdict.FAIL: "did not hold", Verdict.INCONCLUSIVE: "inconclusive"}
 
@@ -31,13 +33,16 @@ _ENOUGH = 0.3
 
 
 class Observer:
-    """Looks at the CPU time of the release when the measured window opens, while it lasts, and when it closes.
+    """Looks at the CPU time of the release when the measured window opens, while it lasts, and when it closes; and at
+    what gateways and replicas count of `model` when it opens and closes.
 
     To be left when the trial has ended, however it did.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, model: str) -> None:
         self._target = target
+        self._model = model
+        self._glances: list[inside.Glance] = []
         self._seen: list[Mapping[str, CpuReading]] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -53,11 +58,17 @@ class Observer:
     def __call__(self, mark: Mark) -> None:
         if mark is Mark.OPENS:
             self._seen.append(self._target.cpu_readings())
+            self._glances.append(inside.glance(self._target, self._model))
             self._thread.start()
             return
         self._over.set()
         self._thread.join()
         self._seen.append(self._target.cpu_readings())
+        self._glances.append(inside.glance(self._target, self._model))
+
+    def inside(self) -> Inside:
+        """What was counted between the marks; nothing when the window did not open and close."""
+        return inside.between(*self._glances) if len(self._glances) == 2 else Inside()
 
     def cpu(self, outcome: Outcome) -> tuple[CpuUse, ...]:
         """Cores used by each process that lived through the window; empty when that of any replica is not known."""
@@ -122,6 +133,7 @@ def measured(
         histogram=f"trial-{number:02d}.hlog",
         processes=plan.processes,
         direct=isinstance(plan.target, Grpc),
+        inside=observer.inside(),
     )
     return replace(trial, invalid=capacity.invalid_reasons(trial, bounds))
 

@@ -29,6 +29,14 @@ output: {name: y, kind: regression}
 RELEASES = {
     "minimal": "store: models\n",
     "claim": "namespace: spaces\nstore: pvc://spaces/models/vision\n",
+    "waiting": """
+store: models
+autoscaling: {min_replicas: 2, max_replicas: 10}
+serving:
+  values:
+    autoscaling:
+      keda: {enabled: true, triggers: [{type: prometheus, metadata: {query: sum(gateway_in_flight), threshold: "8"}}]}
+""",
     "splitting": """
 store: models
 batching:

@@ -66,7 +66,7 @@ def test_batching_that_pays_is_written_and_the_release_is_left_as_it_was(workers
     before, without, with_, after = target.batchings
     assert after == before
     assert without.parameters is None
-    assert (with_.rows_per_call, with_.grpc_threads) == (4, 16)
+    assert (with_.rows_per_call, with_.grpc_threads) == (4, 64)
     document = json.loads((tmp_path / "out" / "batching.json").read_text())
     assert document["sweep"]["headline"] == found.headline
     assert (tmp_path / "out" / on.folder / "report.html").exists()

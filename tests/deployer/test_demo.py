@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from processes import running_from
 
 from deployer.errors import UsageError
 from deployer.usecases.demo import DemoRequest, demo
@@ -65,16 +65,3 @@ def test_ctrl_c_in_the_middle_leaves_no_process(tmp_path):
     assert shown.returncode == 130
     assert err.endswith("error: interrupted\n")
     assert running_from(tmp_path) == []
-
-
-def running_from(directory: Path) -> list[str]:
-    """Command lines of all processes of this machine that name a directory."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(directory) in line:
-            found.append(line)
-    return found

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
+from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 from deployer import errors
+from deployer.cli.verb import command_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,3 +32,27 @@ def test_links_between_pages_lead_somewhere():
     for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "charts").glob("*/README.md")):
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
             assert (page.parent / link).exists(), f"{page.relative_to(ROOT)} links to {link}"
+
+
+def commands_in(page: Path) -> list[str]:
+    """Every `deployer …` line in the code blocks of a page, continued lines joined; prose and ellipses are left out."""
+    blocks = re.findall(r"^ *```[a-z]*\n(.*?)^ *```", page.read_text("utf-8"), re.M | re.S)
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line.startswith("deployer ") and not re.search(r"[…|]", line)]
+
+
+PAGES = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "charts").glob("*/README.md"))
+COMMANDS = [(page, line) for page in PAGES for line in commands_in(page)]
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda value: str(value)[-60:])
+def test_a_command_in_the_docs_can_be_called_as_it_stands(page: Path, line: str):
+    words = [word.replace("$VERSION", "2") for word in shlex.split(re.split(r" > | *# ", line)[0])[1:]]
+    if words[0].startswith("-"):
+        assert words == ["--help"], f"{page.name}: {line}"
+        return
+    command = command_of(import_module(f"deployer.cli.{words[0]}").app, words.pop(0))
+    while nested := getattr(command, "commands", {}):
+        command = nested[words.pop(0)]
+    with command.make_context("deployer", words):  # raises for what it does not know
+        pass

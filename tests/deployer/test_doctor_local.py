@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deployer.cli.__main__ import main
@@ -68,6 +69,18 @@ def test_a_process_that_has_ended_is_shown_with_the_end_of_its_log(
     assert "out of file descriptors" in by_subject["replica-0"]["evidence"]
     assert str(layout.log("replica-0")) in by_subject["replica-0"]["remedy"]
     assert by_subject["gateway-0"]["evidence"] == "it wrote nothing"
+
+
+def test_a_start_that_was_cut_off_before_the_gateway_is_named(
+    layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = layout.read()
+    assert state is not None
+    layout.write(msgspec.structs.replace(state, gateways=()))
+    assert main(["doctor", "--state-dir", str(layout.directory)]) == 6
+    said = capsys.readouterr().out
+    assert "error: no gateway runs" in said
+    assert "`deployer local up` starts what is missing" in said
 
 
 def test_a_configuration_that_contradicts_itself_is_found_here_too(

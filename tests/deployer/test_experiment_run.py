@@ -106,6 +106,15 @@ def test_cpu_is_recorded_and_the_release_is_left_as_it_was(finished: Finished) -
     assert any("scaling to 2 replicas" in sentence for sentence in told)
 
 
+def test_what_gateways_count_is_recorded_and_shown(finished: Finished) -> None:
+    experiment, out, _, _ = finished
+    assert [round(t.inside.stages_ms["backend"], 6) for t in experiment.trials] == [2.0] * len(experiment.trials)
+    assert all(t.inside.rows_per_batch is None for t in experiment.trials)
+    report = (out / "report.html").read_text()
+    assert "Inside a request" in report
+    assert "<th>backend<br>ms</th>" in report
+
+
 def test_the_report_is_one_file_with_the_headline_and_asks_nobody(finished: Finished) -> None:
     experiment, out, _, _ = finished
     text = (out / "report.html").read_text()

@@ -63,6 +63,8 @@ def test_status_proves_labels_on_every_replica(directory):
     said = json.loads(deployer(directory, "status", "-o", "json").stdout)
     assert said["kind"] == "Status"
     assert said["result"]["healthy"] is True
+    assert said["result"]["phase"] == "Healthy"
+    assert said["result"]["models"] == [{"model": "scale", "phase": "Healthy", "rollout": ""}]
     assert said["result"]["status"]["weights"] == {"scale": {"stable": 100.0}}
 
 

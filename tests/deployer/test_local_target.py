@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 import requests
 import yaml
+from processes import running_from
 
 from deployer.errors import SpecError, TargetError, ToolError, WaitTimeout
 from deployer.targets import proof
 from deployer.targets.base import ReplicaBatching
 from deployer.targets.local import LocalRelease, LocalTarget
+from deployer.targets.local_container import Container
 from deployer.targets.local_state import Engine
 from deployer.tools.running import Running
 from deployer.usecases.status import status
@@ -79,19 +81,6 @@ def answers(target: LocalTarget, path: str = "/v1/models/scale") -> list[float]:
 
 def pids(target: LocalTarget) -> list[int]:
     return [one.pid for one in (*target.replicas(), *target.gateways())]
-
-
-def running_from(directory: Path) -> list[str]:
-    """Command lines of all processes of this machine that name a directory."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(directory) in line:
-            found.append(line)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +240,44 @@ def test_a_stand_in_binary_serves_with_the_same_flags(small_store, tmp_path, mon
     assert running_from(tmp_path) == []
     assert target.down(progress=silent) == ()
     assert "tfserving.server" in target.layout.log("replica-0").read_text()
+
+
+DOCKER = """#!/bin/sh
+echo "$*" >> {calls}
+case "$1" in
+  info) echo 28.0 ;;
+  rm|update) ;;
+  inspect) echo 0 ;;
+  run) while [ "$1" != example.com/serving:2.20.0 ]; do shift; done; shift; exec {python} -m tfserving.server "$@" ;;
+esac
+"""
+
+
+def test_a_container_serves_with_the_same_flags_and_is_removed(small_store, tmp_path, monkeypatch):
+    program, calls = tmp_path / "bin" / "docker", tmp_path / "calls"
+    program.parent.mkdir()
+    program.write_text(DOCKER.format(calls=calls, python=sys.executable))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    target = LocalTarget(tmp_path / "state")
+    container = Container(image="example.com/serving:2.20.0", entry_point="/bin/server", mounts=(str(small_store),))
+    wanted = release(small_store, engine=Engine.DOCKER, replicas=1, container=container, cpus=0.5)
+    target.up(wanted, timeout=TIMEOUT, progress=silent)
+    assert answers(target) == [3.0, 6.0]
+    assert target.cpu_limit() == "docker 0.5 CPU"
+    assert target.down(progress=silent) == ("gateway-0", "replica-0")
+    said = [line.split() for line in calls.read_text().splitlines()]
+    name = "deployer-small-replica-0"
+    assert [words[0] for words in said] == ["info", "rm", "run", "update", "inspect", "rm"]
+    assert said[3] == ["update", "--cpus=0.5", name]
+    assert said[-1][-1] == name
+    run = said[2]
+    port = target.layout.log("replica-0").name and next(w for w in run if w.startswith("--port=")).partition("=")[2]
+    assert f"127.0.0.1:{port}:{port}" in run
+    assert {f"{small_store}:{small_store}:ro", f"{tmp_path}/state/config:{tmp_path}/state/config:ro"} <= set(run)
+    assert run[run.index("--entrypoint") + 1] == "/bin/server"
+    assert {"--read-only", "--init", "--rm"} <= set(run)
+    assert running_from(tmp_path) == []
 
 
 def test_an_absent_binary_is_named(small_store, tmp_path, monkeypatch):

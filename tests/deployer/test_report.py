@@ -20,9 +20,9 @@ from deployer.domain.experiment import (
     Settings,
     Sweep,
     Trial,
-    Verdict,
 )
 from deployer.domain.latency import PERCENTILES, Latency, latency
+from deployer.domain.verdict import Verdict
 from deployer.report import folder
 
 OBJECTIVE = Objective(p99_ms=100, error_rate=0.01)
