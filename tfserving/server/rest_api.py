@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
+from tfserving.server.examples import no_such_signature
 from tfserving.server.http import HttpServer
 from tfserving.server.http_message import Refusal, Request, Response
 from tfserving.server.inference import Inference
@@ -20,7 +21,7 @@ from tfserving.wire import json_messages, json_writer
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.json_reader import read_object
 from tfserving.wire.json_tensor import Inputs, from_inputs, from_instances
-from tfserving.wire.json_values import JsonValue
+from tfserving.wire.json_values import JsonValue, is_utf8
 from tfserving.wire.json_writer import dump
 from tfserving.wire.status import HTTP_STATUS, Code, StatusError, invalid
 from tfserving.wire.tensors import DTYPES
@@ -206,16 +207,24 @@ class RestApi:
             raise invalid(f"Failed to get input map for signature: {signature or 'DEFAULT'}")
         return {name: DTYPES[info.dtype] for name, info in definition.inputs.items()}
 
+    def _examples(self, spec: m.ModelSpec, document: dict[str, JsonValue]) -> list[bytes]:
+        """The Examples of a request; its signature goes to `spec`."""
+        name = _signature_name(document)
+        examples = read_examples(document)
+        if not is_utf8(name):
+            self._inference.signature(spec, "")
+            raise no_such_signature(name)
+        spec.signature_name = name
+        return examples
+
     def _classify(self, spec: m.ModelSpec, body: bytes) -> bytes:
         document = read_object(body)
-        spec.signature_name = _signature_name(document)
-        examples = read_examples(document)
+        examples = self._examples(spec, document)
         return json_writer.classification_body(self._inference.classify(spec, examples, timeout=self._timeout).result)
 
     def _regress(self, spec: m.ModelSpec, body: bytes) -> bytes:
         document = read_object(body)
-        spec.signature_name = _signature_name(document)
-        examples = read_examples(document)
+        examples = self._examples(spec, document)
         return json_writer.regression_body(self._inference.regress(spec, examples, timeout=self._timeout).result)
 
 

@@ -35,3 +35,8 @@ def is_double(value: JsonValue) -> bool:
 def flushed(value: float) -> float:
     """Zero of the same sign for a number below the normal range: TensorFlow Serving parses with denormals off."""
     return value if abs(value) >= sys.float_info.min or value != value else math.copysign(0.0, value)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text is one: bytes that are not UTF-8 are surrogates, which protobuf does not hold."""
+    return text.isascii() or text == text.encode("utf-8", "replace").decode()
