@@ -135,7 +135,7 @@ class RestApi:
         if request.path_and_query != self._prometheus_path:
             text = f"Unexpected path: {request.path_and_query}. Should be {self._prometheus_path}"
             return Response(status=400, body=text.encode(), content_type="text/plain")
-        return Response(status=200, body=self._metrics.text().encode(), content_type="text/plain")
+        return Response(status=200, body=json_writer.encode(self._metrics.text()), content_type="text/plain")
 
     def _preflight(self, request: Request) -> Response:
         """The question of a browser on another site whether it may ask."""
@@ -269,16 +269,21 @@ class _Route:
 
     def spec(self) -> m.ModelSpec:
         """The model as inference names it."""
-        spec = m.ModelSpec(name=self.model)
+        spec = m.ModelSpec(name=_text(self.model))
         if self.version is not None:
             spec.version.value = self.version
         elif self.label is not None:
-            spec.version_label = self.label
+            spec.version_label = _text(self.label)
         return spec
 
 
 def _decoded(text: str) -> str:
-    return unquote_to_bytes(text).decode("utf-8", "replace")
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
+
+
+def _text(name: str) -> str:
+    """A name that protobuf holds; one that is no text names no model and no label."""
+    return name if is_utf8(name) else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _body_of(request: Request, held: Hold) -> bytes:

@@ -14,7 +14,7 @@ from decimal import Decimal
 import numpy as np
 
 from tfserving.wire import messages_pb2 as m
-from tfserving.wire.json_values import JsonValue, is_double, members
+from tfserving.wire.json_values import JsonValue, as_double, is_double, members
 from tfserving.wire.status import invalid
 from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import Array
@@ -231,7 +231,9 @@ def _scalar(value: str | int | float | bool | None) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _shortest(float(value)) if is_double(value) else str(value)
+    if not is_double(value):
+        return str(value)
+    return _shortest(as_double(value) if isinstance(value, int) else value)
 
 
 def _shortest(value: float) -> str:

@@ -7,6 +7,8 @@ import urllib.error
 import urllib.request
 from http.client import HTTPConnection
 
+import pytest
+
 
 def ask(port, path, body=None):
     """Status and JSON of one request."""
@@ -39,6 +41,11 @@ def test_names_that_are_no_text_are_not_found(models, start):
         400,
         b'{\n    "error": "No signature was found with the name: a\xff"\n}',
     )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models/a%FF")
+    with caught.value as failure:
+        assert failure.read() == b'{\n    "error": "Could not find any versions of model a\xff"\n}'
+    assert ask_bytes(port, "/v1/models/a%FF:predict", b'{"instances":[1]}')[0] == 404
     feature = b'{"signature_name":"classify","examples":[{"x":2.0,"\xff":1}]}'
     assert ask_bytes(port, "/v1/models/scale:classify", feature)[0] == 200
 
