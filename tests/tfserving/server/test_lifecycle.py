@@ -186,6 +186,7 @@ def test_a_rest_port_that_is_none_leaves_grpc_to_serve(models, tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     flags = ["--model_name=scale", f"--model_base_path={models}/scale", f"--port={port}", "--rest_api_port=-1"]
+    flags.append("--grpc_channel_arguments=odd.argument=2,grpc.max_connection_age_ms=60000")
     log = tmp_path / "log"
     with (
         log.open("wb") as output,
@@ -199,6 +200,8 @@ def test_a_rest_port_that_is_none_leaves_grpc_to_serve(models, tmp_path):
         finally:
             process.terminate()
     assert "Failed to start HTTP Server at localhost:-1" in log.read_text()
+    assert "The channel argument odd.argument has no effect here" in log.read_text()
+    assert "max_connection_age_ms has no effect" not in log.read_text()
 
 
 def test_a_model_that_cannot_load_ends_the_start(run_to_exit, tmp_path):
