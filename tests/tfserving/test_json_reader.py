@@ -74,6 +74,8 @@ def test_a_cut_document_is_refused_at_an_offset_inside_it(value, data):
         (b'{"a":1e}', "Miss exponent in number.", 7),
         (b'{"a":1e+}', "Miss exponent in number.", 8),
         (b'{"a":[1,1e309]}', "Number too big to be stored in double.", 8),
+        (b'{"a":0e309}', "Number too big to be stored in double.", 5),
+        (b'{"a":[0.0E+400]}', "Number too big to be stored in double.", 6),
         (b'{"a":' + b"9" * 400 + b"}", "Number too big to be stored in double.", 5),
         (b'{"a":tru}', "Invalid value.", 8),
         (b'{"a":nan}', "Invalid value.", 6),

@@ -141,5 +141,10 @@ def test_dumps(value, text):
     assert dump(value) == text
 
 
+def test_integers_beyond_64_bits_are_dumped_as_read_digit_by_digit():
+    assert dump(10**25) == "9.999999999999999e24"
+    assert dump(-(10**19)) == "-10000000000000000000.0"
+
+
 def test_errors_are_json():
     assert json.loads(error_body('a "quoted"\n\tline \x01')) == {"error": 'a "quoted"\n\tline \x01'}

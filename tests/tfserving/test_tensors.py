@@ -165,7 +165,7 @@ def test_bytes_of_any_shape_and_size(shape: tuple[int, ...]) -> None:
 def test_typed_answers_are_what_the_message_would_be(array):
     array = np.asarray(array)
     dtype = dtype_of(array)
-    sent = TensorProto.FromString(to_typed_bytes(array, dtype))
+    sent = TensorProto.FromString(to_typed_bytes(array, dtype, array.shape))
     expected = to_proto(array, typed=True, dtype=dtype)
     expected.tensor_shape.SetInParent()
     assert sent == expected

@@ -206,6 +206,8 @@ class BatchingRunner:
         self._count(rows, padded)
         values = self._runner.run(merged, fetches, timeout_ms)
         for value in values:
+            if value.deep:
+                raise _too_deep()
             if not value.array.ndim:
                 raise StatusError(Code.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
             if len(value.array) != padded:
@@ -252,6 +254,8 @@ def _rows(feeds: Mapping[str, Tensor]) -> int:
         raise invalid("Batching Run() must have at least one input tensor")
     rows = None
     for tensor in feeds.values():
+        if tensor.deep:
+            raise _too_deep()
         if not tensor.array.ndim:
             raise invalid("Batching Run() input tensors must have at least one dimension")
         if rows not in (None, len(tensor.array)):
@@ -314,3 +318,7 @@ def _padded(array: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
     out = np.full((len(array), *shape), array.ravel()[0], dtype.storage)
     out[tuple(slice(size) for size in array.shape)] = array
     return out
+
+
+def _too_deep() -> StatusError:
+    return StatusError(Code.UNIMPLEMENTED, "tensors with so many dimensions are not batched here")

@@ -88,16 +88,16 @@ def classification(signature: m.SignatureDef, outputs: Sequence[Tensor], rows: i
     found = dict(zip([key for key in ("classes", "scores") if key in signature.outputs], outputs, strict=True))
     for key, tensor in found.items():
         wanted = _STRING if key == "classes" else _FLOAT
-        if tensor.array.ndim != 2:
+        if len(tensor.shape) != 2:
             raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(tensor)}")
         if tensor.dtype is not wanted:
             raise invalid(f"Expected {key} Tensor of DT_{wanted.name.upper()}. Got: {_type_name(tensor)}")
-        if len(tensor.array) != rows:
-            raise invalid(f"Expected {key} output batch size of {rows}. Got: {len(tensor.array)}")
-    width = next(iter(found.values())).array.shape[1]
-    if len(found) == 2 and found["scores"].array.shape[1] != width:
+        if tensor.shape[0] != rows:
+            raise invalid(f"Expected {key} output batch size of {rows}. Got: {tensor.shape[0]}")
+    width = next(iter(found.values())).shape[1]
+    if len(found) == 2 and found["scores"].shape[1] != width:
         raise invalid(
-            f"Tensors class and score should match in dim_size(1). Got {width} vs. {found['scores'].array.shape[1]}"
+            f"Tensors class and score should match in dim_size(1). Got {width} vs. {found['scores'].shape[1]}"
         )
     labels = found["classes"].array.tolist() if "classes" in found else [[b""] * width] * rows
     scores = found["scores"].array.tolist() if "scores" in found else [[0.0] * width] * rows
@@ -112,14 +112,14 @@ def classification(signature: m.SignatureDef, outputs: Sequence[Tensor], rows: i
 def regression(outputs: Sequence[Tensor], rows: int) -> m.RegressionResult:
     """The value of each row. Errors: StatusError."""
     (tensor,) = outputs
-    if not (tensor.array.ndim == 1 or (tensor.array.ndim == 2 and tensor.array.shape[1] == 1)):
+    if not (len(tensor.shape) == 1 or (len(tensor.shape) == 2 and tensor.shape[1] == 1)):
         raise invalid(
             f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(tensor)}"
         )
     if tensor.dtype is not _FLOAT:
         raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_type_name(tensor)}")
-    if len(tensor.array) != rows:
-        raise invalid(f"Expected output batch size to be {rows}.  Got: {len(tensor.array)}")
+    if tensor.shape[0] != rows:
+        raise invalid(f"Expected output batch size to be {rows}.  Got: {tensor.shape[0]}")
     return m.RegressionResult(regressions=[m.Regression(value=value) for value in tensor.array.ravel().tolist()])
 
 
@@ -133,7 +133,7 @@ def _debug(signature: m.SignatureDef) -> str:
 
 
 def _shape(tensor: Tensor) -> str:
-    return "[" + ",".join(map(str, tensor.array.shape)) + "]"
+    return "[" + ",".join(map(str, tensor.shape)) + "]"
 
 
 def _type_name(tensor: Tensor) -> str:

@@ -23,7 +23,7 @@ from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
 from tfserving.wire.status import Code, StatusError, invalid
 from tfserving.wire.tensor import Tensor
-from tfserving.wire.tensors import delimited, to_proto, to_typed_bytes
+from tfserving.wire.tensors import delimited, set_shape, to_proto, to_typed_bytes
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"
@@ -112,12 +112,12 @@ class Services:
     def _answer(self, tensor: Tensor) -> bytes:
         """A tensor in the form of the real server, which always sends a shape, also a scalar's empty one."""
         if self._options.typed_values:
-            return to_typed_bytes(tensor.array, tensor.dtype)
+            return to_typed_bytes(tensor.array, tensor.dtype, tensor.shape)
         proto = to_proto(tensor.array, dtype=tensor.dtype)
         if tensor.dtype.name == "string":
             proto.tensor_content = _string_content(tensor.array.ravel().tolist())
             proto.ClearField("string_val")
-        proto.tensor_shape.SetInParent()
+        set_shape(proto, tensor.shape)
         return proto.SerializeToString()
 
     def classify(self, wire: bytes, timeout: float | None) -> bytes:

@@ -145,7 +145,10 @@ def timeout(fields: dict[str, str]) -> float | None:
 
 
 def cut(message: str) -> str:
-    """An error text as gRPC clients see it: at most `MAX_ERROR_BYTES`, then "...TRUNCATED"."""
+    """An error text as gRPC clients see it: at most `MAX_ERROR_BYTES`, then "...TRUNCATED".
+
+    The real server may cut a character in two, which makes clients misread the whole text.
+    """
     encoded = message.encode("utf-8", "replace")
     if len(encoded) <= MAX_ERROR_BYTES:
         return message

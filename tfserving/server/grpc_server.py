@@ -162,7 +162,7 @@ class GrpcServer:
             body = call.body
             call.chunks.clear()
             timeout = gm.timeout(fields)
-            if len(body) <= _QUICK_BYTES and not gm.compressed(body):
+            if len(body) <= _QUICK_BYTES and not body.startswith(b"\x01"):  # compressed
                 quick = self._methods.quick.get(path)
                 if quick is not None:
                     try:

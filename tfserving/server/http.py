@@ -35,6 +35,8 @@ connection while the client still writes, and the answer would be lost."""
 _AHEAD = 64 * 1024
 """Bytes of a request that are not worth counting, and how far a client may send ahead of its answers."""
 
+_LAST_PORT = 65535
+
 _ACCEPTING_TURNS = 10
 """More turns of the event loop than asyncio takes from accepting a client to calling its protocol."""
 
@@ -313,6 +315,8 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 def listen(port: int, *, reuse_port: bool = False) -> socket.socket:
     """A listening socket on "::" for both IP versions, or on 0.0.0.0 where there is no IPv6. Errors: OSError."""
+    if not 0 <= port <= _LAST_PORT:
+        raise OSError(f"{port} is no port")
     if socket.has_dualstack_ipv6():
         return socket.create_server(
             ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128, reuse_port=reuse_port

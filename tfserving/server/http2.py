@@ -100,17 +100,15 @@ class ServerConnection(http2.Connection[Call]):
         A client that leaves too much unread gets an error instead.
         """
         if self._open.get(call.id) is not call:
-            return None
-        if not self._fits(len(body)) and not self._hold(call, len(body), alone=True):
-            return self.refuse(call, gm.failure(gm.unread()))
+            return
         self._strikes, self._pinged = 0, None
         size, end = len(head), len(trailers)
         first = FRAME.pack(size >> 8, size & 255, HEADERS, END_HEADERS, call.id) + head
         last = FRAME.pack(end >> 8, end & 255, HEADERS, END_HEADERS | END_STREAM, call.id) + trailers
-        self._send(call, first, body, last)
-        if call.unsent is None:
+        if not self._send(call, first, body, last):
+            self.refuse(call, gm.failure(gm.unread()))
+        elif call.unsent is None:
             self._answered(call)
-        return None
 
     def refuse(self, call: Call, head: bytes) -> None:
         """Send a header block that is the whole answer; a client that is still sending is told to stop."""
@@ -316,6 +314,9 @@ class ServerConnection(http2.Connection[Call]):
         self._answered(stream)
 
     # ---- the end of calls and of the connection ------------------------------------------------------------
+
+    def _may_wait(self, stream: Call, size: int) -> bool:
+        return self._hold(stream, size, alone=True)
 
     def _hold(self, call: Call, size: int, *, alone: bool = False) -> bool:
         """Count bytes that a call keeps in memory; with `alone` the first ones of a client only against the total."""

@@ -13,11 +13,13 @@ from tfserving.server import examples as ex
 from tfserving.server.core import ModelCore
 from tfserving.server.manager import Handle
 from tfserving.server.metrics import Metrics
+from tfserving.server.proto_inputs import VariantGiven
 from tfserving.server.servable import Servable
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.json_values import is_utf8
 from tfserving.wire.status import Code, StatusError, invalid
 from tfserving.wire.tensor import Tensor
-from tfserving.wire.tensors import DTYPES, to_array
+from tfserving.wire.tensors import DTYPES, to_flat
 
 DEFAULT_SIGNATURE = "serving_default"
 _FAR_FUTURE_SECONDS = 365 * 86400
@@ -150,7 +152,8 @@ class Inference:
         Errors: StatusError of the lookup of the model.
         """
         with self._core.handle(spec) as handle:
-            return handle.servable.signatures.signature_def.get(name or DEFAULT_SIGNATURE)
+            signatures = handle.servable.signatures.signature_def
+            return signatures.get(name or DEFAULT_SIGNATURE) if is_utf8(name) else None
 
     def metadata(self, spec: m.ModelSpec) -> Described:
         """All signatures of the version that `spec` asks for. Errors: StatusError of the lookup."""
@@ -205,11 +208,15 @@ def _feeds(signature: m.SignatureDef, inputs: Mapping[str, Tensor]) -> dict[str,
     for alias in sorted(wanted):
         info = wanted[alias]
         if alias in given:
-            feeds[info.name] = inputs[alias]
+            try:
+                feeds[info.name] = inputs[alias]
+            except VariantGiven as error:
+                want = DTYPES[info.dtype].name
+                raise invalid(f"Expects arg[{len(feeds)}] to be {want} but variant is provided") from error
             used.append(alias)
         elif alias in defaults:
             default = defaults[alias]
-            feeds[info.name] = Tensor(DTYPES[default.dtype], to_array(default))
+            feeds[info.name] = Tensor.shaped(*to_flat(default))
         else:
             raise invalid(
                 f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "

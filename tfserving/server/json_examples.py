@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.json_tensor import base64_bytes, is_base64, type_name
-from tfserving.wire.json_values import JsonValue, is_double, members
+from tfserving.wire.json_values import JsonValue, is_double, is_utf8, members
 from tfserving.wire.json_writer import dump
 from tfserving.wire.status import invalid
 
@@ -40,7 +40,8 @@ def _example(value: JsonValue) -> m.Example:
         feature = m.Feature()
         for item in content if isinstance(content, list) else [content]:
             _add(item, name, feature)
-        example.features.feature[name].CopyFrom(feature)
+        if is_utf8(name):  # no model asks for a feature whose name is no text
+            example.features.feature[name].CopyFrom(feature)
     return example
 
 

@@ -19,6 +19,7 @@ from tfserving.server.core import ModelCore
 from tfserving.server.grpc_api import GrpcOptions, Services
 from tfserving.server.grpc_server import GrpcServer
 from tfserving.server.inference import Inference
+from tfserving.server.limits import EFFECTIVE
 from tfserving.server.loader import Loader, Wrap, check_directory, no_batching, no_warm_up
 from tfserving.server.manager import LoadSettings, Manager
 from tfserving.server.memory import Budget, request_budget
@@ -69,6 +70,8 @@ def start(line: CommandLine) -> Server:
     config = settings.initial_config(line)
     tls = tls_context(line.text("ssl_config_file"))
     arguments = [(a.name, a.value) for a in settings.channel_arguments(line)]
+    for name in dict(arguments).keys() - EFFECTIVE:
+        _log.warning("The channel argument %s has no effect here", name)
     stopping = threading.Event()
     metrics = Metrics()
     core = _build_core(line, metrics)

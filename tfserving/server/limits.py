@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-EFFECTIVE: Final = (
-    "grpc.so_reuseport",
-    "grpc.max_receive_message_length",
-    "grpc.max_concurrent_streams",
-    "grpc.max_connection_age_ms",
-    "grpc.max_connection_age_grace_ms",
-    "grpc.server_handshake_timeout_ms",
-    "grpc.keepalive_permit_without_calls",
-    "grpc.http2.max_ping_strikes",
-    "grpc.http2.min_recv_ping_interval_without_data_ms",
+EFFECTIVE: Final = frozenset(
+    (
+        "grpc.so_reuseport",
+        "grpc.max_receive_message_length",
+        "grpc.max_concurrent_streams",
+        "grpc.max_connection_age_ms",
+        "grpc.max_connection_age_grace_ms",
+        "grpc.server_handshake_timeout_ms",
+        "grpc.keepalive_permit_without_calls",
+        "grpc.http2.max_ping_strikes",
+        "grpc.http2.min_recv_ping_interval_without_data_ms",
+    )
 )
 """The arguments that have an effect."""
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import invalid
 from tfserving.wire.tensor import Tensor
-from tfserving.wire.tensors import DTYPES, TensorError, to_array
+from tfserving.wire.tensors import TensorError, shape_of, to_flat
 
-_RESOURCE = 20
+_RESOURCE, _VARIANT = 20, 21
 _RESOURCE_FED = (
     "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was being provided as a feed? That "
     "is not currently allowed. Please file an issue at https://github.com/tensorflow/tensorflow/issues/new, ideally "
@@ -17,8 +17,12 @@ _RESOURCE_FED = (
 )
 
 
+class VariantGiven(Exception):
+    """The input is of TensorFlow's type `variant`, which no signature takes from a client."""
+
+
 class ProtoInputs(Mapping[str, Tensor]):
-    """The inputs of a PredictRequest, decoded when they are looked at."""
+    """The inputs of a PredictRequest, decoded when they are looked at. Errors: StatusError, VariantGiven."""
 
     def __init__(self, protos: Mapping[str, m.TensorProto]) -> None:
         self._protos = protos
@@ -26,10 +30,12 @@ class ProtoInputs(Mapping[str, Tensor]):
     def __getitem__(self, alias: str) -> Tensor:
         proto = self._protos[alias]
         try:
-            return Tensor(DTYPES[proto.dtype], to_array(proto))
-        except (TensorError, KeyError) as error:
+            return Tensor.shaped(*to_flat(proto))
+        except TensorError as error:
             if proto.dtype == _RESOURCE:
                 raise invalid(_RESOURCE_FED) from error
+            if proto.dtype == _VARIANT and _is_complete(proto.tensor_shape):
+                raise VariantGiven from error
             raise invalid(f"tensor parsing error: {alias}") from error
 
     def __contains__(self, alias: object) -> bool:
@@ -40,3 +46,11 @@ class ProtoInputs(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._protos)
+
+
+def _is_complete(shape: m.TensorShapeProto) -> bool:
+    try:
+        shape_of(shape)
+    except TensorError:
+        return False
+    return True

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
+from tfserving.server.examples import no_such_signature
 from tfserving.server.http import HttpServer
 from tfserving.server.http_message import Refusal, Request, Response
 from tfserving.server.inference import Inference
@@ -20,7 +21,7 @@ from tfserving.wire import json_messages, json_writer
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.json_reader import read_object
 from tfserving.wire.json_tensor import Inputs, from_inputs, from_instances
-from tfserving.wire.json_values import JsonValue
+from tfserving.wire.json_values import JsonValue, is_utf8
 from tfserving.wire.json_writer import dump
 from tfserving.wire.status import HTTP_STATUS, Code, StatusError, invalid
 from tfserving.wire.tensors import DTYPES
@@ -134,7 +135,7 @@ class RestApi:
         if request.path_and_query != self._prometheus_path:
             text = f"Unexpected path: {request.path_and_query}. Should be {self._prometheus_path}"
             return Response(status=400, body=text.encode(), content_type="text/plain")
-        return Response(status=200, body=self._metrics.text().encode(), content_type="text/plain")
+        return Response(status=200, body=json_writer.encode(self._metrics.text()), content_type="text/plain")
 
     def _preflight(self, request: Request) -> Response:
         """The question of a browser on another site whether it may ask."""
@@ -206,16 +207,24 @@ class RestApi:
             raise invalid(f"Failed to get input map for signature: {signature or 'DEFAULT'}")
         return {name: DTYPES[info.dtype] for name, info in definition.inputs.items()}
 
+    def _examples(self, spec: m.ModelSpec, document: dict[str, JsonValue]) -> list[bytes]:
+        """The Examples of a request; its signature goes to `spec`."""
+        name = _signature_name(document)
+        examples = read_examples(document)
+        if not is_utf8(name):
+            self._inference.signature(spec, "")
+            raise no_such_signature(name)
+        spec.signature_name = name
+        return examples
+
     def _classify(self, spec: m.ModelSpec, body: bytes) -> bytes:
         document = read_object(body)
-        spec.signature_name = _signature_name(document)
-        examples = read_examples(document)
+        examples = self._examples(spec, document)
         return json_writer.classification_body(self._inference.classify(spec, examples, timeout=self._timeout).result)
 
     def _regress(self, spec: m.ModelSpec, body: bytes) -> bytes:
         document = read_object(body)
-        spec.signature_name = _signature_name(document)
-        examples = read_examples(document)
+        examples = self._examples(spec, document)
         return json_writer.regression_body(self._inference.regress(spec, examples, timeout=self._timeout).result)
 
 
@@ -260,16 +269,21 @@ class _Route:
 
     def spec(self) -> m.ModelSpec:
         """The model as inference names it."""
-        spec = m.ModelSpec(name=self.model)
+        spec = m.ModelSpec(name=_text(self.model))
         if self.version is not None:
             spec.version.value = self.version
         elif self.label is not None:
-            spec.version_label = self.label
+            spec.version_label = _text(self.label)
         return spec
 
 
 def _decoded(text: str) -> str:
-    return unquote_to_bytes(text).decode("utf-8", "replace")
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
+
+
+def _text(name: str) -> str:
+    """A name that protobuf holds; one that is no text names no model and no label."""
+    return name if is_utf8(name) else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _body_of(request: Request, held: Hold) -> bytes:

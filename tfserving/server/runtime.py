@@ -254,7 +254,8 @@ def load(path: str, tags: Sequence[str], config: m.ConfigProto) -> Session:
 def _to_native(tensor: Tensor, long_strings: list[int]) -> int:
     lib = _library()
     array = tensor.array
-    dims = (c.c_int64 * array.ndim)(*array.shape)
+    shape = tensor.shape
+    dims = (c.c_int64 * len(shape))(*shape)
     if tensor.dtype.number == _STRING:
         return _strings_to_native(array, dims, long_strings)
     storage = tensor.dtype.storage
@@ -290,12 +291,12 @@ def _from_native(native: int) -> Tensor:
     dtype = DTYPES.get(number)
     if dtype is None:
         raise StatusError(Code.UNIMPLEMENTED, f"an output has element type {number}, which cannot be sent to a client")
-    shape = [lib.TF_Dim(native, i) for i in range(lib.TF_NumDims(native))]
+    shape = tuple([lib.TF_Dim(native, i) for i in range(lib.TF_NumDims(native))])
     if number == _STRING:
-        return Tensor(dtype, _strings_from_native(native).reshape(shape))
+        return Tensor.shaped(dtype, _strings_from_native(native), shape)
     size = lib.TF_TensorByteSize(native)
     content = c.string_at(lib.TF_TensorData(native), size) if size else b""
-    return Tensor(dtype, np.frombuffer(content, dtype.storage).reshape(shape))
+    return Tensor.shaped(dtype, np.frombuffer(content, dtype.storage), shape)
 
 
 def _strings_from_native(native: int) -> Array:

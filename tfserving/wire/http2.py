@@ -104,6 +104,8 @@ class Connection(asyncio.Protocol, Generic[S]):
         self._partial = bytearray()
         self._wanted = 0
         self._settled = False
+        self._only: int | None = SETTINGS
+        """The one kind of frame that may come next: first SETTINGS, and within a header block CONTINUATION."""
         self._headers = HeaderDecoder()
         self._block_size = 0
         self._headers_of: tuple[int, int, bytearray] | None = None
@@ -185,10 +187,8 @@ class Connection(asyncio.Protocol, Generic[S]):
             if stop > end:
                 self._wanted = 9 + size
                 break
-            if self._headers_of is not None and kind != CONTINUATION:
-                raise Violation(PROTOCOL_ERROR, "a header block was interrupted")
-            if not self._settled and kind != SETTINGS:
-                raise Violation(PROTOCOL_ERROR, "the first frame is not SETTINGS")
+            if kind != self._only and self._only is not None:
+                raise Violation(PROTOCOL_ERROR, f"a frame of kind {kind} where only {self._only} may come")
             self._frame(kind, flags, number & LAST_STREAM, data[at + 9 : stop])
             if self._failure:
                 return
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol, Generic[S]):
 
     def _block(self, flags: int, number: int, block: bytes) -> None:
         if not flags & END_HEADERS:
-            self._headers_of = (flags, number, bytearray(block))
+            self._headers_of, self._only = (flags, number, bytearray(block)), CONTINUATION
             return
         try:
             fields = self._headers.decode(block)
@@ -297,11 +297,11 @@ class Connection(asyncio.Protocol, Generic[S]):
         if len(block) > MAX_BLOCK:
             raise Violation(ENHANCE_YOUR_CALM, "an endless header block")
         if flags & END_HEADERS:
-            self._headers_of = None
+            self._headers_of = self._only = None
             self._block(first_flags | END_HEADERS, number, bytes(block))
 
     def _settings(self, payload: bytes) -> None:
-        self._settled = True
+        self._settled, self._only = True, None
         for at in range(0, len(payload), 6):
             key, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
             if key == MAX_CONCURRENT_STREAMS:
@@ -345,36 +345,42 @@ class Connection(asyncio.Protocol, Generic[S]):
 
     # ---- sending -------------------------------------------------------------------------------------------
 
-    def _send(self, stream: S, head: bytes, body: bytes, after: bytes = b"") -> None:
+    def _send(self, stream: S, head: bytes, body: bytes, after: bytes = b"") -> bool:
         """Frames `head`, the body, frames `after`: in one piece when the peer's windows and reading allow it.
 
-        Without `after` the last frame of the body ends the stream.
+        Without `after` the last frame of the body ends the stream. False, and nothing sent, when the body would have to
+        wait and `_may_wait` forbids it.
         """
+        size = len(body)
         self._patience = _PATIENCE
-        if self._fits(len(body)):
-            size = len(body)
+        if (
+            size <= self._peer_window
+            and size <= self._peer_initial_window
+            and size <= self._peer_max_frame
+            and not self._paused
+        ):
             self._peer_window -= size
             data = FRAME.pack(size >> 8, size & 255, DATA, 0 if after else END_STREAM, stream.id)
             self._write(b"".join((head, data, body, after)))
-            return
+            return True
+        if not self._may_wait(stream, size):
+            return False
         self._write(head)
         stream.unsent = memoryview(body)
         stream.after = after
         stream.window += self._peer_initial_window
         self._blocked.append(stream)
         self._flush()
+        return True
 
-    def _fits(self, size: int) -> bool:
-        """Whether a body of `size` bytes can be sent at once."""
-        return (
-            size <= self._peer_window
-            and size <= self._peer_initial_window
-            and size <= self._peer_max_frame
-            and not self._paused
-        )
+    def _may_wait(self, stream: S, size: int) -> bool:
+        """Whether the body of a stream may be kept until the peer allows it."""
+        return True
 
     def _flush(self) -> None:
         """Send what the peer allows of the bodies that did not fit at once."""
+        if self._paused or self._peer_window <= 0:
+            return
         for _ in range(len(self._blocked)):
             stream = self._blocked.popleft()
             if self._open.get(stream.id) is not stream:

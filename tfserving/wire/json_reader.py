@@ -20,6 +20,8 @@ from tfserving.wire.status import StatusError, invalid
 
 _decoder = msgspec.json.Decoder()
 _KEY = re.compile(rb'"[ \t\r\n]*:')
+_ZERO_WITH_POWER = re.compile(rb"0[eE]\+?[0-9]{3}")
+"""A zero with a large exponent is too big for rapidjson."""
 _TO_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _LONGEST_INTEGER = b"0" * 309
 """As many digits as the largest double has: a longer number may be too big, which the decoder does not notice."""
@@ -38,6 +40,8 @@ def read_object(body: bytes) -> dict[str, JsonValue]:
 def _read_plain(body: bytes) -> JsonValue:
     """The value of strictly valid JSON with no repeated key, or None when the exact reader has to decide."""
     if len(body) >= len(_LONGEST_INTEGER) and _LONGEST_INTEGER in body.translate(_TO_ZEROS):
+        return None
+    if (b"0e" in body or b"0E" in body) and _ZERO_WITH_POWER.search(body):
         return None
     try:
         value: JsonValue = _decoder.decode(body)

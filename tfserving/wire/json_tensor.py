@@ -128,7 +128,7 @@ def _columns(instances: list[JsonValue], inputs: Inputs) -> dict[str, JsonValue]
 def _in_bulk(value: JsonValue, dtype: DType) -> Tensor | None:
     """A tensor whose lists are regular and whose values all fit, or None."""
     shape = _shape(value)
-    if len(shape) > _NUMPY_MAX_RANK:
+    if len(shape) > MAX_RANK:
         return None
     flat: list[JsonValue] = [value]
     for size in shape:
@@ -136,7 +136,7 @@ def _in_bulk(value: JsonValue, dtype: DType) -> Tensor | None:
             return None
         flat = list(chain.from_iterable(flat))  # type: ignore[arg-type]
     array = _bulk_array(flat, dtype)
-    return None if array is None else Tensor(dtype, array.reshape(shape))
+    return None if array is None else Tensor.shaped(dtype, array, shape)
 
 
 def _bulk_array(flat: list[JsonValue], dtype: DType) -> Array | None:
@@ -184,9 +184,6 @@ def _shape(value: JsonValue) -> tuple[int, ...]:
         shape.append(len(value))
         value = value[0] if value else None
     return tuple(shape)
-
-
-_NUMPY_MAX_RANK = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
 
 
 def _instances_one_by_one(instances: list[JsonValue], inputs: Inputs) -> dict[str, Tensor]:
@@ -300,7 +297,7 @@ class _Filler:
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """The tensor of what was added. Errors: INVALID_ARGUMENT for more dimensions than a tensor can have."""
-        if len(shape) > min(MAX_RANK, _NUMPY_MAX_RANK):
+        if len(shape) > MAX_RANK:
             raise invalid(f"tensor parsing error: {name}")
         # Surplus values, from a repeated key, are dropped as in a TensorProto.
         values = self._values[: math.prod(shape)]
@@ -312,7 +309,7 @@ class _Filler:
             array = _integer_array(values, self._dtype)  # type: ignore[arg-type]
         else:
             array = np.array(values, self._dtype.storage)
-        return Tensor(self._dtype, array.reshape(shape))
+        return Tensor.shaped(self._dtype, array, shape)
 
     def _element(self, value: JsonValue) -> JsonValue | bytes:
         name = self._dtype.name

@@ -32,6 +32,21 @@ def is_double(value: JsonValue) -> bool:
     return type(value) is float
 
 
+def as_double(value: int) -> float:
+    """An integer beyond 64 bits as rapidjson's fast parser reads it: digit by digit, so the last place may be wrong."""
+    digits, limit = str(abs(value)), (1 << 63) if value < 0 else _MAX_UINT64
+    exact = next(n for n in range(len(digits), 0, -1) if int(digits[:n]) <= limit)
+    double = float(int(digits[:exact]))
+    for digit in digits[exact:]:
+        double = double * 10.0 + int(digit)
+    return -double if value < 0 else double
+
+
 def flushed(value: float) -> float:
     """Zero of the same sign for a number below the normal range: TensorFlow Serving parses with denormals off."""
     return value if abs(value) >= sys.float_info.min or value != value else math.copysign(0.0, value)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text is one: bytes that are not UTF-8 are surrogates, which protobuf does not hold."""
+    return text.isascii() or text == text.encode("utf-8", "replace").decode()

@@ -14,7 +14,7 @@ from decimal import Decimal
 import numpy as np
 
 from tfserving.wire import messages_pb2 as m
-from tfserving.wire.json_values import JsonValue, is_double, members
+from tfserving.wire.json_values import JsonValue, as_double, is_double, members
 from tfserving.wire.status import invalid
 from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import Array
@@ -58,9 +58,9 @@ def row_body(outputs: Mapping[str, Tensor]) -> bytes:
     """
     batch = -1
     for name, tensor in outputs.items():
-        if not tensor.array.ndim:
+        if not tensor.shape:
             raise invalid(f"Tensor name: {name} has no shape information ")
-        rows = tensor.array.shape[0]
+        rows = tensor.shape[0]
         if batch not in (-1, rows):
             raise invalid(f"Tensor name: {name} has inconsistent batch size: {rows} expecting: {batch}")
         batch = rows
@@ -112,7 +112,7 @@ def regression_body(result: m.RegressionResult) -> bytes:
 
 def _rows(name: str, tensor: Tensor, level: int) -> list[str]:
     """Each row of a tensor on one line; `level` is how deep the row is nested."""
-    shape = tensor.array.shape
+    shape = tensor.shape
     items = _leaves(name, tensor, level + len(shape) - 1)
     for axis in range(len(shape) - 1, 0, -1):
         groups = _grouped(items, shape[axis], math.prod(shape[:axis]))
@@ -122,7 +122,7 @@ def _rows(name: str, tensor: Tensor, level: int) -> list[str]:
 
 def _column(name: str, tensor: Tensor, level: int) -> str:
     """A whole tensor with every element on its own line; `level` is how deep the tensor is nested."""
-    shape = tensor.array.shape
+    shape = tensor.shape
     items = _leaves(name, tensor, level + len(shape))
     for axis in range(len(shape) - 1, -1, -1):
         groups = _grouped(items, shape[axis], math.prod(shape[:axis]))
@@ -231,7 +231,9 @@ def _scalar(value: str | int | float | bool | None) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _shortest(float(value)) if is_double(value) else str(value)
+    if not is_double(value):
+        return str(value)
+    return _shortest(as_double(value) if isinstance(value, int) else value)
 
 
 def _shortest(value: float) -> str:

@@ -7,15 +7,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tfserving.wire.tensors import Array, DType, dtype_of
+
+_NUMPY_MAX_RANK = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """`array` holds `dtype.storage` elements (bytes objects for strings), of any shape."""
+    """`array` holds `dtype.storage` elements (bytes objects for strings), of any shape.
+
+    `deep` is the shape of a tensor with more dimensions than numpy knows; `array` is then flat.
+    """
 
     dtype: DType
     array: Array
+    deep: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The dimensions."""
+        return self.deep or self.array.shape
+
+    @classmethod
+    def shaped(cls, dtype: DType, values: Array, shape: tuple[int, ...]) -> Tensor:
+        """The tensor of a flat array."""
+        if len(shape) > _NUMPY_MAX_RANK:
+            return cls(dtype, values, shape)
+        return cls(dtype, values.reshape(shape))
 
     @classmethod
     def of(cls, array: Array) -> Tensor:

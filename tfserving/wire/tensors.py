@@ -22,7 +22,8 @@ MAX_RANK = 254
 """TensorFlow's limit on the number of dimensions."""
 
 _MAX_ELEMENTS = 1 << 40
-_PADDED_ELEMENTS_MAX = 1 << 31
+_PADDED_ELEMENTS_MAX = 1 << 26
+"""Elements that a few bytes of a client may turn into."""
 
 
 class TensorError(ValueError):
@@ -111,6 +112,15 @@ def to_array(proto: TensorProto) -> Array:
     is none; surplus ones are dropped; integers keep their low bits.
     Errors: TensorError for what TensorFlow refuses with "tensor parsing error".
     """
+    _, values, shape = to_flat(proto)
+    try:
+        return values.reshape(shape)
+    except ValueError as error:
+        raise TensorError(f"{len(shape)} dimensions are more than numpy holds") from error
+
+
+def to_flat(proto: TensorProto) -> tuple[DType, Array, tuple[int, ...]]:
+    """Element type, values in row-major order and shape of one tensor, see `to_array`. Errors: TensorError."""
     dtype = DTYPES.get(proto.dtype)
     if dtype is None:
         raise TensorError(f"dtype {proto.dtype} cannot be decoded")
@@ -121,15 +131,8 @@ def to_array(proto: TensorProto) -> Array:
     if count > _MAX_ELEMENTS:
         raise TensorError(f"shape {shape} has too many elements")
     if proto.tensor_content:
-        return _reshape(_from_content(dtype, proto.tensor_content, shape, count), shape)
-    return _reshape(_fill(_typed_values(dtype, proto), dtype, shape, count), shape)
-
-
-def _reshape(values: Array, shape: tuple[int, ...]) -> Array:
-    try:
-        return values.reshape(shape)
-    except ValueError as error:
-        raise TensorError(f"{len(shape)} dimensions are more than numpy holds") from error
+        return dtype, _from_content(dtype, proto.tensor_content, shape, count), shape
+    return dtype, _fill(_typed_values(dtype, proto), dtype, shape, count), shape
 
 
 def _from_content(dtype: DType, content: bytes, shape: tuple[int, ...], count: int) -> Array:
@@ -217,18 +220,18 @@ def to_bytes(array: Array) -> bytes:
     return head + delimited(4, content) if content else head
 
 
-def to_typed_bytes(array: Array, dtype: DType) -> bytes:
-    """`to_proto(array, typed=True, dtype=dtype).SerializeToString()`, with a shape even for a scalar.
+def to_typed_bytes(array: Array, dtype: DType, shape: tuple[int, ...]) -> bytes:
+    """`to_proto(array, typed=True, dtype=dtype).SerializeToString()` with this shape, written even for a scalar.
 
     So the real server answers. A packed field of floats is their little-endian bytes, so these go without the message.
     """
     field = _PACKED_FLOATS.get(dtype.number)
     if field is None or array.dtype != dtype.storage:
         proto = to_proto(array, typed=True, dtype=dtype)
-        proto.tensor_shape.SetInParent()
+        set_shape(proto, shape)
         return proto.SerializeToString()
     content = array.tobytes()
-    head = _head(dtype.number, array.shape) if array.shape else _SCALAR_HEAD % dtype.number
+    head = _head(dtype.number, shape) if shape else _SCALAR_HEAD % dtype.number
     return head + delimited(field, content) if content else head
 
 
@@ -244,6 +247,11 @@ def _head(number: int, shape: tuple[int, ...]) -> bytes:
     for size in shape:
         proto.tensor_shape.dim.add().size = size
     return proto.SerializeToString()
+
+
+def set_shape(proto: TensorProto, shape: tuple[int, ...]) -> None:
+    """Replace the shape of a message; also a scalar's, which is empty, is written."""
+    proto.tensor_shape.CopyFrom(TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in shape]))
 
 
 def delimited(field: int, content: bytes) -> bytes:

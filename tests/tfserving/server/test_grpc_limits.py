@@ -198,6 +198,18 @@ def test_the_number_of_calls_of_one_connection_is_told_and_enforced(connect):
         assert raw.until(h.DATA, 7)[3][5:] == b"again"
 
 
+def test_a_call_that_is_given_up_makes_room_for_another(connect):
+    gate = Gate()
+    with serving({"/s/Gate": gate, "/s/Echo": echo}, arguments=[("grpc.max_concurrent_streams", 1)]) as (port, _):
+        raw = connect(port, HELLO + request(1, b"x", path=b"/s/Gate"))
+        assert gate.entered.acquire(timeout=30)
+        raw.socket.sendall(request(3, b"full"))
+        assert raw.until(h.RST_STREAM, 3)[3] == h.REFUSED_STREAM.to_bytes(4, "big")
+        raw.socket.sendall(h.frame(h.RST_STREAM, 0, 1, h.CANCEL.to_bytes(4, "big")) + request(5, b"room"))
+        assert raw.until(h.DATA, 5)[3][5:] == b"room"
+        gate.release.set()
+
+
 def test_a_client_with_more_calls_than_allowed_waits_and_loses_none():
     with (
         serving({"/s/Echo": echo}, arguments=[("grpc.max_concurrent_streams", 2)]) as (port, _),

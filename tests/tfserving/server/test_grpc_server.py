@@ -98,6 +98,37 @@ def test_long_error_texts_are_cut(server):
     assert text.endswith("...TRUNCATED")
 
 
+def test_an_error_text_is_not_cut_within_a_character(server):
+    _, text = failure(server.client.predict, "é" * 600, x(1))
+    assert text.startswith("Servable not found for request: Latest(éé")
+    assert text.endswith("é...TRUNCATED")
+
+
+@pytest.mark.parametrize("rank", [64, 65, 254])
+def test_a_tensor_has_up_to_254_dimensions(call, rank):
+    request = m.PredictRequest(model_spec=m.ModelSpec(name="scale"))
+    request.inputs["x"].dtype = m.DT_FLOAT
+    request.inputs["x"].float_val.append(4)
+    for _ in range(rank):
+        request.inputs["x"].tensor_shape.dim.add(size=1)
+    answer = m.PredictResponse.FromString(call(PREDICT.path, request.SerializeToString())).outputs["y"]
+    assert ([d.size for d in answer.tensor_shape.dim], list(answer.float_val)) == ([1] * rank, [32.0])
+    request.inputs["x"].tensor_shape.dim.extend([request.inputs["x"].tensor_shape.dim[0]] * (255 - rank))
+    assert refusal(call, request) == (grpc.StatusCode.INVALID_ARGUMENT, "tensor parsing error: x")
+
+
+def test_a_variant_is_no_input(call):
+    request = m.PredictRequest(model_spec=m.ModelSpec(name="scale"))
+    request.inputs["x"].dtype = 21
+    assert refusal(call, request)[1] == "Expects arg[0] to be float but variant is provided"
+
+
+def refusal(call, request):
+    with pytest.raises(grpc.RpcError) as caught:
+        call(PREDICT.path, request.SerializeToString())
+    return caught.value.code(), caught.value.details()
+
+
 def test_what_cannot_be_decoded_and_what_does_not_exist(call):
     for path, wire, code in (
         (PREDICT.path, b"\xff\xff", grpc.StatusCode.INTERNAL),

@@ -245,6 +245,23 @@ def test_tls_with_and_without_client_certificates(pems, tmp_path):
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+def test_a_broken_frame_over_tls_is_answered_with_its_error_code(pems, tmp_path):
+    config = m.SSLConfig(server_key=pems["server.key"], server_cert=pems["server.pem"])
+    client = ssl.create_default_context(cadata=pems["ca.pem"])
+    client.set_alpn_protocols(["h2"])
+    with (
+        serving({"/s/Echo": echo}, tls=context(tmp_path, config)) as (port, _),
+        socket.create_connection(("127.0.0.1", port), 30) as plain,
+        client.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        secure.sendall(HELLO + h.frame(h.PING, 0, 0, b"short"))
+        received = b""
+        with suppress(ConnectionError, ssl.SSLError):
+            while piece := secure.recv(65536):
+                received += piece
+        assert h.FRAME_SIZE_ERROR.to_bytes(4, "big") + b"a PING frame of 5 bytes" in received
+
+
 def test_a_tls_file_without_usable_pem_is_named(tmp_path):
     with pytest.raises(StatusError, match=r"ssl\.txt: the key, certificate or CA cannot be used"):
         context(tmp_path, m.SSLConfig(server_key="nonsense", server_cert="nonsense"))

@@ -1,6 +1,7 @@
 """Versions that come and go, labels, reloads, failing loads, and the end of the process."""
 
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -171,6 +172,36 @@ def test_a_wrong_configuration_ends_the_start(run_to_exit, tmp_path, text, error
     assert code == 255
     assert "Failed to start server. Error: INVALID_ARGUMENT: " in printed
     assert error in printed
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_is_none_ends_the_start(run_to_exit, models, port):
+    code, output = run_to_exit("--model_name=scale", f"--model_base_path={models}/scale", f"--port={port}")
+    assert code == 255
+    assert f"Failed to start server. Error: UNKNOWN: Cannot listen on 0.0.0.0:{port}" in output
+
+
+def test_a_rest_port_that_is_none_leaves_grpc_to_serve(models, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = ["--model_name=scale", f"--model_base_path={models}/scale", f"--port={port}", "--rest_api_port=-1"]
+    flags.append("--grpc_channel_arguments=odd.argument=2,grpc.max_connection_age_ms=60000")
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen([sys.executable, "-m", "tfserving.server", *flags], stdout=output, stderr=output) as process,
+    ):
+        try:
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+                grpc.channel_ready_future(channel).result(60)
+            with Client(f"127.0.0.1:{port}") as client:
+                assert answer(client, "scale") == 31
+        finally:
+            process.terminate()
+    assert "Failed to start HTTP Server at localhost:-1" in log.read_text()
+    assert "The channel argument odd.argument has no effect here" in log.read_text()
+    assert "max_connection_age_ms has no effect" not in log.read_text()
 
 
 def test_a_model_that_cannot_load_ends_the_start(run_to_exit, tmp_path):

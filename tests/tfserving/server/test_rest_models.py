@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from http.client import HTTPConnection
+
+import pytest
 
 
 def ask(port, path, body=None):
@@ -16,6 +19,35 @@ def ask(port, path, body=None):
     except urllib.error.HTTPError as failure:
         with failure:
             return failure.code, json.load(failure)
+
+
+def ask_bytes(port, path, body):
+    """Status and body of one request of any bytes."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", path, body)
+    answer = connection.getresponse()
+    found = answer.status, answer.read()
+    connection.close()
+    return found
+
+
+def test_names_that_are_no_text_are_not_found(models, start):
+    port = start("--model_name=scale", f"--model_base_path={models / 'scale'}").rest_port
+    assert ask_bytes(port, "/v1/models/scale:predict", b'{"signature_name":"a\xff","instances":[1]}') == (
+        400,
+        b'{\n    "error": "Serving signature name: \\"a\xff\\" not found in signature def"\n}',
+    )
+    assert ask_bytes(port, "/v1/models/scale:classify", b'{"signature_name":"a\xff","examples":[{"x":1.0}]}') == (
+        400,
+        b'{\n    "error": "No signature was found with the name: a\xff"\n}',
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models/a%FF")
+    with caught.value as failure:
+        assert failure.read() == b'{\n    "error": "Could not find any versions of model a\xff"\n}'
+    assert ask_bytes(port, "/v1/models/a%FF:predict", b'{"instances":[1]}')[0] == 404
+    feature = b'{"signature_name":"classify","examples":[{"x":2.0,"\xff":1}]}'
+    assert ask_bytes(port, "/v1/models/scale:classify", feature)[0] == 200
 
 
 def test_rest_and_its_metrics(models, start, tmp_path):
