@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ SET_BY_CHART = ("version", "backends")
 """Keys of the gateway's settings that the chart writes itself."""
 
 APPLY_TIMEOUT = 120.0
+PENDING_SECONDS, LOOK_SECONDS = 20.0, 0.5
+"""How long, and how often, a helm is looked after that works on a release already: that of a deployer which was killed
+ends by itself."""
 
 
 def charts_directory() -> Path:
@@ -57,8 +61,16 @@ class Change:
 class HelmReleases:
     """The two Helm releases of one release. Errors of every method: ToolError, WaitTimeout."""
 
-    def __init__(self, names: Names, helm: Helm, *, charts: Path | None = None) -> None:
+    def __init__(
+        self,
+        names: Names,
+        helm: Helm,
+        *,
+        charts: Path | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.names = names
+        self._sleep = sleep
         self._helm = helm
         self._charts = charts
 
@@ -80,12 +92,7 @@ class HelmReleases:
         name = self.names.tf_serving if chart == TF_SERVING else self.names.gateway
         before = self._helm.release(name)
         if before is not None and before.pending:
-            raise TargetError(
-                f"Helm release {name} is in state {before.status}",
-                cause="another helm works on it, or was killed while it did",
-                hint=f"wait for it; if none runs: `helm rollback {name} -n {self.namespace}`, "
-                "or `helm uninstall` after a first install",
-            )
+            raise self._busy(before)
         after = self._helm.preview(name, self.charts / chart, values)
         diff = manifest_diff(before.manifest if before else "", after.manifest, name)
         return Change(name=name, chart=self.charts / chart, values=_plain(values), before=before, diff=diff)
@@ -129,8 +136,28 @@ class HelmReleases:
         if not found.deployed or found.values != wanted:
             self._helm.apply(found.name, self.charts / chart, wanted, timeout=APPLY_TIMEOUT)
 
+    def _busy(self, found: HelmRelease) -> TargetError:
+        return TargetError(
+            f"Helm release {found.name} is in state {found.status}",
+            cause="another helm works on it, or was killed while it did",
+            hint=f"wait for it; if none runs: `helm rollback {found.name} -n {self.namespace}`, "
+            "or `helm uninstall` after a first install",
+        )
+
+    def _settled(self, chart: str) -> HelmRelease | None:
+        """The release once no helm works on it any more. Errors: TargetError when one goes on and on."""
+        waited = 0.0
+        while True:
+            found = self.tf_serving() if chart == TF_SERVING else self.gateway()
+            if found is None or not found.pending:
+                return found
+            if waited >= PENDING_SECONDS:
+                raise self._busy(found)
+            self._sleep(LOOK_SECONDS)
+            waited += LOOK_SECONDS
+
     def _installed(self, chart: str) -> HelmRelease:
-        found = self.tf_serving() if chart == TF_SERVING else self.gateway()
+        found = self._settled(chart)
         if found is None:
             raise TargetError(
                 f"release {self.names.release} is not installed in namespace {self.namespace}",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from deployer.errors import DeployerError
 from deployer.targets import proof
-from deployer.targets.base import Replica, Target
+from deployer.targets.base import Replica, Staggered, Target
 from deployer.targets.waiting import shortened
 from tfserving.config import ModelConfig, ModelServerConfig
 
@@ -18,6 +18,12 @@ FAILED_SECONDS = 4.0
 first may be about the last time."""
 
 PARALLEL = 16
+
+REMIND_SECONDS = 3.0
+"""Before those that lag behind are told again."""
+
+Lacks = Sequence[tuple[str, str]]
+"""Name of a replica or gateway (empty: of all), and what it lacks."""
 
 Ends = Mapping[str, int]
 """How often the server of a replica has ended, by its name."""
@@ -67,32 +73,54 @@ def replicas(
     still show. With `fatal`, what `ends` was before the version was asked for, a server that has ended since is laid
     to the version at once: before it has ended everywhere, and is in nobody's way. Errors: Unproven.
     """
-    began = clock.now()
+    began, reminder = clock.now(), _Reminder(target)
     while True:
         running = alive(target)
         if fatal is not None and (ended := _ended(running, fatal)):
-            raise Unproven(shortened(ended))
+            raise Unproven(_said(ended))
         lacks, broken = _look(target, running, wanted)
         if not lacks:
             return
         waited = clock.now() - began
+        reminder.remind(lacks, waited)
         if broken and waited >= (FAILED_SECONDS if fresh else 0.0):
-            raise Unproven(shortened(broken))
+            raise Unproven(_said(broken))
         if waited >= timeout:
-            raise Unproven(f"not within {waited:.0f} s: {shortened(lacks)}")
+            raise Unproven(f"not within {waited:.0f} s: {_said(lacks)}")
         interrupted()
         clock.sleep(POLL_SECONDS)
 
 
 def gateways(target: Target, *, clock: Clock, timeout: float, interrupted: Callable[[], None]) -> None:
     """Return once every gateway uses the settings in force. Errors: Unproven."""
-    began = clock.now()
+    began, reminder = clock.now(), _Reminder(target)
     while lacks := _gateways_lack(target):
         waited = clock.now() - began
+        reminder.remind(lacks, waited)
         if waited >= timeout:
-            raise Unproven(f"not within {waited:.0f} s: {shortened(lacks)}")
+            raise Unproven(f"not within {waited:.0f} s: {_said(lacks)}")
         interrupted()
         clock.sleep(POLL_SECONDS)
+
+
+class _Reminder:
+    """Tells those that lag behind to look, again and again at growing intervals.
+
+    What told them first may have reached a kubelet before the ConfigMap did, and then it looks a minute later.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._next = REMIND_SECONDS
+
+    def remind(self, lacks: Lacks, waited: float) -> None:
+        if isinstance(self._target, Staggered) and waited >= self._next:
+            self._next *= 2
+            self._target.hasten({name for name, _ in lacks if name})
+
+
+def _said(lacks: Lacks) -> str:
+    return shortened([f"{name}: {what}" if name else what for name, what in lacks])
 
 
 def ends(target: Target) -> Ends:
@@ -100,20 +128,21 @@ def ends(target: Target) -> Ends:
     return {replica.name: replica.ends for replica in alive(target)}
 
 
-def _ended(running: Sequence[Replica], before: Ends) -> Sequence[str]:
-    return [f"{r.name}: its server has ended: {r.ended}" for r in running if r.ends > before.get(r.name, 0)]
+def _ended(running: Sequence[Replica], before: Ends) -> Lacks:
+    return [(r.name, f"its server has ended: {r.ended}") for r in running if r.ends > before.get(r.name, 0)]
 
 
-def _look(
-    target: Target, running: Sequence[Replica], wanted: Callable[[str], Wanted]
-) -> tuple[Sequence[str], Sequence[str]]:
+def _look(target: Target, running: Sequence[Replica], wanted: Callable[[str], Wanted]) -> tuple[Lacks, Lacks]:
     """What is missing, and that part of it which waiting does not help."""
     names = [replica.name for replica in running]
     if not names:
-        return ["no replica runs"], []
+        return [("", "no replica runs")], []
     with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
         found = list(pool.map(lambda name: _replica(target, name, wanted(name)), names))
-    return [lack for lacks, _ in found for lack in lacks], [lack for _, broken in found for lack in broken]
+    return (
+        [(name, lack) for name, (lacks, _) in zip(names, found, strict=True) for lack in lacks],
+        [(name, lack) for name, (_, broken) in zip(names, found, strict=True) for lack in broken],
+    )
 
 
 def _replica(target: Target, name: str, wanted: Wanted) -> tuple[list[str], list[str]]:
@@ -123,31 +152,30 @@ def _replica(target: Target, name: str, wanted: Wanted) -> tuple[list[str], list
     try:
         (served,) = proof.served(target, name, ModelServerConfig(models=(asked,)))
     except DeployerError as error:
-        return [error.message], []
+        return [error.message.removeprefix(f"{name} ")], []
     lacks, broken = [], []
     for version in sorted(wanted.versions):
         state = served.versions.get(version, "absent")
         if state == "AVAILABLE":
             continue
         if state == "END" and version in served.problems:
-            broken.append(f"{name}: version {version} failed to load: {served.problems[version]}")
-        lacks.append(f"{name}: version {version} is {state}")
+            broken.append(f"version {version} failed to load: {served.problems[version]}")
+        lacks.append(f"version {version} is {state}")
     for version in sorted(wanted.unloaded):
         if (state := served.versions.get(version, "absent")) not in ("END", "absent"):
-            lacks.append(f"{name}: version {version} is {state} still")
+            lacks.append(f"version {version} is {state} still")
     for label, version in wanted.labels.items():
         if (shown := served.labels.get(label)) != version:
-            lacks.append(f"{name}: label {label} is {shown or 'nowhere'}, not {version}")
-    lacks += [f"{name}: label {label} is still there" for label in wanted.gone if served.labels.get(label) is not None]
+            lacks.append(f"label {label} is {shown or 'nowhere'}, not {version}")
+    lacks += [f"label {label} is still there" for label in wanted.gone if served.labels.get(label) is not None]
     return lacks, broken
 
 
-def _gateways_lack(target: Target) -> Sequence[str]:
+def _gateways_lack(target: Target) -> Lacks:
     names = [gateway.name for gateway in target.gateways() if gateway.alive]
     if not names:
-        return ["no gateway runs"]
+        return [("", "no gateway runs")]
     text = target.gateway_config()
     with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
-        return [
-            lack for lacks in pool.map(lambda name: proof.not_following(target, name, text), names) for lack in lacks
-        ]
+        found = list(pool.map(lambda name: proof.not_following(target, name, text), names))
+    return [(name, lack.removeprefix(f"{name} ")) for name, lacks in zip(names, found, strict=True) for lack in lacks]

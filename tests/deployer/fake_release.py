@@ -91,6 +91,8 @@ class FakeRelease:
         self.deadly: set[int] = set()
         self.deadly_answers: set[int] = set()
         """Versions that end the server which answers from them."""
+        self.deaf_to_touches = 0
+        """How many times telling replicas to look is of no use: a kubelet hears it before it has the new ConfigMap."""
         self.leaving: set[str] = set()
         """Replicas that are gone once they are asked for an answer."""
         self.servers_killed = 0
@@ -221,6 +223,9 @@ class FakeRelease:
         self._models = text
 
     def hasten(self, names) -> None:
+        if self.deaf_to_touches:
+            self.deaf_to_touches -= 1
+            return
         for server in self.servers:
             if server.name in names:
                 server.untold = None

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from deployer.errors import SpecError, TargetError, ToolError
+from deployer.targets import cluster_helm
 from deployer.targets.cluster_helm import HelmReleases, gateway_values, manifest_diff, models_of
 from deployer.targets.cluster_names import Names
 from deployer.tools.helm import Helm, dialect_of
@@ -160,6 +161,44 @@ def test_a_new_model_config_keeps_the_other_values_and_the_scale_that_runs(
     models = [{"name": "m", "versions": [1, 2], "labels": {"stable": 1}}]
     assert argv[0] == "upgrade"
     assert json.loads(stdin) == {"replicaCount": 4, "command": [], "models": models}
+
+
+def test_a_helm_that_a_killed_deployer_left_is_waited_for(
+    fake: Callable[..., tuple[Helm, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_helm, "PENDING_SECONDS", 2.0)
+    chart = "labels:\n  helm.sh/chart: tf-serving-0.1.0\n"
+    helm, directory = fake(status=answer("pending-upgrade", chart), upgrade=answer())
+    (directory / "tf-serving").mkdir()
+    (directory / "tf-serving" / "Chart.yaml").write_text("version: 0.1.0\n")
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            (directory / "status.json").write_text(json.dumps(answer(manifest=chart)))
+
+    HelmReleases(Names(release="demo"), helm, charts=directory, sleep=sleep).put_models(CONFIG, replicas=2)
+    assert [argv[0] for argv, _ in calls(directory)] == ["status"] * 4 + ["upgrade"]
+
+    (directory / "status.json").write_text(json.dumps(answer("pending-upgrade", chart)))
+    with pytest.raises(TargetError, match="pending-upgrade"):
+        HelmReleases(Names(release="demo"), helm, charts=directory, sleep=lambda _: None).put_models(CONFIG, replicas=2)
+
+
+def test_values_that_say_so_already_are_left_alone(fake: Callable[..., tuple[Helm, Path]]) -> None:
+    there = answer(
+        manifest="labels:\n  helm.sh/chart: tf-serving-0.1.0\n",
+        replicaCount=2,
+        models=[{"name": "m", "versions": [1, 2], "labels": {"stable": 1}}],
+    )
+    helm, directory = fake(status=there, upgrade=answer())
+    (directory / "tf-serving").mkdir()
+    (directory / "tf-serving" / "Chart.yaml").write_text("version: 0.1.0\n")
+
+    HelmReleases(Names(release="demo"), helm, charts=directory).put_models(CONFIG, replicas=2)
+
+    assert [argv[0] for argv, _ in calls(directory)] == ["status"]
 
 
 CONFIG = """model_config_list { config {

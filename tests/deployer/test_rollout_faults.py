@@ -96,6 +96,14 @@ def test_a_version_whose_first_answer_ends_the_server_is_asked_once(tmp_path):
     assert "canary" not in world.release.counts
 
 
+def test_a_replica_that_was_told_too_early_is_told_again(tmp_path):
+    world = World(tmp_path, FakeRelease(3))
+    world.release.deaf_to_touches = 1
+    began = world.release.now()
+    assert world.rollouts().start(replace(REQUEST, timeout=20)).outcome == "promoted"
+    assert world.release.now() - began < 20, "nobody waited until it looked by itself, which takes a minute"
+
+
 def test_a_replica_that_leaves_while_it_is_asked_says_nothing_about_the_version(tmp_path):
     world = World(tmp_path, FakeRelease(3))
     world.release.leaving = {"replica-0"}
