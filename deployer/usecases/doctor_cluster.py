@@ -149,6 +149,8 @@ def _container(pod: Pod, container: ContainerStatus, seen: Snapshot) -> Iterator
             f"container {container.name} was killed at its limit of {limit or 'the node'}"
             f" and has restarted {container.restart_count} times",
             "raise serving.resources.memory: two versions are resident during a rollout; or serve fewer at a time",
+            # It may have been a version that was taken back; what runs now may never need as much again.
+            severity=Severity.WARNING if container.ready else Severity.ERROR,
         )
     elif ended is not None and ended.exit_code and not container.ready:
         yield _crash(pod, container, ended, seen)
@@ -210,8 +212,8 @@ def _autoscaler(autoscaler: Autoscaler) -> Iterator[Finding]:
             )
 
 
-def _finding(pod: Pod, cause: str, evidence: str, remedy: str) -> Finding:
-    return Finding(cause=cause, subjects=(pod.name,), evidence=evidence, remedy=remedy)
+def _finding(pod: Pod, cause: str, evidence: str, remedy: str, *, severity: Severity = Severity.ERROR) -> Finding:
+    return Finding(cause=cause, subjects=(pod.name,), evidence=evidence, remedy=remedy, severity=severity)
 
 
 def _requests(pod: Pod) -> str:

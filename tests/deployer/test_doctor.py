@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
+from msgspec.structs import replace as replace_struct
 
 from deployer.cli.doctor import text
 from deployer.domain.diagnosis import Diagnosis, Finding, Severity, merged
@@ -83,6 +84,20 @@ def test_a_routed_label_that_model_config_does_not_have_dangles() -> None:
 
     assert finding.cause == "label beta of model digits dangles"
     assert "weight 10" in finding.evidence
+
+
+def test_a_pod_that_was_killed_for_memory_and_serves_again_is_a_warning() -> None:
+    sick = recorded("oom")
+    containers = [tuple(replace_struct(c, ready=True) for c in pod.status.container_statuses) for pod in sick.pods]
+    well = [
+        replace_struct(pod, status=replace_struct(pod.status, container_statuses=ready))
+        for pod, ready in zip(sick.pods, containers, strict=True)
+    ]
+
+    found = diagnose(replace(sick, pods=tuple(well)), target="demo")
+
+    assert [(one.cause, one.severity) for one in found.findings] == [("out of memory", Severity.WARNING)]
+    assert found.healthy
 
 
 def test_a_config_that_nobody_can_read_is_named() -> None:
