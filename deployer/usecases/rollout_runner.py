@@ -293,8 +293,8 @@ class Runner:
         if step.kind is Kind.CHECK:
             first = [g for g in gates if g.metric in BEFORE_LOAD]
             return self._verdict(step, *rollout_before.of_the_store(self.target, self.facts, rollout, first))
-        self._keep_if_possible(rollout)
         if step.kind is Kind.TRY:
+            self._keep_if_possible(rollout)
             tried = [g for g in gates if g.metric in BEFORE_TRAFFIC]
             judged = rollout_before.of_itself(self.target, rollout, tried, clock=self.clock, progress=self.progress)
             return self._verdict(step, *judged)
@@ -306,7 +306,7 @@ class Runner:
         """An open window: at its end all gates are judged; before, only what is blatant ends it."""
         request = rollout.request
         self.progress(f"canary has {step.share:g} % of {rollout.model} for {request.soak:g} s")
-        began = self.clock.now()
+        began, kept = self.clock.now(), False
         with ExitStack() as stack:
             if request.load:
                 stack.enter_context(synthetic_load(self.target, rollout.model, Path(request.labelled), request.load))
@@ -319,6 +319,9 @@ class Runner:
                 if said is Verdict.FAIL or over:
                     # Figures of a window in which somebody moved the traffic would be about something else.
                     return self._drift(rollout) or self._verdict(step, rollout, verdicts)
+                if not kept and passed >= request.soak / 2:  # Nobody looks for seconds: not while it is all new.
+                    self._keep_if_possible(rollout)
+                    kept = True
                 left = request.soak - passed if passed < request.soak else request.soak * request.patience - passed
                 self._rest(rollout, min(LOOK_SECONDS, max(left, 0.01)))
 

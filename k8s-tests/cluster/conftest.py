@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rolling import rolling_release  # noqa: F401
 
 from deployer.errors import DeployerError
 from deployer.export.samples import SAMPLES

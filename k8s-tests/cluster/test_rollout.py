@@ -1,218 +1,205 @@
-"""Rollouts on three pods under continuous load: good and bad versions, dead deployers and pods, and edits by hand.
+"""Rollouts on three pods under continuous load: good and bad versions, dead deployers, pods and gateways, edits.
 
-No request may fail in any of them. The load comes from inside the cluster; the deployer is a process of its own.
+No request may fail in any of them. The load comes from inside the cluster.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
-from under_load import Release, served_throughout, until
-from variants import altered, cut, large, unreadable
+from rolling import GATES, Rolling, last_answers
+from under_load import until
+from variants import CORRUPT, DEADLY, ERRS, SLOW, WRONG
 
-from deployer.export.samples import SAMPLES
-from deployer.targets.cluster import ClusterTarget
+from deployer.domain.rollout import RolloutRequest
+from deployer.domain.rollout_transitions import Event
 from deployer.targets.cluster_api import pod_path
-from deployer.targets.cluster_names import MODEL_SERVER
-from deployer.usecases import observe, rollout_files
+from deployer.targets.cluster_helm import GATEWAY as GATEWAY_CHART
+from deployer.targets.cluster_helm import charts_directory
+from deployer.targets.cluster_names import GATEWAY, MODEL_SERVER
+from deployer.usecases.rollout_facts import VersionFacts
 
-ERRS, CORRUPT, LARGE, WRONG = 4, 5, 6, 7
-GATES = ("--gate", "error_rate<5%", "--gate", "p99<5s", "--min-samples", "20", "--timeout", "60s")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rolling:
-    """A release with version 1 of `digits` stable on three pods, and every other version in its claim."""
-
-    release: Release
-    deployer: Callable[..., Any]
-    where: tuple[str, ...]
-    kubeconfig: str
-
-    @property
-    def target(self) -> ClusterTarget:
-        return self.release.target
-
-    @property
-    def state(self) -> Any:
-        """Versions, labels and weights in force."""
-        return rollout_files.state(self.target, "digits")
-
-    def rollout(self, verb: str, *options: object) -> Any:
-        """`deployer rollout VERB digits …` to its end."""
-        return self.deployer("rollout", verb, "digits", *self.where, *options)
-
-    @contextmanager
-    def started(self, to: int, *options: object) -> Iterator[subprocess.Popen[bytes]]:
-        """A rollout that is under way, with canary at half of the traffic for a minute."""
-        steps = ("--steps", "50", "--soak", "60s", *GATES)
-        argv = ("rollout", "start", "digits", "--to", to, *steps, *self.where, "-q", *options)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "deployer.cli.__main__", *map(str, argv)],
-            env={**os.environ, "KUBECONFIG": self.kubeconfig},
-            stdout=subprocess.DEVNULL,
-        )
-        try:
-            until(lambda: self.state.weights.get("canary") == 50 or process.poll(), "traffic for canary", seconds=90)
-            assert process.poll() is None, "the rollout has ended already"
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-    def proven(self) -> None:
-        """Fails unless every pod and gateway is as configured."""
-        status = self.deployer("status", *self.where).result
-        assert status["healthy"], status["lacks"]
+STEPS = ("teach", "load", "label", "try", "shift 50 %", "judge 50 %", "promote", "settle", "unload")
 
 
-@pytest.fixture(scope="module")
-def rolling(
-    cluster: Any,
-    deployer: Any,
-    digits: Any,
-    new_namespace: Any,
-    claim_of: Callable[..., str],
-    describe: Callable[..., Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Rolling:
-    namespace, store = new_namespace("rollout"), tmp_path_factory.mktemp("bad")
-    for version, change in ((ERRS, unreadable), (CORRUPT, cut), (LARGE, large)):
-        altered(digits.store, store, version, change)
-    features = store / "features.yaml"
-    SAMPLES["digits"].write_features(features)
-    wrong = ("--store", store, "--model", "digits", "--version", WRONG, "--features", features)
-    assert deployer("export", "deployer.export.samples:digits_bad", *wrong).code == 0
-    claim = claim_of(namespace)
-    published = deployer(
-        "publish", "digits", "--store", store, "--all", "--to", claim, "--image", cluster.image("gateway")
+def test_a_good_version_goes_to_the_end_although_a_gateway_is_replaced_while_a_gate_watches(rolling: Rolling) -> None:
+    target, replaced = rolling.target, list[str]()
+
+    def at_point(name: str) -> None:
+        if name == "judge 60 %: begun recorded":
+            replaced.append(target.pods(GATEWAY)[0].name)
+            target.api.delete(pod_path(target.place.namespace, replaced[0]))
+
+    request = RolloutRequest(
+        to=2, shares=(20, 60), soak=5, gates=("error_rate<5%", "p99<5s"), min_samples=20, keep_previous=True
     )
-    assert published.code == 0, published.stderr
-    file = describe(claim, replicas=3, gateways=2, cpu="50m")
-    file.write_text(file.read_text().replace("replicas: 3\n", "replicas: 3\n  max_load_retries: 0\n"))
-    done = deployer("deploy", "-f", file, "--version", "digits=1")
-    assert done.code == 0, done.stderr
-    target = ClusterTarget.open("demo", cluster.place(namespace))
-    return Rolling(
-        release=Release(target=target, image=cluster.image("deployer"), records=digits.records),
-        deployer=deployer,
-        where=("-f", str(file), "--target", "cluster"),
-        kubeconfig=cluster.kubeconfig,
-    )
-
-
-@contextmanager
-def last_answers(target: ClusterTarget) -> Iterator[dict[str, float]]:
-    """When each label was last seen to have answered, by the gateways' own counters."""
-    seen: dict[str, float] = {}
-    counts: dict[str, int] = {}
-    over = threading.Event()
-    began = observe.read(target, "digits")
-
-    def work() -> None:
-        while not over.wait(0.1):
-            for label, window in observe.between(began, observe.read(target, "digits")).labels.items():
-                if window.answers > counts.get(label, 0):
-                    counts[label], seen[label] = window.answers, time.monotonic()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        thread.join()
-
-
-def test_a_good_version_goes_to_the_end_and_a_rollback_is_a_matter_of_seconds(
-    rolling: Rolling, record_property: Callable[[str, object], None]
-) -> None:
-    with rolling.release.load(45) as load:
-        promoted = rolling.rollout("start", "--to", 2, "--steps", "20,60", "--soak", "3s", *GATES, "--keep-previous")
-        assert promoted.result["outcome"] == "promoted"
+    with rolling.load.watched():
+        done = rolling.verbs(at_point).start(request)
+        assert (done.outcome, len(replaced)) == ("promoted", 1), done.reason
         assert rolling.state.labels == {"stable": 2}
-        began = time.monotonic()
-        back = rolling.deployer("rollback", "digits", *rolling.where)
-        record_property("seconds_from_Enter_to_a_rollback_proven_on_3_pods_and_2_gateways", time.monotonic() - began)
+        until(lambda: all(pod.ready for pod in target.pods(GATEWAY) if not pod.leaving), "gateways", seconds=60)
+        rolling.proven()
+
+
+def test_a_rollback_is_a_matter_of_seconds(rolling: Rolling, record_property: Callable[[str, object], None]) -> None:
+    with rolling.load.watched():
+        with last_answers(rolling.target) as seen:
+            until(lambda: 2 in seen, "an answer of version 2", seconds=20)
+            began = time.monotonic()
+            back = rolling.deployer("rollback", "digits", *rolling.where)
+            record_property(
+                "seconds_from_Enter_to_a_rollback_proven_by_3_pods_and_2_gateways", time.monotonic() - began
+            )
+            record_property("seconds_from_Enter_to_the_last_answer_of_a_version_rolled_back", seen[2] - began)
+        record_property("journal_of_that_rollback", rolling.journal(time.time() - time.monotonic() + began))
         assert back.result["outcome"] == "rolled back"
         assert rolling.state.labels == {"stable": 1}
         rolling.proven()
-    served_throughout(load)
 
 
 def test_an_aborted_canary_answers_nothing_within_seconds(
     rolling: Rolling, record_property: Callable[[str, object], None]
 ) -> None:
-    with rolling.release.load(30) as load, rolling.started(2):
+    with rolling.load.watched(), rolling.started(2):
         with last_answers(rolling.target) as seen:
             until(lambda: "canary" in seen, "an answer of canary", seconds=20)
             began = time.monotonic()
             assert rolling.deployer("rollback", "digits", *rolling.where).result["outcome"] == "aborted"
+            record_property("seconds_from_Enter_to_an_abort_proven_on_3_pods_and_2_gateways", time.monotonic() - began)
             record_property("seconds_from_Enter_to_the_last_answer_of_an_aborted_version", seen["canary"] - began)
+        record_property("journal_of_that_abort", rolling.journal(time.time() - time.monotonic() + began))
         assert "canary" not in rolling.state.labels
-    served_throughout(load)
+        rolling.proven()
 
 
-def test_bad_versions_are_taken_back(rolling: Rolling) -> None:
-    """Each for its own reason, named in the outcome; version 1 goes on answering."""
+def test_bad_versions_are_taken_back(rolling: Rolling, record_property: Callable[[str, object], None]) -> None:
+    """Each for its own reason, named in the outcome; the good one goes on answering."""
     before = rolling.state
     labelled = ("--labelled", rolling.release.records)
     quick = ("--steps", "50", "--soak", "3s", *GATES)
     bad = {
         ERRS: ((), "error_rate<5%: fail"),
         CORRUPT: ((), f"version {CORRUPT} failed to load"),
-        LARGE: ((), "limit 640 Mi"),
         WRONG: (("--gate", "accuracy>=0.9", *labelled), "accuracy>=0.9: fail"),
+        SLOW: (("--gate", "p50<60ms"), "p50<60ms: fail"),
     }
-    with rolling.release.load(75) as load:
+    with rolling.load.watched():
         for version, (options, why) in bad.items():
             found = rolling.rollout("start", "--to", version, *quick, *options)
             assert (found.code, found.document["result"]["outcome"]) == (7, "aborted"), (version, found.document)
             assert why in found.document["result"]["rollout"]["reason"]
             assert rolling.state == before
+            record_property(f"journal_of_version_{version}", rolling.journal())
         mirrored = ("--steps", "0", "--soak", "4s", "--gate", "disagreement<30%", "--min-samples", "20")
         found = rolling.rollout("start", "--to", WRONG, *mirrored)
         assert "disagreement<30%: fail" in found.document["result"]["rollout"]["reason"]
         assert rolling.state == before
-    served_throughout(load)
+
+
+def test_two_versions_that_do_not_fit_are_refused_by_what_pods_use(rolling: Rolling) -> None:
+    before, target = rolling.state, rolling.target
+    in_force = target.model_config(), target.gateway_config()
+    large = VersionFacts(size=600 * 2**20, features=rolling.features)
+    done = rolling.verbs(lambda _: None, facts=large).start(RolloutRequest(to=rolling.other, gates=()))
+    assert (done.outcome, done.gate_failed, rolling.state) == ("aborted", True, before)
+    found = re.search(
+        r"two versions fit in memory: fail \((\d+) Mi in use \+ 1.5 × 600 Mi .* limit 640 Mi\)", done.reason
+    )
+    assert found, done.reason
+    assert 50 < int(found[1]) < 640, "the working set that the metrics API has"
+    assert (target.model_config(), target.gateway_config()) == in_force
+
+
+def test_a_version_that_kills_its_pod_kills_one_and_is_taken_back(rolling: Rolling) -> None:
+    """It passes every check of size, and is killed for its memory while it is loaded."""
+    before = rolling.state
+    with rolling.load.watched():
+        ends = {replica.name: replica.ends for replica in rolling.target.replicas()}
+        found = rolling.rollout("start", "--to", DEADLY, "--steps", "50", "--soak", "1s", *GATES)
+        assert (found.code, found.document["result"]["outcome"]) == (7, "aborted"), found.document
+        reason = found.document["result"]["rollout"]["reason"]
+        assert reason.startswith("load: ")
+        assert "its server has ended: OOMKilled" in reason
+        now = {replica.name: replica.ends for replica in rolling.target.replicas()}
+        assert sum(now[name] > ends[name] for name in ends) == 1, now
+        assert rolling.state == before
+        until(lambda: all(pod.ready for pod in rolling.target.pods(MODEL_SERVER)), "three pods", seconds=60)
+        rolling.proven()
 
 
 def test_a_killed_deployer_a_dead_pod_and_a_new_one_do_not_stop_a_rollout(rolling: Rolling) -> None:
-    target = rolling.target
-    with rolling.release.load(70) as load:
-        with rolling.started(2) as first:
-            second = rolling.rollout("start", "--to", 2, *GATES)
+    target, to = rolling.target, rolling.other
+    with rolling.load.watched():
+        with rolling.started(to) as first:
+            assert rolling.deployer("doctor", *rolling.where).result["healthy"]
+            second = rolling.rollout("start", "--to", to, *GATES)
             assert second.code == 6
             assert f"process {first.pid}" in second.error["message"]
         status = rolling.rollout("status").document["result"]
         assert status["phase"] == "Progressing"
+        findings = rolling.deployer("doctor", *rolling.where).result["diagnosis"]["findings"]
+        assert "a rollout of model digits was left halfway" in [finding["cause"] for finding in findings]
         victim = target.pods(MODEL_SERVER)[0].name
         target.api.call("DELETE", pod_path(target.place.namespace, victim), query={"gracePeriodSeconds": "0"})
         target.scaling.to(4)
         promoted = rolling.rollout("promote")
         assert promoted.result["outcome"] == "promoted"
-        assert rolling.state.labels == {"stable": 2}
+        assert rolling.state.labels == {"stable": to}
         until(lambda: sum(pod.ready for pod in target.pods(MODEL_SERVER)) == 4, "four pods", seconds=90)
         rolling.proven()
-    served_throughout(load)
     target.scaling.to(3)
+    until(lambda: len(target.pods(MODEL_SERVER)) == 3, "three pods", seconds=60)
+
+
+def test_a_deployer_that_dies_at_every_point_of_the_journal_is_followed_by_one_that_resumes(
+    rolling: Rolling, record_property: Callable[[str, object], None]
+) -> None:
+    to, script = rolling.other, str(Path(__file__).with_name("mortal.py"))
+    with rolling.load.watched():
+        argv = (sys.executable, script, str(rolling.file), rolling.kubeconfig, str(to))
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=400)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        record_property("deployers_that_died", len(found["died"]))
+        assert found["outcome"] == "promoted"
+        for step in STEPS:
+            assert f"{step}: begun recorded" in found["died"]
+            assert f"{step}: proven recorded" in found["died"]
+        for step in ("load", "label", "shift 50 %", "promote", "settle", "unload"):
+            assert f"{step}: written" in found["died"]
+        assert rolling.state.labels == {"stable": to}
+        rolling.proven()
+
+
+def test_an_order_to_abort_is_followed_before_and_after_promotion(rolling: Rolling) -> None:
+    """In the steps that leave the most behind; tests/deployer/test_rollout_faults.py does it at every point."""
+    before, to = rolling.state, rolling.other
+    request = RolloutRequest(to=to, shares=(50,), soak=0.5, timeout=60)
+    with rolling.load.watched():
+        other = rolling.verbs(lambda _: None)
+        facts = other.facts(to)
+        for step in ("load", "promote", "unload"):
+
+            def at_point(name: str, step: str = step) -> None:
+                if name == f"{step}: begun recorded":
+                    other.ledgers.order("digits", Event.ABORT)
+
+            done = rolling.verbs(at_point, facts=facts).start(request)
+            assert (done.outcome, rolling.state) == ("aborted", before), (step, done.reason)
+        rolling.proven()
 
 
 def test_an_edit_by_hand_is_named_and_a_paused_rollout_can_go_on_or_back(rolling: Rolling) -> None:
     before, target = rolling.state, rolling.target
-    other = 1 if before.labels["stable"] == 2 else 2
-    with rolling.release.load(45) as load:
-        with rolling.started(other) as first:
+    with rolling.load.watched():
+        with rolling.started(rolling.other) as first:
             assert rolling.rollout("pause").result["phase"] == "Paused"
             assert first.wait(30) == 7
         path = f"/api/v1/namespaces/{target.place.namespace}/configmaps/{target.names.gateway_config}"
@@ -224,6 +211,19 @@ def test_an_edit_by_hand_is_named_and_a_paused_rollout_can_go_on_or_back(rolling
         assert rolling.rollout("abort").result["outcome"] == "aborted"
         assert rolling.state == before
         rolling.proven()
-    served_throughout(load)
     events = [entry["event"] for entry in rolling.rollout("history").result["entries"]]
     assert {"pause", "drifted", "abort"} <= set(events)
+
+
+def test_a_helm_upgrade_by_hand_meets_no_conflict_and_keeps_what_rollouts_moved(rolling: Rolling) -> None:
+    target, before = rolling.target, rolling.state
+    chart = charts_directory() / GATEWAY_CHART
+    argv = ("helm", "upgrade", target.names.gateway, str(chart), "--namespace", target.place.namespace)
+    argv += ("--reuse-values", "--set", "config.limits.max_records=777")
+    env = {**os.environ, "KUBECONFIG": rolling.kubeconfig}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "max_records: 777" in target.gateway_config()
+    assert rolling.state == before
+    target.touch(GATEWAY)
+    until(lambda: rolling.deployer("status", *rolling.where).code == 0, "gateways that follow", seconds=30)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -20,6 +20,9 @@ from deployer.targets.load_job import load_job
 CLIENTS = 2
 MORE_SECONDS = 10.0
 """Of load, again and again, when a block takes longer than was thought."""
+
+PIECE_SECONDS = 4.0
+"""Of steady load."""
 
 
 def until(holds: Callable[[], Any], what: str, *, seconds: float) -> Any:
@@ -40,6 +43,26 @@ class Load:
 
 
 @dataclass
+class Steady:
+    """Load that runs on and on, in pieces; `outcomes` are those of the pieces that are over."""
+
+    running: Future[None]
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Fails unless every request was answered rightly for as long as the block lasted."""
+        first = len(self.outcomes)
+        yield
+        enough = len(self.outcomes) + 1  # the piece that is under way
+        until(lambda: len(self.outcomes) >= enough or self.running.done(), "the end of a piece", seconds=60)
+        if self.running.done():
+            self.running.result()
+        for outcome in self.outcomes[first:]:
+            served_throughout(Load(self.running, outcome))
+
+
+@dataclass
 class Release:
     """A release under test, and how to load it."""
 
@@ -53,13 +76,7 @@ class Release:
 
         The block runs once they have begun.
         """
-        plan = Plan(
-            target=RecordApi(urls=self.target.entrances().gateways, path="/v1/models/digits:predict"),
-            load=ClosedLoop(concurrency=clients),
-            records=str(self.records),
-            warmup=0.1,
-            seconds=seconds,
-        )
+        plan = self._plan(seconds, clients)
         begun, over = Event(), Event()
         started = load_job(self.target, image=self.image, timeout=120, progress=lambda _: None)
         with started as job, ThreadPoolExecutor(1) as pool:
@@ -72,11 +89,43 @@ class Release:
 
             load = Load(pool.submit(work))
             try:
-                assert begun.wait(120), "no load"
+                until(lambda: begun.is_set() or load.running.done(), "load", seconds=120)
+                if not begun.is_set():
+                    load.running.result()
                 yield load
             finally:
                 over.set()
             load.outcome = load.running.result(timeout=seconds + 90)
+
+    @contextmanager
+    def steady(self) -> Iterator[Steady]:
+        """`CLIENTS` that send one request after the other until the block has ended. It runs once they have begun."""
+        plan, over = self._plan(PIECE_SECONDS, CLIENTS), Event()
+        with (
+            load_job(self.target, image=self.image, timeout=120, progress=lambda _: None) as job,
+            ThreadPoolExecutor(1) as pool,
+        ):
+
+            def work() -> None:
+                while not over.is_set():
+                    load.outcomes.append(job.run(plan))
+
+            load = Steady(Future())
+            load.running = pool.submit(work)
+            try:
+                until(lambda: load.outcomes or load.running.done(), "load", seconds=120)
+                yield load
+            finally:
+                over.set()
+
+    def _plan(self, seconds: float, clients: int) -> Plan:
+        return Plan(
+            target=RecordApi(urls=self.target.entrances().gateways, path="/v1/models/digits:predict"),
+            load=ClosedLoop(concurrency=clients),
+            records=str(self.records),
+            warmup=0.1,
+            seconds=seconds,
+        )
 
 
 def served_throughout(load: Load) -> Outcome:

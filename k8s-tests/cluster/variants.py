@@ -10,6 +10,9 @@ from pathlib import Path
 from deployer.export import manifest
 from deployer.export.layout import ModelStore
 
+ERRS, CORRUPT, WRONG, SLOW, DEADLY = range(4, 9)
+"""Their numbers."""
+
 
 def altered(source: Path, store: Path, version: int, change: Callable[[Path], None]) -> None:
     """Publish version 1 of `digits` in `source` as another version of `store`, changed in its directory."""
@@ -33,9 +36,3 @@ def unreadable(directory: Path) -> None:
     """A feature spec that looks for the answer in an output that the model has not."""
     features = directory / manifest.FEATURES
     features.write_text(features.read_text().replace("name: probabilities", "name: absent"))
-
-
-def large(directory: Path) -> None:
-    """60 MB more than there need be."""
-    (directory / "assets").mkdir(exist_ok=True)
-    (directory / "assets" / "padding").write_bytes(bytes(60_000_000))
