@@ -99,8 +99,11 @@ class Release:
 
     @contextmanager
     def steady(self) -> Iterator[Steady]:
-        """`CLIENTS` that send one request after the other until the block has ended. It runs once they have begun."""
-        plan, over = self._plan(PIECE_SECONDS, CLIENTS), Event()
+        """One client sends one request after the other until the block has ended. It runs once that has begun.
+
+        It is one so that a core is left to what is tested.
+        """
+        plan, over = self._plan(PIECE_SECONDS, 1), Event()
         with (
             load_job(self.target, image=self.image, timeout=120, progress=lambda _: None) as job,
             ThreadPoolExecutor(1) as pool,
