@@ -9,6 +9,7 @@ from tfserving.wire.messages_pb2 import TensorProto, TensorShapeProto
 from tfserving.wire.tensors import (
     BY_NAME,
     DTYPES,
+    MOST_FILLED,
     Array,
     DType,
     TensorError,
@@ -169,3 +170,12 @@ def test_typed_answers_are_what_the_message_would_be(array):
     expected = to_proto(array, typed=True, dtype=dtype)
     expected.tensor_shape.SetInParent()
     assert sent == expected
+
+
+def test_a_few_values_do_not_become_a_tensor_of_gigabytes():
+    proto = TensorProto(dtype=1, float_val=[1.0])
+    proto.tensor_shape.dim.add(size=MOST_FILLED)
+    assert to_array(proto).size == MOST_FILLED
+    proto.tensor_shape.dim[0].size += 1
+    with pytest.raises(TensorError, match="so many are not allocated"):
+        to_array(proto)

@@ -98,7 +98,7 @@ class Services:
             _check_spec(request)
             found = self._inference.predict(
                 request.model_spec,
-                ProtoInputs(request.inputs),
+                ProtoInputs(request.inputs, only_if_quick=only_if_quick),
                 output_filter=request.output_filter,
                 timeout=timeout,
                 only_if_quick=only_if_quick,

@@ -38,7 +38,9 @@ METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _WITH_BODY = METHODS - {"HEAD"}
 
 _VERSION = re.compile(r"HTTP/(\d{1,9})\.(\d{1,9})", re.ASCII)
-_LENGTH = re.compile(r"[ \t]*([+-]?\d+)", re.ASCII)
+_LENGTH = re.compile(r"[ \t]*(?P<sign>[+-]?)(?P<digits>\d+)", re.ASCII)
+_LONGEST_LENGTH = 18
+"""Digits of a length that still means something."""
 _CHUNK_SIZE = re.compile(rb"[ \t]*[+]?(?:0[xX])?([0-9a-fA-F]{1,15})(?: .*)?", re.DOTALL)
 _SHORTEST_REQUEST_LINE = len("GET / HTTP/1.0")
 
@@ -308,9 +310,10 @@ def _measure_body(head: _Head) -> None:
         head.length = -1
     elif length is not None:
         number = _LENGTH.fullmatch(length)
-        if number is None or int(number[1]) < 0:
+        size = 0 if number is None else int(number["digits"].lstrip("0")[:_LONGEST_LENGTH] or 0)
+        if number is None or (number["sign"] == "-" and size):
             raise _Malformed
-        head.length = int(number[1])
+        head.length = size
 
 
 def _request(head: _Head, body: bytes) -> Request | Refusal:

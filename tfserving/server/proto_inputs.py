@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from tfserving.server.servable import NotQuick
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import invalid
 from tfserving.wire.tensor import Tensor
-from tfserving.wire.tensors import TensorError, shape_of, to_flat
+from tfserving.wire.tensors import MOST_FILLED, TensorError, TooManyFilled, shape_of, to_flat
 
+_QUICKLY_FILLED = 1 << 14
 _RESOURCE, _VARIANT = 20, 21
 _RESOURCE_FED = (
     "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was being provided as a feed? That "
@@ -22,16 +24,22 @@ class VariantGiven(Exception):
 
 
 class ProtoInputs(Mapping[str, Tensor]):
-    """The inputs of a PredictRequest, decoded when they are looked at. Errors: StatusError, VariantGiven."""
+    """The inputs of a PredictRequest, decoded when they are looked at.
 
-    def __init__(self, protos: Mapping[str, m.TensorProto]) -> None:
+    Errors: StatusError, VariantGiven; with `only_if_quick` NotQuick for a few bytes that become a large tensor.
+    """
+
+    def __init__(self, protos: Mapping[str, m.TensorProto], *, only_if_quick: bool = False) -> None:
         self._protos = protos
+        self._most_filled = _QUICKLY_FILLED if only_if_quick else MOST_FILLED
 
     def __getitem__(self, alias: str) -> Tensor:
         proto = self._protos[alias]
         try:
-            return Tensor.shaped(*to_flat(proto))
+            return Tensor.shaped(*to_flat(proto, self._most_filled))
         except TensorError as error:
+            if isinstance(error, TooManyFilled) and self._most_filled < MOST_FILLED:
+                raise NotQuick from error
             if proto.dtype == _RESOURCE:
                 raise invalid(_RESOURCE_FED) from error
             if proto.dtype == _VARIANT and _is_complete(proto.tensor_shape):

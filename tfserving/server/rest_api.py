@@ -42,6 +42,7 @@ _CORS = (
 _MAX_UNZIPPED = 100 << 20
 _QUICK_BYTES = 16 * 1024
 """Larger requests are read by a thread that serves no other connections meanwhile."""
+_MOST_DIGITS = 20
 _DEFAULT_SIGNATURE = "serving_default"
 
 
@@ -255,7 +256,7 @@ class _Route:
         groups = match.groupdict()
         return cls(
             model=_decoded(groups["name"] or ""),
-            version=int(groups["version"]) if groups["version"] else None,
+            version=_number(groups["version"]) if groups["version"] else None,
             label=_decoded(groups["label"]) if groups["label"] else None,
             verb=groups.get("verb") or "",
             # Only the lower-case word asks for metadata; any other spelling is taken for a status request.
@@ -275,6 +276,11 @@ class _Route:
         elif self.label is not None:
             spec.version_label = _text(self.label)
         return spec
+
+
+def _number(digits: str) -> int:
+    """A version; what has too many digits for 64 bits stays a number with too many."""
+    return int(digits.lstrip("0")[:_MOST_DIGITS] or 0)
 
 
 def _decoded(text: str) -> str:

@@ -217,7 +217,8 @@ class _Reader:
             if not power:
                 raise self._error("Miss exponent in number.", match.end("exp"))
             limit = 308 + len(fraction[1:] if fraction else b"")
-            if b"-" not in exponent and (len(power.lstrip(b"0")) > 9 or int(power) > limit):
+            power = power.lstrip(b"0")
+            if b"-" not in exponent and (len(power) > 9 or int(power or b"0") > limit):
                 raise self._error(_TOO_BIG)
         self._at = match.end()
         if fraction is None and exponent is None:

@@ -22,12 +22,16 @@ MAX_RANK = 254
 """TensorFlow's limit on the number of dimensions."""
 
 _MAX_ELEMENTS = 1 << 40
-_PADDED_ELEMENTS_MAX = 1 << 26
+MOST_FILLED = 1 << 22
 """Elements that a few bytes of a client may turn into."""
 
 
 class TensorError(ValueError):
     """A TensorProto that TensorFlow would refuse to parse, or an array that has no TensorProto form."""
+
+
+class TooManyFilled(TensorError):
+    """A large tensor of few values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +123,11 @@ def to_array(proto: TensorProto) -> Array:
         raise TensorError(f"{len(shape)} dimensions are more than numpy holds") from error
 
 
-def to_flat(proto: TensorProto) -> tuple[DType, Array, tuple[int, ...]]:
-    """Element type, values in row-major order and shape of one tensor, see `to_array`. Errors: TensorError."""
+def to_flat(proto: TensorProto, most_filled: int = MOST_FILLED) -> tuple[DType, Array, tuple[int, ...]]:
+    """Element type, values in row-major order and shape of one tensor, see `to_array`.
+
+    Errors: TensorError, and TooManyFilled for more than `most_filled` elements of which some were not sent.
+    """
     dtype = DTYPES.get(proto.dtype)
     if dtype is None:
         raise TensorError(f"dtype {proto.dtype} cannot be decoded")
@@ -132,7 +139,7 @@ def to_flat(proto: TensorProto) -> tuple[DType, Array, tuple[int, ...]]:
         raise TensorError(f"shape {shape} has too many elements")
     if proto.tensor_content:
         return dtype, _from_content(dtype, proto.tensor_content, shape, count), shape
-    return dtype, _fill(_typed_values(dtype, proto), dtype, shape, count), shape
+    return dtype, _fill(_typed_values(dtype, proto), dtype, count, most_filled), shape
 
 
 def _from_content(dtype: DType, content: bytes, shape: tuple[int, ...], count: int) -> Array:
@@ -198,12 +205,12 @@ def _wrap(values: NDArray[np.int32], dtype: DType) -> Array:
     return values.astype(dtype.storage)
 
 
-def _fill(values: Array, dtype: DType, shape: tuple[int, ...], count: int) -> Array:
+def _fill(values: Array, dtype: DType, count: int, most: int) -> Array:
     have = len(values)
     if have >= count:
         return values[:count]
-    if count > _PADDED_ELEMENTS_MAX:
-        raise TensorError(f"shape {shape} is filled from {have} values; that many elements are not allocated")
+    if count > most:
+        raise TooManyFilled(f"{count} elements from {have} values; so many are not allocated")
     out = np.empty(count, dtype.storage)
     out[:have] = values
     out[have:] = values[-1] if have else (b"" if dtype.name == "string" else 0)

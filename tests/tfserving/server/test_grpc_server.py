@@ -117,6 +117,18 @@ def test_a_tensor_has_up_to_254_dimensions(call, rank):
     assert refusal(call, request) == (grpc.StatusCode.INVALID_ARGUMENT, "tensor parsing error: x")
 
 
+def test_one_value_fills_a_large_tensor_and_a_huge_one_is_refused(call):
+    request = m.PredictRequest(model_spec=m.ModelSpec(name="scale"))
+    request.inputs["x"].dtype = m.DT_FLOAT
+    request.inputs["x"].float_val.append(4)
+    request.inputs["x"].tensor_shape.dim.add(size=100_000)
+    for _ in range(3):  # also when the model is known to be quick
+        answer = m.PredictResponse.FromString(call(PREDICT.path, request.SerializeToString()))
+        assert list(answer.outputs["y"].float_val) == [32.0] * 100_000
+    request.inputs["x"].tensor_shape.dim[0].size = 1 << 40
+    assert refusal(call, request) == (grpc.StatusCode.INVALID_ARGUMENT, "tensor parsing error: x")
+
+
 def test_a_variant_is_no_input(call):
     request = m.PredictRequest(model_spec=m.ModelSpec(name="scale"))
     request.inputs["x"].dtype = 21

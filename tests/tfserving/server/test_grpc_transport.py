@@ -1,5 +1,6 @@
 """The gRPC transport by itself: against grpcio's client, and against raw bytes that no client should send."""
 
+import json
 import random
 import socket
 import ssl
@@ -60,6 +61,16 @@ def test_the_deadline_reaches_the_method(port):
         left = channel.unary_unary("/s/Left")
         assert 20 < float(left(b"", timeout=30)) < 31  # grpcio rounds up
         assert left(b"") == b"None"
+
+
+@pytest.mark.parametrize(
+    ("timeout", "left"),
+    [(b"99999999H", 3.6e11), (b"0000000020S", 20), (b"9" * 100 + b"S", None), (b"1.5S", None), (b"S", None)],
+)
+def test_a_timeout_of_any_form_is_understood_or_ignored(port, connect, timeout, left):
+    raw = connect(port, HELLO + request(1, b"", path=b"/s/Left", extra=literal(b"grpc-timeout", timeout)))
+    found = json.loads(raw.until(h.DATA, 1)[3][5:].replace(b"None", b"null"))
+    assert found is None if left is None else left * 0.5 < found <= left
 
 
 def test_what_is_not_grpc_gets_an_http_status(port, connect):

@@ -426,3 +426,26 @@ def test_a_model_that_is_not_quick_holds_up_no_other(served):
         assert not slow.done()
         served.inference.gate.set()
         assert slow.result()[0] == 200
+
+
+ZEROS, NINES = b"0" * 5000, b"9" * 5000
+"""More digits than Python turns into an integer."""
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"POST %s HTTP/1.1\r\nContent-Length: %s\r\n\r\n" % (PREDICT.encode(), NINES), 413),
+        (b"POST %s HTTP/1.1\r\nContent-Length: %s17\r\n\r\n" % (PREDICT.encode(), ZEROS) + b'{"instances":[1]}', 200),
+        (b"GET /v1/models/echo/versions/%s HTTP/1.1\r\n\r\n" % NINES, 400),
+        (b"GET /v1/models/echo/versions/%s3 HTTP/1.1\r\n\r\n" % ZEROS, 200),
+    ],
+    ids=["long length", "zeros before a length", "long version", "zeros before a version"],
+)
+def test_numbers_of_thousands_of_digits(served, sent, status):
+    assert served.raw(sent, end=True).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_an_exponent_of_thousands_of_digits(served):
+    body = b'{"instances":[1e%s1,1e-%s]}' % (ZEROS, NINES)
+    assert json.loads(served.ask("POST", PREDICT, body)[2]) == {"predictions": [10.0, 0.0]}
