@@ -78,6 +78,8 @@ def _run(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     console.configure_from(argv)
     try:
+        if argv[0].startswith("-"):
+            raise UsageError(f"{argv[0]} stands before the verb", hint="options follow it: `deployer VERB -o json`")
         if argv[0] not in VERBS:
             raise UsageError(f"there is no verb {argv[0]!r}", hint="`deployer --help` lists the verbs")
         from deployer.cli.verb import invoke

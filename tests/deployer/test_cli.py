@@ -111,6 +111,12 @@ def test_an_unknown_verb_is_three_readable_lines_and_exit_2():
     assert ran.stderr == "error: there is no verb 'deploi'\nhint: `deployer --help` lists the verbs\n"
 
 
+def test_an_option_before_the_verb_is_told_its_place():
+    ran = deployer("-v", "status")
+    assert ran.returncode == 2
+    assert ran.stderr == "error: -v stands before the verb\nhint: options follow it: `deployer VERB -o json`\n"
+
+
 def test_an_unknown_option_in_json_is_an_object_on_stdout():
     ran = deployer("status", "--nonsense", "-o", "json")
     assert ran.returncode == 2

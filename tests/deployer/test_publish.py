@@ -5,16 +5,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
+import kubernetes_validate
 import pytest
 from storage_process import TOKEN, Agent, running, say_nothing, start
 
 from deployer.cli.__main__ import main
+from deployer.domain.location import ClaimStore
 from deployer.domain.store import Manifest, SignatureFact
 from deployer.errors import ExportError, TargetError, UsageError
 from deployer.export import manifest
 from deployer.export.layout import ModelStore
 from deployer.targets import storage_agent
+from deployer.targets.storage_pod import pod_manifest
 from deployer.usecases import claims, publish
 from deployer.usecases.publish import CHUNK, Published
 
@@ -271,3 +275,19 @@ def test_a_dry_run_reads_the_store_and_asks_nothing_of_a_cluster(
     assert main(["publish", "loan", *where, "--dry-run"]) == 0
 
     assert capsys.readouterr().out.startswith("version 3 of model loan would be published (4 files")
+
+
+def test_the_pod_is_valid_restricted_and_does_not_hold_the_token() -> None:
+    pod = pod_manifest(ClaimStore(namespace="shop", claim="models", subpath="team"), image="i:1", token=TOKEN, node="n")
+    kubernetes_validate.validate({"apiVersion": "v1", "kind": "Pod", **pod}, "1.30", strict=True)
+    spec = cast(dict[str, Any], pod["spec"])
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert TOKEN not in container["command"]
+    assert container["volumeMounts"] == [{"name": "store", "mountPath": "/store", "subPath": "team"}]
