@@ -7,9 +7,10 @@ from collections import deque
 from typing import Final
 
 from tfserving.wire import http2
-from tfserving.wire.http2 import END_HEADERS, FRAME, HEADERS, LAST_STREAM, RST_STREAM, frame
+from tfserving.wire import http2_frames as frames
+from tfserving.wire.http2_frames import END_HEADERS, FRAME, HEADERS, LAST_STREAM, RST_STREAM, frame
 
-_PREFACE: Final = http2.CLIENT_PREFACE + http2.opening({http2.ENABLE_PUSH: 0})
+_PREFACE: Final = frames.CLIENT_PREFACE + frames.opening({frames.ENABLE_PUSH: 0})
 
 
 class StreamError(Exception):
@@ -72,7 +73,7 @@ class Connection(http2.Connection[Exchange]):
     def cancel(self, exchange: Exchange) -> None:
         """Forget an exchange; tells the peer when it has been sent."""
         if self._open.pop(exchange.id, None) is not None:
-            self._write(frame(RST_STREAM, 0, exchange.id, http2.CANCEL.to_bytes(4, "big")))
+            self._write(frame(RST_STREAM, 0, exchange.id, frames.CANCEL.to_bytes(4, "big")))
             self._after_close()
         elif exchange in self._waiting:
             self._waiting.remove(exchange)
@@ -120,7 +121,7 @@ class Connection(http2.Connection[Exchange]):
         if stream.received > self._max_response:
             self.cancel(stream)
             if not stream.done.done():
-                error = StreamError(http2.ENHANCE_YOUR_CALM, f"the response exceeds {self._max_response} bytes")
+                error = StreamError(frames.ENHANCE_YOUR_CALM, f"the response exceeds {self._max_response} bytes")
                 stream.done.set_exception(error)
         elif ended:
             self._end(stream.id, None)
@@ -136,11 +137,11 @@ class Connection(http2.Connection[Exchange]):
     def _on_goaway(self, last: int) -> None:
         self.going_away.set()
         for number in [number for number in self._open if number > last]:
-            self._end(number, StreamError(http2.REFUSED_STREAM, "the model server is going away"))
+            self._end(number, StreamError(frames.REFUSED_STREAM, "the model server is going away"))
         while self._waiting:
             exchange = self._waiting.popleft()
             if not exchange.done.done():
-                exchange.done.set_exception(StreamError(http2.REFUSED_STREAM, "the model server is going away"))
+                exchange.done.set_exception(StreamError(frames.REFUSED_STREAM, "the model server is going away"))
         self._after_close()
 
     # ---- opening and ending --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import grpc
 from tfserving.server.grpc_server import GrpcServer
 from tfserving.server.memory import Budget
 from tfserving.server.servable import NotQuick
-from tfserving.wire import http2 as h
+from tfserving.wire import http2_frames as h
 from tfserving.wire.status import Code, StatusError
 
 

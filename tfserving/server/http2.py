@@ -12,7 +12,18 @@ from tfserving.server import grpc_message as gm
 from tfserving.server.limits import Limits
 from tfserving.server.memory import Budget
 from tfserving.wire import http2
-from tfserving.wire.http2 import END_HEADERS, END_STREAM, FRAME, GOAWAY, HEADERS, PING, RST_STREAM, Violation, frame
+from tfserving.wire import http2_frames as frames
+from tfserving.wire.http2_frames import (
+    END_HEADERS,
+    END_STREAM,
+    FRAME,
+    GOAWAY,
+    HEADERS,
+    PING,
+    RST_STREAM,
+    Violation,
+    frame,
+)
 from tfserving.wire.status import StatusError
 
 _log = logging.getLogger("tfserving.server")
@@ -84,7 +95,7 @@ class ServerConnection(http2.Connection[Call]):
         self._limits = limits
         self._budget = budget
         self._held = 0
-        self._last_served = http2.LAST_STREAM
+        self._last_served = frames.LAST_STREAM
         self._draining = False
         self._greeted = False
         self._corked: list[bytes] | None = None
@@ -116,7 +127,7 @@ class ServerConnection(http2.Connection[Call]):
             self._strikes, self._pinged = 0, None
             self._write(frame(HEADERS, END_HEADERS | END_STREAM, call.id, head))
             if not call.taken:
-                self._reset(call.id, http2.NO_ERROR)
+                self._reset(call.id, frames.NO_ERROR)
             self._answered(call)
 
     def wants(self, call: Call) -> bool:
@@ -139,7 +150,7 @@ class ServerConnection(http2.Connection[Call]):
         if not self._settled:
             self._transport.close()
             return
-        self._write(frame(GOAWAY, 0, 0, http2.LAST_STREAM.to_bytes(4, "big") + bytes(4)))
+        self._write(frame(GOAWAY, 0, 0, frames.LAST_STREAM.to_bytes(4, "big") + bytes(4)))
         self._write(frame(PING, 0, 0, _LAST_PING))
         self._later(_LAST_PING_SECONDS, self._name_last)
 
@@ -153,11 +164,11 @@ class ServerConnection(http2.Connection[Call]):
         self._transport = transport  # type: ignore[assignment]
         self._transport.set_write_buffer_limits(_WRITE_AHEAD)
         settings = {
-            http2.MAX_CONCURRENT_STREAMS: self._limits.max_streams,
-            http2.MAX_FRAME_SIZE: _MAX_FRAME,
-            http2.MAX_HEADER_LIST_SIZE: _MAX_HEADER_LIST,
+            frames.MAX_CONCURRENT_STREAMS: self._limits.max_streams,
+            frames.MAX_FRAME_SIZE: _MAX_FRAME,
+            frames.MAX_HEADER_LIST_SIZE: _MAX_HEADER_LIST,
         }
-        self._write(http2.opening(settings, stream_window=_STREAM_WINDOW, window=_WINDOW))
+        self._write(frames.opening(settings, stream_window=_STREAM_WINDOW, window=_WINDOW))
         self._later(self._limits.handshake, self._greet_or_go)
         if self._limits.age is not None:
             self._later(self._limits.age * random.uniform(0.9, 1.1), self._retire)
@@ -197,7 +208,7 @@ class ServerConnection(http2.Connection[Call]):
 
     def _greeting(self, data: bytes) -> bytes:
         """What follows the preface. A client that speaks something else is cut off."""
-        preface = http2.CLIENT_PREFACE
+        preface = frames.CLIENT_PREFACE
         self._partial.clear()
         if data.startswith(preface):
             self._greeted = True
@@ -242,12 +253,12 @@ class ServerConnection(http2.Connection[Call]):
         call = self._open.get(number)
         if call is None:
             if number % 2 == 0:
-                raise Violation(http2.PROTOCOL_ERROR, f"a request on stream {number}")
+                raise Violation(frames.PROTOCOL_ERROR, f"a request on stream {number}")
             if number <= self._last:
                 return  # trailers of a call that was answered or given up
             self._last = number
             if number > self._last_served or len(self._open) >= self._limits.max_streams:
-                self._reset(number, http2.REFUSED_STREAM)
+                self._reset(number, frames.REFUSED_STREAM)
                 return
             call = self._open[number] = Call(self, number, fields)
             if ended:
@@ -255,14 +266,14 @@ class ServerConnection(http2.Connection[Call]):
             elif self._block_size > _COUNTED_BLOCK and not self._hold(call, self._block_size):
                 self.refuse(call, gm.failure(gm.no_memory()))
         elif call.taken or not ended:
-            self._reset(number, http2.STREAM_CLOSED if call.taken else http2.PROTOCOL_ERROR)
+            self._reset(number, frames.STREAM_CLOSED if call.taken else frames.PROTOCOL_ERROR)
             self._answered(call)
         else:
             self._complete(call)
 
     def _on_body(self, stream: Call, *, ended: bool) -> None:
         if stream.taken:
-            self._reset(stream.id, http2.STREAM_CLOSED)
+            self._reset(stream.id, frames.STREAM_CLOSED)
             self._answered(stream)
         elif ended:
             self._complete(stream)
@@ -308,7 +319,7 @@ class ServerConnection(http2.Connection[Call]):
         self._strikes += self._pinged is not None and now < self._pinged + interval
         self._pinged = now
         if 0 < limits.ping_strikes < self._strikes:
-            raise Violation(http2.ENHANCE_YOUR_CALM, "too_many_pings")
+            raise Violation(frames.ENHANCE_YOUR_CALM, "too_many_pings")
 
     def _on_sent(self, stream: Call) -> None:
         self._answered(stream)
@@ -338,7 +349,7 @@ class ServerConnection(http2.Connection[Call]):
         self._open.pop(call.id, None)
         if call.held and not call.at_work:
             self._release(call)
-        if not self._open and self._last_served != http2.LAST_STREAM:
+        if not self._open and self._last_served != frames.LAST_STREAM:
             self._uncork()
             self._transport.close()
 
@@ -351,7 +362,7 @@ class ServerConnection(http2.Connection[Call]):
 
     def _name_last(self) -> None:
         """The client knows of the end: calls above the last one it has sent are refused."""
-        if self._last_served != http2.LAST_STREAM:
+        if self._last_served != frames.LAST_STREAM:
             return
         self._last_served = self._last
         self._write(frame(GOAWAY, 0, 0, self._last.to_bytes(4, "big") + bytes(4)))

@@ -11,57 +11,48 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections import deque
-from struct import Struct
 from typing import Final, Generic, TypeVar
 
 import hpack
 
+from tfserving.wire.http2_frames import (
+    ACK,
+    COMPRESSION_ERROR,
+    CONTINUATION,
+    DATA,
+    DEFAULT_FRAME,
+    DEFAULT_WINDOW,
+    END_HEADERS,
+    END_STREAM,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    FRAME,
+    FRAME_SIZE_ERROR,
+    GOAWAY,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    LAST_STREAM,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME_SIZE,
+    MAX_WINDOW,
+    PING,
+    PRIORITY,
+    PROTOCOL_ERROR,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Violation,
+    frame,
+    settings_of,
+    without_padding,
+)
 from tfserving.wire.http2_headers import MAX_BLOCK, HeaderDecoder
 
-FRAME: Final = Struct(">HBBBI")
-"""Length (16 and 8 bits), type, flags, stream."""
-DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
-END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
-NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR = 0, 1, 2, 3, 5, 6
-REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 7, 8, 9, 11
-"""Error codes."""
-
-ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 2, 3, 4, 5, 6
-"""Settings."""
-
-CLIENT_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-MAX_WINDOW: Final = 2**31 - 1
-LAST_STREAM: Final = 2**31 - 1
-DEFAULT_FRAME: Final = 16384
-
-_DEFAULT_WINDOW: Final = 65535
-_LARGEST_FRAME: Final = 2**24 - 1
 _LARGEST_SENT: Final = 2**20
 """Longest frame that is sent, also to a peer that takes longer ones: only between frames it can be seen to pause."""
 _PATIENCE: Final = 10_000
 """Frames without a use that a peer may send between two answers or requests; each costs about as much as a call's."""
-
-
-class Violation(Exception):
-    """The peer broke the protocol, or asks too much of it. `code` is HTTP/2's error code."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """One frame on the wire."""
-    size = len(payload)
-    return FRAME.pack(size >> 8, size & 255, kind, flags, stream) + payload
-
-
-def opening(settings: dict[int, int], *, stream_window: int = MAX_WINDOW, window: int = MAX_WINDOW) -> bytes:
-    """The frames that each end sends first: settings, and how many bytes may be sent to it ahead of its reading."""
-    values = {**settings, INITIAL_WINDOW_SIZE: stream_window}
-    payload = b"".join(key.to_bytes(2, "big") + value.to_bytes(4, "big") for key, value in values.items())
-    more = (window - _DEFAULT_WINDOW).to_bytes(4, "big")
-    return frame(SETTINGS, 0, 0, payload) + frame(WINDOW_UPDATE, 0, 0, more)
 
 
 class Stream:
@@ -114,8 +105,8 @@ class Connection(asyncio.Protocol, Generic[S]):
         """Highest stream that the peer has opened."""
         self._blocked: deque[S] = deque()
         self._paused = False
-        self._peer_window = _DEFAULT_WINDOW
-        self._peer_initial_window = _DEFAULT_WINDOW
+        self._peer_window = DEFAULT_WINDOW
+        self._peer_initial_window = DEFAULT_WINDOW
         self._peer_max_frame = DEFAULT_FRAME
         self._peer_max_streams = LAST_STREAM
         self._unacknowledged = 0
@@ -302,22 +293,15 @@ class Connection(asyncio.Protocol, Generic[S]):
 
     def _settings(self, payload: bytes) -> None:
         self._settled, self._only = True, None
-        for at in range(0, len(payload), 6):
-            key, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
+        for key, value in settings_of(payload):
             if key == MAX_CONCURRENT_STREAMS:
                 self._peer_max_streams = value
             elif key == INITIAL_WINDOW_SIZE:
-                if value > MAX_WINDOW:
-                    raise Violation(FLOW_CONTROL_ERROR, f"an initial window of {value} bytes")
                 for stream in self._blocked:
                     stream.window += value - self._peer_initial_window
                 self._peer_initial_window = value
             elif key == MAX_FRAME_SIZE:
-                if not DEFAULT_FRAME <= value <= _LARGEST_FRAME:
-                    raise Violation(PROTOCOL_ERROR, f"frames of at most {value} bytes")
                 self._peer_max_frame = min(value, _LARGEST_SENT)
-            elif key == ENABLE_PUSH and value > 1:
-                raise Violation(PROTOCOL_ERROR, f"ENABLE_PUSH is {value}")
         self._write(frame(SETTINGS, ACK, 0))
         self._on_settings()
         self._flush()
@@ -412,12 +396,3 @@ class Connection(asyncio.Protocol, Generic[S]):
     def _violation(self, what: str) -> None:
         self._failure = f"the peer broke HTTP/2: {what}"
         self._transport.abort()
-
-
-def without_padding(payload: bytes, flags: int) -> bytes:
-    """The payload of a DATA or HEADERS frame. Errors: Violation for more padding than payload."""
-    if not flags & PADDED:
-        return payload
-    if not payload or payload[0] >= len(payload):
-        raise Violation(PROTOCOL_ERROR, "more padding than payload")
-    return payload[1 : len(payload) - payload[0]]

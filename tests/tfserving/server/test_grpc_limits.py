@@ -12,7 +12,7 @@ from grpc_wire import HELLO, PREFACE, Gate, caller, echo, literal, quick, reques
 
 from tfserving.server.limits import limits
 from tfserving.server.memory import Budget, request_budget
-from tfserving.wire import http2 as h
+from tfserving.wire import http2_frames as h
 
 BLOCK = literal(b":method", b"POST") + literal(b":path", b"/s/Echo") + literal(b"content-type", b"application/grpc")
 

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from grpc_wire import HELLO, PREFACE, Gate, caller, echo, fail, literal, quick, request, serving
 
 from tfserving.server.lifecycle import tls_context
-from tfserving.wire import http2 as h
+from tfserving.wire import http2_frames as h
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import StatusError
 
