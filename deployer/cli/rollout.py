@@ -62,8 +62,11 @@ def start(
         bool, typer.Option("--keep-previous", help="Leave the previous version in memory after promotion.")
     ] = False,
     policy: Annotated[
-        Policy, typer.Option("--policy", help="Hold both versions meanwhile, or empty replica by replica.")
-    ] = Policy.AVAILABILITY,
+        Policy | None,
+        typer.Option(
+            "--policy", help="Hold both versions meanwhile, or empty replica by replica. By default the file's."
+        ),
+    ] = None,
     accept_downtime: Annotated[
         bool, typer.Option("--accept-downtime", help="Let the resource-preserving policy empty the only replica.")
     ] = False,
@@ -84,7 +87,7 @@ def start(
         on_fail=on_fail,
         max_duration=max_duration,
         keep_previous=keep_previous,
-        policy=policy,
+        policy=policy or rollouts.policy,
         accept_downtime=accept_downtime,
         timeout=timeout,
     )

@@ -13,6 +13,7 @@ from deployer.domain import names, quantity
 from deployer.domain.gate import Gate
 from deployer.domain.gateway import Gateway, Sticky
 from deployer.domain.location import ClaimStore, Store
+from deployer.domain.rollout import Policy
 from deployer.domain.store import DEFAULT_SIGNATURE, model_name_problem
 from deployer.domain.workload import Autoscaling, Image, Resources, at_least
 
@@ -62,7 +63,8 @@ class Threads:
 class Serving:
     """The model servers: image, number, pool, resources, and the few settings of theirs that are worth a choice.
 
-    `values` are further values of their chart, which only a cluster uses: tolerations, a NetworkPolicy, monitors.
+    `rollout_policy` says whether a replica may hold two versions while one replaces the other. `values` are further
+    values of their chart, which only a cluster uses: tolerations, a NetworkPolicy, monitors.
     """
 
     image: Image = field(default_factory=Image)
@@ -76,6 +78,7 @@ class Serving:
     load_retry_seconds: int = 5
     rest_timeout_seconds: int = 30
     metrics_path: str = "/monitoring/prometheus/metrics"
+    rollout_policy: Policy = Policy.AVAILABILITY
     flags: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from deployer.domain.location import MODELS_MOUNT, cluster_store
 from deployer.domain.release import Release
+from deployer.domain.rollout import Policy
 from deployer.domain.serving import ServingConfig
 from deployer.domain.threads import thread_counts
 from deployer.domain.workload import Autoscaling, Image, Resources
@@ -56,6 +57,7 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
                 "rest": threads.rest,
             },
         },
+        **_own_model_config(serving.rollout_policy),
         "extraArgs": flags.render(serving.flags),
         "batching": _batching(release),
         "monitoring": {"enabled": True, "path": serving.metrics_path},
@@ -119,6 +121,11 @@ def _own_server(image: Image) -> Document:
     if not image.repository.endswith(EMBEDDED_SERVER):
         return {}
     return {"command": [], "nodeSelector": {"kubernetes.io/arch": None}}
+
+
+def _own_model_config(policy: Policy) -> Document:
+    """Pods that never hold two versions follow different files while one version replaces the other."""
+    return {"ownModelConfig": {"enabled": True}} if policy is Policy.RESOURCES else {}
 
 
 def _scale(replicas: int, autoscaling: Autoscaling | None) -> Document:

@@ -187,8 +187,12 @@ class Target(Protocol):
 class PerReplica(Protocol):
     """What a target can do besides whose replicas can be given a model_config of their own."""
 
-    def own_config(self, name: str) -> str | None:
-        """The model_config that only this replica follows; None when it follows the one of the release."""
+    def require_own_configs(self) -> None:
+        """Errors: TargetError when this release was not set up for it, with the remedy."""
+        ...
+
+    def own_configs(self) -> Mapping[str, str]:
+        """The model_config that only one replica follows, by its name; all others follow the one of the release."""
         ...
 
     def put_own_config(self, name: str, text: str | None) -> None:
@@ -196,7 +200,7 @@ class PerReplica(Protocol):
         ...
 
     def newcomer_config(self) -> str | None:
-        """What a replica that starts gets as its own; None when it follows the release."""
+        """What a replica that starts from now on gets as its own; None when it follows the release."""
         ...
 
     def put_newcomer_config(self, text: str | None) -> None:
@@ -230,9 +234,9 @@ class Recorded(Protocol):
         ...
 
 
-def own_config(target: Target, name: str) -> str | None:
-    """The model_config that only this replica follows, on any target."""
-    return target.own_config(name) if isinstance(target, PerReplica) else None
+def own_configs(target: Target) -> Mapping[str, str]:
+    """The model_config that only one replica follows, by its name, on any target."""
+    return target.own_configs() if isinstance(target, PerReplica) else {}
 
 
 class Rebatchable(Target, Protocol):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from deployer.domain import quantity
@@ -27,8 +28,9 @@ from deployer.targets.cluster_api import (
 from deployer.targets.cluster_bridge import bridge
 from deployer.targets.cluster_helm import HelmReleases, gateway_values, models_of
 from deployer.targets.cluster_live import LiveConfig, as_helm_writes
-from deployer.targets.cluster_names import GATEWAY, GATEWAY_KEY, MODEL_SERVER, MODELS_KEY, Names
+from deployer.targets.cluster_names import GATEWAY, GATEWAY_KEY, MODEL_SERVER, MODELS_KEY, NEWCOMER_KEY, Names
 from deployer.targets.cluster_objects import Event, Pod, Service
+from deployer.targets.cluster_own import OwnConfigs
 from deployer.targets.cluster_scale import Scale
 from deployer.targets.waiting import until_nothing
 from deployer.tools import process
@@ -58,6 +60,9 @@ class ClusterTarget:
         self.gateway_scaling = Scale(api, place.namespace, names.gateway)
         self._models = LiveConfig(api, namespace=place.namespace, name=names.models, key=MODELS_KEY)
         self._gateways = LiveConfig(api, namespace=place.namespace, name=names.gateway_config, key=GATEWAY_KEY)
+        newcomer = LiveConfig(api, namespace=place.namespace, name=names.models, key=NEWCOMER_KEY)
+        pods = partial(self.pods, MODEL_SERVER)
+        self._own = OwnConfigs(api, namespace=place.namespace, newcomer=newcomer, pods=pods)
         self._unrecorded = {MODEL_SERVER, GATEWAY}
         """Whose Helm release may say something else than what is in force: nobody knows when a process begins."""
 
@@ -213,6 +218,23 @@ class ClusterTarget:
     def cpu_limit(self) -> str:
         limits = {_cpu_limit(pod) for pod in self.pods(MODEL_SERVER)} - {None}
         return f"container limit of {', '.join(f'{limit:g}' for limit in limits)} CPU" if limits else "none"
+
+    # -- PerReplica
+
+    def require_own_configs(self) -> None:
+        self._own.require()
+
+    def own_configs(self) -> Mapping[str, str]:
+        return self._own.read()
+
+    def put_own_config(self, name: str, text: str | None) -> None:
+        self._own.put(name, text)
+
+    def newcomer_config(self) -> str | None:
+        return self._own.newcomer()
+
+    def put_newcomer_config(self, text: str | None) -> None:
+        self._own.put_newcomer(text, release=self.model_config())
 
     # -- what other parts of the cluster target need
 

@@ -42,13 +42,13 @@ class LiveConfig:
     def read(self) -> str | None:
         """The text in force; None when there is none."""
         found = self._api.find(self._path, ConfigMap)
-        if found is None or self._key not in found.data:
+        if found is None:
             return None
         self._version = found.metadata.resource_version
-        return found.data[self._key]
+        return found.data.get(self._key)
 
-    def write(self, text: str) -> None:
-        """Replace what was read last. Errors: Overtaken when it is not in force any more."""
+    def write(self, text: str | None) -> None:
+        """Replace what was read last, or remove it. Errors: Overtaken when it is not in force any more."""
         change = {"metadata": {"resourceVersion": self._version}, "data": {self._key: text}}
         try:
             self._api.patch(self._path, change)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MODELS_KEY = "model.config"
+NEWCOMER_KEY = "newcomer.config"
 GATEWAY_KEY = "gateway.yaml"
 MODEL_SERVER = "model-server"
 GATEWAY = "gateway"

@@ -94,7 +94,8 @@ def parsed(text: str) -> ModelServerConfig:
 def _proven(target: ClusterTarget, pods: Sequence[Pod], count: int, config: ModelServerConfig) -> Lacks:
     if len(pods) != count:
         return (f"{len(pods)} replicas exist instead of {count}",)
-    found = target.parallel(lambda pod: _pod_lacks(target, pod, config), pods)
+    own = {name: parsed(text) for name, text in target.own_configs().items()}
+    found = target.parallel(lambda pod: _pod_lacks(target, pod, own.get(pod.name, config)), pods)
     return tuple(lack for lacks in found for lack in lacks)
 
 

@@ -211,9 +211,13 @@ class LocalTarget:
 
     # -- PerReplica
 
-    def own_config(self, name: str) -> str | None:
-        path = self.layout.own_config(name)
-        return None if path.is_symlink() or not path.exists() else path.read_text()
+    def require_own_configs(self) -> None:
+        pass
+
+    def own_configs(self) -> Mapping[str, str]:
+        paths = {replica.name: self.layout.own_config(replica.name) for replica in self.replicas()}
+        own = {name: path for name, path in paths.items() if path.exists() and not path.is_symlink()}
+        return {name: path.read_text() for name, path in own.items()}
 
     def put_own_config(self, name: str, text: str | None) -> None:
         if text is None:

@@ -11,7 +11,7 @@ import msgspec
 from deployer.domain.rollout import Phase, Rollout
 from deployer.errors import DeployerError
 from deployer.targets import proof
-from deployer.targets.base import Target, own_config
+from deployer.targets.base import Target, own_configs
 from deployer.targets.proof import Served
 from gateway.settings import settings_hash
 from tfserving.config import ConfigError, ModelServerConfig
@@ -95,8 +95,9 @@ def view(target: Target) -> ServingView:
         config = ModelServerConfig(models=())
     replicas = [replica.name for replica in target.replicas() if replica.alive]
     gateways = [gateway.name for gateway in target.gateways() if gateway.alive]
+    own = own_configs(target)
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        seen = pool.map(lambda name: _replica(target, name, config), replicas)
+        seen = pool.map(lambda name: _replica(target, name, own.get(name), config), replicas)
         known = pool.map(lambda name: _gateway(target, name), gateways)
         return ServingView(
             model_config=model_config,
@@ -106,9 +107,8 @@ def view(target: Target) -> ServingView:
         )
 
 
-def _replica(target: Target, name: str, config: ModelServerConfig) -> ReplicaView:
+def _replica(target: Target, name: str, own: str | None, config: ModelServerConfig) -> ReplicaView:
     try:
-        own = own_config(target, name)
         followed = config if own is None else ModelServerConfig.parse(own)
         return ReplicaView(served=proof.served(target, name, followed), own=own)
     except DeployerError as error:

@@ -54,6 +54,8 @@ class Rollouts:
     at_point: Callable[[str], None] = lambda _: None
     gates: tuple[str, ...] = ()
     """Those of deployer.yaml, for a request that names none."""
+    policy: Policy = Policy.AVAILABILITY
+    """That of deployer.yaml, for a request that names none."""
 
     def start(self, request: RolloutRequest) -> Rollout:
         """Roll out a version; returns when it is promoted, has been taken back, or waits for a person.
@@ -139,10 +141,11 @@ class Rollouts:
         """The way back spares memory when the way there did, unless both versions are loaded already."""
         last = self.ledgers.read(self.model).rollout
         loaded = rollout_files.state(self.target, self.model).versions
-        if last is None or last.request.policy is not Policy.RESOURCES or len(loaded) > 1:
+        policy = last.request.policy if last is not None else self.policy
+        if policy is not Policy.RESOURCES or len(loaded) > 1:
             return request
-        spared = last.request
-        return replace(request, policy=spared.policy, accept_downtime=spared.accept_downtime, keep_previous=False)
+        accepted = last is not None and last.request.accept_downtime
+        return replace(request, policy=policy, accept_downtime=accepted, keep_previous=False)
 
     def _facts(self, request: RolloutRequest) -> VersionFacts:
         """A way back to a version that the gateways know already asks nobody: it must work when the store does not."""
@@ -218,6 +221,7 @@ def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
         facts=lambda version: _facts(release, target, model, version, progress),
         progress=progress,
         gates=tuple(gate.text for gate in release.gates),
+        policy=release.serving.rollout_policy,
     )
 
 

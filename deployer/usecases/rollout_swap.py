@@ -30,6 +30,7 @@ def per_replica(target: Target) -> PerReplica:
             cause="they all follow one model_config",
             hint="leave out --policy, and allow the memory for two versions",
         )
+    target.require_own_configs()
     return target
 
 
@@ -75,12 +76,18 @@ class Swap:
         """Return once every replica shows the one version that it is to have. Errors: Unproven."""
         if step.kind is Kind.SHIFT and not self._holding(self.rollout.request.to):
             raise Unproven(f"no replica holds version {self.rollout.request.to} any more")
-        self._shown(lambda name: self._wanted(name, after), fresh=fresh)
+        held = self._held()
+
+        def wanted(name: str) -> Wanted:
+            if name not in held:  # it has come meanwhile
+                held.update(self._held())
+            return self._wanted(held.get(name, 0), after)
+
+        self._shown(wanted, fresh=fresh)
 
     # -- helpers
 
-    def _wanted(self, name: str, after: ModelState) -> Wanted:
-        version = self._version(name)
+    def _wanted(self, version: int, after: ModelState) -> Wanted:
         labels = self._labels(version, after) if version else {}
         gone = frozenset([CANARY]) - labels.keys()
         versions = frozenset([version]) if version else frozenset()
@@ -101,38 +108,36 @@ class Swap:
         if self.configs.newcomer_config() is None:
             text = self._with(self.target.model_config(), self.rollout.previous, self.rollout.base.labels)
             self.configs.put_newcomer_config(text)
+        own, text = self.configs.own_configs(), self.target.model_config()
         for replica in self.target.replicas():
-            if self.configs.own_config(replica.name) is None:
-                self.configs.put_own_config(replica.name, self.target.model_config())
+            if replica.name not in own:
+                self.configs.put_own_config(replica.name, text)
 
     def _release(self) -> None:
         """Every replica follows the release again, where that is what it has."""
         config = ModelServerConfig.parse(self.target.model_config())
         (final,) = (model for model in config.models if model.name == self.rollout.model)
-        for replica in self.target.replicas():
-            own = self.configs.own_config(replica.name)
-            if own is None:
-                continue
-            kept = tuple(m for m in ModelServerConfig.parse(own).models if m.name != self.rollout.model)
-            rest = tuple(m for m in config.models if m.name != self.rollout.model)
-            if kept == rest:
-                self.configs.put_own_config(replica.name, None)
+        rest = tuple(m for m in config.models if m.name != self.rollout.model)
+        for name, own in self.configs.own_configs().items():
+            models = ModelServerConfig.parse(own).models
+            if tuple(m for m in models if m.name != self.rollout.model) == rest:
+                self.configs.put_own_config(name, None)
             else:  # another model is in the middle of such a rollout
-                models = tuple(final if m.name == final.name else m for m in ModelServerConfig.parse(own).models)
-                self.configs.put_own_config(replica.name, ModelServerConfig(models=models).to_text())
+                mine = tuple(final if m.name == final.name else m for m in models)
+                self.configs.put_own_config(name, ModelServerConfig(models=mine).to_text())
         self.configs.put_newcomer_config(None)
 
     def _relabel(self, after: ModelState) -> None:
         """Every replica learns the labels of the version that it holds; nothing is loaded."""
-        for name in [replica.name for replica in alive(self.target)]:
-            if version := self._version(name):
+        for name, version in self._held().items():
+            if version:
                 self._assign(name, version, self._labels(version, after))
 
     def _some(self, count: int, after: ModelState) -> float | None:
         """`count` replicas hold the new version, and it only; fewer when that would leave stable without any."""
         to, seconds = self.rollout.request.to, None
         while len(self._holding(to)) < count:
-            name = next((r.name for r in alive(self.target) if self._version(r.name) != to), None)
+            name = next((name for name, version in self._held().items() if version != to), None)
             if name is None:
                 raise Unproven(f"{count} replicas were to hold version {to}, and fewer run")
             if self._holding(to) and self._holding(self.rollout.previous) == (name,):
@@ -144,7 +149,7 @@ class Swap:
         """Every replica holds this version; one after the other, and those that come meanwhile from the start."""
         newcomer = self._with(self.target.model_config(), version, self._labels(version, after))
         self.configs.put_newcomer_config(newcomer)
-        while name := next((r.name for r in alive(self.target) if self._version(r.name) != version), None):
+        while name := next((name for name, held in self._held().items() if held != version), None):
             self._move(name, version, after)
         self._relabel(after)
 
@@ -161,7 +166,7 @@ class Swap:
         self._until_loaded(name, version)
         seconds = self.clock.now() - began
         self._assign(name, version, self._labels(version, after))
-        self._shown(lambda one: self._wanted(one, after) if one == name else self._nothing(), fresh=True)
+        self._shown(lambda one: self._wanted(version, after) if one == name else self._nothing(), fresh=True)
         return seconds
 
     def _until_loaded(self, name: str, version: int) -> None:
@@ -187,20 +192,24 @@ class Swap:
 
     def _require_company(self, name: str) -> None:
         """Somebody else serves while a replica is empty, unless that was given up beforehand."""
-        others = [r.name for r in alive(self.target) if r.name != name and self._version(r.name)]
+        others = [other for other, version in self._held().items() if other != name and version]
         if not others and not self.rollout.request.accept_downtime:
             raise Unproven(f"{name} is the only replica that serves; --accept-downtime would empty it nevertheless")
 
     def _holding(self, version: int) -> tuple[str, ...]:
-        return tuple(r.name for r in alive(self.target) if self._version(r.name) == version)
+        return tuple(name for name, held in self._held().items() if held == version)
 
     def _config(self, name: str) -> str:
-        own = self.configs.own_config(name)
+        own = self.configs.own_configs().get(name)
         return own if own is not None else self.target.model_config()
 
-    def _version(self, name: str) -> int:
-        """The version that a replica is to hold; 0 for one that was emptied."""
-        for model in ModelServerConfig.parse(self._config(name)).models:
+    def _held(self) -> dict[str, int]:
+        """The version that each replica which runs is to hold, by its name; 0 for one that was emptied."""
+        shared, own = self.target.model_config(), self.configs.own_configs()
+        return {replica.name: self._version(own.get(replica.name, shared)) for replica in alive(self.target)}
+
+    def _version(self, config: str) -> int:
+        for model in ModelServerConfig.parse(config).models:
             if model.name == self.rollout.model and isinstance(model.policy, Specific):
                 return model.labels.get(STABLE) or max(model.policy.versions)
         return 0

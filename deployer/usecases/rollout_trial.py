@@ -13,7 +13,7 @@ import msgspec
 from deployer.domain.gate_verdict import Judgement, Verdict
 from deployer.domain.rollout import CANARY
 from deployer.errors import DeployerError, TargetError
-from deployer.targets.base import Target, own_config
+from deployer.targets.base import Target, own_configs
 from deployer.targets.waiting import shortened
 from deployer.usecases import rollout_proof
 from deployer.usecases.rollout_proof import PARALLEL, POLL_SECONDS, Clock, Ends, alive
@@ -76,8 +76,8 @@ def smoke(target: Target, model: str, *, version: int, stable: int, signature: s
     stable refuses zeros too, they say nothing. Errors: TargetError when there is no such replica.
     """
     before = rollout_proof.ends(target)
-    shared = target.model_config()
-    held = {name: _versions(own_config(target, name) or shared, model) for name in before}
+    shared, own = target.model_config(), own_configs(target)
+    held = {name: _versions(own.get(name, shared), model) for name in before}
     names = [name for name in before if version in held[name]]
     if not names:
         raise TargetError(f"no replica runs with version {version}", hint="`deployer status` shows why")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from deployer.errors import DeployerError, SpecError
 from deployer.targets import proof
-from deployer.targets.base import GatewayReplica, Replica, Target, own_config
+from deployer.targets.base import GatewayReplica, Replica, Target, own_configs
 from deployer.targets.proof import Served
 from gateway.settings import SettingsError, parse_settings
 from tfserving.config.models import ModelServerConfig
@@ -73,8 +73,9 @@ def status(target: Target) -> Status:
     weights = {
         name: _percent(model.routing.weights) for name, model in settings.models.items() if model.routing is not None
     }
+    own = own_configs(target)
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        replicas = tuple(pool.map(lambda replica: _replica(target, replica, config), target.replicas()))
+        replicas = tuple(pool.map(lambda one: _replica(target, one, own.get(one.name), config), target.replicas()))
         gateways = tuple(pool.map(lambda gateway: _gateway(target, gateway, text), target.gateways()))
     return Status(
         target=target.describe(),
@@ -86,11 +87,10 @@ def status(target: Target) -> Status:
     )
 
 
-def _replica(target: Target, replica: Replica, config: ModelServerConfig) -> ReplicaStatus:
+def _replica(target: Target, replica: Replica, own: str | None, config: ModelServerConfig) -> ReplicaStatus:
     if not replica.alive:
         return ReplicaStatus(replica=replica, served=(), lacks=("it has ended",))
     try:
-        own = own_config(target, replica.name)
         config = ModelServerConfig.parse(own) if own is not None else config
         served = proof.served(target, replica.name, config)
     except DeployerError as error:

@@ -15,18 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from under_load import Release, Steady, until
 from variants import CORRUPT, ERRS, altered, cut, unreadable
 
+from deployer.errors import DeployerError
 from deployer.export.samples import SAMPLES
 from deployer.render.text import to_yaml
+from deployer.targets import proof
 from deployer.targets.cluster import ClusterTarget
+from deployer.targets.cluster_names import MODEL_SERVER
 from deployer.usecases import observe, rollout_files
 from deployer.usecases.rollout import Rollouts, rollouts_of
 from deployer.usecases.rollout_facts import VersionFacts
 from deployer.usecases.targets import Kind, Where
 from gateway.settings import parse_settings
 from gateway.spec import dump_spec
+from tfserving.config import ModelConfig, ModelServerConfig
 
 HERE = Path(__file__).parent
 GATES = ("--gate", "error_rate<5%", "--gate", "p99<5s", "--min-samples", "20", "--timeout", "60s")
@@ -66,6 +71,13 @@ class Rolling:
     def other(self) -> int:
         """Which of the two good versions is not stable."""
         return 1 if self.state.labels["stable"] == 2 else 2
+
+    def set(self, key: str, value: str) -> None:
+        """Change a key ("serving.rollout_policy") of deployer.yaml."""
+        document = yaml.safe_load(self.file.read_text())
+        section, name = key.split(".")
+        document[section][name] = value
+        self.file.write_text(yaml.safe_dump(document))
 
     def rollout(self, verb: str, *options: object) -> Any:
         """`deployer rollout VERB digits …` to its end."""
@@ -120,20 +132,47 @@ class Rolling:
 def last_answers(target: ClusterTarget) -> Iterator[dict[str | int, float]]:
     """When each label ("canary") and each version (2) was last seen to have answered, by the gateways' own counters."""
     seen: dict[str | int, float] = {}
-    before = _answers(target)
+    counts = dict(_answers(target))
+
+    def look() -> None:
+        now = _answers(target)
+        seen.update({who: time.monotonic() for who in now if now[who] > counts.get(who, 0)})
+        counts.update(now)
+
+    with _again_and_again(look):
+        yield seen
+
+
+@contextmanager
+def held_at_once(target: ClusterTarget) -> Iterator[set[frozenset[int]]]:
+    """The sets of versions that a pod was seen to have in memory, or on the way in or out, at the same time."""
+    seen: set[frozenset[int]] = set()
+    digits = ModelServerConfig(models=(ModelConfig(name="digits", base_path="/"),))
+
+    def look() -> None:
+        for pod in target.pods(MODEL_SERVER):
+            try:
+                (served,) = proof.served(target, pod.name, digits)
+            except DeployerError:  # it starts, or ends
+                continue
+            seen.add(frozenset(version for version, state in served.versions.items() if state != "END"))
+
+    with _again_and_again(look):
+        yield seen
+
+
+@contextmanager
+def _again_and_again(look: Callable[[], None]) -> Iterator[None]:
     over = threading.Event()
 
     def work() -> None:
-        counts = before
         while not over.wait(0.1):
-            now = _answers(target)
-            seen.update({who: time.monotonic() for who in now if now[who] > counts.get(who, 0)})
-            counts = now
+            look()
 
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        yield seen
+        yield
     finally:
         over.set()
         thread.join()

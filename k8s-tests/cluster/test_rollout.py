@@ -14,16 +14,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rolling import GATES, Rolling, last_answers
+from rolling import GATES, Rolling, held_at_once, last_answers
 from under_load import until
 from variants import CORRUPT, DEADLY, ERRS, SLOW, WRONG
 
-from deployer.domain.rollout import RolloutRequest
+from deployer.domain.rollout import Policy, RolloutRequest
 from deployer.domain.rollout_transitions import Event
 from deployer.targets.cluster_api import pod_path
 from deployer.targets.cluster_helm import GATEWAY as GATEWAY_CHART
 from deployer.targets.cluster_helm import charts_directory
 from deployer.targets.cluster_names import GATEWAY, MODEL_SERVER
+from deployer.targets.cluster_own import OWN_CONFIG
 from deployer.usecases.rollout_facts import VersionFacts
 
 STEPS = ("teach", "load", "label", "try", "shift 50 %", "judge 50 %", "promote", "settle", "unload")
@@ -178,14 +179,13 @@ def test_a_deployer_that_dies_at_every_point_of_the_journal_is_followed_by_one_t
         rolling.proven()
 
 
-def test_an_order_to_abort_is_followed_before_and_after_promotion(rolling: Rolling) -> None:
-    """In the steps that leave the most behind; tests/deployer/test_rollout_faults.py does it at every point."""
+def test_an_order_to_abort_is_followed_in_every_step(rolling: Rolling) -> None:
     before, to = rolling.state, rolling.other
     request = RolloutRequest(to=to, shares=(50,), soak=0.5, timeout=60)
     with rolling.load.watched():
         other = rolling.verbs(lambda _: None)
         facts = other.facts(to)
-        for step in ("load", "promote", "unload"):
+        for step in STEPS:
 
             def at_point(name: str, step: str = step) -> None:
                 if name == f"{step}: begun recorded":
@@ -227,3 +227,42 @@ def test_a_helm_upgrade_by_hand_meets_no_conflict_and_keeps_what_rollouts_moved(
     assert rolling.state == before
     target.touch(GATEWAY)
     until(lambda: rolling.deployer("status", *rolling.where).code == 0, "gateways that follow", seconds=30)
+
+
+def test_pods_that_may_hold_one_version_are_deployed_for_it_once(rolling: Rolling) -> None:
+    refused = rolling.rollout("start", "--to", rolling.other, "--policy", "resource-preserving", *GATES)
+    assert "set serving.rollout_policy: resource-preserving" in refused.error["hint"]
+    before = rolling.state
+    rolling.set("serving.rollout_policy", "resource-preserving")
+    with rolling.load.watched():
+        assert rolling.deployer("deploy", "-f", rolling.file).result
+        assert rolling.state == before
+        rolling.proven()
+
+
+def test_no_pod_ever_holds_two_versions_where_memory_is_spared(rolling: Rolling) -> None:
+    """There, when one pod more is started in the middle, and back; also from a version that cannot be loaded."""
+    target, before, to = rolling.target, rolling.state.labels["stable"], rolling.other
+
+    def at_point(name: str) -> None:
+        if name == "spread 2: begun recorded":
+            target.scaling.to(4)
+
+    request = RolloutRequest(
+        to=to, shares=(30,), soak=3, gates=("error_rate<5%",), min_samples=20, policy=Policy.RESOURCES
+    )
+    with rolling.load.watched(), held_at_once(target) as held:
+        done = rolling.verbs(at_point).start(request)
+        assert (done.outcome, rolling.state.labels) == ("promoted", {"stable": to}), done.reason
+        assert len(target.pods(MODEL_SERVER)) == 4
+        rolling.proven()
+        broken = rolling.rollout("start", "--to", CORRUPT, "--steps", "30", "--soak", "1s", *GATES)
+        assert broken.document["result"]["outcome"] == "aborted", broken.document
+        assert rolling.state.labels == {"stable": to}
+        assert rolling.deployer("rollback", "digits", *rolling.where).result["outcome"] == "rolled back"
+        rolling.proven()
+    assert rolling.state.labels == {"stable": before}
+    assert {frozenset([to]), frozenset([before])} <= held
+    assert max(map(len, held)) == 1, held
+    assert {pod.metadata.annotations[OWN_CONFIG] for pod in target.pods(MODEL_SERVER)} == {""}
+    assert target.newcomer_config() is None

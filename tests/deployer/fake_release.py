@@ -243,8 +243,11 @@ class FakeRelease:
         """Whether what was recorded last is in force."""
         return self.recorded == (self._models, self._gateway)
 
-    def own_config(self, name: str) -> str | None:
-        return next(server.own for server in self.servers if server.name == name)
+    def require_own_configs(self) -> None:
+        pass
+
+    def own_configs(self) -> dict[str, str]:
+        return {server.name: server.own for server in self.servers if server.own is not None}
 
     def put_own_config(self, name: str, text: str | None) -> None:
         next(server for server in self.servers if server.name == name).own = text

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
+from fake_api import FakeApi
 
 from deployer.domain.ledger import ENTRIES, PAST, Entry, Ledger
 from deployer.domain.rollout import Course, Phase, Rollout, RolloutRequest
@@ -23,61 +23,6 @@ from deployer.targets.cluster_ledgers import ConfigMapLedgers
 from deployer.targets.cluster_live import LiveConfig, as_helm_writes
 from deployer.targets.ledgers import FileLedgers
 from deployer.tools import process_mark
-
-
-@dataclass
-class Answer:
-    status: int
-    data: bytes
-
-
-class FakeApi:
-    """What a pool of connections to an API server would answer: objects by path, versions, conflicts."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, dict] = {}
-        self.version = 0
-
-    def request(self, method, url, *, body=None, headers=None, **_) -> Answer:
-        path, _, _ = url.removeprefix("https://api").partition("?")
-        content = json.loads(body) if body else {}
-        if method == "POST":
-            path = f"{path}/{content['metadata']['name']}"
-            if path in self.objects:
-                return self._refusal(409, "AlreadyExists")
-            return self._put(path, content)
-        known = self.objects.get(path)
-        asked = content.get("metadata", {}).get("resourceVersion")
-        if asked is not None and (known is None or asked != known["metadata"]["resourceVersion"]):
-            return self._refusal(409, "Conflict")
-        if method == "PATCH" and "apply-patch" in headers["Content-Type"]:
-            return self._put(path, _merged(known or {}, content))
-        if known is None:
-            return self._refusal(404, "NotFound")
-        if method == "GET":
-            return Answer(200, json.dumps(known).encode())
-        return self._put(path, _merged(known, content))
-
-    def _put(self, path: str, content: dict) -> Answer:
-        self.version += 1
-        self.objects[path] = _merged(content, {"metadata": {"resourceVersion": str(self.version)}})
-        return Answer(200, json.dumps(self.objects[path]).encode())
-
-    def _refusal(self, code: int, reason: str) -> Answer:
-        status = {"kind": "Status", "code": code, "reason": reason, "message": reason}
-        return Answer(code, json.dumps(status).encode())
-
-
-def _merged(one: dict, change: dict) -> dict:
-    result = dict(one)
-    for key, value in change.items():
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = _merged(result[key], value)
-        else:
-            result[key] = value
-    return result
 
 
 class Clock:

@@ -17,6 +17,9 @@
     - {name: models, mountPath: /models}
     - {name: tmp, mountPath: /tmp}
 {{- end }}
+{{- if .Values.ownModelConfig.enabled }}
+{{ include "tf-serving.ownModelConfig.container" . }}
+{{- end }}
 {{- with .Values.initContainers }}
 {{ toYaml . }}
 {{- end }}
@@ -102,9 +105,13 @@ volumeMounts:
     claimName: {{ include "tf-serving.claimName" . }}
     readOnly: {{ eq .Values.storage.type "existingClaim" }}
   {{- end }}
+{{- if .Values.ownModelConfig.enabled }}
+{{ include "tf-serving.ownModelConfig.volumes" . }}
+{{- else }}
 - name: model-config
   configMap:
     name: {{ include "tf-serving.suffixed" (list . "models") }}
+{{- end }}
 - name: server-config
   configMap:
     name: {{ include "tf-serving.suffixed" (list . "server") }}

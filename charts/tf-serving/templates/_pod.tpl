@@ -82,7 +82,7 @@ nodeSelector:
   {{- include "tf-serving.nodeSelector" . | nindent 2 }}
 topologySpreadConstraints:
   {{- include "tf-serving.spread" . | nindent 2 }}
-{{- if or .Values.initContainers (eq .Values.storage.type "fetch") }}
+{{- if or .Values.initContainers .Values.ownModelConfig.enabled (eq .Values.storage.type "fetch") }}
 initContainers:
   {{- include "tf-serving.initContainers" . | nindent 2 }}
 {{- end }}
