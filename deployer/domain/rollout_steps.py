@@ -46,7 +46,7 @@ class Kind(StrEnum):
     UNLABEL = "unlabel"
     """Replicas: labels as they were."""
     FORGET = "forget"
-    """Gateways: labels as they were."""
+    """Gateways: labels and feature specs as they were."""
     DROP = "drop"
     """Replicas: the version leaves memory, if the rollout brought it."""
 
@@ -165,6 +165,19 @@ def taught(rollout: Rollout, step: Step, after: ModelState) -> dict[str, int]:
     if step.kind is Kind.SETTLE:
         return {label: version for label, version in after.labels.items() if label != CANARY}
     return dict(after.labels)
+
+
+def remembered(rollout: Rollout, step: Step, after: ModelState, *, before: int | None) -> frozenset[int] | None:
+    """The versions whose feature specs gateways keep in a step that changes them; None when they forget none.
+
+    At its end a rollout leaves those of what is served, and of the version that a rollback from there goes back to:
+    that one shall need no look into the store. `before` is that version for the one which was stable at the start.
+    """
+    if step.kind is Kind.SETTLE:
+        return frozenset([*after.versions, rollout.previous, rollout.request.to])
+    if step.kind is Kind.FORGET:
+        return frozenset([*rollout.base.versions, *([before] if before is not None else [])])
+    return None
 
 
 def required(rollout: Rollout, state: ModelState) -> frozenset[int]:

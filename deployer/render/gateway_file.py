@@ -70,9 +70,7 @@ def _model(release: Release, model: Model, state: ModelState, specs: Mapping[int
             routing["sticky"] = _sticky(model.sticky)
         document["routing"] = routing
     document["max_rows_per_call"] = release.batching.max_batch_size if release.batching else ROWS_PER_CALL
-    document["specs"] = {
-        str(version): _spec(model.name, version, specs[version]) for version in state.versions if version in specs
-    }
+    document["specs"] = {str(version): _spec(model.name, version, specs[version]) for version in sorted(specs)}
     return document
 
 

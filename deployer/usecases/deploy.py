@@ -94,7 +94,11 @@ def plan(request: DeployRequest, progress: Progress) -> Plan:
     Errors: SpecError (memory, versions, feature specs), UsageError for a choice about a live model, ToolError when
     Helm or the API server refuse, TargetError, WaitTimeout.
     """
-    release, target = open_cluster(request.where)
+    return plan_of(*open_cluster(request.where), request, progress)
+
+
+def plan_of(release: Release, target: ClusterTarget, request: DeployRequest, progress: Progress) -> Plan:
+    """The same for a release and its cluster."""
     store = cluster_store(release.store, release=release.name, namespace=release.namespace)
     release = replace(release, store=store)
     progress(f"deploying to {target.describe()}")
@@ -153,7 +157,7 @@ def _decide(
     new = [model.name for model in release.models if model.name not in live.states]
     known = {name: state for name, state in live.states.items() if release.has(name)}
     if all(live.complete(model.name) for model in release.models) and live.bounds == Bounds.of(release):
-        return ServingConfig(models=known), _overridden(release, known, live.specs)
+        return ServingConfig(models=known), _specs(release, known, live.specs, live.specs)
     wanted = {name: state.versions for name, state in known.items()}
     wanted |= {name: request.choices.get(name, Choice()).named() for name in new}
     contents = shelf.look(
@@ -172,7 +176,7 @@ def _decide(
         name: {number: version.features for number, version in stored.items() if version.features is not None}
         for name, stored in contents.stored.items()
     }
-    return ServingConfig(models=states), _overridden(release, states, exported)
+    return ServingConfig(models=states), _specs(release, states, exported, live.specs)
 
 
 def _first(name: str, choice: Choice, contents: shelf.Contents) -> ModelState:
@@ -184,12 +188,18 @@ def _first(name: str, choice: Choice, contents: shelf.Contents) -> ModelState:
         ) from error
 
 
-def _overridden(release: Release, states: Mapping[str, ModelState], specs: Specs) -> Specs:
-    """The feature specs of what is served; deployer.yaml's own files win."""
+def _specs(release: Release, states: Mapping[str, ModelState], exported: Specs, live: Specs) -> Specs:
+    """The feature specs of what is served; deployer.yaml's own files win.
+
+    Those of other versions that gateways know stay: a rollout left them there, for a rollback that needs no store.
+    """
     found: dict[str, dict[int, str]] = {}
     for name, state in states.items():
-        for version in state.versions:
-            text = override(release.model(name), version) or specs.get(name, {}).get(version)
+        known, there = exported.get(name, {}), live.get(name, {})
+        texts = {version: known.get(version) for version in state.versions}
+        texts |= {version: text for version, text in there.items() if version not in texts}
+        for version in sorted(texts):
+            text = override(release.model(name), version) or texts[version]
             if text is not None:
                 found.setdefault(name, {})[version] = text
     return found

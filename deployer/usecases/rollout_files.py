@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import msgspec
@@ -62,11 +62,13 @@ def put_gateways(
     labels: Mapping[str, int],
     weights: Mapping[str, float],
     specs: Mapping[int, str],
+    remembered: Collection[int] | None,
     helpers: Mapping[str, str],
     sure: Callable[[], None],
 ) -> bool:
     """Write labels and weights, and add feature specs by version; False when all that is in force already.
 
+    Of the specs that are there, those of versions that are not `remembered` are taken away (None: none of them).
     `helpers` are the labels that fall back and shadow, by what they do; those that are not named are taken away.
     `sure` is called as by `put_replicas`.
 
@@ -78,7 +80,11 @@ def put_gateways(
     section["labels"] = dict(labels)
     routing = {key: value for key, value in (section.get("routing") or {}).items() if key not in HELPERS}
     section["routing"] = {**routing, "weights": dict(weights), **helpers}
-    known = {str(version): spec for version, spec in (section.get("specs") or {}).items()}
+    known = {
+        str(version): spec
+        for version, spec in (section.get("specs") or {}).items()
+        if remembered is None or int(version) in remembered
+    }
     section["specs"] = {**known, **{str(version): _spec(model, version, spec) for version, spec in specs.items()}}
     changed = to_yaml(document) + "\n"
     if _parsed(changed) == _parsed(text):

@@ -20,6 +20,7 @@ from deployer.domain.rollout_steps import (
     arriving,
     gone,
     plan,
+    remembered,
     required,
     taught,
     unloaded,
@@ -164,6 +165,7 @@ class Runner:
         facts = self.facts.features
         specs = {rollout.request.to: facts} if facts is not None and rollout.course is not Course.ABORT else {}
         labels = taught(rollout, step, after)
+        before = self.ledgers.read(rollout.model).before(rollout.previous)
         helpers = _helpers(rollout) if step.kind is Kind.SHIFT else {}
         rollout_files.put_gateways(
             self.target,
@@ -171,6 +173,7 @@ class Runner:
             labels=labels,
             weights=after.weights,
             specs=specs,
+            remembered=remembered(rollout, step, after, before=before),
             helpers=helpers,
             sure=self.ledgers.assert_held,
         )
