@@ -110,11 +110,11 @@ class ApiServer:
             if not following:
                 return tuple(found)
 
-    def patch(self, path: str, change: object, *, timeout: float = CALL_TIMEOUT) -> None:
-        """Merge a change into an object (RFC 7396)."""
+    def patch(self, path: str, change: object, *, timeout: float = CALL_TIMEOUT) -> bytes:
+        """Merge a change into an object (RFC 7396); the object as it is then, JSON."""
         query = {"fieldManager": FIELD_MANAGER}
         body = msgspec.json.encode(change)
-        self.call("PATCH", path, query=query, body=body, content_type=MERGE_PATCH, timeout=timeout)
+        return self.call("PATCH", path, query=query, body=body, content_type=MERGE_PATCH, timeout=timeout)
 
     def apply(self, path: str, content: object, *, timeout: float = CALL_TIMEOUT) -> None:
         """Have an object as described, whether it exists or not (server-side apply)."""

@@ -29,7 +29,7 @@ class _Owned(msgspec.Struct, frozen=True):
 class LiveConfig:
     """The text under one key of a ConfigMap. Errors of every method: TargetError.
 
-    A write follows from what was read before it; so it is refused when anybody has written in between.
+    A write follows from what was read, or written, before it; so it is refused when anybody else has written since.
     """
 
     def __init__(self, api: ApiServer, *, namespace: str, name: str, key: str) -> None:
@@ -48,10 +48,10 @@ class LiveConfig:
         return found.data.get(self._key)
 
     def write(self, text: str | None) -> None:
-        """Replace what was read last, or remove it. Errors: Overtaken when it is not in force any more."""
+        """Replace what is known to be in force, or remove it. Errors: Overtaken when it is not in force any more."""
         change = {"metadata": {"resourceVersion": self._version}, "data": {self._key: text}}
         try:
-            self._api.patch(self._path, change)
+            written = self._api.patch(self._path, change)
         except Refused as error:
             if error.code != CONFLICT:
                 raise
@@ -59,6 +59,7 @@ class LiveConfig:
                 f"ConfigMap {self.name} was changed by somebody else in the same moment",
                 hint="`deployer rollout status` shows who is at work",
             ) from error
+        self._version = msgspec.json.decode(written, type=ConfigMap).metadata.resource_version
 
     def disown(self) -> None:
         """Leave the text to Helm alone: a field with two owners is a conflict for whoever upgrades without force."""

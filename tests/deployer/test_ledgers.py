@@ -170,7 +170,12 @@ def test_an_edit_between_look_and_write_is_not_overwritten():
         live.write("new")
     assert live.read() == "by hand"
     live.write("new")
-    assert live.read() == "new"
+    live.write("newer")
+    assert live.read() == "newer"
+    live.write("newest")
+    in_force(fake, "by hand")
+    with pytest.raises(Overtaken):
+        live.write("latest")
 
 
 def test_an_order_that_arrives_while_the_ledger_is_written_is_kept():
