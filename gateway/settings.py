@@ -15,6 +15,7 @@ import yaml
 from msgspec import Meta, Struct
 
 from gateway.spec import FeatureSpec
+from gateway.spec.text import load
 from gateway.strict import StrictError, convert
 
 Name = Annotated[str, Meta(pattern=r"^[^/:\x00-\x1f]+$", max_length=253)]
@@ -122,7 +123,7 @@ class Settings(_Section, frozen=True, kw_only=True):
 def parse_settings(text: str) -> Settings:
     """Read a config file. Errors: SettingsError naming the path of the first value that is wrong."""
     try:
-        raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        raw = load(text)
     except yaml.YAMLError as error:
         raise SettingsError(f"not valid YAML: {error}") from error
     _versions_as_text(raw)

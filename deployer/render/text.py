@@ -8,6 +8,8 @@ import json
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from gateway.spec.text import Dumper
+
 
 def quoted(value: str) -> str:
     """A string in double quotes with the escapes that text protos and YAML share."""
@@ -19,7 +21,7 @@ def to_yaml(document: object) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120).rstrip("\n")
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(Dumper):
     """Plain YAML: what occurs twice is written twice, because an alias means nothing to a person."""
 
     def ignore_aliases(self, data: object) -> bool:

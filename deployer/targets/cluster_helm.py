@@ -16,6 +16,7 @@ from deployer.errors import SpecError, TargetError
 from deployer.targets.cluster_names import Names
 from deployer.tools.helm import Helm, HelmRelease, Values
 from gateway.settings import SettingsError, parse_settings
+from gateway.spec.text import Loader, load
 from tfserving.config import ConfigError, ModelServerConfig, Specific
 
 TF_SERVING = "tf-serving"
@@ -210,7 +211,7 @@ def gateway_values(text: str) -> dict[str, object]:
         raise SpecError(
             "the gateway configuration cannot be used", hint="`deployer render` writes one that can"
         ) from error
-    document = yaml.safe_load(text)
+    document = load(text)
     return {key: value for key, value in document.items() if key not in SET_BY_CHART}
 
 
@@ -223,7 +224,7 @@ def manifest_diff(before: str, after: str, name: str) -> str:
 
 
 def _sorted_objects(manifest: str) -> list[str]:
-    objects = [document for document in yaml.safe_load_all(manifest) if document]
+    objects = [document for document in yaml.load_all(manifest, Loader=Loader) if document]
     objects.sort(key=lambda o: (o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]))
     return [line for o in objects for line in ("---", *yaml.safe_dump(o, sort_keys=True, width=1000).splitlines())]
 

@@ -11,6 +11,7 @@ import yaml
 from deployer.targets.base import Overtaken
 from deployer.targets.cluster_api import CONFLICT, FIELD_MANAGER, ApiServer, Refused
 from deployer.targets.cluster_objects import ConfigMap
+from gateway.spec.text import Dumper, load
 
 
 class _Owner(msgspec.Struct, frozen=True):
@@ -82,11 +83,11 @@ def as_helm_writes(text: str) -> str:
 
     Where Go's YAML writes something in another way after all, they read the same settings once more.
     """
-    document: object = yaml.safe_load(text)
+    document: object = load(text)
     return yaml.dump(document, Dumper=_HelmsDumper, sort_keys=True, allow_unicode=True, width=2**20)
 
 
-class _HelmsDumper(yaml.SafeDumper):
+class _HelmsDumper(Dumper):
     def ignore_aliases(self, data: object) -> bool:
         return True
 

@@ -10,6 +10,7 @@ from deployer.errors import SpecError
 from deployer.targets.base import ReplicaBatching
 from deployer.targets.local_state import Layout
 from gateway.settings import ModelSettings, SettingsError, parse_settings
+from gateway.spec.text import Dumper, load
 from tfserving import flags
 
 ENABLE = "enable_batching"
@@ -42,10 +43,10 @@ def flags_with(layout: Layout, given: Sequence[str], wanted: ReplicaBatching) ->
 def gateway_with(text: str, rows_per_call: int) -> str:
     """A gateway configuration whose calls fit into a batch: a model server refuses more rows than it may batch."""
     _models(text)
-    document = yaml.safe_load(text)
+    document = load(text)
     for model in document["models"].values():
         model["max_rows_per_call"] = rows_per_call
-    return str(yaml.safe_dump(document, sort_keys=False))
+    return str(yaml.dump(document, Dumper=Dumper, sort_keys=False))
 
 
 def _models(text: str) -> Mapping[str, ModelSettings]:

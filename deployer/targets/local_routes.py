@@ -8,6 +8,7 @@ import yaml
 from deployer.errors import SpecError, TargetError
 from deployer.targets.base import HttpReply
 from gateway.settings import SettingsError, parse_settings
+from gateway.spec.text import Dumper, load
 
 
 def request(name: str, port: int, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
@@ -34,10 +35,10 @@ def request(name: str, port: int, path: str, body: bytes | None, *, timeout: flo
 def with_backends(text: str, addresses: list[str]) -> str:
     """A gateway configuration that knows exactly these replicas. Errors: SpecError when the gateway would refuse it."""
     try:
-        document = yaml.safe_load(text)
+        document = load(text)
         document["backends"] = {**document.get("backends", {}), "static": addresses}
         document["backends"].pop("dns", None)
-        text = yaml.safe_dump(document, sort_keys=False)
+        text = str(yaml.dump(document, Dumper=Dumper, sort_keys=False))
         parse_settings(text)
     except (yaml.YAMLError, TypeError, AttributeError, SettingsError) as error:
         raise SpecError(

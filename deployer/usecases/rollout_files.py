@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import msgspec
-import yaml
 
 from deployer.domain.serving import ModelState
 from deployer.errors import SpecError, TargetError
@@ -15,6 +14,7 @@ from deployer.render.text import to_yaml
 from deployer.targets.base import Target
 from gateway.settings import Settings, SettingsError, parse_settings
 from gateway.spec import SpecProblem, dump_spec, parse_spec
+from gateway.spec.text import load
 from tfserving.config import ModelServerConfig, Specific
 
 FALLBACK, SHADOW = "fallback", "shadow"
@@ -75,7 +75,7 @@ def put_gateways(
     Errors: SpecError for a feature spec or settings that the gateway would refuse; Overtaken.
     """
     text = target.gateway_config()
-    document = yaml.safe_load(text)
+    document = load(text)
     section = document["models"][model]
     section["labels"] = dict(labels)
     routing = {key: value for key, value in (section.get("routing") or {}).items() if key not in HELPERS}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -23,6 +22,7 @@ from gateway.spec.features import (
     VectorFeature,
 )
 from gateway.spec.outputs import Output
+from gateway.spec.text import load
 from gateway.strict import StrictError, convert
 
 Dtype = Literal[
@@ -63,19 +63,10 @@ class FeatureSpec(Section, frozen=True, kw_only=True):
         _check_width(self.features, self.input)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats: PyYAML follows YAML 1.1, where `1e-3` is text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
-
-
 def parse_spec(text: str | bytes) -> FeatureSpec:
     """The spec in a features.yaml. Errors: SpecProblem that names the path, and the nearest key to an unknown one."""
     try:
-        data = yaml.load(text, Loader=_Loader)
+        data = load(text)
     except yaml.YAMLError as error:
         raise SpecProblem("", f"not valid YAML: {error}") from error
     return read_spec(data)
