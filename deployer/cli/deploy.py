@@ -48,11 +48,11 @@ def deploy(
     plan = usecase.plan(request, console.progress)
     if dry_run:
         facts = {"target": plan.target.describe(), "changes": [c.name for c in plan.changes], "diff": plan.diff}
-        console.result("DeployPlan", {**facts, "repairs": plan.repairs}, plan.diff or "nothing would change")
+        said = "\n".join([*(f"would repair: {one}" for one in plan.repairs), *([plan.diff] if plan.diff else [])])
+        console.result("DeployPlan", {**facts, "repairs": plan.repairs}, said or "nothing would change")
         return
-    if plan.changes and not plan.target.place.context.startswith(CONTEXT_PREFIX):
-        names = " and ".join(change.name for change in plan.changes)
-        console.confirm(f"Change {names} in {plan.target.describe()}?", yes=yes)
+    if plan.touched and not plan.target.place.context.startswith(CONTEXT_PREFIX):
+        console.confirm(f"Change {' and '.join(plan.touched)} in {plan.target.describe()}?", yes=yes)
     done = usecase.execute(plan, wait=wait, timeout=timeout, progress=console.progress)
     console.result("Deployed", {"changed": done.changed, "deployed": done}, lambda: text(done))
 

@@ -148,6 +148,13 @@ class ClusterTarget:
         self._gateways.write(as_helm_writes(text))
         self.touch(GATEWAY)
 
+    def restore(self, component: str, text: str) -> None:
+        """Put back what Helm wrote last, in place of what was read last; it is Helm's again. Errors: Overtaken."""
+        config = self._models if component == MODEL_SERVER else self._gateways
+        config.write(text)
+        config.disown()
+        self.touch(component)
+
     def record(self) -> None:
         if MODEL_SERVER in self._unrecorded:
             self.helm.put_models(self.model_config(), replicas=self.scaling.deployment().spec.replicas)

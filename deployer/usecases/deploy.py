@@ -28,6 +28,7 @@ from deployer.targets.cluster_names import MODEL_SERVER
 from deployer.usecases import shelf
 from deployer.usecases.cluster import gateway_image
 from deployer.usecases.deploy_live import Bounds, Live, live_release
+from deployer.usecases.deploy_texts import Restored
 from deployer.usecases.render import Choice, override
 from deployer.usecases.smoke import Smoke, smoke
 from deployer.usecases.targets import Where, open_cluster
@@ -49,14 +50,29 @@ class DeployRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a deployment will do. `repairs` are sentences about what has drifted from the installed values."""
+    """What a deployment will do.
+
+    `drift` are sentences about a scale that differs from the installed values, `restored` are texts that pods follow
+    and that somebody made unusable.
+    """
 
     release: Release
     target: ClusterTarget
     state: ServingConfig
     tf_serving: Change
     gateway: Change
-    repairs: tuple[str, ...]
+    drift: tuple[str, ...]
+    restored: tuple[Restored, ...] = ()
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """What is put right besides upgrades, in sentences."""
+        return (*map(str, self.restored), *self.drift)
+
+    @property
+    def touched(self) -> tuple[str, ...]:
+        """The names of the Helm releases and ConfigMaps that will change."""
+        return (*(change.name for change in self.changes), *(one.name for one in self.restored))
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -65,8 +81,9 @@ class Plan:
 
     @property
     def diff(self) -> str:
-        """Unified diff of the manifests, live against new; empty when nothing changes."""
-        return "\n".join(change.diff for change in self.changes if change.diff)
+        """Unified diff of texts and manifests, live against new; empty when nothing changes."""
+        found = (*(text.diff for text in self.restored), *(change.diff for change in self.changes))
+        return "\n".join(diff for diff in found if diff)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +124,15 @@ def plan_of(release: Release, target: ClusterTarget, request: DeployRequest, pro
     progress("rendering both charts against the cluster")
     tf_serving = target.helm.change(TF_SERVING, _document(values_tf_serving(release, state)))
     gateway = target.helm.change(GATEWAY, _document(values_gateway(release, state, specs)))
-    repairs = () if tf_serving.before is None else _drift(release, target)
-    return Plan(release=release, target=target, state=state, tf_serving=tf_serving, gateway=gateway, repairs=repairs)
+    return Plan(
+        release=release,
+        target=target,
+        state=state,
+        tf_serving=tf_serving,
+        gateway=gateway,
+        drift=() if tf_serving.before is None else _drift(release, target),
+        restored=live.restored,
+    )
 
 
 def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> Deployed:
@@ -121,7 +145,9 @@ def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> De
     revisions = {}
     for sentence in plan.repairs:
         progress(f"repairing: {sentence}")
-    if plan.repairs and not target.scaling.resume():
+    for text in plan.restored:
+        target.restore(text.component, text.after)
+    if plan.drift and not target.scaling.resume():
         target.scaling.to(plan.release.serving.replicas)
     for change, component in ((plan.tf_serving, MODEL_SERVER), (plan.gateway, GATEWAYS)):
         if change.needed:

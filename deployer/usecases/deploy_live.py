@@ -9,13 +9,12 @@ import msgspec
 
 from deployer.domain.release import Release
 from deployer.domain.serving import STABLE, ModelState
-from deployer.errors import TargetError
 from deployer.render.gateway_file import Specs
-from deployer.render.readback import state_of
 from deployer.render.text import to_yaml
 from deployer.targets import cluster_proof
 from deployer.targets.cluster import ClusterTarget
-from gateway.settings import SettingsError, parse_settings
+from deployer.usecases.deploy_texts import Restored, usable
+from gateway.settings import parse_settings
 from gateway.spec import dump_spec
 from tfserving.config import Specific
 
@@ -38,13 +37,15 @@ class Bounds:
 class Live:
     """What is installed: states and feature specs by model, and the bounds in force; empty before the first.
 
-    `known` are the versions that the gateway was told of, so that one without a spec really has none.
+    `known` are the versions that the gateway was told of, so that one without a spec really has none. `restored` are
+    the texts that somebody made unusable; states and specs are those that will be in force in their place.
     """
 
     states: Mapping[str, ModelState] = field(default_factory=dict)
     specs: Specs = field(default_factory=dict)
     known: Mapping[str, frozenset[int]] = field(default_factory=dict)
     bounds: Bounds | None = None
+    restored: tuple[Restored, ...] = ()
 
     def complete(self, name: str) -> bool:
         """Whether everything about a model is known without a look into the claim."""
@@ -65,22 +66,18 @@ def live_release(target: ClusterTarget) -> Live:
                 if isinstance(model.policy, Specific)
             }
         )
-    text = target.gateway_config()
-    try:
-        models = parse_settings(text).models
-    except SettingsError as error:
-        raise TargetError(
-            "the gateway configuration in force cannot be used", hint="`deployer doctor` says what to do"
-        ) from error
+    texts = usable(target, tf_serving, gateway)
+    models = parse_settings(texts.gateway).models
     specs = {
         name: {int(number): to_yaml(dump_spec(spec)) for number, spec in model.specs.items()}
         for name, model in models.items()
     }
     return Live(
-        states=state_of(target.model_config(), text).models,
+        states=texts.state.models,
         specs=specs,
         known={name: frozenset({*model.labels.values(), *specs[name]}) for name, model in models.items()},
         bounds=msgspec.convert(tf_serving.values, _Values).bounds,
+        restored=texts.restored,
     )
 
 

@@ -14,7 +14,7 @@ from tfserving.config import ConfigError, ModelConfig, ModelServerConfig, Specif
 
 PUT_BACK = (
     "somebody edited it: put that back; on this machine `deployer local down` and `up` write it anew,"
-    " in a cluster `helm get manifest` shows what was installed"
+    " in a cluster `deployer deploy` puts back what Helm wrote last (`--dry-run` shows it)"
 )
 
 

@@ -46,7 +46,7 @@ class FakeCluster:
         program = directory / "helm"
         program.write_text(_PROGRAM.format(python=sys.executable, helm=helm_program, namespace=NAMESPACE))
         program.chmod(0o755)
-        self._directory = directory
+        self.directory = directory
         self.api = FakeApi()
         self.api.objects[pod_path(NAMESPACE)] = {"metadata": {}, "items": []}
         names, helm = Names(release="demo"), Helm(namespace=NAMESPACE, program=str(program))
@@ -55,7 +55,7 @@ class FakeCluster:
 
     def follow(self) -> None:
         """Have the objects that helm applied last."""
-        for kept in self._directory.glob("demo-*.json"):
+        for kept in self.directory.glob("demo-*.json"):
             for one in yaml.safe_load_all(json.loads(kept.read_text())["manifest"]):
                 group = {"ConfigMap": "/api/v1", "Deployment": "/apis/apps/v1"}.get(one["kind"] if one else "")
                 if group:

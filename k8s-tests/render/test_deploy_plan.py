@@ -11,10 +11,11 @@ from fake_cluster import NAMESPACE, FakeCluster
 from deployer import spec
 from deployer.domain.release import Release
 from deployer.domain.serving import ModelState, ServingConfig
+from deployer.errors import TargetError
 from deployer.render.values import values_gateway, values_tf_serving
 from deployer.targets.cluster_helm import GATEWAY, TF_SERVING
 from deployer.usecases import rollout_files
-from deployer.usecases.deploy import DeployRequest, Plan, plan_of
+from deployer.usecases.deploy import DeployRequest, Plan, execute, plan_of
 from deployer.usecases.targets import Where
 
 FEATURES = """
@@ -23,6 +24,8 @@ input: {name: x, dtype: float32, shape: [-1, 1]}
 output: {name: y, kind: raw}
 """
 ONE = ModelState(versions=(1,), labels={"stable": 1}, weights={"stable": 100})
+TWO = ModelState(versions=(2,), labels={"stable": 2}, weights={"stable": 100})
+BOTH = ModelState(versions=(1, 2), labels={"stable": 1, "canary": 2}, weights={"stable": 95, "canary": 5})
 
 
 @pytest.fixture
@@ -53,6 +56,12 @@ def planned(release: Release, cluster: FakeCluster) -> Plan:
 def move(cluster: FakeCluster, state: ModelState, specs: dict[int, str]) -> None:
     """As a rollout leaves a release at its end."""
     rollout_files.put_replicas(cluster.target, "m", state, sure=lambda: None)
+    write_gateways(cluster, state, specs)
+    cluster.target.record()
+    cluster.follow()
+
+
+def write_gateways(cluster: FakeCluster, state: ModelState, specs: dict[int, str]) -> None:
     rollout_files.put_gateways(
         cluster.target,
         "m",
@@ -63,8 +72,6 @@ def move(cluster: FakeCluster, state: ModelState, specs: dict[int, str]) -> None
         helpers={},
         sure=lambda: None,
     )
-    cluster.target.record()
-    cluster.follow()
 
 
 def test_nothing_changes_after_a_first_deployment(release: Release, cluster: FakeCluster) -> None:
@@ -87,3 +94,56 @@ def test_nothing_changes_after_a_rollout(
 
     assert (found.changes, found.diff, found.repairs) == ((), "", ())
     assert found.state.models["m"].labels == {"stable": stable}
+
+
+BROKEN = {"gateway-config": "models: [", "tf-serving-models": "model_config_list { config {"}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_text_that_somebody_made_unusable_gets_back_what_helm_wrote_last(
+    release: Release, cluster: FakeCluster, name: str
+) -> None:
+    move(cluster, TWO, {1: FEATURES, 2: FEATURES})
+    good = cluster.target.model_config(), cluster.target.gateway_config()
+    cluster.edit(name, BROKEN[name])
+
+    found = planned(release, cluster)
+
+    assert found.changes == ()
+    assert f"ConfigMap demo-{name} gets the text back that Helm wrote last: " in found.repairs[0]
+    assert f"--- demo-{name} (live)\n+++ demo-{name} (new)\n" in found.diff
+    assert f"\n-{BROKEN[name]}\n" in found.diff
+    assert found.state.models["m"] == TWO
+    done = execute(found, wait=False, timeout=10, progress=lambda _: None)
+    assert (done.changed, done.revisions) == (True, {})
+    assert (cluster.target.model_config(), cluster.target.gateway_config()) == good
+    assert planned(release, cluster).repairs == ()
+
+
+def test_both_texts_are_put_back_where_one_of_helms_contradicts_what_a_rollout_has_made(
+    release: Release, cluster: FakeCluster
+) -> None:
+    rollout_files.put_replicas(cluster.target, "m", BOTH, sure=lambda: None)
+    write_gateways(cluster, BOTH, {})
+    cluster.edit("tf-serving-models", BROKEN["tf-serving-models"])
+
+    found = planned(release, cluster)
+
+    assert found.state.models["m"] == ONE
+    assert [one.name for one in found.restored] == ["demo-tf-serving-models", "demo-gateway-config"]
+    assert "it contradicts the other text in force" in found.repairs[1]
+
+
+def test_a_text_that_nobody_can_put_right_is_an_error_that_says_what_is_wrong(
+    release: Release, cluster: FakeCluster
+) -> None:
+    for kept in cluster.directory.glob("demo-*.json"):
+        kept.write_text(kept.read_text().replace("versions: 1", "versions: x"))
+    cluster.edit("gateway-config", BROKEN["gateway-config"])
+    cluster.edit("tf-serving-models", BROKEN["tf-serving-models"])
+
+    with pytest.raises(TargetError, match="nor what Helm wrote last") as failed:
+        planned(release, cluster)
+
+    assert "demo-tf-serving-models: " in failed.value.cause
+    assert "demo-gateway-config: not valid YAML" in failed.value.cause
