@@ -12,12 +12,13 @@ import typer
 from deployer.cli.console import console
 from deployer.cli.picture import Picture
 from deployer.cli.rollout_target import about_rollouts
-from deployer.cli.rollout_view import changes, drawn, sentence, told
-from deployer.cli.verb import Timeout, Verb, duration
+from deployer.cli.rollout_view import changes, drawn, planned, sentence, told
+from deployer.cli.verb import DryRun, NewTimeout, Timeout, Verb, duration
 from deployer.domain.rollout import OnFail, Policy, Rollout, RolloutRequest
 from deployer.errors import UsageError
 from deployer.usecases import rollout_status
 from deployer.usecases.rollout import Rollouts
+from deployer.usecases.rollout_preview import Preview, preview_start
 
 app = Verb(group=True, help="Bring a new version to traffic step by step, judged by gates.")
 
@@ -71,10 +72,12 @@ def start(
         bool, typer.Option("--accept-downtime", help="Let the resource-preserving policy empty the only replica.")
     ] = False,
     timeout: Timeout = 120.0,
+    dry_run: DryRun = False,
 ) -> int:
     """Roll out a version: load, label, shares of traffic under gates, promote.
 
     The exit code is 0 when it was promoted, 7 when it was taken back or waits for a person, 6 when it is degraded.
+    With --dry-run it is 7 when the version would not even be loaded; a claim is looked into by a short-lived pod.
     """
     request = _request(
         to=to,
@@ -91,7 +94,7 @@ def start(
         accept_downtime=accept_downtime,
         timeout=timeout,
     )
-    return ended(rollouts.start(request))
+    return foreseen(preview_start(rollouts, request)) if dry_run else ended(rollouts.start(request))
 
 
 @app.command()
@@ -123,9 +126,9 @@ def status(
 
 @app.command()
 @about_rollouts
-def promote(rollouts: Rollouts) -> int:
+def promote(rollouts: Rollouts, timeout: NewTimeout = None) -> int:
     """Skip the steps and gates that are left, and make the version stable."""
-    return ended(rollouts.promote())
+    return ended(rollouts.promote(timeout))
 
 
 @app.command()
@@ -137,16 +140,16 @@ def pause(rollouts: Rollouts) -> None:
 
 @app.command()
 @about_rollouts
-def resume(rollouts: Rollouts) -> int:
+def resume(rollouts: Rollouts, timeout: NewTimeout = None) -> int:
     """Go on: after a pause, or after the deployer itself was killed."""
-    return ended(rollouts.resume())
+    return ended(rollouts.resume(timeout))
 
 
 @app.command()
 @about_rollouts
-def abort(rollouts: Rollouts) -> int:
+def abort(rollouts: Rollouts, timeout: NewTimeout = None) -> int:
     """Take the version back, from wherever the rollout stands. The exit code is 0 when that was proven."""
-    done = rollouts.abort()
+    done = rollouts.abort(timeout)
     code = ended(done)
     return 0 if done.outcome == "aborted" else code
 
@@ -165,6 +168,12 @@ def ended(rollout: Rollout) -> int:
         "Rollout", {"phase": rollout.phase, "outcome": rollout.outcome, "rollout": rollout}, sentence(rollout)
     )
     return rollout_status.exit_code(rollout)
+
+
+def foreseen(found: Preview) -> int:
+    """Print what would be done; the exit code says whether the first step would be passed."""
+    console.result("RolloutPlan", found, lambda: planned(found))
+    return found.exit_code
 
 
 def _shares(text: str) -> tuple[float, ...]:

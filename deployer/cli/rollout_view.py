@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from deployer.cli.console import Table
 from deployer.domain.gate_verdict import Judgement, Verdict
-from deployer.domain.rollout import Rollout
+from deployer.domain.rollout import Course, Rollout
 from deployer.targets.proof import Served
+from deployer.usecases.rollout import asked
+from deployer.usecases.rollout_preview import Preview
 from deployer.usecases.rollout_status import History, RolloutStatus
 from deployer.usecases.status import ReplicaStatus
 
@@ -46,6 +48,33 @@ def sentence(rollout: Rollout) -> str:
     way = f"{rollout.model}: version {rollout.previous} → {rollout.request.to}"
     said = f"{rollout.phase}" + (f", {rollout.outcome}" if rollout.outcome else "")
     return f"{way}: {said}" + (f"\n{rollout.reason}" if rollout.reason else "")
+
+
+def planned(found: Preview) -> str:
+    """What would be done, step by step, and what can be judged of it now."""
+    rollout = found.rollout
+    back = rollout.course is Course.ABORT
+    way = f"back to version {rollout.previous}, from where the rollout stands" if back else asked(rollout)
+    head = [f"{rollout.model}: would go {way}"]
+    if found.at_work:
+        head.append(
+            f"{found.at_work} is at work: {'it would be asked to' if back else 'this would be refused meanwhile'}"
+        )
+    rows = [
+        (
+            one.step,
+            ", ".join(map(str, one.after.versions)),
+            ", ".join(f"{label} → {version}" for label, version in one.after.labels.items()),
+            ", ".join(f"{label} {weight:.3g}" for label, weight in one.after.weights.items()) or "newest version",
+        )
+        for one in found.steps
+    ]
+    parts = ["\n".join(head), str(Table(columns=("step", "loaded", "labels", "traffic"), rows=rows))]
+    if found.verdicts:
+        parts.append("\n".join(line for verdict in found.verdicts for line in _verdict(verdict)))
+    if found.later:
+        parts.append(f"judged later: {', '.join(found.later)}")
+    return "\n\n".join(parts)
 
 
 def told(found: History) -> str:

@@ -52,6 +52,12 @@ def spelled(seconds: float) -> str:
 
 File = Annotated[Path, typer.Option("-f", "--file", help="Description of the release.", show_default=True)]
 Timeout = Annotated[float, typer.Option("--timeout", parser=duration, metavar=DURATION, help="Bound on all waiting.")]
+NewTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", parser=duration, metavar=DURATION, help="Bound on all waiting; by default as it was at the start."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 

@@ -65,54 +65,65 @@ class Rollouts:
         """
         check(request)
         with self.ledgers.locked(self.who):
-            ledger = self.ledgers.read(self.model)
-            if ledger.open is not None:
-                raise TargetError(
-                    f"the rollout of {self.model} to version {ledger.open.request.to} is {ledger.open.phase}",
-                    cause=ledger.open.reason,
-                    hint="`deployer rollout resume`, `promote` or `abort` ends it",
-                )
-            facts = self._facts(request)
-            base = rollout_files.state(self.target, self.model)
-            if problem := refusal(base, request):
-                raise TargetError(f"{self.model} cannot be rolled out to version {request.to}", cause=problem)
-            replicas = self._replicas(request)
+            rollout, facts = self.prepared(request)
             if isinstance(self.target, Recorded) and not request.rollback:
                 self.target.record()  # what has drifted, or another chart, is better found before than halfway
-            now = self.clock.now()
-            rollout = Rollout(
-                id=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)),
-                model=self.model,
-                base=base,
-                request=request,
-                who=self.who,
-                started=now,
-                counted_from=now,
-                left=base,
-                replicas=replicas,
-                course=Course.ROLLBACK if request.rollback else Course.FORWARD,
-            )
-            entry = Entry(at=now, who=self.who, step="start", event="started", text=_asked(rollout))
-            self.ledgers.write(self.model, ledger.start(rollout).record(rollout, entry))
-            self.progress(f"{self.model}: {_asked(rollout)}")
+            entry = Entry(at=rollout.started, who=self.who, step="start", event="started", text=asked(rollout))
+            self.ledgers.write(self.model, self.ledgers.read(self.model).start(rollout).record(rollout, entry))
+            self.progress(f"{self.model}: {asked(rollout)}")
             return self._runner(facts).run(rollout)
 
-    def resume(self) -> Rollout:
-        """Go on where the rollout stands: after a pause, a way back that failed, or a deployer that was killed."""
-        return self._go_on(Event.RESUME)
+    def prepared(self, request: RolloutRequest) -> tuple[Rollout, VersionFacts]:
+        """The rollout that `start` would begin, and what the store knows of its version; nothing is touched.
 
-    def promote(self) -> Rollout:
+        Errors: as of `start`.
+        """
+        check(request)
+        open_ = self.ledgers.read(self.model).open
+        if open_ is not None:
+            raise TargetError(
+                f"the rollout of {self.model} to version {open_.request.to} is {open_.phase}",
+                cause=open_.reason,
+                hint="`deployer rollout resume`, `promote` or `abort` ends it",
+            )
+        facts = self._facts(request)
+        base = rollout_files.state(self.target, self.model)
+        if problem := refusal(base, request):
+            raise TargetError(f"{self.model} cannot be rolled out to version {request.to}", cause=problem)
+        replicas, now = self._replicas(request), self.clock.now()
+        rollout = Rollout(
+            id=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)),
+            model=self.model,
+            base=base,
+            request=request,
+            who=self.who,
+            started=now,
+            counted_from=now,
+            left=base,
+            replicas=replicas,
+            course=Course.ROLLBACK if request.rollback else Course.FORWARD,
+        )
+        return rollout, facts
+
+    def resume(self, timeout: float | None = None) -> Rollout:
+        """Go on where the rollout stands: after a pause, a way back that failed, or a deployer that was killed.
+
+        `timeout` bounds each proof from here on, in seconds, and replaces that of the start; the same below.
+        """
+        return self._go_on(Event.RESUME, timeout)
+
+    def promote(self, timeout: float | None = None) -> Rollout:
         """Skip what is left of steps and gates. The deployer at work is asked for it, if there is one."""
-        return self._ask(Event.PROMOTE) if self.ledgers.holder() else self._go_on(Event.PROMOTE)
+        return self._ask(Event.PROMOTE, timeout) if self.ledgers.holder() else self._go_on(Event.PROMOTE, timeout)
 
-    def abort(self) -> Rollout:
+    def abort(self, timeout: float | None = None) -> Rollout:
         """Take the way back from wherever the rollout stands. The deployer at work is asked for it, if there is one."""
-        return self._ask(Event.ABORT) if self.ledgers.holder() else self._go_on(Event.ABORT)
+        return self._ask(Event.ABORT, timeout) if self.ledgers.holder() else self._go_on(Event.ABORT, timeout)
 
     def pause(self) -> Rollout:
         """Rest before the next step. What is in force stays."""
         if self.ledgers.holder():
-            return self._ask(Event.PAUSE)
+            return self._ask(Event.PAUSE, None)
         with self.ledgers.locked(self.who):
             return self._runner(VersionFacts()).apply(self._open(), Event.PAUSE, f"paused by {self.who}")
 
@@ -121,9 +132,16 @@ class Rollouts:
 
         `to` names another version. Errors: TargetError when the ledger knows of none before, and as of `start`.
         """
+        request = self.way_back(to, timeout=timeout, keep_previous=keep_previous)
+        return self.abort(timeout) if request is None else self.start(request)
+
+    def way_back(
+        self, to: int | None = None, *, timeout: float = 120.0, keep_previous: bool = False
+    ) -> RolloutRequest | None:
+        """What `rollback` would start; None when it would abort the open rollout. Errors: as of `rollback`."""
         is_open = self.ledgers.read(self.model).open
         if is_open is not None and (to is None or to == is_open.previous):
-            return self.abort()
+            return None
         if to is None:
             stable = rollout_files.state(self.target, self.model).labels.get(STABLE)
             to = self.ledgers.read(self.model).before(stable) if stable is not None else None
@@ -132,8 +150,8 @@ class Rollouts:
                     f"the ledger knows of no version of {self.model} before the one that is stable",
                     hint="--to names the version to go back to",
                 )
-        request = RolloutRequest(to=to, shares=(), rollback=True, timeout=timeout, keep_previous=keep_previous)
-        return self.start(self._as_before(request))
+        request = RolloutRequest(to=to, shares=(), rollback=True, keep_previous=keep_previous)
+        return self._as_before(bounded(request, timeout))
 
     # -- helpers
 
@@ -164,9 +182,10 @@ class Rollouts:
                 )
         return count
 
-    def _go_on(self, event: Event) -> Rollout:
+    def _go_on(self, event: Event, timeout: float | None) -> Rollout:
         with self.ledgers.locked(self.who):
             rollout = self._open()
+            rollout = replace(rollout, request=bounded(rollout.request, timeout))
             back = event is Event.ABORT or rollout.course is Course.ABORT
             facts = VersionFacts() if back else self._facts(rollout.request)
             runner = self._runner(facts)
@@ -177,21 +196,22 @@ class Rollouts:
                     f"no {event.value} here", cause=str(error), hint="`deployer rollout status`"
                 ) from None
 
-    def _ask(self, event: Event) -> Rollout:
+    def _ask(self, event: Event, timeout: float | None) -> Rollout:
         """Leave an order to the deployer at work, and wait until it rests or goes on from there."""
         asked = self._open()
+        patience = bounded(asked.request, timeout).timeout
         self.progress(f"asking {self.ledgers.holder()} to {event.value}")
         self.ledgers.order(self.model, event)
-        deadline = self.clock.now() + asked.request.timeout
+        deadline = self.clock.now() + patience
         while self.clock.now() < deadline:
             self.clock.sleep(ORDER_SECONDS)
             now = self.ledgers.read(self.model).rollout or asked
             if not self.ledgers.holder():
                 # One that died before it took the order leaves it to us.
-                return self._go_on(event) if self.ledgers.take_order(self.model) is event else now
+                return self._go_on(event, timeout) if self.ledgers.take_order(self.model) is event else now
             if event is Event.PROMOTE and now.position > asked.position:
                 return now
-        raise WaitTimeout(f"the deployer at work did not {event.value} within {asked.request.timeout:g} s")
+        raise WaitTimeout(f"the deployer at work did not {event.value} within {patience:g} s")
 
     def _open(self) -> Rollout:
         found = self.ledgers.read(self.model).open
@@ -255,7 +275,16 @@ def check(request: RolloutRequest) -> None:
         raise UsageError("synthetic load needs records to send", hint="--labelled names a JSONL file of them")
 
 
-def _asked(rollout: Rollout) -> str:
+def bounded(request: RolloutRequest, timeout: float | None) -> RolloutRequest:
+    """The request with another bound on each proof, in seconds; None leaves its own. Errors: UsageError."""
+    try:
+        return request if timeout is None else replace(request, timeout=timeout)
+    except ValueError as error:
+        raise UsageError(str(error), hint="--timeout 2m") from None
+
+
+def asked(rollout: Rollout) -> str:
+    """What a rollout is meant to do, in one sentence."""
     way = f"from version {rollout.previous} to version {rollout.request.to}"
     if rollout.request.rollback:
         return f"back {way}"

@@ -281,6 +281,23 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
+def test_a_dry_run_from_the_command_line_says_what_would_be_done_and_touches_nothing(target, directory):
+    before = target.model_config(), target.gateway_config()
+    gates = ("--gate", "size<100MB", "--gate", "p99<1s")
+    ran = deployer(directory, "rollout", "start", "scale", "--to", str(GOOD), *gates, "--dry-run", "-o", "json")
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)["result"]
+    assert [one["step"] for one in found["steps"]][:3] == ["check", "teach", "load"]
+    assert found["steps"][-1]["after"]["labels"] == {"stable": GOOD}
+    assert {one["gate"]: one["verdict"] for one in found["verdicts"]}["size<100MB"] == "pass"
+    refused = deployer(directory, "rollout", "start", "scale", "--to", str(GOOD), "--gate", "size<1kB", "--dry-run")
+    assert refused.returncode == 7
+    assert "✗ size<1kB  fail" in refused.stdout
+    back = deployer(directory, "rollback", "scale", "--to", str(GOOD), "--dry-run")
+    assert (back.returncode, f"back from version 1 to version {GOOD}" in back.stdout) == (0, True), back.stderr
+    assert (target.model_config(), target.gateway_config()) == before
+
+
 def test_a_deployer_is_killed_and_another_one_takes_it_back(target, directory):
     arguments = ("rollout", "start", "scale", "--to", str(GOOD), "--steps", "50", "--soak", "60s", "-q")
     first = subprocess.Popen(command(*arguments), cwd=directory, env=environment())
