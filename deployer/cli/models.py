@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployer.cli.claim import SCHEME, Context, Kubeconfig, StorageImage, StoreDirectory, access
+from deployer.cli.claim import SCHEME, Context, Kubeconfig, StorageImage, access
 from deployer.cli.console import Table, console
 from deployer.cli.target import StateDir
 from deployer.cli.verb import DryRun, Timeout, Verb
@@ -51,14 +51,23 @@ def list_(
 
 @app.command()
 def inspect(
-    store: StoreDirectory,
+    store: AnyStore,
     model: Model,
     version: Annotated[int | None, typer.Option("--version", help="By default the newest.")] = None,
+    image: StorageImage = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    timeout: Timeout = 180.0,
 ) -> None:
     """Show one version: signatures, feature spec, checks, files."""
-    from deployer.usecases import models
+    from deployer.usecases import claims, models
 
-    inspection = models.inspect(store, model, version)
+    if store.startswith(SCHEME):
+        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
+        with claims.opened(where, console.progress) as storage:
+            inspection = claims.inspect(storage, model, version)
+    else:
+        inspection = models.inspect(Path(store), model, version)
     console.result("Version", inspection, lambda: _description(inspection))
 
 

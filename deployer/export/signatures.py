@@ -13,6 +13,7 @@ from tfserving.wire import messages_pb2 as m
 from tfserving.wire.tensors import DTYPES
 
 SERVE_TAG = "serve"
+FILE = "saved_model.pb"
 _INTERNAL = "__saved_model_init_op"
 _NUMPY_NAMES = {"float": "float32", "double": "float64", "half": "float16"}
 
@@ -41,12 +42,21 @@ def read(directory: Path) -> SavedModelFacts:
 
     Errors: ExportError when there is no such file, it is not a SavedModel, or no graph has the tag.
     """
-    path = directory / "saved_model.pb"
+    path = directory / FILE
     try:
-        saved_model = m.SavedModel.FromString(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise ExportError(f"{directory} is not a SavedModel: it has no saved_model.pb", hint=_HINT) from error
-    except (DecodeError, OSError) as error:
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read as a SavedModel", hint=_HINT) from error
+    return decode(content, path)
+
+
+def decode(content: bytes, path: Path | str) -> SavedModelFacts:
+    """The same of the content of a saved_model.pb, which errors call `path`."""
+    try:
+        saved_model = m.SavedModel.FromString(content)
+    except DecodeError as error:
         raise ExportError(f"{path} cannot be read as a SavedModel", hint=_HINT) from error
     for graph in saved_model.meta_graphs:
         if SERVE_TAG in graph.meta_info_def.tags:

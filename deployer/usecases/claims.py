@@ -1,4 +1,4 @@
-"""The versions of a store in a claim: listed, and verified where they are, through the storage agent."""
+"""The versions of a store in a claim: listed, inspected, and verified where they are, through the storage agent."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from deployer.domain import store as domain
 from deployer.domain.location import ClaimStore
 from deployer.errors import ExportError
-from deployer.export import manifest
+from deployer.export import manifest, signatures
 from deployer.targets.base import Progress
 from deployer.targets.cluster import resolved
 from deployer.targets.cluster_api import ApiServer, Place, connect
 from deployer.targets.storage import Storage
 from deployer.targets.storage_pod import NewClaim, require_claim, storage_in
-from deployer.usecases.models import Verification, VersionSummary, unvouched
+from deployer.usecases.models import Inspection, Verification, VersionSummary, unvouched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,21 +62,46 @@ def list_versions(storage: Storage, model: str | None = None) -> tuple[VersionSu
     )
 
 
+def inspect(storage: Storage, model: str, version: int | None = None) -> Inspection:
+    """One version, by default the newest. Errors: ExportError when there is none, or its saved_model.pb is broken."""
+    there = _there(storage, model, version)
+    number = max(there) if version is None else version
+    path = f"{model}/{there[number]}"
+    known = _manifest(storage, path) if storage.read(f"{path}/{manifest.MANIFEST}") is not None else None
+    facts = known or _graph(storage, path)
+    features = storage.read(f"{path}/{manifest.FEATURES}")
+    return Inspection(
+        model=model,
+        version=number,
+        path=path,
+        tensorflow=facts.tensorflow,
+        signatures=facts.signatures,
+        features=None if features is None else features.decode(),
+        manifest=known,
+    )
+
+
 def verify(storage: Storage, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
     """Recompute the checksums of one version, or of all of a model, beside the disk.
 
     Errors: ExportError when there is no version. Faults are in the result; a missing manifest is one of them where all
     are verified, and an ExportError for the one version that was asked for.
     """
+    there = _there(storage, model, version)
+    return tuple(
+        _verified(storage, model, number, there[number], alone=version is not None, progress=progress)
+        for number in (sorted(there) if version is None else (version,))
+    )
+
+
+def _there(storage: Storage, model: str, version: int | None) -> Mapping[int, str]:
+    """`_versions`, among which must be the one that was asked for, or any. Errors: ExportError."""
     there = _versions(storage, model)
     if not there or (version is not None and version not in there):
         wanted = "no version" if version is None else f"no version {version}"
         held = ", ".join(map(str, sorted(there))) or "none"
         raise ExportError(f"model {model} has {wanted} in the claim", hint=f"versions: {held}")
-    return tuple(
-        _verified(storage, model, number, there[number], alone=version is not None, progress=progress)
-        for number in (sorted(there) if version is None else (version,))
-    )
+    return there
 
 
 def _versions(storage: Storage, model: str) -> Mapping[int, str]:
@@ -113,6 +138,16 @@ def _verified(
     return Verification(
         model=model, version=version, files=len(known.files), faults=domain.find_faults(known.files, found)
     )
+
+
+def _graph(storage: Storage, path: str) -> signatures.SavedModelFacts:
+    content = storage.read(f"{path}/{signatures.FILE}")
+    if content is None:
+        raise ExportError(
+            f"{path} in the claim is not a SavedModel: it has no {signatures.FILE}",
+            hint="`deployer publish` brings whole versions only; another tool began this one",
+        )
+    return signatures.decode(content, f"{path}/{signatures.FILE}")
 
 
 def _manifest(storage: Storage, path: str) -> domain.Manifest:

@@ -32,12 +32,13 @@ class VersionSummary:
 class Inspection:
     """All that is known about one version; `features` is the text of its feature spec, None without one.
 
-    Without a manifest, `manifest` is None and only the signatures are known.
+    `path` is that of its directory on this machine, or inside a claim. Without a manifest, `manifest` is None and only
+    the signatures are known.
     """
 
     model: str
     version: int
-    path: Path
+    path: str
     tensorflow: str
     signatures: Mapping[str, domain.SignatureFact]
     features: str | None
@@ -81,7 +82,7 @@ def inspect(store: Path, model: str, version: int | None = None) -> Inspection:
     return Inspection(
         model=model,
         version=version,
-        path=path,
+        path=str(path),
         tensorflow=facts.tensorflow,
         signatures=facts.signatures,
         features=features.read_text("utf-8") if features.exists() else None,

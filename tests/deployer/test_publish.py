@@ -258,6 +258,29 @@ def test_versions_in_a_claim_are_listed_and_verified_there(
         claims.list_versions(agent.storage(), "other")
 
 
+def test_a_version_in_a_claim_is_inspected_there(
+    agent: Agent, export: Callable[..., publish.LocalVersion], small_store: Path
+) -> None:
+    for number in (1, 2):
+        publish.publish(export(number, b"small"), agent.storage(), say_nothing)
+    shutil.copytree(small_store / "scale" / "1", agent.root / "scale" / "1")
+    (agent.root / "scale" / "1" / manifest.MANIFEST).unlink(missing_ok=True)
+    (agent.root / "scale" / "2").mkdir()
+
+    newest, foreign = claims.inspect(agent.storage(), "loan"), claims.inspect(agent.storage(), "scale", 1)
+
+    assert (newest.version, newest.path) == (2, "loan/2")
+    assert newest.manifest is not None
+    assert "saved_model.pb" in newest.manifest.files
+    assert (foreign.manifest, list(foreign.signatures)) == (None, ["serving_default"])
+    assert foreign.features is not None
+    assert "features" in foreign.features
+    with pytest.raises(ExportError, match=r"scale/2 in the claim is not a SavedModel: it has no saved_model\.pb"):
+        claims.inspect(agent.storage(), "scale")
+    with pytest.raises(ExportError, match="no version 9"):
+        claims.inspect(agent.storage(), "loan", 9)
+
+
 @pytest.mark.parametrize("to", ["models", "s3://bucket", "pvc://Bad_Name/claim", "pvc://a/b/../c"])
 def test_what_is_no_claim_is_refused(
     to: str, export: Callable[..., publish.LocalVersion], tmp_path: Path, capsys: pytest.CaptureFixture[str]
