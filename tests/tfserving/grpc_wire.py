@@ -24,6 +24,22 @@ HELLO = PREFACE + h.frame(h.SETTINGS, 0, 0)
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
+BLOCK = literal(b":method", b"POST") + literal(b":path", b"/s/Echo") + literal(b"content-type", b"application/grpc")
+"""Headers of a call of Echo."""
+
+
+def setting(key, value):
+    return h.frame(h.SETTINGS, 0, 0, key.to_bytes(2, "big") + value.to_bytes(4, "big"))
+
+
+def headers(stream, flags=h.END_HEADERS, block=BLOCK):
+    return h.frame(h.HEADERS, flags, stream, block)
+
+
+def data(stream, content, flags=0):
+    return h.frame(h.DATA, flags, stream, content)
+
+
 def fail(wire, timeout):
     raise StatusError(Code.NOT_FOUND, f"no “{wire.decode()}” 100%\n")
 
@@ -84,8 +100,8 @@ def caller(port, **options):
 
 def request(stream, body, *, path=b"/s/Echo", flags=h.END_STREAM, extra=b""):
     block = literal(b":method", b"POST") + literal(b":path", path) + literal(b"content-type", b"application/grpc")
-    data = b"\0" + len(body).to_bytes(4, "big") + body
-    return h.frame(h.HEADERS, h.END_HEADERS, stream, block + extra) + h.frame(h.DATA, flags, stream, data)
+    message = b"\0" + len(body).to_bytes(4, "big") + body
+    return headers(stream, block=block + extra) + data(stream, message, flags)
 
 
 class Raw:

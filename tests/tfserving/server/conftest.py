@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from grpc_wire import Raw
+from grpc_wire import Raw, caller, echo, quick, serving
+from rest_echo import Served
 
 from tfserving.client import Client
 
@@ -132,3 +133,26 @@ def connect() -> Iterator[Callable[..., Raw]]:
     yield new
     for client in made:
         client.socket.close()
+
+
+@pytest.fixture(scope="module")
+def echo_port() -> Iterator[int]:
+    """A gRPC server that answers with what it gets, shared by the tests of a module."""
+    with serving({"/s/Echo": echo}, quick={"/s/Echo": quick}) as (port, _):
+        yield port
+
+
+@pytest.fixture
+def alive(echo_port: int) -> Iterator[None]:
+    """That server serves others after whatever the test did to it."""
+    yield
+    with caller(echo_port) as channel:
+        assert channel.unary_unary("/s/Echo")(b"alive", timeout=30) == b"alive"
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """A REST server whose one model answers with its inputs."""
+    started = Served()
+    yield started
+    started.server.stop(0)

@@ -1,119 +1,18 @@
-"""The REST port over real sockets: routes, status codes, headers, connections, metrics.
+"""The REST API over real sockets: routes, status codes, headers, bodies, metrics.
 
-Inference is a fake that answers with its own inputs, so that what is seen here is what the REST layer does; the real
-models are behind it in test_rest_models.py.
+The model is a fake that answers with its own inputs; the real models are behind the API in test_rest_models.py.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import socket
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 
 import pytest
+from rest_echo import NINES, PREDICT, ZEROS, Served, error
 
-from tfserving.server.inference import Described, Predicted
 from tfserving.server.memory import Budget
-from tfserving.server.metrics import Metrics
-from tfserving.server.rest_api import RestServer
-from tfserving.server.servable import NotQuick
-from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import Code, StatusError
-
-PREDICT = "/v1/models/echo:predict"
-
-
-class FakeInference:
-    """One model "echo", version 3, label "stable", whose output y is its float input x."""
-
-    def __init__(self) -> None:
-        self.signature_def = m.SignatureDef(method_name="tensorflow/serving/predict")
-        self.signature_def.inputs["x"].dtype = m.DT_FLOAT
-        self.failure: StatusError | None = None
-        self.timeouts: list[float | None] = []
-        self.gate = threading.Event()
-        self.gate.set()
-        self.quick = True
-
-    def _find(self, spec):
-        if spec.WhichOneof("version_choice") == "version_label" and spec.version_label != "stable":
-            raise StatusError(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {spec.version_label}")
-        if spec.name != "echo":
-            raise StatusError(Code.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
-        if spec.HasField("version") and spec.version.value != 3:
-            raise StatusError(Code.NOT_FOUND, f"Servable not found for request: Specific(echo, {spec.version.value})")
-
-    def signature(self, spec, name):
-        self._find(spec)
-        return None if name not in ("", "serving_default") else self.signature_def
-
-    def predict(self, spec, inputs, *, output_filter=(), timeout, only_if_quick=False):
-        self._find(spec)
-        if only_if_quick and not (self.quick and self.gate.is_set()):
-            raise NotQuick
-        self.timeouts.append(timeout)
-        self.gate.wait(10)
-        if self.failure:
-            raise self.failure
-        return Predicted(outputs={"y": inputs["x"]}, name="echo", version=3, signature="serving_default")
-
-    def status(self, name, version):
-        if name != "echo":
-            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
-        status = m.ModelVersionStatus(version=3, state=m.ModelVersionStatus.AVAILABLE)
-        return [status]
-
-    def metadata(self, spec):
-        self._find(spec)
-        return Described(
-            name="echo", version=3, signatures=m.SignatureDefMap(signature_def={"serving_default": self.signature_def})
-        )
-
-
-class Served:
-    """A running server and its parts."""
-
-    def __init__(self, **options) -> None:
-        self.inference, self.metrics, self.budget = FakeInference(), Metrics(), Budget(1 << 30)
-        settings = {"port": 0, "threads": 4, "timeout_ms": 30000, "cors": False, "prometheus_path": "/metrics"}
-        self.server = RestServer(self.inference, self.metrics, **({"budget": self.budget} | settings | options))
-        self.server.start()
-
-    def ask(self, method, path, body=None, headers=None):
-        """One request on a connection of its own: status, headers (lower-case) and body."""
-        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=10)
-        try:
-            connection.request(method, path, body, headers or {})
-            answer = connection.getresponse()
-            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
-        finally:
-            connection.close()
-
-    def raw(self, data, *, end=False):
-        """Everything the server sends for these bytes until it closes the connection."""
-        with socket.create_connection(("127.0.0.1", self.server.port), timeout=10) as client:
-            client.sendall(data)
-            if end:
-                client.shutdown(socket.SHUT_WR)
-            received = b""
-            while piece := client.recv(65536):
-                received += piece
-            return received
-
-
-@pytest.fixture
-def served():
-    started = Served()
-    yield started
-    started.server.stop(0)
-
-
-def error(body):
-    return json.loads(body)["error"]
 
 
 def test_predict_by_row_and_by_column(served):
@@ -278,6 +177,16 @@ def test_a_body_may_not_unpack_to_more_than_100_mib(served):
     assert error(body) == "JSON Parse error: The document is empty"
 
 
+def test_a_body_that_unpacks_beyond_the_budget_is_resource_exhausted():
+    served = Served(budget=Budget(1_000_000))
+    bomb = gzip.compress(b'{"instances":[' + b" " * 20_000_000 + b"1]}")
+    status, _, body = served.ask("POST", "/v1/models/echo:predict", bomb, {"Content-Encoding": "gzip"})
+    assert (status, body) == (429, b'{\n    "error": "the requests in progress leave no memory for this one"\n}')
+    small = gzip.compress(b'{"instances":[1]}')
+    assert served.ask("POST", "/v1/models/echo:predict", small, {"Content-Encoding": "gzip"})[0] == 200
+    served.server.stop(10)
+
+
 def test_cors():
     served = Served(cors=True)
     try:
@@ -338,112 +247,6 @@ def test_the_timeout_bounds_the_run(timeout_ms, seconds):
     served.ask("POST", PREDICT, '{"instances":[1]}')
     served.server.stop(0)
     assert served.inference.timeouts == [seconds]
-
-
-def test_requests_on_one_connection_are_answered_in_order(served):
-    ask = b"GET /v1/models/%s HTTP/1.1\r\n%s\r\n"
-    answers = served.raw(ask % (b"echo", b"") + ask % (b"nope", b"") + ask % (b"echo", b"Connection: close\r\n"))
-    assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404", b"200"]
-
-
-def test_a_client_that_ends_its_side_still_gets_its_answer(served):
-    assert served.raw(b"GET /v1/models/echo HTTP/1.1\r\n\r\n", end=True).startswith(b"HTTP/1.1 200")
-    assert served.raw(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nshort", end=True) == b""
-
-
-def test_a_refused_client_reads_why_although_it_keeps_sending(served):
-    answer = served.raw(b"POST /v1/x HTTP/1.1\r\nContent-Length: 9999999\r\nExpect: x\r\n\r\n" + b"y" * 500000)
-    assert answer.startswith(b"HTTP/1.1 417 Expectation Failed")
-
-
-def test_continue_is_sent_before_the_body(served):
-    with socket.create_connection(("127.0.0.1", served.server.port), timeout=10) as client:
-        client.sendall(f"POST {PREDICT} HTTP/1.1\r\nContent-Length: 17\r\nExpect: 100-continue\r\n\r\n".encode())
-        assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        client.sendall(b'{"instances":[1]}')
-        assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
-
-
-def test_ipv4_and_ipv6_are_both_served(served):
-    families = {info[0] for info in socket.getaddrinfo("localhost", served.server.port, type=socket.SOCK_STREAM)}
-    addresses = ["127.0.0.1"] + (["::1"] if socket.AF_INET6 in families else [])
-    for address in addresses:
-        socket.create_connection((address, served.server.port), timeout=5).close()
-
-
-def test_one_thread_accepts_and_answers_nothing():
-    served = Served(threads=1)
-    with socket.create_connection(("127.0.0.1", served.server.port), timeout=0.3) as client:
-        client.sendall(b"GET /v1/models/echo HTTP/1.1\r\n\r\n")
-        with pytest.raises(TimeoutError):
-            client.recv(1)
-    served.server.stop(0)
-
-
-def test_stop_lets_the_request_in_progress_finish():
-    served = Served()
-    served.inference.gate.clear()
-    answers = []
-    client = threading.Thread(target=lambda: answers.append(served.ask("POST", PREDICT, '{"instances":[1]}')[0]))
-    client.start()
-    while not served.inference.timeouts:
-        time.sleep(0.01)
-    stopping = threading.Thread(target=served.server.stop, args=(10,))
-    stopping.start()
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", served.server.port), timeout=1).close()
-        except OSError:
-            break
-        time.sleep(0.01)
-    served.inference.gate.set()
-    client.join(10)
-    stopping.join(10)
-    assert answers == [200]
-
-
-def test_a_port_in_use_is_reported(served):
-    with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
-        Served(port=served.server.port)
-
-
-def test_a_body_that_unpacks_beyond_the_budget_is_resource_exhausted():
-    served = Served(budget=Budget(1_000_000))
-    bomb = gzip.compress(b'{"instances":[' + b" " * 20_000_000 + b"1]}")
-    status, _, body = served.ask("POST", "/v1/models/echo:predict", bomb, {"Content-Encoding": "gzip"})
-    assert (status, body) == (429, b'{\n    "error": "the requests in progress leave no memory for this one"\n}')
-    small = gzip.compress(b'{"instances":[1]}')
-    assert served.ask("POST", "/v1/models/echo:predict", small, {"Content-Encoding": "gzip"})[0] == 200
-    served.server.stop(10)
-
-
-def test_a_model_that_is_not_quick_holds_up_no_other(served):
-    served.inference.quick = False
-    served.inference.gate.clear()
-    with ThreadPoolExecutor() as pool:
-        slow = pool.submit(served.ask, "POST", "/v1/models/echo:predict", '{"instances":[1]}')
-        assert [served.ask("GET", "/v1/models/echo")[0] for _ in range(5)] == [200] * 5
-        assert not slow.done()
-        served.inference.gate.set()
-        assert slow.result()[0] == 200
-
-
-ZEROS, NINES = b"0" * 5000, b"9" * 5000
-"""More digits than Python turns into an integer."""
-
-
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"POST %s HTTP/1.1\r\nContent-Length: %s\r\n\r\n" % (PREDICT.encode(), NINES), 413),
-        (b"POST %s HTTP/1.1\r\nContent-Length: %s17\r\n\r\n" % (PREDICT.encode(), ZEROS) + b'{"instances":[1]}', 200),
-        (b"GET /v1/models/echo/versions/%s HTTP/1.1\r\n\r\n" % NINES, 400),
-        (b"GET /v1/models/echo/versions/%s3 HTTP/1.1\r\n\r\n" % ZEROS, 200),
-    ],
-    ids=["long length", "zeros before a length", "long version", "zeros before a version"],
-)
-def test_numbers_of_thousands_of_digits(served, sent, status):
-    assert served.raw(sent, end=True).startswith(b"HTTP/1.1 %d " % status)
 
 
 def test_an_exponent_of_thousands_of_digits(served):
