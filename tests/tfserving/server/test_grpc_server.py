@@ -172,6 +172,36 @@ def test_classify_and_multi_inference_read_examples(call):
     assert several.results[0].classification_result == answer.result
 
 
+def multi(call, *tasks):
+    given = m.Input(example_list=m.ExampleList(examples=[example(2), example(4)]))
+    tasks = [
+        m.InferenceTask(
+            model_spec=m.ModelSpec(name=name, signature_name=word), method_name=f"tensorflow/serving/{word}"
+        )
+        for name, word in tasks
+    ]
+    return call(MULTI_INFERENCE.path, m.MultiInferenceRequest(tasks=tasks, input=given).SerializeToString())
+
+
+def test_signatures_of_one_request_may_have_inputs_of_their_own(call):
+    answer = m.MultiInferenceResponse.FromString(multi(call, ("scale", "regress"), ("scale", "classify")))
+    assert [row.value for row in answer.results[0].regression_result.regressions] == [31, 32]
+    assert len(answer.results[1].classification_result.classifications) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("", "Found ModelSpec with an empty model name."),
+        ("words", "All ModelSpecs in a MultiInferenceRequest must access the same model name."),
+    ],
+)
+def test_one_request_is_about_one_model(call, name, text):
+    with pytest.raises(grpc.RpcError) as caught:
+        multi(call, ("scale", "regress"), (name, "classify"))
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
 def test_a_deadline_ends_the_work_and_frees_the_thread(server):
     for _ in range(6):  # more than there are threads: each must be free again, or the last calls are refused
         assert failure(server.client.predict, "slow", x(60_000), timeout=0.2)[0] is grpc.StatusCode.DEADLINE_EXCEEDED
