@@ -167,7 +167,7 @@ class RestApi:
             with Hold(self._budget) as held:
                 return Code.OK, self._body(route, request, held)
         except StatusError as error:
-            return error.code, json_writer.error_body(error.message)
+            return error.code, json_writer.error_body(route.in_its_own_bytes(error.message))
 
     def _body(self, route: _Route, request: Request, held: Hold) -> bytes:
         match route.verb or route.part:
@@ -285,6 +285,13 @@ class _Route:
         elif self.label is not None:
             spec.version_label = _text(self.label)
         return spec
+
+    def in_its_own_bytes(self, message: str) -> str:
+        """An error's text with the names as they came, where they are no text and `spec` had to change them."""
+        for name in (self.model, self.label or ""):
+            if not is_utf8(name):
+                message = message.replace(_text(name), name, 1)
+        return message
 
 
 def _number(digits: str) -> int:

@@ -117,6 +117,19 @@ def test_a_tensor_has_up_to_254_dimensions(call, rank):
     assert refusal(call, request) == (grpc.StatusCode.INVALID_ARGUMENT, "tensor parsing error: x")
 
 
+@pytest.mark.parametrize(("shape", "fits"), [((0, 1 << 62), True), ((1 << 62, 0), True), ((1 << 62, 2, 0), False)])
+def test_an_empty_tensor_may_be_as_wide_as_64_bits_count(call, shape, fits):
+    request = m.PredictRequest(model_spec=m.ModelSpec(name="scale"))
+    request.inputs["x"].dtype = m.DT_FLOAT
+    for size in shape:
+        request.inputs["x"].tensor_shape.dim.add(size=size)
+    if fits:
+        answer = m.PredictResponse.FromString(call(PREDICT.path, request.SerializeToString())).outputs["y"]
+        assert tuple(d.size for d in answer.tensor_shape.dim) == shape
+    else:
+        assert refusal(call, request) == (grpc.StatusCode.INVALID_ARGUMENT, "tensor parsing error: x")
+
+
 def test_one_value_fills_a_large_tensor_and_a_huge_one_is_refused(call):
     request = m.PredictRequest(model_spec=m.ModelSpec(name="scale"))
     request.inputs["x"].dtype = m.DT_FLOAT
