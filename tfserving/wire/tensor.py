@@ -21,8 +21,8 @@ _WIDEST = 1 << 40
 class Tensor:
     """`array` holds `dtype.storage` elements (bytes objects for strings), of any shape.
 
-    `deep` is the shape of a tensor with more dimensions than numpy knows, or with one of them too large for numpy beside
-    an empty one; `array` is then flat.
+    `deep` is the shape of a tensor with more dimensions than numpy knows, or with too large ones beside an empty one;
+    `array` is then flat.
     """
 
     dtype: DType
