@@ -82,6 +82,12 @@ def test_refused_values(dtype, value, kind):
     assert error.value.message == (f"Failed to process element: 0 of 'instances' list. Error: INVALID_ARGUMENT: {text}")
 
 
+def test_a_nul_ends_a_name():
+    assert rows('[{"x\\u0000y":1},{"x":2}]', x="float")["x"].tolist() == [1, 2]
+    with pytest.raises(StatusError, match=r"0 key: y of 'instances' list.* does not have named input: y$"):
+        rows('[{"y\\u0000z":3}]', x="float")
+
+
 @pytest.mark.parametrize("dtype", ["half", "bfloat16", "uint16", "complex64", "qint8", "int4"])
 def test_types_without_json_form(dtype):
     with pytest.raises(StatusError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Mapping
 
@@ -18,6 +19,8 @@ from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import Code, StatusError, invalid
 
 _log = logging.getLogger("tfserving.server")
+
+_ABSOLUTE = re.compile(r"/|[A-Za-z][0-9A-Za-z.]*://")
 
 Labels = Mapping[str, Mapping[str, int]]
 """Model name to label to version."""
@@ -38,7 +41,7 @@ class ModelCore:
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
         self._reload = threading.Lock()
         self._config = m.ModelServerConfig()
-        self._labels: Labels = {}
+        self._labels: Labels | None = None
         self._stopping = threading.Event()
 
     # ---- requests
@@ -57,6 +60,8 @@ class ModelCore:
         if choice == "version":
             return spec.version.value
         if choice == "version_label":
+            if self._labels is None:
+                raise StatusError(Code.UNAVAILABLE, f"Model labels does not init yet.{spec.version_label}")
             version = self._labels.get(spec.name, {}).get(spec.version_label)
             if version is None:
                 raise invalid(f"Unrecognized servable version label: {spec.version_label}")
@@ -113,7 +118,7 @@ class ModelCore:
     def _new_labels(self, models: m.ModelConfigList) -> Labels:
         labels: dict[str, dict[str, int]] = {}
         for model in models.config:
-            known = self._labels.get(model.name, {})
+            known = (self._labels or {}).get(model.name, {})
             for label, version in model.version_labels.items():
                 allowed = self._allow_labels_for_unavailable and known.get(label, version) == version
                 if not allowed and not self._monitor.available(model.name, version):
@@ -153,7 +158,7 @@ def _check_names_and_paths(models: m.ModelConfigList) -> None:
             raise invalid(f"Illegal to list model {model.name} multiple times in config list")
         seen.add(model.name)
     for model in models.config:
-        if not (model.base_path.startswith("/") or "://" in model.base_path):
+        if not _ABSOLUTE.match(model.base_path):
             raise invalid(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
@@ -163,7 +168,8 @@ def _platform(model: m.ModelConfig) -> str:
     if model.model_type != m.MODEL_TYPE_UNSPECIFIED:
         if model.model_platform:
             raise invalid(
-                "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform."
+                "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+                f"ModelServerConfig::model_platform, model name is {model.name}"
             )
         if model.model_type != m.TENSORFLOW:
             raise invalid(f"ModelServerConfig::model_type choice {int(model.model_type)} not supported.")

@@ -116,10 +116,10 @@ def regression(outputs: Sequence[Tensor], rows: int) -> m.RegressionResult:
         raise invalid(
             f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(tensor)}"
         )
+    if tensor.shape[0] != rows:
+        raise invalid(f"Input batch size did not match output batch size: {rows} vs. {tensor.shape[0]}")
     if tensor.dtype is not _FLOAT:
         raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_type_name(tensor)}")
-    if tensor.shape[0] != rows:
-        raise invalid(f"Expected output batch size to be {rows}.  Got: {tensor.shape[0]}")
     return m.RegressionResult(regressions=[m.Regression(value=value) for value in tensor.array.ravel().tolist()])
 
 

@@ -299,6 +299,8 @@ class _Connection(asyncio.Protocol):
         if self._client_done:
             self.close()
             return
+        if refusal.stays_open:
+            return
         self._transport.write_eof()
         asyncio.get_running_loop().call_later(_LINGER, self.close)
 

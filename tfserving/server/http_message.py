@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
 
+from tfserving.server.http_target import authority_is_valid, parse_target
+
 _PHRASES = {
     200: "OK",
     400: "Bad Request",
@@ -48,13 +50,6 @@ _MAX_HEAD = 1 << 20
 """Longest head, trailer or line of a chunk's size that is read. libevent reads on until the memory ends."""
 _KNOWN_HEAD = 4096
 """Longest head that is remembered."""
-
-_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
-_QUERY = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
-_TARGET = re.compile(
-    rf"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:)?(?://(?P<host>[A-Za-z0-9._~!$&'()*+,;=:%@\[\]-]*))?"
-    rf"(?P<path>{_PATH})(?P<rest>(?:\?{_QUERY})?(?:\#{_QUERY})?)"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +94,11 @@ class Refusal:
     status: int
     version: tuple[int, int] = (1, 1)
     method: str = ""
+
+    @property
+    def stays_open(self) -> bool:
+        """Whether the connection is left to the client: libevent takes it for a tunnel that begins."""
+        return self.method == "CONNECT"
 
 
 class Expectation:
@@ -167,6 +167,9 @@ class RequestParser:
             end = _end_of_headers(self._buffer, end_of_line)
             if end < 0:
                 _parse_request_line(_line(self._buffer[:end_of_line]))
+                if len(self._buffer) <= _KNOWN_HEAD:
+                    complete = self._buffer[end_of_line + 1 : self._buffer.rfind(b"\n")]
+                    _parse_headers(complete.decode("latin-1"), {})
                 return Refusal(413) if len(self._buffer) > _MAX_HEAD else None
             data = bytes(self._buffer[:end])
             head = _known_head(data) if end <= _KNOWN_HEAD else _parse_head(data)
@@ -272,9 +275,15 @@ def _parse_request_line(line: bytes) -> _Head:
     if len(text) < _SHORTEST_REQUEST_LINE or not blank or not second or not target or number is None:
         raise _Malformed
     major, minor = int(number[1]), int(number[2])
-    if major > 1:
+    if major > 1 or not _is_target(method, target):
         raise _Malformed
     return _Head(method, target, (major, minor))
+
+
+def _is_target(method: str, target: str) -> bool:
+    if method == "CONNECT":
+        return authority_is_valid(re.split("[/?#]", target, maxsplit=1)[0])
+    return parse_target(target) is not None
 
 
 def _parse_headers(text: str, headers: dict[str, str]) -> None:
@@ -319,8 +328,8 @@ def _measure_body(head: _Head) -> None:
 def _request(head: _Head, body: bytes) -> Request | Refusal:
     if head.method not in METHODS:
         return Refusal(501, head.version, head.method)
-    target = _parse_target(head.target)
-    if target is None:
+    target = parse_target(head.target)
+    if target is None or not target.valid:
         return Refusal(400, head.version, head.method)
     return Request(
         method=head.method,
@@ -333,22 +342,6 @@ def _request(head: _Head, body: bytes) -> Request | Refusal:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    path: str
-    path_and_query: str
-    absolute: bool
-
-
-@lru_cache(maxsize=256)
-def _parse_target(target: str) -> _Target | None:
-    match = _TARGET.fullmatch(target)
-    if match is None:
-        return None
-    absolute = (match["scheme"] or "").lower() in ("http:", "https:") and match["host"] is not None
-    return _Target(match["path"], match["path"] + match["rest"], absolute)
-
-
 def write_refusal(refusal: Refusal) -> bytes:
     """libevent's HTML page for a status."""
     phrase = _PHRASES[refusal.status]
@@ -358,7 +351,7 @@ def write_refusal(refusal: Refusal) -> bytes:
     major, minor = refusal.version if all(refusal.version) else (1, 1)
     lines = [f"HTTP/{major}.{minor} {refusal.status} {phrase}", "Content-Type: text/html", "Connection: close"]
     lines.append(f"Date: {_date()}")
-    if refusal.method != "HEAD":
+    if refusal.method not in ("HEAD", "CONNECT"):
         lines.append(f"Content-Length: {len(page)}")
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
     return head if refusal.method == "HEAD" else head + page

@@ -282,11 +282,10 @@ def run_multi(
     """MultiInference on a servable in hand, without model names in the results. Errors: StatusError."""
     tasks = _wire_tasks(servable, request, check_method)
     examples = ex.serialized_examples(request.input)
-    inputs = {wiring.input for _, _, wiring in tasks}
-    if len(inputs) > 1:
-        raise invalid("Input tensor must be the same for all Signatures.")
+    given = ex.example_tensor(examples)
+    feeds = {wiring.input: given for _, _, wiring in tasks}
     fetches = list(dict.fromkeys(name for _, _, wiring in tasks for name in wiring.outputs))
-    values = servable.runner.run({inputs.pop(): ex.example_tensor(examples)}, fetches, timeout_ms)
+    values = servable.runner.run(feeds, fetches, timeout_ms)
     by_name = dict(zip(fetches, values, strict=True))
     response = m.MultiInferenceResponse()
     for task, signature, wiring in tasks:
@@ -305,6 +304,8 @@ def _wire_tasks(
 ) -> list[tuple[m.InferenceTask, m.SignatureDef, ex.Wiring]]:
     wired: dict[str, tuple[m.InferenceTask, m.SignatureDef, ex.Wiring]] = {}
     for task in request.tasks:
+        if not task.model_spec.name:
+            raise invalid("Found ModelSpec with an empty model name.")
         if task.model_spec.name != request.tasks[0].model_spec.name:
             raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
         name = task.model_spec.signature_name or DEFAULT_SIGNATURE

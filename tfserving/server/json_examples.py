@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.json_tensor import base64_bytes, is_base64, type_name
-from tfserving.wire.json_values import JsonValue, is_double, is_utf8, members
+from tfserving.wire.json_values import JsonValue, is_double, is_utf8, members, until_nul
 from tfserving.wire.json_writer import dump
 from tfserving.wire.status import invalid
 
@@ -36,7 +36,8 @@ def _example(value: JsonValue) -> m.Example:
     if not isinstance(value, dict):
         raise invalid(f"Example must be JSON object but got JSON {type_name(value)}")
     example = m.Example()
-    for name, content in members(value):
+    for key, content in members(value):
+        name = until_nul(key)
         feature = m.Feature()
         for item in content if isinstance(content, list) else [content]:
             _add(item, name, feature)

@@ -71,9 +71,9 @@ class Counter(Family):
             self._values[labels] = self._values.get(labels, 0) + amount
 
     def first(self) -> int:
-        """The value of the series that was recorded first, 0 without any: what ReloadConfig's metric_names reports."""
+        """The value of the first series by its labels, 0 without any: what ReloadConfig's metric_names reports."""
         with self._lock:
-            return next(iter(self._values.values()), 0)
+            return self._values[min(self._values)] if self._values else 0
 
     def lines(self) -> list[str]:
         name = self.exposed_name

@@ -6,6 +6,7 @@ is always availability-preserving.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,10 +29,11 @@ def version_number(name: str) -> int | None:
 def choose(names: Iterable[str], policy: m.ServableVersionPolicy) -> dict[int, str]:
     """The aspired versions among the children of a base path: version number to directory name.
 
-    Of two spellings of one number the last one listed counts.
+    Of two spellings of one number the first in alphabetical order counts where all versions are wanted, else the last.
     """
-    found = {number: name for name in names if (number := version_number(name)) is not None}
     kind = policy.WhichOneof("policy_choice")
+    spelled = sorted(names, key=os.fsencode, reverse=kind == "all")
+    found = {number: name for name in spelled if (number := version_number(name)) is not None}
     if kind == "all":
         wanted = set(found)
     elif kind == "specific":

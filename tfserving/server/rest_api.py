@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from tfserving.server.examples import no_such_signature
@@ -24,7 +26,11 @@ from tfserving.wire.json_tensor import Inputs, from_inputs, from_instances
 from tfserving.wire.json_values import JsonValue, is_utf8
 from tfserving.wire.json_writer import dump
 from tfserving.wire.status import HTTP_STATUS, Code, StatusError, invalid
+from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import DTYPES
+
+T = TypeVar("T")
+_Writer = Callable[[dict[str, Tensor]], bytes]
 
 _REST = re.compile(r"/v1/.*", re.IGNORECASE)
 _CHOICE = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -42,6 +48,9 @@ _CORS = (
 _MAX_UNZIPPED = 100 << 20
 _QUICK_BYTES = 16 * 1024
 """Larger requests are read by a thread that serves no other connections meanwhile."""
+_SHOWN_EXACTLY = 256 * 1024
+"""In larger requests a number that an error shows may differ in its last digit from the real server's."""
+_SHOWS_JSON = "JSON "
 _MOST_DIGITS = 20
 _DEFAULT_SIGNATURE = "serving_default"
 
@@ -158,7 +167,7 @@ class RestApi:
             with Hold(self._budget) as held:
                 return Code.OK, self._body(route, request, held)
         except StatusError as error:
-            return error.code, json_writer.error_body(error.message)
+            return error.code, json_writer.error_body(route.in_its_own_bytes(error.message))
 
     def _body(self, route: _Route, request: Request, held: Hold) -> bytes:
         match route.verb or route.part:
@@ -178,7 +187,12 @@ class RestApi:
         raise invalid(f"Malformed request: {request.method} {request.path_and_query}")
 
     def _predict(self, spec: m.ModelSpec, body: bytes, *, only_if_quick: bool = False) -> bytes:
-        document = read_object(body)
+        tensors, write = _converted(body, lambda document: self._tensors(spec, document))
+        found = self._inference.predict(spec, tensors, timeout=self._timeout, only_if_quick=only_if_quick)
+        return write(found.outputs)
+
+    def _tensors(self, spec: m.ModelSpec, document: dict[str, JsonValue]) -> tuple[dict[str, Tensor], _Writer]:
+        """The tensors of a predict request and what writes its answer; the signature goes to `spec`."""
         signature = _signature_name(document)
         inputs = self._inputs(spec, signature)
         spec.signature_name = signature
@@ -192,13 +206,10 @@ class RestApi:
                 raise _wrong(document, "Expecting 'instances' to be an list/array")
             if not instances:
                 raise _wrong(document, "No values in 'instances' array")
-            tensors, write = from_instances(instances, inputs), json_writer.row_body
-        elif "inputs" in document:
-            tensors, write = from_inputs(document["inputs"], inputs), json_writer.column_body
-        else:
-            raise invalid("Missing 'inputs' or 'instances' key")
-        found = self._inference.predict(spec, tensors, timeout=self._timeout, only_if_quick=only_if_quick)
-        return write(found.outputs)
+            return from_instances(instances, inputs), json_writer.row_body
+        if "inputs" in document:
+            return from_inputs(document["inputs"], inputs), json_writer.column_body
+        raise invalid("Missing 'inputs' or 'instances' key")
 
     def _inputs(self, spec: m.ModelSpec, signature: str) -> Inputs:
         definition = self._inference.signature(spec, signature)
@@ -219,13 +230,11 @@ class RestApi:
         return examples
 
     def _classify(self, spec: m.ModelSpec, body: bytes) -> bytes:
-        document = read_object(body)
-        examples = self._examples(spec, document)
+        examples = _converted(body, lambda document: self._examples(spec, document))
         return json_writer.classification_body(self._inference.classify(spec, examples, timeout=self._timeout).result)
 
     def _regress(self, spec: m.ModelSpec, body: bytes) -> bytes:
-        document = read_object(body)
-        examples = self._examples(spec, document)
+        examples = _converted(body, lambda document: self._examples(spec, document))
         return json_writer.regression_body(self._inference.regress(spec, examples, timeout=self._timeout).result)
 
 
@@ -277,6 +286,13 @@ class _Route:
             spec.version_label = _text(self.label)
         return spec
 
+    def in_its_own_bytes(self, message: str) -> str:
+        """An error's text with the names as they came, where they are no text and `spec` had to change them."""
+        for name in (self.model, self.label or ""):
+            if not is_utf8(name):
+                message = message.replace(_text(name), name, 1)
+        return message
+
 
 def _number(digits: str) -> int:
     """A version; what has too many digits for 64 bits stays a number with too many."""
@@ -309,6 +325,16 @@ def _body_of(request: Request, held: Hold) -> bytes:
 
 def _is_zipped(request: Request) -> bool:
     return "gzip" in request.headers.get("content-encoding", "")
+
+
+def _converted(body: bytes, convert: Callable[[dict[str, JsonValue]], T]) -> T:
+    """What `convert` makes of a JSON document. Its errors show the document's numbers as the real server reads them."""
+    try:
+        return convert(read_object(body))
+    except StatusError as error:
+        if _SHOWS_JSON in error.message and len(body) <= _SHOWN_EXACTLY:
+            convert(read_object(body, exactly=True))
+        raise
 
 
 def _signature_name(document: dict[str, JsonValue]) -> str:

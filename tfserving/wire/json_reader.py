@@ -3,8 +3,8 @@
 Beyond RFC 8259 it accepts NaN, Inf and Infinity, bytes after the document, a byte order mark and invalid UTF-8 inside
 strings; nesting has no limit. Values are Python's (dict, list, str, int, float, bool, None), with two additions: bytes
 that are not UTF-8 are surrogates (`surrogateescape`), and an object with a repeated key is a `Repeated`.
-Numbers are rounded correctly, where rapidjson may be wrong in the last digit of a double; numbers below the normal
-range become zero, as in TensorFlow Serving.
+Numbers are rounded correctly, where rapidjson may be wrong in the last digit of a double, unless they are asked for
+`exactly`; numbers below the normal range become zero, as in TensorFlow Serving.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import re
 
 import msgspec
 
-from tfserving.wire.json_values import JsonValue, Repeated, flushed
+from tfserving.wire import json_double
+from tfserving.wire.json_values import JsonValue, Repeated
 from tfserving.wire.json_writer import dump
 from tfserving.wire.status import StatusError, invalid
 
@@ -27,9 +28,12 @@ _LONGEST_INTEGER = b"0" * 309
 """As many digits as the largest double has: a longer number may be too big, which the decoder does not notice."""
 
 
-def read_object(body: bytes) -> dict[str, JsonValue]:
-    """Parse a request body. Errors: INVALID_ARGUMENT with rapidjson's text, or for a document that is no object."""
-    value = _read_plain(body)
+def read_object(body: bytes, *, exactly: bool = False) -> dict[str, JsonValue]:
+    """Parse a request body; `exactly` takes longer and gives doubles the last digit that rapidjson gives them.
+
+    Errors: INVALID_ARGUMENT with rapidjson's text, or for a document that is no object.
+    """
+    value = None if exactly else _read_plain(body)
     if value is None:
         value = _Reader(body).read()
     if not isinstance(value, dict):
@@ -65,7 +69,11 @@ def _count_keys(value: JsonValue) -> int:
 
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
-_NUMBER = re.compile(rb"-?(?P<int>0|[1-9][0-9]*)(?P<frac>\.[0-9]*)?(?P<exp>[eE][+-]?[0-9]*)?")
+_INTEGER = re.compile(rb"0|[1-9][0-9]*")
+_AFTER_INTEGER = re.compile(rb"(?P<frac>\.[0-9]*)?(?P<exp>[eE][+-]?[0-9]*)?")
+_EXACT_DIGITS = 15
+"""Numbers of so many digits without an exponent are rounded alike by everybody."""
+_PARTS = {"frac": "fraction part", "exp": "exponent"}
 _PLAIN = re.compile(rb'[^\x00-\x1f"\\]*')
 _ESCAPES = {0x22: b'"', 0x2F: b"/", 0x5C: b"\\", 0x62: b"\b", 0x66: b"\f", 0x6E: b"\n", 0x72: b"\r", 0x74: b"\t"}
 _HEX4 = re.compile(rb"[0-9a-fA-F]{4}")
@@ -75,12 +83,21 @@ _LITERALS: dict[int, tuple[bytes, bool | None]] = {
     ord("n"): (b"null", None),
 }
 
-_TENTH_OF_LARGEST = int(1.7976931348623157e307)
-
 _INVALID_VALUE = "Invalid value."
 _TOO_BIG = "Number too big to be stored in double."
 _BAD_ESCAPE = "Invalid escape character in string."
 _BAD_SURROGATE = "The surrogate pair in string is invalid."
+
+
+def _double(digits: str, after: re.Match[bytes], negative: bool) -> int | float:
+    """The number of its digits before the point and the match of what follows. Errors: TooBig."""
+    if not after[0]:
+        json_double.read(digits)
+        return -int(digits) if negative else int(digits)
+    fraction, exponent = ((after[part] or b"")[1:].decode() for part in ("frac", "exp"))
+    if len(digits) + len(fraction) <= _EXACT_DIGITS and not exponent:
+        return float(f"{'-' if negative else ''}{digits}.{fraction}")
+    return json_double.read(digits, fraction, exponent, negative=negative)
 
 
 class _Array:
@@ -204,37 +221,40 @@ class _Reader:
 
     def _number(self) -> int | float:
         start = self._at
-        match = _NUMBER.match(self._body, start)
-        if match is None:
-            return self._not_finite()
-        digits, fraction, exponent = match["int"], match["frac"], match["exp"]
-        if len(digits) > 309 or (len(digits) == 309 and int(digits[:-1]) >= _TENTH_OF_LARGEST):
-            raise self._error(_TOO_BIG)
-        if fraction == b".":
-            raise self._error("Miss fraction part in number.", match.end("frac"))
-        if exponent is not None:
-            power = exponent[1:].lstrip(b"+-")
-            if not power:
-                raise self._error("Miss exponent in number.", match.end("exp"))
-            limit = 308 + len(fraction[1:] if fraction else b"")
-            power = power.lstrip(b"0")
-            if b"-" not in exponent and (len(power) > 9 or int(power or b"0") > limit):
-                raise self._error(_TOO_BIG)
-        self._at = match.end()
-        if fraction is None and exponent is None:
-            return int(match[0])
-        return flushed(float(match[0]))
+        negative = self._passes(b"-")
+        integer = _INTEGER.match(self._body, self._at)
+        special = self._not_finite(negative) if integer is None else None
+        if integer is not None:
+            self._at = integer.end()
+        digits = integer[0].decode() if integer else "0"
+        after = _AFTER_INTEGER.match(self._body, self._at)
+        assert after is not None
+        try:
+            if after["frac"] == b"." or after[0].endswith((b"e", b"E", b"+", b"-")):
+                json_double.read(digits)
+                part = "frac" if after["frac"] == b"." else "exp"
+                raise self._error(f"Miss {_PARTS[part]} in number.", after.end(part))
+            self._at = after.end()
+            if not after[0] and len(digits) < len(_LONGEST_INTEGER):
+                return (-int(digits) if negative else int(digits)) if special is None else special
+            # rapidjson reads on after Inf and NaN, and a fraction or an exponent there replaces them.
+            return _double(digits, after, negative)
+        except json_double.TooBig:
+            raise self._error(_TOO_BIG, start) from None
 
-    def _not_finite(self) -> float:
-        negative = self._peek() == ord("-")
-        self._at += negative
-        if self._peek() == ord("N"):
-            self._consume(b"NaN")
+    def _not_finite(self, negative: bool) -> float:
+        """NaN, Inf or Infinity. As in rapidjson, a part of NaN may stand before Inf."""
+        if self._passes(b"N") and self._passes(b"a") and self._passes(b"N"):
             return math.nan
         self._consume(b"Inf")
         if self._peek() == ord("i"):
             self._consume(b"inity")
         return -math.inf if negative else math.inf
+
+    def _passes(self, byte: bytes) -> bool:
+        found = self._body.startswith(byte, self._at)
+        self._at += found
+        return found
 
     def _string(self) -> str:
         self._at += 1

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from tfserving.wire.json_values import JsonValue, members
+from tfserving.wire.json_values import JsonValue, members, until_nul
 from tfserving.wire.json_writer import dump
 from tfserving.wire.status import Code, StatusError, invalid
 from tfserving.wire.tensor import Tensor
@@ -220,14 +220,17 @@ class _Rows:
         if not _is_named(item):
             raise invalid(f"Expecting object but got list at item {number} of input list")
         assert isinstance(item, dict)
-        for name, value in members(item):
+        names = set()
+        for key, value in members(item):
+            name = until_nul(key)
+            names.add(name)
             try:
                 self._add(name, value)
             except StatusError as error:
                 raise invalid(
                     f"Failed to process element: {number} key: {name} of 'instances' list. Error: {error}"
                 ) from error
-        if item.keys() != self._inputs.keys():
+        if names != self._inputs.keys():
             raise invalid(
                 f"Failed to process element: {number} of 'instances' list. JSON object: {dump(item)} keys must be "
                 f"equal to: {','.join(sorted(self._inputs))}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Iterable
+
+from tfserving.wire import json_double
 
 JsonValue = dict[str, "JsonValue"] | list["JsonValue"] | str | int | float | bool | None
 
@@ -33,18 +33,13 @@ def is_double(value: JsonValue) -> bool:
 
 
 def as_double(value: int) -> float:
-    """An integer beyond 64 bits as rapidjson's fast parser reads it: digit by digit, so the last place may be wrong."""
-    digits, limit = str(abs(value)), (1 << 63) if value < 0 else _MAX_UINT64
-    exact = next(n for n in range(len(digits), 0, -1) if int(digits[:n]) <= limit)
-    double = float(int(digits[:exact]))
-    for digit in digits[exact:]:
-        double = double * 10.0 + int(digit)
-    return -double if value < 0 else double
+    """An integer beyond 64 bits as rapidjson reads it."""
+    return json_double.read(str(abs(value)), negative=value < 0)
 
 
-def flushed(value: float) -> float:
-    """Zero of the same sign for a number below the normal range: TensorFlow Serving parses with denormals off."""
-    return value if abs(value) >= sys.float_info.min or value != value else math.copysign(0.0, value)
+def until_nul(name: str) -> str:
+    """A name as TensorFlow Serving keeps it: C text, which a NUL ends."""
+    return name.partition("\0")[0]
 
 
 def is_utf8(text: str) -> bool:

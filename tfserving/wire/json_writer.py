@@ -9,10 +9,10 @@ import base64
 import math
 import re
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 
 import numpy as np
 
+from tfserving.wire import json_double
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.json_values import JsonValue, as_double, is_double, members
 from tfserving.wire.status import invalid
@@ -233,23 +233,4 @@ def _scalar(value: str | int | float | bool | None) -> str:
         return "true" if value else "false"
     if not is_double(value):
         return str(value)
-    return _shortest(as_double(value) if isinstance(value, int) else value)
-
-
-def _shortest(value: float) -> str:
-    """A double with the fewest digits that give it again, in rapidjson's layout."""
-    if not value:
-        return repr(value)
-    sign, figures, exponent = Decimal(repr(value)).normalize().as_tuple()
-    assert isinstance(exponent, int)
-    digits = "".join(map(str, figures))
-    point = len(digits) + exponent
-    if exponent >= 0 and point <= 21:
-        text = f"{digits}{'0' * exponent}.0"
-    elif 0 < point <= 21:
-        text = f"{digits[:point]}.{digits[point:]}"
-    elif -6 < point <= 0:
-        text = f"0.{'0' * -point}{digits}"
-    else:
-        text = f"{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}e{point - 1}"
-    return "-" + text if sign else text
+    return json_double.write(as_double(value) if isinstance(value, int) else value)

@@ -21,6 +21,7 @@ Array = NDArray[Any]
 MAX_RANK = 254
 """TensorFlow's limit on the number of dimensions."""
 
+_LARGEST_COUNT = (1 << 63) - 1
 _MAX_ELEMENTS = 1 << 40
 MOST_FILLED = 1 << 22
 """Elements that a few bytes of a client may turn into."""
@@ -135,6 +136,8 @@ def to_flat(proto: TensorProto, most_filled: int = MOST_FILLED) -> tuple[DType, 
     count = 1
     for size in shape:
         count *= size
+        if count > _LARGEST_COUNT:
+            raise TensorError(f"shape {shape[:8]} has more elements than 64 bits count")
     if count > _MAX_ELEMENTS:
         raise TensorError(f"shape {shape} has too many elements")
     if proto.tensor_content:

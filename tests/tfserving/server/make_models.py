@@ -10,7 +10,7 @@ OUT = Path(sys.argv[1])
 
 
 class Scale(tf.Module):
-    """y = x / 2 + add, with a classify signature on Examples that have a feature x."""
+    """y = x / 2 + add, with a classify and a regress signature on Examples that have a feature x."""
 
     def __init__(self, add):
         super().__init__()
@@ -24,6 +24,10 @@ class Scale(tf.Module):
     def classify(self, inputs):
         x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
         return {"scores": x * 0.5 + self.add}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+    def regress(self, inputs):
+        return {"outputs": self.classify(inputs)["scores"]}
 
 
 class Slow(tf.Module):
@@ -61,7 +65,9 @@ class Words(tf.Module):
 for version in (1, 2, 3):
     scale = Scale(10 * version)
     tf.saved_model.save(
-        scale, str(OUT / "scale" / str(version)), {"serving_default": scale.serve, "classify": scale.classify}
+        scale,
+        str(OUT / "scale" / str(version)),
+        {"serving_default": scale.serve, "classify": scale.classify, "regress": scale.regress},
     )
 slow, words = Slow(), Words()
 tf.saved_model.save(slow, str(OUT / "slow" / "1"), {"serving_default": slow.serve})

@@ -117,6 +117,19 @@ def test_a_tensor_has_up_to_254_dimensions(call, rank):
     assert refusal(call, request) == (grpc.StatusCode.INVALID_ARGUMENT, "tensor parsing error: x")
 
 
+@pytest.mark.parametrize(("shape", "fits"), [((0, 1 << 62), True), ((1 << 62, 0), True), ((1 << 62, 2, 0), False)])
+def test_an_empty_tensor_may_be_as_wide_as_64_bits_count(call, shape, fits):
+    request = m.PredictRequest(model_spec=m.ModelSpec(name="scale"))
+    request.inputs["x"].dtype = m.DT_FLOAT
+    for size in shape:
+        request.inputs["x"].tensor_shape.dim.add(size=size)
+    if fits:
+        answer = m.PredictResponse.FromString(call(PREDICT.path, request.SerializeToString())).outputs["y"]
+        assert tuple(d.size for d in answer.tensor_shape.dim) == shape
+    else:
+        assert refusal(call, request) == (grpc.StatusCode.INVALID_ARGUMENT, "tensor parsing error: x")
+
+
 def test_one_value_fills_a_large_tensor_and_a_huge_one_is_refused(call):
     request = m.PredictRequest(model_spec=m.ModelSpec(name="scale"))
     request.inputs["x"].dtype = m.DT_FLOAT
@@ -170,6 +183,36 @@ def test_classify_and_multi_inference_read_examples(call):
     )
     assert several.results[0].model_spec.version.value == 3
     assert several.results[0].classification_result == answer.result
+
+
+def multi(call, *tasks):
+    given = m.Input(example_list=m.ExampleList(examples=[example(2), example(4)]))
+    tasks = [
+        m.InferenceTask(
+            model_spec=m.ModelSpec(name=name, signature_name=word), method_name=f"tensorflow/serving/{word}"
+        )
+        for name, word in tasks
+    ]
+    return call(MULTI_INFERENCE.path, m.MultiInferenceRequest(tasks=tasks, input=given).SerializeToString())
+
+
+def test_signatures_of_one_request_may_have_inputs_of_their_own(call):
+    answer = m.MultiInferenceResponse.FromString(multi(call, ("scale", "regress"), ("scale", "classify")))
+    assert [row.value for row in answer.results[0].regression_result.regressions] == [31, 32]
+    assert len(answer.results[1].classification_result.classifications) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("", "Found ModelSpec with an empty model name."),
+        ("words", "All ModelSpecs in a MultiInferenceRequest must access the same model name."),
+    ],
+)
+def test_one_request_is_about_one_model(call, name, text):
+    with pytest.raises(grpc.RpcError) as caught:
+        multi(call, ("scale", "regress"), (name, "classify"))
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
 def test_a_deadline_ends_the_work_and_frees_the_thread(server):

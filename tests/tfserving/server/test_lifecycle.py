@@ -96,6 +96,32 @@ def test_labels_move_only_to_versions_that_are_loaded(server, models, tmp_path):
     assert "Unrecognized servable version label" in failure(answer, client, "canary", label="canary").message
 
 
+def test_a_server_without_any_model_knows_no_label_until_it_is_given_some(start, models, tmp_path):
+    blank = tmp_path / "models.config"
+    blank.write_text("# none yet\n")
+    client = start(f"--model_config_file={blank}").client
+    unknown = failure(answer, client, "late", label="stable")
+    assert (unknown.code.name, unknown.message) == ("UNAVAILABLE", "Model labels does not init yet.stable")
+    client.reload(config("late", models / "scale"))
+    assert "Unrecognized servable version label" in failure(answer, client, "late", label="stable").message
+    assert answer(client, "late") == 31
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ('model_type: TENSORFLOW model_platform: "tensorflow"', "Illegal setting both ModelServerConfig::model_type "),
+        ("", "Illegal setting neither ModelServerConfig::model_type "),
+        ("model_type: OTHER", "ModelServerConfig::model_type choice 2 not supported."),
+    ],
+)
+def test_a_model_needs_one_platform(run_to_exit, tmp_path, field, text):
+    file = tmp_path / "models.config"
+    file.write_text(f'model_config_list {{ config {{ name: "m" base_path: "/m" {field} }} }}')
+    code, output = run_to_exit(f"--model_config_file={file}", "--port=1")
+    assert (code, text in output) == (255, True), output
+
+
 def test_a_corrupt_version_never_replaces_the_one_that_serves(server, models, tmp_path):
     publish(models, 1, tmp_path, 1)
     server.client.reload(ModelServerConfig(models=(ModelConfig(name="bad", base_path=str(tmp_path)),)))

@@ -27,6 +27,8 @@ def test_counters():
     assert found[':tensorflow:serving:request_count{model_name="H",status="OK"}'] == "3"
     assert found[":tensorflow:serving:batching_session:wrapped_run_count{}"] == "1"
     assert metrics.counter_value("/tensorflow/serving/request_count") == 3
+    metrics.request_count.add(7, "A", "OK")
+    assert metrics.counter_value("/tensorflow/serving/request_count") == 7, "the first by its labels"
     assert metrics.counter_value("/no/such") == 0
 
 

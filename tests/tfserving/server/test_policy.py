@@ -31,6 +31,12 @@ def test_policies_choose_by_number(policy, wanted):
     assert choose(["1", "10", "009", "x"], text_format.Parse(policy, m.ServableVersionPolicy())) == wanted
 
 
+@pytest.mark.parametrize(("policy", "wanted"), [("", "7"), ("specific { versions: 7 }", "7"), ("all {}", "007")])
+def test_of_two_spellings_one_counts_in_whatever_order_they_are_listed(policy, wanted):
+    for names in (["7", "007"], ["007", "7"]):
+        assert choose(names, text_format.Parse(policy, m.ServableVersionPolicy())) == {7: wanted}
+
+
 def next_for(*versions):
     """Versions as "number phase", with "!" for one that is no longer wanted."""
     snapshots = [

@@ -96,6 +96,12 @@ def test_everything_else_is_a_page(served, path):
         ("{}", "Missing 'inputs' or 'instances' key"),
         ('{"instances":5}', "JSON Value: {\n    \"instances\": 5\n} Expecting 'instances' to be an list/array"),
         ('{"instances":[]}', "JSON Value: {\n    \"instances\": []\n} No values in 'instances' array"),
+        # Numbers are shown as the real server reads and writes them, which is wrong in the last digits.
+        (
+            '{"instances":-3.1267232e+135}',
+            "JSON Value: {\n    \"instances\": -3.1267232000000008e135\n} Expecting 'instances' to be an list/array",
+        ),
+        ('{"instances":1e-310}', "JSON Value: {\n    \"instances\": 0.0\n} Expecting 'instances' to be an list/array"),
         ('{"signature_name":"zz","instances":[1]}', 'Serving signature name: "zz" not found in signature def'),
     ],
 )

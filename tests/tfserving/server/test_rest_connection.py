@@ -27,6 +27,20 @@ def test_a_refused_client_reads_why_although_it_keeps_sending(served):
     assert answer.startswith(b"HTTP/1.1 417 Expectation Failed")
 
 
+def test_a_tunnel_is_refused_and_left_to_its_client(served):
+    with socket.create_connection(("127.0.0.1", served.server.port), timeout=10) as client:
+        client.sendall(b"CONNECT localhost:443 HTTP/1.1\r\n\r\n")
+        received = b""
+        while not received.endswith(b"</HTML>\n"):
+            received += client.recv(65536)
+        assert received.startswith(b"HTTP/1.1 501 ")
+        assert b"Content-Length" not in received
+        client.sendall(b"GET /v1/models/echo HTTP/1.1\r\n\r\n")
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+
+
 def test_continue_is_sent_before_the_body(served):
     with socket.create_connection(("127.0.0.1", served.server.port), timeout=10) as client:
         client.sendall(f"POST {PREDICT} HTTP/1.1\r\nContent-Length: 17\r\nExpect: 100-continue\r\n\r\n".encode())

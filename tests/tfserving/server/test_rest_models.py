@@ -45,7 +45,14 @@ def test_names_that_are_no_text_are_not_found(models, start):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models/a%FF")
     with caught.value as failure:
         assert failure.read() == b'{\n    "error": "Could not find any versions of model a\xff"\n}'
-    assert ask_bytes(port, "/v1/models/a%FF:predict", b'{"instances":[1]}')[0] == 404
+    assert ask_bytes(port, "/v1/models/a%FF:predict", b'{"instances":[1]}') == (
+        404,
+        b'{\n    "error": "Servable not found for request: Latest(a\xff)"\n}',
+    )
+    assert ask_bytes(port, "/v1/models/scale/labels/%FF:predict", b'{"instances":[1]}') == (
+        400,
+        b'{\n    "error": "Unrecognized servable version label: \xff"\n}',
+    )
     feature = b'{"signature_name":"classify","examples":[{"x":2.0,"\xff":1}]}'
     assert ask_bytes(port, "/v1/models/scale:classify", feature)[0] == 200
 
