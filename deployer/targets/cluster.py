@@ -156,17 +156,22 @@ class ClusterTarget:
         self.touch(component)
 
     def record(self) -> None:
-        if MODEL_SERVER in self._unrecorded:
-            self.helm.put_models(self.model_config(), replicas=self.scaling.deployment().spec.replicas)
-            self._models.disown()
-            self._unrecorded.discard(MODEL_SERVER)
-        if GATEWAY in self._unrecorded:
-            text = self.gateway_config()
-            self.helm.put_gateway(text, replicas=self.gateway_scaling.deployment().spec.replicas)
-            self._gateways.disown()
-            self._unrecorded.discard(GATEWAY)
-            if self.gateway_config() != text:
-                self.touch(GATEWAY)
+        ways = {MODEL_SERVER: self._record_models, GATEWAY: self._record_gateways}
+        # Helm takes seconds for each, and most of them to wait.
+        self.parallel(lambda component: ways[component](), [name for name in ways if name in self._unrecorded])
+
+    def _record_models(self) -> None:
+        self.helm.put_models(self.model_config(), replicas=self.scaling.deployment().spec.replicas)
+        self._models.disown()
+        self._unrecorded.discard(MODEL_SERVER)
+
+    def _record_gateways(self) -> None:
+        text = self.gateway_config()
+        self.helm.put_gateway(text, replicas=self.gateway_scaling.deployment().spec.replicas)
+        self._gateways.disown()
+        self._unrecorded.discard(GATEWAY)
+        if self.gateway_config() != text:
+            self.touch(GATEWAY)
 
     @contextmanager
     def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:

@@ -222,7 +222,7 @@ def test_an_image_that_cannot_be_pulled_is_named(
     file = installed.file.with_name("broken.yaml")
     file.write_text(text)
 
-    failed = deployer("deploy", "-f", file, "--timeout", "30s").error
+    failed = deployer("deploy", "-f", file, "--timeout", "20s").error
 
     assert failed["exit_code"] == 8
     assert "ErrImagePull" in failed["cause"] or "ImagePullBackOff" in failed["cause"]

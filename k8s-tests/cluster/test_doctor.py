@@ -77,6 +77,7 @@ def releases(
     _edit(targets["label"], "models", "model.config", lambda text: text.replace("value: 1", f"value: {ABSENT}"))
     _await_gateway(targets["refused"])
     _edit(targets["refused"], "gateway", "gateway.yaml", lambda text: f"nonsense: 1\n{text}")
+    targets["refused"].touch(GATEWAY_PODS)  # instead of a minute until its kubelet looks
     return targets
 
 

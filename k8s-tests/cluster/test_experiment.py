@@ -80,7 +80,7 @@ def test_balancing_scales_and_one_channel_does_not(
 ) -> None:
     found = deployer(
         *(*loaded.command, "--out", tmp_path / "out", "--replicas", "1,4", "--p99", "5s"),
-        *("--fractions", "0.7", "--refine", "0", "--seconds", "10"),
+        *("--fractions", "0.7", "--refine", "0", "--seconds", "5"),
     ).result
 
     gateways = {c["replicas"]: c["ceiling"] for c in found["capacities"]}
