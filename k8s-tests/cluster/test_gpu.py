@@ -1,6 +1,7 @@
 """The GPU pool: a tainted node that advertises a card receives the GPU replica, and only it.
 
-The node is an object without a kubelet: the scheduler decides by objects alone, and no test machine needs a card.
+No test machine needs a card. Where the scheduler is asked, the node is an object without a kubelet; where the replica
+is to serve, the cluster's own node says that it has a card.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from deployer.targets.cluster import ClusterTarget
 from deployer.targets.cluster_helm import TF_SERVING
 from deployer.targets.cluster_names import MODEL_SERVER
 from deployer.targets.cluster_objects import Pod
+from deployer.usecases.doctor import doctor
 
 GPU = "nvidia.com/gpu"
 STATE = ServingConfig(models={"digits": ModelState(versions=(1,), labels={"stable": 1}, weights={"stable": 100})})
@@ -59,6 +61,50 @@ def test_the_node_with_the_card_takes_the_gpu_replica_and_no_other(
     assert where["gpu"].spec.node_name == gpu_node
     assert where["gpu"].spec.containers[0].resources.limits[GPU] == "1"
     assert where["cpu"].spec.node_name not in ("", gpu_node)
+
+
+@pytest.fixture
+def card(cluster: Any) -> Iterator[None]:
+    """The cluster's own node advertises a card, as a device plug-in would have it do."""
+    (node,) = [node["metadata"]["name"] for node in cluster.api.read("/api/v1/nodes", dict)["items"]]
+
+    def advertise(cards: str | None) -> None:
+        has = {GPU: cards}
+        cluster.api.patch(f"/api/v1/nodes/{node}/status", {"status": {"capacity": has, "allocatable": has}})
+
+    advertise("1")
+    try:
+        yield
+    finally:
+        advertise(None)
+
+
+def test_a_gpu_replica_serves_beside_the_card_and_a_second_one_finds_none(
+    cluster: Any,
+    card: None,
+    deployer: Any,
+    new_namespace: Callable[[str], str],
+    claim_of: Callable[..., str],
+    describe: Callable[..., Path],
+) -> None:
+    namespace = new_namespace("card")
+    file = describe(claim_of(namespace))
+    document = yaml.safe_load(file.read_text())
+    # The embedded server's image is the same for both pools.
+    document["serving"] |= {"pool": "gpu", "values": {"gpu": {"imageTagSuffix": ""}}}
+    file.write_text(yaml.safe_dump(document))
+
+    deployed = deployer("deploy", "-f", file, "--version", "digits=1").result["deployed"]
+
+    assert [(proof["label"], proof["version"], proof["refused"]) for proof in deployed["proofs"]] == [("stable", 1, "")]
+    target = ClusterTarget.open("demo", cluster.place(namespace))
+    (replica,) = target.pods(MODEL_SERVER)
+    assert replica.spec.containers[0].resources.limits[GPU] == "1"
+    target.scaling.to(2)
+    deadline = time.monotonic() + 60
+    while not any("no node has a free GPU" in finding.cause for finding in doctor(target).findings):
+        assert time.monotonic() < deadline, target.explain()
+        time.sleep(1)
 
 
 def values(pool: str, namespace: str, directory: Path) -> Any:
