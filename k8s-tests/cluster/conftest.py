@@ -1,7 +1,6 @@
-"""A kind cluster for the tests: made and deleted by this run, or one that is there.
+"""The kind cluster of the tests: K8S_TESTS_CLUSTER names it, K8S_TESTS_TAG the tag of the project's images in it.
 
-K8S_TESTS_CLUSTER=NAME uses the kind cluster of that name and never deletes it; K8S_TESTS_TAG then names the tag of the
-images that are loaded there already. Otherwise the images are built from this checkout.
+scripts/cluster-test makes one with the images of this checkout, and deletes it.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from deployer.tools import docker, kind
 from deployer.usecases import cluster as kind_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
-REUSED = os.environ.get("K8S_TESTS_CLUSTER", "")
-TAG = os.environ.get("K8S_TESTS_TAG", "dev") if REUSED else "k8s-tests"
+NAME = os.environ.get("K8S_TESTS_CLUSTER", "")
+TAG = os.environ.get("K8S_TESTS_TAG", "dev")
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
@@ -41,7 +40,7 @@ def _missing() -> str:
         docker.require()
     except DeployerError as error:
         return f"{error.message}: {error.cause}"
-    return ""
+    return "" if NAME else "K8S_TESTS_CLUSTER names no kind cluster; `make cluster-test` makes one"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -133,33 +132,13 @@ def run_deployer(*argv: object, env: dict[str, str] | None = None, timeout: floa
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """A kind cluster with metrics-server and the images of this checkout."""
-    kubeconfig = str(tmp_path_factory.mktemp("kube") / "config")
-    if REUSED:
-        text = subprocess.run(
-            ["kind", "get", "kubeconfig", "--name", REUSED], check=True, capture_output=True, text=True, timeout=60
-        ).stdout
-        Path(kubeconfig).write_text(text)
-        yield _cluster(REUSED, kubeconfig)
-        return
-    name = f"k8s-tests-{os.getpid()}"
-    arguments = os.environ.get("DOCKER_BUILD_ARGS", "").split()
-    for target in kind_cluster.TARGETS:
-        reference = kind_cluster.image(target, TAG)
-        docker.build(ROOT, target=target, reference=reference, arguments=arguments, timeout=1200)
-    try:
-        up = run_deployer("cluster", "up", "--name", name, "--kubeconfig", kubeconfig, "--tag", TAG, timeout=1200)
-        assert up.result["created"]
-        yield _cluster(name, kubeconfig)
-    finally:
-        run_deployer("cluster", "down", "--name", name, "--kubeconfig", kubeconfig)
-        assert name not in kind.clusters()
-
-
-def _cluster(name: str, kubeconfig: str) -> Cluster:
-    place = Place(namespace="default", context=kind.context(name), kubeconfig=kubeconfig)
-    return Cluster(name=name, kubeconfig=kubeconfig, api=connect(place))
+    kubeconfig = tmp_path_factory.mktemp("kube") / "config"
+    argv = ["kind", "get", "kubeconfig", "--name", NAME]
+    kubeconfig.write_text(subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout)
+    place = Place(namespace="default", context=kind.context(NAME), kubeconfig=str(kubeconfig))
+    return Cluster(name=NAME, kubeconfig=str(kubeconfig), api=connect(place))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from deployer.export.samples import DIGITS
 from deployer.targets.cluster import ClusterTarget
 from deployer.targets.load_job import job_path
 
+pytestmark = pytest.mark.alone
+
 BOUNDS = (1, 2)
 MORE = """\
 autoscaling: {min_replicas: 1, max_replicas: 2, cpu_percent: 1000}

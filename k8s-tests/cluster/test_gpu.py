@@ -24,6 +24,8 @@ from deployer.targets.cluster_names import MODEL_SERVER
 from deployer.targets.cluster_objects import Pod
 from deployer.usecases.doctor import doctor
 
+pytestmark = pytest.mark.alone
+
 GPU = "nvidia.com/gpu"
 STATE = ServingConfig(models={"digits": ModelState(versions=(1,), labels={"stable": 1}, weights={"stable": 100})})
 

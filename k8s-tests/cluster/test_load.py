@@ -19,6 +19,8 @@ from deployer.targets.cluster_helm import GATEWAY as GATEWAYS
 from deployer.targets.cluster_helm import TF_SERVING
 from deployer.targets.cluster_names import GATEWAY, MODEL_SERVER
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def release(
