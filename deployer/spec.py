@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from deployer.domain.location import ClaimStore, parse_store
 from deployer.domain.release import Batching, Experiment, Model, Release, Serving, Storage
 from deployer.domain.workload import Autoscaling
 from deployer.errors import SpecError
+from gateway.spec.text import Loader
 from gateway.strict import StrictError, convert
 from tfserving.config import BatchingParameters, ConfigError
 from tfserving.flags import FlagError, render
@@ -111,8 +111,8 @@ def _place(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key that is written twice is an error rather than a silent choice of the last."""
+class _Loader(Loader):
+    """YAML as the gateway reads it, and a key that is written twice is an error, not a silent choice of the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -123,14 +123,6 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 reads 12:30:45 and 1_000 as numbers; nobody means that here.
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:int"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 
 
 def _load(text: str) -> object:

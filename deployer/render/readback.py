@@ -25,6 +25,7 @@ def state_of(model_config: str, gateway_config: str) -> ServingConfig:
     except (ValueError, SettingsError) as error:
         raise SpecError(
             "the configuration in force cannot be read",
-            hint="it was changed by hand; `deployer render` writes one that can be put in its place",
+            hint="it was changed by hand; in a cluster `deployer deploy` repairs it,"
+            " on this machine `deployer local down` and `up` write it anew",
         ) from error
     return ServingConfig(models=states)

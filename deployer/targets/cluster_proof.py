@@ -86,9 +86,7 @@ def parsed(text: str) -> ModelServerConfig:
     try:
         return ModelServerConfig.parse(text)
     except ConfigError as error:
-        raise SpecError(
-            "the model_config in force cannot be read", hint="`deployer render` writes a new one"
-        ) from error
+        raise SpecError("the model_config in force cannot be read", hint="`deployer doctor` says what to do") from error
 
 
 def _proven(target: ClusterTarget, pods: Sequence[Pod], count: int, config: ModelServerConfig) -> Lacks:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from meanwhile import again_and_again
 from under_load import Release, Steady, until
 from variants import CORRUPT, ERRS, altered, cut, unreadable
 
@@ -139,7 +139,7 @@ def last_answers(target: ClusterTarget) -> Iterator[dict[str | int, float]]:
         seen.update({who: time.monotonic() for who in now if now[who] > counts.get(who, 0)})
         counts.update(now)
 
-    with _again_and_again(look):
+    with again_and_again(look):
         yield seen
 
 
@@ -157,25 +157,8 @@ def held_at_once(target: ClusterTarget) -> Iterator[set[frozenset[int]]]:
                 continue
             seen.add(frozenset(version for version, state in served.versions.items() if state != "END"))
 
-    with _again_and_again(look):
+    with again_and_again(look):
         yield seen
-
-
-@contextmanager
-def _again_and_again(look: Callable[[], None]) -> Iterator[None]:
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.wait(0.1):
-            look()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _answers(target: ClusterTarget) -> dict[str | int, float]:

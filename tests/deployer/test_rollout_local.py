@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from meanwhile import again_and_again
 
 from deployer.domain.rollout import Phase, Policy, RolloutRequest
 from deployer.targets import proof
@@ -214,19 +215,9 @@ def held(target) -> list[set[int]]:
 @contextmanager
 def watched(target):
     """How often replicas were seen to hold so many versions at once."""
-    seen, over = Counter(), threading.Event()
-
-    def work() -> None:
-        while not over.wait(0.05):
-            seen.update(map(len, held(target)))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
+    seen = Counter()
+    with again_and_again(lambda: seen.update(map(len, held(target))), pause=0.05):
         yield seen
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_a_rollback_from_the_command_line_is_a_matter_of_seconds(target, directory, record_property):

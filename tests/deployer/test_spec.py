@@ -149,3 +149,10 @@ def test_an_absent_file_names_the_verb_that_writes_one(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         spec.load(tmp_path / "none.yaml")
     assert "deployer init" in caught.value.hint
+
+
+def test_words_and_numbers_are_read_as_the_gateway_reads_them() -> None:
+    values = "serving: {values: {podAnnotations: {a: =, b: 2001-12-31, c: 007}}}\n"
+    release = spec.parse(f"{MINIMAL}experiment: {{error_rate: 1e-3}}\n{values}", Path("/srv"))
+    assert release.experiment.error_rate == 0.001
+    assert release.serving.values == {"podAnnotations": {"a": "=", "b": "2001-12-31", "c": "007"}}
