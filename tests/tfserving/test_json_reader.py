@@ -33,7 +33,7 @@ def test_valid_json_is_read_as_python_reads_it(value, ascii_only, indent):
     body = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
     if b"\\ud" in body.lower() or b"\xed" in body:
         return  # lone surrogates are an error of their own, see below
-    assert read_object(body) == value
+    assert read_object(body) == _rounded(value)
     assert read_object(BOM + body) == _rounded(value)
 
 

@@ -5,6 +5,7 @@ Source: the gRPC project's "gRPC over HTTP2" protocol description.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
@@ -67,7 +68,7 @@ def framed(message: bytes) -> bytes:
 
 def failure(error: StatusError) -> bytes:
     """Header block of an answer that is only an error."""
-    text = quote(cut(error.message).encode("utf-8", "replace"), safe=_PLAIN)
+    text = quote(cut(error.message).encode("utf-8", "surrogateescape"), safe=_PLAIN)
     return (
         HEAD + _literal("grpc-status", b"%d" % error.code) + (_literal("grpc-message", text.encode()) if text else b"")
     )
@@ -152,7 +153,8 @@ def cut(message: str) -> str:
 
     The real server may cut a character in two, which makes clients misread the whole text.
     """
-    encoded = message.encode("utf-8", "replace")
+    encoded = message.encode("utf-8", "surrogateescape")
     if len(encoded) <= MAX_ERROR_BYTES:
         return message
-    return encoded[:MAX_ERROR_BYTES].decode("utf-8", "ignore") + "...TRUNCATED"
+    # An incremental decoder leaves out a character that is not complete.
+    return codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(encoded[:MAX_ERROR_BYTES]) + "...TRUNCATED"

@@ -19,7 +19,7 @@ from tfserving.server.http2 import Call, ServerConnection
 from tfserving.server.limits import limits
 from tfserving.server.memory import Budget, Hold
 from tfserving.server.servable import NotQuick
-from tfserving.wire.status import Code, StatusError
+from tfserving.wire.status import Code, StatusError, invalid
 
 _log = logging.getLogger("tfserving.server")
 
@@ -77,24 +77,26 @@ class GrpcServer:
         self._stopping = False
 
     def listen(self, port: int, tls: ssl.SSLContext | None) -> None:
-        """Bind a TCP port of every address. Errors: StatusError UNKNOWN when it is taken."""
+        """Bind a TCP port of every address. Errors: StatusError when it is taken."""
         try:
             self._listeners.append((listen(port, reuse_port=self._reuse_port), tls))
         except OSError as error:
-            raise StatusError(Code.UNKNOWN, f"Cannot listen on 0.0.0.0:{port}; is another server using it?") from error
+            _log.error("Cannot listen on 0.0.0.0:%d; is another server using it?", port)
+            raise _not_started() from error
 
     def listen_unix(self, path: str, tls: ssl.SSLContext | None) -> None:
         """Serve a unix socket from `start` on."""
         self._paths.append((path, tls))
 
     def start(self) -> None:
-        """Accept calls. Errors: StatusError UNKNOWN for a unix socket that cannot be made."""
+        """Accept calls. Errors: StatusError for a unix socket that cannot be made."""
         self._thread.start()
         try:
             asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
         except OSError as error:
             paths = ", ".join(path for path, _ in self._paths)
-            raise StatusError(Code.UNKNOWN, f"Cannot listen on unix:{paths}: {error}") from error
+            _log.error("Cannot listen on unix:%s: %s", paths, error)
+            raise _not_started() from error
 
     def stop(self, grace_seconds: float) -> threading.Event:
         """Refuse new calls and let those in flight finish within the grace period; the event is set when they have."""
@@ -219,3 +221,8 @@ class GrpcServer:
             call.connection.refuse(call, gm.failure(answer))
         else:
             call.connection.answer(call, gm.HEAD, gm.framed(answer), gm.OK)
+
+
+def _not_started() -> StatusError:
+    """In the words of the real server, which leave the reason to the log."""
+    return invalid("Failed to BuildAndStart gRPC server")

@@ -54,7 +54,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "TF_NewStatus": (_p, []),
     "TF_SetStatus": (None, [_p, c.c_int, c.c_char_p]),
     "TF_GetCode": (c.c_int, [_p]),
-    "TF_Message": (c.c_char_p, [_p]),
+    "TF_Message": (_p, [_p]),
     "TF_NewBuffer": (_buf, []),
     "TF_NewBufferFromString": (_buf, [c.c_char_p, c.c_size_t]),
     "TF_DeleteBuffer": (None, [_buf]),
@@ -125,7 +125,21 @@ class _Status(threading.local):
     def check(self) -> None:
         code = _library().TF_GetCode(self.pointer)
         if code:
-            raise StatusError(Code(code), _library().TF_Message(self.pointer).decode("utf-8", "replace"))
+            raise StatusError(Code(code), self._message().decode("utf-8", "surrogateescape"))
+
+    def _message(self) -> bytes:
+        """The whole text. It may hold bytes of the request, so a NUL too, where the C API thinks it ends.
+
+        A status points to its reference count, its code and then its text as a std::string, which begins with a
+        pointer to the bytes and their number. Where the library was built otherwise the pointers differ.
+        """
+        text = _library().TF_Message(self.pointer)
+        held = c.cast(self.pointer, _ptrs)[0] or 0
+        if held and not held & 3:  # the lowest bits mark a status without a text
+            start, size = c.cast(held + 8, c.POINTER(c.c_size_t))[0:2]
+            if start == text:
+                return c.string_at(text, size)
+        return c.string_at(text)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,10 @@ WITHOUT_EFFECT = (
 """Flags that are accepted and do nothing here; the server says so at its start when one is given."""
 
 
+_INT32 = re.compile(r"\s*[+-]?[0-9]{1,10}\s*", re.ASCII)
+_INT32_RANGE = range(-(2**31), 2**31)
+
+
 def cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -50,12 +55,12 @@ def initial_config(line: CommandLine) -> m.ModelServerConfig:
 
 def check_ports_and_models(line: CommandLine) -> None:
     """Errors: StatusError INVALID_ARGUMENT when nothing is to be served, or nowhere."""
-    if not line.text("model_base_path") and not line.text("model_config_file"):
-        raise invalid("Both server_options.model_base_path and server_options.model_config_file are empty!")
     if not line.integer("port") and not line.text("grpc_socket_path"):
         raise invalid("At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.")
     if line.on("use_alts_credentials") and line.text("ssl_config_file"):
         raise invalid("Either use_alts_credentials must be false or ssl_config_file must be empty.")
+    if not line.text("model_base_path") and not line.text("model_config_file"):
+        raise invalid("Both server_options.model_base_path and server_options.model_config_file are empty!")
 
 
 def session_config(line: CommandLine) -> m.ConfigProto:
@@ -91,5 +96,7 @@ def channel_arguments(line: CommandLine) -> Sequence[ChannelArgument]:
         name, equals, value = item.partition("=")
         if not equals:
             raise invalid(f"--grpc_channel_arguments: '{item}' has no '='; write name=value,name=value")
-        found.append(ChannelArgument(name, int(value) if value.lstrip("-").isdecimal() else value))
+        found.append(
+            ChannelArgument(name, int(value) if _INT32.fullmatch(value) and int(value) in _INT32_RANGE else value)
+        )
     return found

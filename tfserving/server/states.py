@@ -92,5 +92,9 @@ def not_available(failed: Mapping[tuple[str, int], VersionState], noun: str) -> 
 def status_message(version: int, state: VersionState) -> m.ModelVersionStatus:
     """One entry of GetModelStatus."""
     error = state.error
-    status = m.StatusProto(error_code=error.code, error_message=error.message) if error else m.StatusProto()
+    status = m.StatusProto()
+    if error:
+        status.error_code = error.code
+        # The text may hold bytes of a file that are no text.
+        status.error_message = error.message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return m.ModelVersionStatus(version=version, state=state.state, status=status)

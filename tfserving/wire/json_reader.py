@@ -35,7 +35,7 @@ def read_object(body: bytes, *, exactly: bool = False) -> dict[str, JsonValue]:
     """
     value = None if exactly else _read_plain(body)
     if value is None:
-        value = _Reader(body).read()
+        value = _Reader(body, exactly=exactly).read()
     if not isinstance(value, dict):
         raise invalid(f"JSON Value: {dump(value)} Is not object")
     return value
@@ -69,10 +69,11 @@ def _count_keys(value: JsonValue) -> int:
 
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
+_SIMPLE = re.compile(rb"-?(?:0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?(?![0-9.eE])")
 _INTEGER = re.compile(rb"0|[1-9][0-9]*")
 _AFTER_INTEGER = re.compile(rb"(?P<frac>\.[0-9]*)?(?P<exp>[eE][+-]?[0-9]*)?")
 _EXACT_DIGITS = 15
-"""Numbers of so many digits without an exponent are rounded alike by everybody."""
+"""Numbers of so many characters without an exponent are rounded alike by everybody."""
 _PARTS = {"frac": "fraction part", "exp": "exponent"}
 _PLAIN = re.compile(rb'[^\x00-\x1f"\\]*')
 _ESCAPES = {0x22: b'"', 0x2F: b"/", 0x5C: b"\\", 0x62: b"\b", 0x66: b"\f", 0x6E: b"\n", 0x72: b"\r", 0x74: b"\t"}
@@ -95,8 +96,6 @@ def _double(digits: str, after: re.Match[bytes], negative: bool) -> int | float:
         json_double.read(digits)
         return -int(digits) if negative else int(digits)
     fraction, exponent = ((after[part] or b"")[1:].decode() for part in ("frac", "exp"))
-    if len(digits) + len(fraction) <= _EXACT_DIGITS and not exponent:
-        return float(f"{'-' if negative else ''}{digits}.{fraction}")
     return json_double.read(digits, fraction, exponent, negative=negative)
 
 
@@ -137,8 +136,8 @@ class _Object:
 class _Reader:
     """The exact reader: slower, and it knows where and why a document is wrong. Not recursive."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
+    def __init__(self, body: bytes, *, exactly: bool = False) -> None:
+        self._body, self._exactly = body, exactly
         self._at = 0
 
     def read(self) -> JsonValue:
@@ -220,6 +219,10 @@ class _Reader:
             self._at += 1
 
     def _number(self) -> int | float:
+        simple = _SIMPLE.match(self._body, self._at)
+        if simple is not None and (simple[1] is None or not self._exactly or simple.end() - self._at <= _EXACT_DIGITS):
+            self._at = simple.end()
+            return int(simple[0]) if simple[1] is None else json_double.flushed(float(simple[0]))
         start = self._at
         negative = self._passes(b"-")
         integer = _INTEGER.match(self._body, self._at)

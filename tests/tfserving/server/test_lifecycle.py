@@ -204,7 +204,8 @@ def test_a_wrong_configuration_ends_the_start(run_to_exit, tmp_path, text, error
 def test_a_port_that_is_none_ends_the_start(run_to_exit, models, port):
     code, output = run_to_exit("--model_name=scale", f"--model_base_path={models}/scale", f"--port={port}")
     assert code == 255
-    assert f"Failed to start server. Error: UNKNOWN: Cannot listen on 0.0.0.0:{port}" in output
+    assert f"Cannot listen on 0.0.0.0:{port}" in output
+    assert "Failed to start server. Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server" in output
 
 
 def test_a_rest_port_that_is_none_leaves_grpc_to_serve(models, tmp_path):
@@ -212,7 +213,7 @@ def test_a_rest_port_that_is_none_leaves_grpc_to_serve(models, tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     flags = ["--model_name=scale", f"--model_base_path={models}/scale", f"--port={port}", "--rest_api_port=-1"]
-    flags.append("--grpc_channel_arguments=odd.argument=2,grpc.max_connection_age_ms=60000")
+    flags.append("--grpc_channel_arguments=odd.argument=2,other=--5,huge=99999999999,grpc.max_connection_age_ms=60000")
     log = tmp_path / "log"
     with (
         log.open("wb") as output,

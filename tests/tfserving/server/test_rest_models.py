@@ -7,7 +7,10 @@ import urllib.error
 import urllib.request
 from http.client import HTTPConnection
 
+import numpy as np
 import pytest
+
+from tfserving.client import ModelServerError
 
 
 def ask(port, path, body=None):
@@ -55,6 +58,16 @@ def test_names_that_are_no_text_are_not_found(models, start):
     )
     feature = b'{"signature_name":"classify","examples":[{"x":2.0,"\xff":1}]}'
     assert ask_bytes(port, "/v1/models/scale:classify", feature)[0] == 200
+
+
+def test_an_error_of_the_model_is_passed_on_byte_for_byte(models, start):
+    server = start("--model_name=scale", f"--model_base_path={models / 'scale'}")
+    body = b'{"signature_name":"classify","instances":[{"b64":"YWJjAP8="}]}'
+    status, answer = ask_bytes(server.rest_port, "/v1/models/scale:predict", body)
+    assert (status, b"value: 'abc\\u0000\xff'\\n" in answer) == (400, True), answer
+    with pytest.raises(ModelServerError) as caught:
+        server.client.predict("scale", {"inputs": np.array(["abc\x00é"], object)}, signature="classify")
+    assert "value: 'abc\x00é'" in caught.value.message
 
 
 def test_rest_and_its_metrics(models, start, tmp_path):
