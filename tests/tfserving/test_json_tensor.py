@@ -156,12 +156,12 @@ def test_one_input_by_name_or_bare():
     assert rows("[[],[]]", x="float")["x"].shape == (2, 0)
 
 
-@pytest.mark.parametrize("text", ["aGk=", "aGk", "aGk=\\n", " aGk= "])
+@pytest.mark.parametrize("text", ["aGk=", "aGk", "aGk=\\n", " aGk= ", "a\\tGk .", "\\u0061Gk"])
 def test_base64_padding_and_blanks_are_optional(text):
     assert rows(f'[{{"b64":"{text}"}}]', x="string")["x"].tolist() == [b"hi"]
 
 
-@pytest.mark.parametrize("text", ["%%%", "a", "_-8="])
+@pytest.mark.parametrize("text", ["%%%", "a", "_-8=", "aGk==", "aGVs=", "=", "aG=k", "aG\u00a0k=", "a\\u0000Gk"])
 def test_bad_base64(text):
     with pytest.raises(StatusError, match="Unable to base64 decode"):
         columns(f'{{"b64":"{text}"}}', x="string")

@@ -7,8 +7,9 @@ Well-formed requests, which are nearly all, are converted column by column in bu
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import math
+import re
 from collections.abc import Mapping
 from itertools import chain
 from typing import Final
@@ -35,6 +36,9 @@ _INTEGER_RANGES: Final[dict[str, tuple[int, int]]] = {
     "uint32": (0, (1 << 32) - 1),
     "uint64": (0, (1 << 64) - 1),
 }
+_BASE64 = re.compile(r"([A-Za-z0-9+/]*)([=.]*)")
+"""Padding may be left out, and a point is as good as an equals sign."""
+_BLANK = re.compile(r"[ \t\n\v\f\r]")
 _TINY = {"float": np.finfo(np.float32).tiny, "double": np.finfo(np.float64).tiny}
 
 
@@ -84,11 +88,17 @@ def base64_bytes(value: JsonValue) -> bytes:
     assert isinstance(value, dict)
     text = value["b64"]
     assert isinstance(text, str)
-    compact = "".join(text.split()).rstrip("=")
-    try:
-        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid("Unable to base64 decode") from None
+    if len(text) % 4 == 0 and not text.endswith("==="):  # as nearly all is written, and much the fastest
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(text, validate=True)
+    parts = _BASE64.fullmatch(_BLANK.sub("", text))
+    if parts is None:
+        raise invalid("Unable to base64 decode")
+    digits, padding = parts.groups()
+    missing = -len(digits) % 4
+    if missing == 3 or len(padding) not in (0, missing):
+        raise invalid("Unable to base64 decode")
+    return base64.b64decode(digits + "=" * missing)
 
 
 def type_name(value: JsonValue) -> str:
