@@ -169,6 +169,12 @@ def test_bad_base64(text):
 
 def test_a_repeated_key_in_a_row_keeps_the_first_values():
     assert rows('[{"x":1,"x":2}]', x="float")["x"].tolist() == [1]
+    # All values are kept in their order, and those beyond the shape are dropped: here the last row's.
+    assert rows('[{"x":1},{"x":2,"x":3},{"x":4}]', x="float")["x"].tolist() == [1, 2, 3]
+
+
+def test_bytes_for_an_input_that_is_itself_named_b64():
+    assert rows('[{"b64":"aGk="}]', b64="string")["b64"].tolist() == [b"hi"]
 
 
 def test_more_dimensions_than_a_tensor_can_have():

@@ -125,10 +125,12 @@ def _columns(instances: list[JsonValue], inputs: Inputs) -> dict[str, JsonValue]
     """The items of each input, or None when the rows need a closer look."""
     if not isinstance(instances[0], dict):
         return {next(iter(inputs)): instances} if len(inputs) == 1 else None
+    if len(inputs) == 1 and "b64" in inputs:
+        return None
     columns: dict[str, list[JsonValue]] = {name: [] for name in inputs}
     names = columns.keys()
     for item in instances:
-        if not isinstance(item, dict) or item.keys() != names:
+        if type(item) is not dict or item.keys() != names:  # nor a `Repeated`
             return None
         for name, column in columns.items():
             column.append(item[name])
