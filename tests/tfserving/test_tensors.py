@@ -87,6 +87,11 @@ def test_an_odd_complex_part_is_dropped_and_the_last_pair_repeats() -> None:
     assert to_array(proto_of("complex128", [2], dcomplex_val=[5])).tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("name", ["float", "bool", "string"])
+def test_the_content_of_a_tensor_without_elements_is_not_looked_at(name: str) -> None:
+    assert to_array(proto_of(name, [2, 0], tensor_content=b"\x02\xff\xff")).shape == (2, 0)
+
+
 def test_content_wins_over_typed_values() -> None:
     content = np.array([3.0], "<f4").tobytes()
     assert to_array(proto_of("float", [1], tensor_content=content, float_val=[9])).tolist() == [3.0]

@@ -140,7 +140,7 @@ def to_flat(proto: TensorProto, most_filled: int = MOST_FILLED) -> tuple[DType, 
             raise TensorError(f"shape {shape[:8]} has more elements than 64 bits count")
     if count > _MAX_ELEMENTS:
         raise TensorError(f"shape {shape} has too many elements")
-    if proto.tensor_content:
+    if proto.tensor_content and count:  # of a tensor without elements nothing is looked at
         return dtype, _from_content(dtype, proto.tensor_content, shape, count), shape
     return dtype, _fill(_typed_values(dtype, proto), dtype, count, most_filled), shape
 
