@@ -151,6 +151,8 @@ class BatchingRunner:
         if only_if_quick:
             raise NotQuick
         rows = _rows(feeds)
+        for _ in feeds:
+            self._metrics.input_batch_size.observe(rows)
         if rows == 0:
             return self._runner.run(feeds, fetches, timeout_ms)
         deadline = time.monotonic() + timeout_ms / 1000 if timeout_ms > 0 else None
@@ -202,9 +204,13 @@ class BatchingRunner:
         timeout_ms = _remaining_ms(tasks, now)
         rows = sum(task.rows for task in tasks)
         padded = next((size for size in self._settings.allowed_rows if size >= rows), rows)
+        self._metrics.padding_size.observe(padded - rows, str(padded))
+        self._metrics.processed_batch_size.observe(padded)
         merged = {name: self._merge(name, [task.feeds[name] for task in tasks], padded) for name in tasks[0].feeds}
-        self._count(rows, padded)
-        values = self._runner.run(merged, fetches, timeout_ms)
+        try:
+            values = self._runner.run(merged, fetches, timeout_ms)
+        finally:
+            self._metrics.wrapped_run_count.add(1)
         for value in values:
             if value.deep:
                 raise _too_deep()
@@ -217,12 +223,6 @@ class BatchingRunner:
                     "input tensors",
                 )
         return _cut(dict(zip(fetches, values, strict=True)), [task.rows for task in tasks])
-
-    def _count(self, rows: int, padded: int) -> None:
-        self._metrics.wrapped_run_count.add(1)
-        self._metrics.input_batch_size.observe(rows)
-        self._metrics.processed_batch_size.observe(padded)
-        self._metrics.padding_size.observe(padded - rows, str(padded))
 
     def _merge(self, name: str, tensors: Sequence[Tensor], rows: int) -> Tensor:
         """One tensor of `rows` rows: all tasks, then copies of the last task's first row."""

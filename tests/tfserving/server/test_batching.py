@@ -124,6 +124,21 @@ def test_one_bad_value_fails_its_whole_batch_and_nothing_after_it(batched):
     assert together(runner, [1], [2]) == [[2], [4]]
 
 
+def test_metrics_count_rows_of_requests_and_runs_of_batches(model):
+    metrics = Metrics()
+    parameters = text_format.Parse(LONG_WAIT + "max_batch_size { value: 3 }", m.BatchingParameters())
+    runner = Batching(Scheduler(1), metrics, parameters, per_model=False)("/models/m/1", model)
+    together(runner, [1], [2, 3])
+    together(runner, [-1], [2, 3])
+    together(runner, [[1]], [[2, 3], [4, 5]])
+    page = metrics.text()
+    prefix = ":tensorflow:serving:batching_session:"
+    assert f"{prefix}input_batch_size_count{{}} 6\n" in page, "of every request"
+    assert f"{prefix}input_batch_size_sum{{}} 9\n" in page
+    assert f"{prefix}processed_batch_size_count{{}} 3\n" in page, "also of what could not be merged"
+    assert f"{prefix}wrapped_run_count{{}} 2\n" in page, "also of a run that failed"
+
+
 def test_zero_rows_do_not_wait_for_company(batched):
     assert ask(batched(LONG_WAIT + "max_batch_size { value: 2 }")) == [[]]
 
