@@ -28,6 +28,7 @@ _log = logging.getLogger("tfserving.server")
 
 DEFAULT_MAX_BATCH_SIZE = 1000
 DEFAULT_MAX_ENQUEUED_BATCHES = 10
+_MOST_PADDED_RANK = 6
 PER_MODEL_FILE = "batching_params.pbtxt"
 """Batching parameters of one version, in its directory."""
 
@@ -226,6 +227,8 @@ class BatchingRunner:
 
     def _merge(self, name: str, tensors: Sequence[Tensor], rows: int) -> Tensor:
         """One tensor of `rows` rows: all tasks, then copies of the last task's first row."""
+        if self._settings.pad and any(tensor.array.ndim > _MOST_PADDED_RANK for tensor in tensors):
+            raise invalid(f"Only tensors with rank from 1 to {_MOST_PADDED_RANK} can be padded.")
         if len({tensor.array.shape[1:] for tensor in tensors}) > 1:
             if not self._settings.pad:
                 raise StatusError(
@@ -308,13 +311,15 @@ def _pad(name: str, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
             f"Tensors with name '{name}' from different tasks have different numbers of dimensions; padding cannot "
             "make them equal.",
         )
-    if not all(tensor.array.size for tensor in tensors):
-        raise StatusError(Code.INVALID_ARGUMENT, "Got empty tensor in batch of non-empty tensors.")
     shape = np.max([tensor.array.shape[1:] for tensor in tensors], axis=0)
     return [Tensor(tensor.dtype, _padded(tensor.array, tensor.dtype, tuple(shape))) for tensor in tensors]
 
 
 def _padded(array: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
+    if not array.size and len(array) and all(shape):
+        raise invalid("Got empty tensor in batch of non-empty tensors.")
+    if not array.size:
+        return array.reshape((len(array), *shape))
     out = np.full((len(array), *shape), array.ravel()[0], dtype.storage)
     out[tuple(slice(size) for size in array.shape)] = array
     return out

@@ -118,6 +118,21 @@ def test_inputs_of_different_rank_are_refused_with_padding_on(batched):
     assert {answer.code for answer in together(runner, [1], [[1, 2]])} == {Code.FAILED_PRECONDITION}
 
 
+def test_with_padding_on_a_request_has_up_to_six_dimensions_also_alone(batched):
+    runner = batched("pad_variable_length_inputs: true")
+    assert np.shape(ask(runner, [[[[[1]]]]])) == (1, 1, 1, 1, 1, 1, 1)
+    with pytest.raises(StatusError, match="Only tensors with rank from 1 to 6 can be padded"):
+        ask(runner, [[[[[[1]]]]]])
+
+
+def test_only_an_empty_tensor_that_would_have_to_grow_is_refused(batched):
+    padding = LONG_WAIT + "max_batch_size { value: 2 } pad_variable_length_inputs: true"
+    assert together(batched(padding), [[[], []]], [[[]]]) == [[[[], []]], [[[], []]]]
+    assert {answer.message for answer in together(batched(padding), [[]], [[1]])} == {
+        "Got empty tensor in batch of non-empty tensors."
+    }
+
+
 def test_one_bad_value_fails_its_whole_batch_and_nothing_after_it(batched):
     runner = batched(LONG_WAIT + "max_batch_size { value: 2 }")
     assert [answer.message for answer in together(runner, [1], [-1])] == ["must be positive"] * 2
