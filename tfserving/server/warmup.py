@@ -42,15 +42,17 @@ class Replay:
         if not file.is_file():
             return
         start = time.perf_counter()
-        status = "OK"
         try:
             with file.open("rb") as stream:
                 self._replay(stream, str(file), servable)
-        except StatusError as error:
-            status = error.code.name
+        except NotRecords as error:
+            self._took(start, path, f"{error.code.name}: {error.what}")
             raise
-        finally:
-            self.metrics.model_warmup_latency.observe((time.perf_counter() - start) * 1e6, path, status)
+        self._took(start, path, "OK")
+
+    def _took(self, start: float, path: str, status: str) -> None:
+        """Count a file that was read to its end, or as far as it could be read; a failing record leaves no sample."""
+        self.metrics.model_warmup_latency.observe((time.perf_counter() - start) * 1e6, path, status)
 
     def _replay(self, stream: BinaryIO, path: str, servable: Servable) -> None:
         for number, record in enumerate(_records(stream)):
@@ -91,30 +93,34 @@ def _run(servable: Servable, log: m.PredictionLog) -> None:
         case "multi_inference_log":
             inference.run_multi(servable, log.multi_inference_log.request, 0, check_method=False)
         case other:
-            raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {other}")
+            number = m.PredictionLog.DESCRIPTOR.fields_by_name[other].number
+            raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
+
+
+class NotRecords(StatusError):
+    """A file that is no TFRecord file; `what` is found wrong."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(Code.DATA_LOSS, f"{what}. Please verify your warmup data is in TFRecord format.")
+        self.what = what
 
 
 def _records(stream: BinaryIO) -> Iterator[bytes]:
-    """Records of an uncompressed TFRecord file. The checksum of each length is verified, that of the data is not:
+    """Records of an uncompressed TFRecord file. Errors: NotRecords.
 
-    a torn file shows in its lengths, and a large record would take long.
+    As in TensorFlow a torn length is the end of the file. The checksum of each length is verified, that of the data is
+    not: a torn file shows in its lengths, and a large record would take long.
     """
     offset = 0
-    while header := stream.read(12):
-        if len(header) < 12:
-            raise _not_records(f"truncated record at {offset}")
+    while len(header := stream.read(12)) == 12:
         length, checksum = struct.unpack("<QI", header)
         if _masked_crc(header[:8]) != checksum:
-            raise _not_records(f"corrupted record at {offset} (Is this even a TFRecord file?)")
+            raise NotRecords(f"corrupted record at {offset} (Is this even a TFRecord file?)")
         body = stream.read(length + 4)
         if len(body) < length + 4:
-            raise _not_records(f"truncated record at {offset}")
+            raise NotRecords(f"truncated record at {offset}' failed with Read less bytes than requested")
         yield body[:length]
         offset += 12 + len(body)
-
-
-def _not_records(what: str) -> StatusError:
-    return StatusError(Code.DATA_LOSS, f"{what}. Please verify your warmup data is in TFRecord format.")
 
 
 def _masked_crc(data: bytes) -> int:
