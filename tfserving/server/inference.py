@@ -65,6 +65,30 @@ class Described:
     signatures: m.SignatureDefMap
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """How a model is run, and the name under which its run is counted.
+
+    `timeout_ms` 0 is no limit; `check_method` is --enable_signature_method_name_check.
+    """
+
+    metrics: Metrics
+    model: str
+    timeout_ms: int = 0
+    check_method: bool = False
+    only_if_quick: bool = False
+
+    def fetch(self, servable: Servable, api: str, feeds: dict[str, Tensor], names: Sequence[str]) -> list[Tensor]:
+        """The tensors of these names. A run that succeeds leaves a sample, whatever becomes of its outputs.
+
+        Errors: StatusError; with `only_if_quick` NotQuick.
+        """
+        start = time.perf_counter()
+        values = servable.runner.run(feeds, names, self.timeout_ms, only_if_quick=self.only_if_quick)
+        self.metrics.runtime_latency.observe((time.perf_counter() - start) * 1e6, self.model, api, "TF1")
+        return values
+
+
 class Inference:
     """Answers requests from the versions that are loaded. Thread-safe; calls block until the model has run.
 
@@ -76,9 +100,14 @@ class Inference:
         self._core, self._metrics = core, metrics
         self._check_method = check_method
 
-    def _ran(self, model: str, api: str, start: float) -> None:
-        """Count a run that succeeded; failed ones leave no sample."""
-        self._metrics.runtime_latency.observe((time.perf_counter() - start) * 1e6, model, api, "TF1")
+    def _run(self, handle: Handle, timeout: float | None, *, only_if_quick: bool = False) -> Run:
+        return Run(
+            metrics=self._metrics,
+            model=handle.name,
+            timeout_ms=_milliseconds(timeout),
+            check_method=self._check_method,
+            only_if_quick=only_if_quick,
+        )
 
     def predict(
         self,
@@ -95,39 +124,22 @@ class Inference:
         `only_if_quick` NotQuick.
         """
         with self._core.handle(spec) as handle:
-            start = time.perf_counter()
-            signature, outputs = run_predict(
-                handle.servable,
-                spec.signature_name,
-                inputs,
-                output_filter,
-                _milliseconds(timeout),
-                check_method=self._check_method,
-                only_if_quick=only_if_quick,
-            )
-            self._ran(handle.name, "Predict", start)
+            run = self._run(handle, timeout, only_if_quick=only_if_quick)
+            signature, outputs = run_predict(handle.servable, spec.signature_name, inputs, output_filter, run)
             return Predicted(outputs=outputs, name=handle.name, version=handle.version, signature=signature)
 
     def classify(self, spec: m.ModelSpec, examples: Sequence[bytes], *, timeout: float | None) -> Classified:
         """Classify serialised Examples. Errors: StatusError."""
         with self._core.handle(spec) as handle:
-            start = time.perf_counter()
             name = spec.signature_name or DEFAULT_SIGNATURE
-            result = run_classify(
-                handle.servable, name, examples, _milliseconds(timeout), check_method=self._check_method
-            )
-            self._ran(handle.name, "Classify", start)
+            result = run_classify(handle.servable, name, examples, self._run(handle, timeout))
             return Classified(result=result, name=handle.name, version=handle.version, signature=name)
 
     def regress(self, spec: m.ModelSpec, examples: Sequence[bytes], *, timeout: float | None) -> Regressed:
         """One number per serialised Example. Errors: StatusError."""
         with self._core.handle(spec) as handle:
-            start = time.perf_counter()
             name = spec.signature_name or DEFAULT_SIGNATURE
-            result = run_regress(
-                handle.servable, name, examples, _milliseconds(timeout), check_method=self._check_method
-            )
-            self._ran(handle.name, "Regress", start)
+            result = run_regress(handle.servable, name, examples, self._run(handle, timeout))
             return Regressed(result=result, name=handle.name, version=handle.version, signature=name)
 
     def multi_inference(self, request: m.MultiInferenceRequest, *, timeout: float | None) -> m.MultiInferenceResponse:
@@ -137,10 +149,7 @@ class Inference:
         """
         spec = request.tasks[0].model_spec if request.tasks else m.ModelSpec()
         with self._core.handle(spec) as handle:
-            response = run_multi(handle.servable, request, _milliseconds(timeout), check_method=self._check_method)
-            count = len(request.input.example_list.examples or request.input.example_list_with_context.examples)
-            self._metrics.request_example_counts.observe(count, handle.name)
-            self._metrics.request_example_count_total.add(count, handle.name)
+            response = run_multi(handle.servable, request, self._run(handle, timeout))
             for result in response.results:
                 result.model_spec.name = handle.name
                 result.model_spec.version.value = handle.version
@@ -170,10 +179,7 @@ def run_predict(
     signature_name: str,
     inputs: Mapping[str, Tensor],
     output_filter: Sequence[str],
-    timeout_ms: int,
-    *,
-    check_method: bool,
-    only_if_quick: bool = False,
+    run: Run,
 ) -> tuple[str, dict[str, Tensor]]:
     """Predict on a servable in hand: the signature's name and the outputs by alias. Errors: StatusError, NotQuick."""
     name = signature_name or DEFAULT_SIGNATURE
@@ -181,7 +187,7 @@ def run_predict(
     if name not in signatures:
         raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
     signature = signatures[name]
-    if check_method and signature.method_name not in _PREDICT_METHODS:
+    if run.check_method and signature.method_name not in _PREDICT_METHODS:
         raise StatusError(
             Code.INTERNAL,
             f"Expected prediction signature method_name to be one of {{{', '.join(_PREDICT_METHODS)}}}. "
@@ -190,7 +196,7 @@ def run_predict(
     feeds = _feeds(signature, inputs)
     aliases = _outputs(signature, output_filter)
     names = [signature.outputs[alias].name for alias in aliases]
-    values = servable.runner.run(feeds, names, timeout_ms, only_if_quick=only_if_quick)
+    values = run.fetch(servable, "Predict", feeds, names)
     return name, dict(zip(aliases, values, strict=True))
 
 
@@ -250,22 +256,18 @@ def _names(aliases: object) -> str:
     return ",".join(sorted(aliases))  # type: ignore[call-overload]
 
 
-def run_classify(
-    servable: Servable, name: str, examples: Sequence[bytes], timeout_ms: int, *, check_method: bool
-) -> m.ClassificationResult:
+def run_classify(servable: Servable, name: str, examples: Sequence[bytes], run: Run) -> m.ClassificationResult:
     """Classify on a servable in hand. Errors: StatusError."""
     signature = _signature_of_examples(servable, name)
-    wiring = ex.classify_wiring(signature, check_method=check_method)
-    outputs = servable.runner.run({wiring.input: ex.example_tensor(examples)}, wiring.outputs, timeout_ms)
+    wiring = ex.classify_wiring(signature, check_method=run.check_method)
+    outputs = run.fetch(servable, "Classify", {wiring.input: ex.example_tensor(examples)}, wiring.outputs)
     return ex.classification(signature, outputs, len(examples))
 
 
-def run_regress(
-    servable: Servable, name: str, examples: Sequence[bytes], timeout_ms: int, *, check_method: bool
-) -> m.RegressionResult:
+def run_regress(servable: Servable, name: str, examples: Sequence[bytes], run: Run) -> m.RegressionResult:
     """Regress on a servable in hand. Errors: StatusError."""
-    wiring = ex.regress_wiring(_signature_of_examples(servable, name), check_method=check_method)
-    outputs = servable.runner.run({wiring.input: ex.example_tensor(examples)}, wiring.outputs, timeout_ms)
+    wiring = ex.regress_wiring(_signature_of_examples(servable, name), check_method=run.check_method)
+    outputs = run.fetch(servable, "Regress", {wiring.input: ex.example_tensor(examples)}, wiring.outputs)
     return ex.regression(outputs, len(examples))
 
 
@@ -276,16 +278,16 @@ def _signature_of_examples(servable: Servable, name: str) -> m.SignatureDef:
     return signatures[name]
 
 
-def run_multi(
-    servable: Servable, request: m.MultiInferenceRequest, timeout_ms: int, *, check_method: bool
-) -> m.MultiInferenceResponse:
+def run_multi(servable: Servable, request: m.MultiInferenceRequest, run: Run) -> m.MultiInferenceResponse:
     """MultiInference on a servable in hand, without model names in the results. Errors: StatusError."""
-    tasks = _wire_tasks(servable, request, check_method)
+    tasks = _wire_tasks(servable, request, run.check_method)
     examples = ex.serialized_examples(request.input)
     given = ex.example_tensor(examples)
     feeds = {wiring.input: given for _, _, wiring in tasks}
     fetches = list(dict.fromkeys(name for _, _, wiring in tasks for name in wiring.outputs))
-    values = servable.runner.run(feeds, fetches, timeout_ms)
+    values = servable.runner.run(feeds, fetches, run.timeout_ms)
+    run.metrics.request_example_counts.observe(len(examples), run.model)
+    run.metrics.request_example_count_total.add(len(examples), run.model)
     by_name = dict(zip(fetches, values, strict=True))
     response = m.MultiInferenceResponse()
     for task, signature, wiring in tasks:

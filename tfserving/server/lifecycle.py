@@ -101,12 +101,13 @@ def start(line: CommandLine) -> Server:
 
 def _build_core(line: CommandLine, metrics: Metrics) -> ModelCore:
     monitor = StateMonitor()
-    iterations = line.integer("num_request_iterations_for_warmup")
+    iterations = max(1, line.integer("num_request_iterations_for_warmup"))
+    replay = Replay(metrics, iterations, line.on("enable_signature_method_name_check"))
     loader = Loader(
         tags=line.text("saved_model_tags").split(","),
         config=settings.session_config(line),
         wrap=_batching(line, metrics),
-        warm_up=Replay(metrics, max(1, iterations)) if line.on("enable_model_warmup") else no_warm_up,
+        warm_up=replay if line.on("enable_model_warmup") else no_warm_up,
         metrics=metrics,
     )
     manager = Manager(

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from google.protobuf.message import DecodeError
 
 from tfserving.server import examples as ex
-from tfserving.server import inference
+from tfserving.server.inference import DEFAULT_SIGNATURE, Run, run_classify, run_multi, run_predict, run_regress
 from tfserving.server.metrics import Metrics
 from tfserving.server.proto_inputs import ProtoInputs
 from tfserving.server.servable import Servable
@@ -31,10 +31,14 @@ for _byte in range(256):
 
 @dataclass(frozen=True)
 class Replay:
-    """Runs every record `iterations` times; a `loader.WarmUp`."""
+    """Runs every record `iterations` times; a `loader.WarmUp`.
+
+    `check_method` is --enable_signature_method_name_check.
+    """
 
     metrics: Metrics
     iterations: int
+    check_method: bool = False
 
     def __call__(self, path: str, servable: Servable) -> None:
         """Replay the file of a version directory, if there is one. Errors: StatusError of the first failing record."""
@@ -64,37 +68,35 @@ class Replay:
                 text = record.decode("utf-8", "replace")
                 raise invalid(f"Failed to parse warmup record: {text} from {path}") from error
             for _ in range(self.iterations):
-                _run(servable, log)
+                self._run(servable, log)
 
+    def _run(self, servable: Servable, log: m.PredictionLog) -> None:
+        """Run a record, without a time limit. Its model is not looked up, but its run is counted under that name."""
+        match log.WhichOneof("log_type"):
+            case None:
+                return
+            case "predict_log":
+                predict = log.predict_log.request
+                name, inputs = predict.model_spec.signature_name, ProtoInputs(predict.inputs)
+                run_predict(servable, name, inputs, predict.output_filter, self._named(predict.model_spec))
+            case "classify_log":
+                classify = log.classify_log.request
+                name, run = classify.model_spec.signature_name or DEFAULT_SIGNATURE, self._named(classify.model_spec)
+                run_classify(servable, name, ex.serialized_examples(classify.input), run)
+            case "regress_log":
+                regress = log.regress_log.request
+                name, run = regress.model_spec.signature_name or DEFAULT_SIGNATURE, self._named(regress.model_spec)
+                run_regress(servable, name, ex.serialized_examples(regress.input), run)
+            case "multi_inference_log":
+                multi = log.multi_inference_log.request
+                spec = multi.tasks[0].model_spec if multi.tasks else m.ModelSpec()
+                run_multi(servable, multi, self._named(spec))
+            case other:
+                number = m.PredictionLog.DESCRIPTOR.fields_by_name[other].number
+                raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
 
-def _run(servable: Servable, log: m.PredictionLog) -> None:
-    """Model name and version in the record do not matter, and there is no time limit."""
-    match log.WhichOneof("log_type"):
-        case None:
-            return
-        case "predict_log":
-            predict = log.predict_log.request
-            inference.run_predict(
-                servable,
-                predict.model_spec.signature_name,
-                ProtoInputs(predict.inputs),
-                predict.output_filter,
-                0,
-                check_method=False,
-            )
-        case "classify_log":
-            classify = log.classify_log.request
-            name = classify.model_spec.signature_name or inference.DEFAULT_SIGNATURE
-            inference.run_classify(servable, name, ex.serialized_examples(classify.input), 0, check_method=False)
-        case "regress_log":
-            regress = log.regress_log.request
-            name = regress.model_spec.signature_name or inference.DEFAULT_SIGNATURE
-            inference.run_regress(servable, name, ex.serialized_examples(regress.input), 0, check_method=False)
-        case "multi_inference_log":
-            inference.run_multi(servable, log.multi_inference_log.request, 0, check_method=False)
-        case other:
-            number = m.PredictionLog.DESCRIPTOR.fields_by_name[other].number
-            raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
+    def _named(self, spec: m.ModelSpec) -> Run:
+        return Run(metrics=self.metrics, model=spec.name, check_method=self.check_method)
 
 
 class NotRecords(StatusError):

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from tfrecords import framed
 
 from tfserving.client import Client, ModelServerError
 from tfserving.config import All, ModelConfig, ModelServerConfig, Specific
@@ -154,21 +155,6 @@ def records(*values: np.ndarray) -> bytes:
         log.predict_log.request.inputs["x"].CopyFrom(to_proto(value))
         out += framed(log.SerializeToString())
     return out
-
-
-def framed(data: bytes) -> bytes:
-    length = len(data).to_bytes(8, "little")
-    return length + masked_crc(length) + data + masked_crc(data)
-
-
-def masked_crc(data: bytes) -> bytes:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    crc ^= 0xFFFFFFFF
-    return (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 def test_a_failing_warm_up_record_keeps_a_version_from_serving(server, models, tmp_path):
