@@ -86,6 +86,8 @@ def test_a_cut_document_is_refused_at_an_offset_inside_it(value, data):
         (b'{"a":0e309}', "Number too big to be stored in double.", 5),
         (b'{"a":[0.0E+400]}', "Number too big to be stored in double.", 6),
         (b'{"a":' + b"9" * 400 + b"}", "Number too big to be stored in double.", 5),
+        (b'{"a":' + b"9" * 5000 + b"}", "Number too big to be stored in double.", 5),  # more than Python turns into one
+        (b'{"a":-' + b"9" * 5000 + b".5}", "Number too big to be stored in double.", 5),
         (b'{"a":tru}', "Invalid value.", 8),
         (b'{"a":nan}', "Invalid value.", 6),
         (b'{"a":Infinit}', "Invalid value.", 12),

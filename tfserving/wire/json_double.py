@@ -53,9 +53,9 @@ def read(digits: str, fraction: str = "", power: str = "", *, negative: bool = F
 
 def _integer(digits: str, limit: int) -> tuple[float, str, int, int]:
     """As a double, as far as 64 bits hold it; what is left of the text; as an integer; how many digits follow one."""
-    held = len(digits)
+    held = min(len(digits), len(str(limit)))
     while held > 1 and int(digits[:held]) > limit:
-        held = min(held - 1, len(str(limit)))
+        held -= 1
     exact = int(digits[:held] or "0")
     return float(exact), digits[held:], exact, max(held - 1, 0)
 
