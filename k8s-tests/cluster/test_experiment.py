@@ -81,12 +81,13 @@ def test_balancing_scales_and_one_channel_does_not(
     loaded: Loaded, deployer: Any, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     found = deployer(
-        *(*loaded.command, "--out", tmp_path / "out", "--replicas", "1,4", "--p99", "5s"),
+        *(*loaded.command, "--out", tmp_path / "out", "--replicas", "1,2,4", "--p99", "5s"),
         *("--fractions", "0.7", "--refine", "0", "--seconds", "5"),
     ).result
 
     gateways = {c["replicas"]: c["ceiling"] for c in found["capacities"]}
     channel = {c["replicas"]: c["ceiling"] for c in found["direct"]["capacities"]}
+    record_property("1 to 2 replicas through the gateways", f"{gateways[2] / gateways[1]:.2f}")
     record_property("1 to 4 replicas through the gateways", f"{gateways[4] / gateways[1]:.2f}")
     record_property("1 to 4 replicas through one channel", f"{channel[4] / channel[1]:.2f}")
     assert gateways[4] > 2 * gateways[1]
