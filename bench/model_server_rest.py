@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfserving.server.http_message import RequestParser, Response, write_response
-from tfserving.wire.json_reader import read_object
-from tfserving.wire.json_tensor import from_instances
-from tfserving.wire.json_writer import row_body
+from tfserving.json.reader import read_object
+from tfserving.json.tensors import from_instances
+from tfserving.json.writer import row_body
+from tfserving.server.rest.message import RequestParser, Response, write_response
 from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import BY_NAME
 

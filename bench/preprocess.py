@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from gateway.postprocess import Interpreter
+from gateway.postprocess.interpret import Interpreter
 from gateway.preprocess import Rates, RateTable, compile_spec
 from gateway.spec import parse_spec
 

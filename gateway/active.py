@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.postprocess import Interpreter
+from gateway.postprocess.interpret import Interpreter
 from gateway.preprocess import Compiled, RateProblem, Rates, RateTable, compile_spec
-from gateway.routing import NEWEST, Choice, Router
+from gateway.routing.labels import NEWEST, Choice, Router
 from gateway.settings import ModelSettings, Settings, SettingsError, parse_settings, settings_hash
 from gateway.spec import FeatureSpec, SpecProblem
 

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway import handlers
-from gateway.errors import BadRequest, GatewayError, NotFound
+from gateway.api import admin
+from gateway.api.errors import BadRequest, GatewayError, NotFound
+from gateway.api.http import ClientGone, Header, Receive, Request, Response, Scope, Send
+from gateway.api.predict import as_gateway_error, error_response, predict
+from gateway.backends.rpc import RpcError
 from gateway.gateway import Gateway
-from gateway.http import ClientGone, Header, Receive, Request, Response, Scope, Send
-from gateway.predict import as_gateway_error, error_response, predict
-from gateway.rpc import RpcError
 
 log = logging.getLogger("gateway.app")
 
@@ -38,15 +38,15 @@ def _route(method: str, pattern: str, handler: Handler) -> Route:
 
 ROUTES: Final = (
     _route("POST", rf"{_MODEL}{_CHOICE}:predict", predict),
-    _route("GET", rf"{_MODEL}{_CHOICE}", handlers.status),
-    _route("GET", rf"{_MODEL}{_CHOICE}/metadata", handlers.metadata),
-    _route("GET", rf"{_MODEL}{_CHOICE}/schema", handlers.schema),
-    _route("GET", r"/v1/models", handlers.models),
-    _route("GET", r"/openapi\.json", handlers.openapi),
-    _route("GET", r"/livez", handlers.livez),
-    _route("GET", r"/readyz", handlers.readyz),
-    _route("GET", r"/metrics", handlers.metrics),
-    _route("GET", r"/routes", handlers.routes),
+    _route("GET", rf"{_MODEL}{_CHOICE}", admin.status),
+    _route("GET", rf"{_MODEL}{_CHOICE}/metadata", admin.metadata),
+    _route("GET", rf"{_MODEL}{_CHOICE}/schema", admin.schema),
+    _route("GET", r"/v1/models", admin.models),
+    _route("GET", r"/openapi\.json", admin.openapi),
+    _route("GET", r"/livez", admin.livez),
+    _route("GET", r"/readyz", admin.readyz),
+    _route("GET", r"/metrics", admin.metrics),
+    _route("GET", r"/routes", admin.routes),
 )
 """First match wins. Requests come first: they are what must be fast."""
 

@@ -8,19 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import random
 
-from gateway import backends
 from gateway.active import Active
-from gateway.admission import Admission
-from gateway.batching import Batcher
-from gateway.grpc_transport import GrpcTransport
-from gateway.metrics import Metrics
-from gateway.model_server import ModelServer
-from gateway.pipeline import Pipeline
-from gateway.routing import NEWEST, Choice
-from gateway.rpc import RpcError, Transport
-from gateway.shadow import Shadow
-from gateway.signatures import Signatures
-from gateway.tensors import TensorApi
+from gateway.api.records import Pipeline
+from gateway.api.tensors import TensorApi
+from gateway.backends import pool
+from gateway.backends.batching import Batcher
+from gateway.backends.model_server import ModelServer
+from gateway.backends.rpc import RpcError, Transport
+from gateway.backends.signatures import Signatures
+from gateway.backends.transport import GrpcTransport
+from gateway.guard.admission import Admission
+from gateway.observe.metrics import Metrics
+from gateway.routing.labels import NEWEST, Choice
+from gateway.routing.shadow import Shadow
 from gateway.timers import Timers
 
 log = logging.getLogger("gateway")
@@ -49,7 +49,7 @@ class Gateway:
         active: Active,
         *,
         connect: Callable[[str], Transport] = GrpcTransport,
-        resolve: backends.Resolve = backends.resolve,
+        resolve: pool.Resolve = pool.resolve,
         chance: Callable[[], float] = random,
     ) -> None:
         limits = active.settings.limits
@@ -61,7 +61,7 @@ class Gateway:
         self.metrics = Metrics()
         self.timers = Timers(asyncio.get_running_loop(), slack=BODY_SLACK)
         self.admission = Admission(limits.max_concurrency, limits.max_queue)
-        self.pool = backends.Pool(
+        self.pool = pool.Pool(
             connect=connect,
             resolve=resolve,
             metrics=self.metrics,

@@ -22,10 +22,10 @@ from typing import Final
 import uvicorn
 
 from gateway.app import App
-from gateway.closed_door import let_nobody_in
 from gateway.config_file import ConfigFile
 from gateway.gateway import Gateway
-from gateway.joined_writes import IDLE_SLACK, Protocol
+from gateway.listen.draining import let_nobody_in
+from gateway.listen.http_protocol import IDLE_SLACK, Protocol
 from gateway.settings import SettingsError
 from gateway.timers import Timers
 

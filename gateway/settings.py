@@ -15,8 +15,8 @@ import yaml
 from msgspec import Meta, Struct
 
 from gateway.spec import FeatureSpec
+from gateway.spec.strict import StrictError, convert
 from gateway.spec.text import load
-from gateway.strict import StrictError, convert
 
 Name = Annotated[str, Meta(pattern=r"^[^/:\x00-\x1f]+$", max_length=253)]
 """A model name or a version label: what fits between the slashes of a URL."""

@@ -26,7 +26,7 @@ VERBS = {
     "experiment": "Measure latency and throughput over replica counts, and report.",
     "demo": "Show the whole thing on this machine, on real data.",
 }
-"""Verb to one-line help. The verb `x` is `deployer.cli.x:app`, imported when it is called."""
+"""Verb to one-line help. The verb `x` is `deployer.cli.verbs.x:app`, imported when it is called."""
 
 OPTIONS = {
     "-o, --output": "table, json or yaml: how the result is printed (every verb)",
@@ -84,7 +84,7 @@ def _run(argv: list[str]) -> int:
             raise UsageError(f"there is no verb {argv[0]!r}", hint="`deployer --help` lists the verbs")
         from deployer.cli.verb import invoke
 
-        return invoke(import_module(f"deployer.cli.{argv[0]}").app, argv)
+        return invoke(import_module(f"deployer.cli.verbs.{argv[0]}").app, argv)
     except DeployerError as error:
         return console.fail(error)
     except Terminated:

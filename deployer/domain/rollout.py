@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from deployer.domain.gate_verdict import Judgement
 from deployer.domain.serving import STABLE, ModelState
+from deployer.rollout.gates.judge import Judgement
 
 CANARY = "canary"
 """The label of the version that is being rolled out."""

@@ -24,7 +24,7 @@ from gateway.spec import (
     StringFeature,
     VectorFeature,
 )
-from gateway.strict import nearest
+from gateway.spec.strict import nearest
 
 TENSOR_BYTES_MAX = 1 << 30
 """Largest input tensor of one request: half of what one gRPC message can carry."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
-from gateway.problems import SHOWN_MAX, Problem, RecordProblems
+from gateway.preprocess.problems import SHOWN_MAX, Problem, RecordProblems
 
 MISSING = "missing required feature"
 

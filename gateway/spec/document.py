@@ -22,8 +22,8 @@ from gateway.spec.features import (
     VectorFeature,
 )
 from gateway.spec.outputs import Output
+from gateway.spec.strict import StrictError, convert
 from gateway.spec.text import load
-from gateway.strict import StrictError, convert
 
 Dtype = Literal[
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",

@@ -13,8 +13,8 @@ from typing import Any
 import tensorflow as tf
 from variants import DEADLY, SLOW, WRONG
 
-from deployer.export.samples import digits
-from deployer.usecases.export import ExportRequest, export
+from deployer.demo.samples import digits
+from deployer.models.export.export import ExportRequest, export
 
 PICTURES = tf.TensorSpec([None, 8, 8, 1], tf.float32, name=digits.INPUT)
 FLOATS = 200_000_000
@@ -60,7 +60,7 @@ def main(store: Path, features: Path) -> None:
     """Export them all with one import of TensorFlow."""
     models = {SLOW: slow, DEADLY: deadly}
     sources = {version: f"{Path(__file__).stem}:{function.__name__}" for version, function in models.items()}
-    sources[WRONG] = "deployer.export.samples:digits_bad"
+    sources[WRONG] = "deployer.demo.samples:digits_bad"
     for version, source in sources.items():
         request = ExportRequest(
             source=source,

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from rolling import rolling_release  # noqa: F401
 
+from deployer.demo.samples import SAMPLES
 from deployer.errors import DeployerError
-from deployer.export.samples import SAMPLES
-from deployer.targets.cluster_api import ApiServer, Place, connect, pod_path
-from deployer.targets.cluster_objects import Event, Pod
+from deployer.release import kind_cluster
+from deployer.targets.cluster.api import ApiServer, Place, connect, pod_path
+from deployer.targets.cluster.objects import Event, Pod
 from deployer.tools import docker, kind
-from deployer.usecases import cluster as kind_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = os.environ.get("K8S_TESTS_CLUSTER", "")

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from deployer.domain.rollout import RolloutRequest
-from deployer.usecases.rollout import Rollouts, rollouts_of
-from deployer.usecases.rollout_facts import VersionFacts
-from deployer.usecases.targets import Kind, Where
+from deployer.release.where import Kind, Where
+from deployer.rollout.facts import VersionFacts
+from deployer.rollout.rollouts import Rollouts, rollouts_of
 
 MOST = 100
 """Deaths, after which something goes round in a circle."""

@@ -19,16 +19,17 @@ from meanwhile import again_and_again
 from under_load import Release, Steady, until
 from variants import CORRUPT, ERRS, altered, cut, unreadable
 
+from deployer.demo.samples import SAMPLES
 from deployer.errors import DeployerError
-from deployer.export.samples import SAMPLES
-from deployer.render.text import to_yaml
+from deployer.release import gateway_metrics
+from deployer.release.render.text import to_yaml
+from deployer.release.where import Kind, Where
+from deployer.rollout import files
+from deployer.rollout.facts import VersionFacts
+from deployer.rollout.rollouts import Rollouts, rollouts_of
 from deployer.targets import proof
-from deployer.targets.cluster import ClusterTarget
-from deployer.targets.cluster_names import MODEL_SERVER
-from deployer.usecases import observe, rollout_files
-from deployer.usecases.rollout import Rollouts, rollouts_of
-from deployer.usecases.rollout_facts import VersionFacts
-from deployer.usecases.targets import Kind, Where
+from deployer.targets.cluster.names import MODEL_SERVER
+from deployer.targets.cluster.target import ClusterTarget
 from gateway.settings import parse_settings
 from gateway.spec import dump_spec
 from tfserving.config import ModelConfig, ModelServerConfig
@@ -59,7 +60,7 @@ class Rolling:
     @property
     def state(self) -> Any:
         """Versions, labels and weights in force."""
-        return rollout_files.state(self.target, "digits")
+        return files.state(self.target, "digits")
 
     @property
     def features(self) -> str:
@@ -163,7 +164,7 @@ def held_at_once(target: ClusterTarget) -> Iterator[set[frozenset[int]]]:
 
 def _answers(target: ClusterTarget) -> dict[str | int, float]:
     found: dict[str | int, float] = defaultdict(float)
-    for series in observe.read(target, "digits").gateways.values():
+    for series in gateway_metrics.read(target, "digits").gateways.values():
         for (name, pairs), value in series.items():
             if name == "gateway_requests_total":
                 facts = dict(pairs)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from deployer.domain.serving import ServingConfig
-from deployer.render.readback import state_of
-from deployer.targets import cluster_proof
-from deployer.targets.cluster import ClusterTarget
-from deployer.targets.cluster_names import MODEL_SERVER
-from deployer.targets.cluster_objects import Claim, Pod
+from deployer.release.render.readback import state_of
+from deployer.targets.cluster import proof
+from deployer.targets.cluster.names import MODEL_SERVER
+from deployer.targets.cluster.objects import Claim, Pod
+from deployer.targets.cluster.target import ClusterTarget
 from gateway.settings import parse_settings
 from tfserving.config import ModelConfig, ModelServerConfig, Specific
 
@@ -178,7 +178,7 @@ def test_a_new_model_config_reaches_every_replica_quickly(
         target.put_model_config(wanted.to_text())
         began = time.monotonic()
         target.wait(
-            lambda wanted=wanted: cluster_proof.replicas(target, wanted),  # type: ignore[misc]
+            lambda wanted=wanted: proof.replicas(target, wanted),  # type: ignore[misc]
             what="proof",
             deadline=began + 60,
             progress=ignore,

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from variants import altered, cut
 
-from deployer.domain.diagnosis import Diagnosis, Severity
-from deployer.targets.cluster import ClusterTarget
-from deployer.targets.cluster_helm import GATEWAY, TF_SERVING
-from deployer.targets.cluster_names import GATEWAY as GATEWAY_PODS
-from deployer.usecases.doctor import doctor
+from deployer.release.doctor.doctor import doctor
+from deployer.release.doctor.finding import Diagnosis, Severity
+from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING
+from deployer.targets.cluster.names import GATEWAY as GATEWAY_PODS
+from deployer.targets.cluster.target import ClusterTarget
 
 CORRUPT, ABSENT = 7, 9
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from deployer.export.samples import DIGITS
-from deployer.targets.cluster import ClusterTarget
-from deployer.targets.load_job import job_path
+from deployer.demo.samples import DIGITS
+from deployer.experiment.loadgen.job import job_path
+from deployer.targets.cluster.target import ClusterTarget
 
 pytestmark = pytest.mark.alone
 
@@ -60,7 +60,7 @@ def loaded(
     DIGITS.holdout().write_inputs(inputs)
     model = ("digits", "--store", directory / "store")
     exported = deployer(
-        *("export", "deployer.export.samples:digits_conv", *model[1:], "--model", "digits", "--features", features)
+        *("export", "deployer.demo.samples:digits_conv", *model[1:], "--model", "digits", "--features", features)
     )
     assert exported.code == 0, exported.stderr
     store = f"pvc://{namespace}/models"

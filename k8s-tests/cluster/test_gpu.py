@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import yaml
 
-from deployer import spec
 from deployer.domain.serving import ModelState, ServingConfig
-from deployer.render import render_release
-from deployer.targets.cluster import ClusterTarget
-from deployer.targets.cluster_helm import TF_SERVING
-from deployer.targets.cluster_names import MODEL_SERVER
-from deployer.targets.cluster_objects import Pod
-from deployer.usecases.doctor import doctor
+from deployer.release import spec
+from deployer.release.doctor.doctor import doctor
+from deployer.release.render import render_release
+from deployer.targets.cluster.helm_releases import TF_SERVING
+from deployer.targets.cluster.names import MODEL_SERVER
+from deployer.targets.cluster.objects import Pod
+from deployer.targets.cluster.target import ClusterTarget
 
 pytestmark = pytest.mark.alone
 

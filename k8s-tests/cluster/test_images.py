@@ -85,8 +85,11 @@ def test_nothing_is_left_of_the_build(cluster: Any, target: str) -> None:
     ("target", "packages"),
     [
         ("modelserver", ("tfserving.server.lifecycle",)),
-        ("gateway", ("gateway.app", "gateway.lifecycle", "gateway.http2", "gateway.preprocess")),
-        ("deployer", ("deployer.loadgen.__main__", "deployer.targets.cluster", "deployer.usecases.publish")),
+        ("gateway", ("gateway.app", "gateway.lifecycle", "gateway.backends.http2", "gateway.preprocess")),
+        (
+            "deployer",
+            ("deployer.experiment.loadgen.__main__", "deployer.targets.cluster.target", "deployer.models.publish"),
+        ),
     ],
 )
 def test_everything_that_is_imported_is_there(cluster: Any, target: str, packages: tuple[str, ...]) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from under_load import Release, served_throughout, until
 
-from deployer.targets.cluster import ClusterTarget
-from deployer.targets.cluster_api import pod_path
-from deployer.targets.cluster_helm import GATEWAY as GATEWAYS
-from deployer.targets.cluster_helm import TF_SERVING
-from deployer.targets.cluster_names import GATEWAY, MODEL_SERVER
+from deployer.targets.cluster.api import pod_path
+from deployer.targets.cluster.helm_releases import GATEWAY as GATEWAYS
+from deployer.targets.cluster.helm_releases import TF_SERVING
+from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER
+from deployer.targets.cluster.target import ClusterTarget
 
 pytestmark = pytest.mark.alone
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from deployer.domain.location import ClaimStore, parse_store
-from deployer.export import manifest
-from deployer.export.layout import ModelStore
-from deployer.targets.cluster_api import pod_path
-from deployer.targets.cluster_objects import Claim, Pod
-from deployer.targets.storage_pod import claim_path, pod_name, storage_in
+from deployer.targets.cluster.api import pod_path
+from deployer.targets.cluster.objects import Claim, Pod
+from deployer.targets.storage import manifest
+from deployer.targets.storage.layout import ModelStore
+from deployer.targets.storage.pod import claim_path, pod_name, storage_in
 
 ROOT = Path(__file__).resolve().parents[2]
 PADDING = 48 * 2**20

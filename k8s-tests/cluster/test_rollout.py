@@ -19,13 +19,13 @@ from under_load import until
 from variants import CORRUPT, DEADLY, ERRS, SLOW, WRONG
 
 from deployer.domain.rollout import Policy, RolloutRequest
-from deployer.domain.rollout_transitions import Event
-from deployer.targets.cluster_api import pod_path
-from deployer.targets.cluster_helm import GATEWAY as GATEWAY_CHART
-from deployer.targets.cluster_helm import charts_directory
-from deployer.targets.cluster_names import GATEWAY, MODEL_SERVER
-from deployer.targets.cluster_own import OWN_CONFIG
-from deployer.usecases.rollout_facts import VersionFacts
+from deployer.rollout.facts import VersionFacts
+from deployer.rollout.transitions import Event
+from deployer.targets.cluster.api import pod_path
+from deployer.targets.cluster.helm_releases import GATEWAY as GATEWAY_CHART
+from deployer.targets.cluster.helm_releases import charts_directory
+from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER
+from deployer.targets.cluster.own_configs import OWN_CONFIG
 
 STEPS = ("teach", "load", "label", "try", "shift 50 %", "judge 50 %", "promote", "settle", "unload")
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from deployer import spec
 from deployer.domain.serving import ModelState, ServingConfig
-from deployer.render import render_release
-from deployer.targets import cluster_proof
-from deployer.targets.cluster import ClusterTarget
-from deployer.targets.cluster_helm import GATEWAY, TF_SERVING, HelmReleases
-from deployer.targets.cluster_objects import Claim
+from deployer.release import spec
+from deployer.release.render import render_release
+from deployer.targets.cluster import proof
+from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING, HelmReleases
+from deployer.targets.cluster.objects import Claim
+from deployer.targets.cluster.target import ClusterTarget
 from deployer.tools.helm import Helm
 
 DATA = Path(__file__).parent / "data"
@@ -47,7 +47,7 @@ def test_a_release_of_an_earlier_chart_is_upgraded_and_keeps_its_versions(
     for chart in (TF_SERVING, GATEWAY):
         earlier.apply(earlier.change(chart, yaml.safe_load(rendered[f"{chart}-values.yaml"])))
     target.wait(
-        lambda: cluster_proof.replicas(target, cluster_proof.parsed(target.model_config())),
+        lambda: proof.replicas(target, proof.parsed(target.model_config())),
         what="the earlier release",
         deadline=time.monotonic() + 120,
         progress=lambda _: None,

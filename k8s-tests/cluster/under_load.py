@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from deployer.loadgen.plan import ClosedLoop, Outcome, Plan, RecordApi, merge
-from deployer.targets.cluster import ClusterTarget
-from deployer.targets.load_job import load_job
+from deployer.experiment.loadgen.job import load_job
+from deployer.experiment.loadgen.plan import ClosedLoop, Outcome, Plan, RecordApi, merge
+from deployer.targets.cluster.target import ClusterTarget
 
 CLIENTS = 2
 MORE_SECONDS = 10.0

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from deployer.export import manifest
-from deployer.export.layout import ModelStore
+from deployer.targets.storage import manifest
+from deployer.targets.storage.layout import ModelStore
 
 ERRS, CORRUPT, WRONG, SLOW, DEADLY = range(4, 9)
 """Their numbers."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import yaml
 from fake_api import FakeApi
 
-from deployer.targets.cluster import ClusterTarget
-from deployer.targets.cluster_api import ApiServer, Place, pod_path
-from deployer.targets.cluster_helm import HelmReleases
-from deployer.targets.cluster_names import GATEWAY_KEY, MODELS_KEY, Names
+from deployer.targets.cluster.api import ApiServer, Place, pod_path
+from deployer.targets.cluster.helm_releases import HelmReleases
+from deployer.targets.cluster.names import GATEWAY_KEY, MODELS_KEY, Names
+from deployer.targets.cluster.target import ClusterTarget
 from deployer.tools.helm import Helm
 
 NAMESPACE = "ns"

@@ -165,7 +165,7 @@ OBSERVED = ("--set", "prometheusRule.enabled=true,dashboard.enabled=true")
 
 
 def test_alerts_and_dashboards_of_the_gateway_name_metrics_that_exist(render: Render) -> None:
-    from gateway.metrics import Metrics
+    from gateway.observe.metrics import Metrics
 
     source = Path(__file__).resolve().parents[2] / "gateway"
     known = set(re.findall(r'"(gateway_[a-z_]+)"', "".join(p.read_text() for p in source.glob("*.py"))))

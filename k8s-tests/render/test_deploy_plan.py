@@ -8,15 +8,15 @@ import pytest
 import yaml
 from fake_cluster import NAMESPACE, FakeCluster
 
-from deployer import spec
 from deployer.domain.release import Release
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import TargetError
-from deployer.render.values import values_gateway, values_tf_serving
-from deployer.targets.cluster_helm import GATEWAY, TF_SERVING
-from deployer.usecases import rollout_files
-from deployer.usecases.deploy import DeployRequest, Plan, execute, plan_of
-from deployer.usecases.targets import Where
+from deployer.release import spec
+from deployer.release.deploy.deploy import DeployRequest, Plan, execute, plan_of
+from deployer.release.render.values import values_gateway, values_tf_serving
+from deployer.release.where import Where
+from deployer.rollout import files
+from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING
 
 FEATURES = """
 features: [{name: x, type: category, vocabulary: [red, green], encoding: index, unknown: red}]
@@ -55,14 +55,14 @@ def planned(release: Release, cluster: FakeCluster) -> Plan:
 
 def move(cluster: FakeCluster, state: ModelState, specs: dict[int, str]) -> None:
     """As a rollout leaves a release at its end."""
-    rollout_files.put_replicas(cluster.target, "m", state, sure=lambda: None)
+    files.put_replicas(cluster.target, "m", state, sure=lambda: None)
     write_gateways(cluster, state, specs)
     cluster.target.record()
     cluster.follow()
 
 
 def write_gateways(cluster: FakeCluster, state: ModelState, specs: dict[int, str]) -> None:
-    rollout_files.put_gateways(
+    files.put_gateways(
         cluster.target,
         "m",
         labels=state.labels,
@@ -123,7 +123,7 @@ def test_a_text_that_somebody_made_unusable_gets_back_what_helm_wrote_last(
 def test_both_texts_are_put_back_where_one_of_helms_contradicts_what_a_rollout_has_made(
     release: Release, cluster: FakeCluster
 ) -> None:
-    rollout_files.put_replicas(cluster.target, "m", BOTH, sure=lambda: None)
+    files.put_replicas(cluster.target, "m", BOTH, sure=lambda: None)
     write_gateways(cluster, BOTH, {})
     cluster.edit("tf-serving-models", BROKEN["tf-serving-models"])
 

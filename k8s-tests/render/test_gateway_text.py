@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from deployer.targets.cluster_helm import gateway_values, manifest_diff
-from deployer.targets.cluster_live import as_helm_writes
-from deployer.targets.cluster_names import GATEWAY_KEY
+from deployer.targets.cluster.helm_releases import gateway_values, manifest_diff
+from deployer.targets.cluster.live_config import as_helm_writes
+from deployer.targets.cluster.names import GATEWAY_KEY
 from gateway.settings import Settings, parse_settings
 
 WORDS = [

@@ -10,10 +10,10 @@ import jsonschema
 import pytest
 import yaml
 
-from deployer import spec
 from deployer.domain.serving import ModelState, ServingConfig
-from deployer.render import render_release
-from deployer.targets.cluster_live import as_helm_writes
+from deployer.release import spec
+from deployer.release.render import render_release
+from deployer.targets.cluster.live_config import as_helm_writes
 
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
 STATE = ServingConfig(

@@ -1,7 +1,7 @@
 """A client of any TensorFlow Serving, without tensorflow: gRPC and REST, blocking and asyncio."""
 
-from tfserving.client.grpc_async import AsyncClient
-from tfserving.client.grpc_sync import Client
+from tfserving.client.asynchronous import AsyncClient
+from tfserving.client.blocking import Client
 from tfserving.client.rest import SOLE_OUTPUT, AsyncRestClient, RestClient
 from tfserving.client.values import (
     Metadata,

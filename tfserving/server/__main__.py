@@ -7,7 +7,8 @@ import os
 import sys
 
 from tfserving import flags
-from tfserving.server import lifecycle, runtime, settings
+from tfserving.server import lifecycle, settings
+from tfserving.server.execution import runtime
 from tfserving.wire.status import StatusError
 
 _log = logging.getLogger("tfserving.server")

@@ -13,21 +13,21 @@ from pathlib import Path
 
 from tfserving.flags import CommandLine
 from tfserving.server import settings, textfiles
-from tfserving.server.batch_queue import Scheduler
-from tfserving.server.batching import Batching
-from tfserving.server.core import ModelCore
-from tfserving.server.grpc_api import GrpcOptions, Services
-from tfserving.server.grpc_server import GrpcServer
-from tfserving.server.inference import Inference
-from tfserving.server.limits import EFFECTIVE
-from tfserving.server.loader import Loader, Wrap, check_directory, no_batching, no_warm_up
-from tfserving.server.manager import LoadSettings, Manager
+from tfserving.server.execution.batch_queue import Scheduler
+from tfserving.server.execution.batching import Batching
+from tfserving.server.execution.inference import Inference
+from tfserving.server.execution.warmup import Replay
+from tfserving.server.grpc.api import GrpcOptions, Services
+from tfserving.server.grpc.limits import EFFECTIVE
+from tfserving.server.grpc.server import GrpcServer
 from tfserving.server.memory import Budget, request_budget
 from tfserving.server.metrics import Metrics
-from tfserving.server.rest_api import RestServer
-from tfserving.server.source import FileSystemSource
-from tfserving.server.states import StateMonitor
-from tfserving.server.warmup import Replay
+from tfserving.server.rest.api import RestServer
+from tfserving.server.versions.loader import Loader, Wrap, check_directory, no_batching, no_warm_up
+from tfserving.server.versions.manager import LoadSettings, Manager
+from tfserving.server.versions.models import ModelCore
+from tfserving.server.versions.source import FileSystemSource
+from tfserving.server.versions.states import StateMonitor
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import Code, StatusError, invalid
 

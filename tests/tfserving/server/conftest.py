@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from grpc_wire import Raw, caller, echo, quick, serving
+from paths import ROOT, SUPPORT
+from ports import free_port
 from rest_echo import Served
 
 from tfserving.client import Client
-
-ROOT = Path(__file__).parents[3]
 
 
 def _environment() -> dict[str, str]:
@@ -28,7 +28,7 @@ def _environment() -> dict[str, str]:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with base paths: scale (versions 1 to 3), slow, words, keras."""
     folder = tmp_path_factory.mktemp("models")
-    script = Path(__file__).with_name("make_models.py")
+    script = SUPPORT / "make_models.py"
     done = subprocess.run(
         [sys.executable, str(script), str(folder)], env=_environment(), capture_output=True, text=True, timeout=170
     )
@@ -60,12 +60,6 @@ class Running:
             time.sleep(0.05)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _open(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
@@ -76,7 +70,7 @@ def _open(port: int) -> bool:
 
 @contextmanager
 def _running(folder: Path, flags: tuple[str, ...]) -> Iterator[Running]:
-    port, rest_port = _free_port(), _free_port()
+    port, rest_port = free_port(), free_port()
     log = folder / f"server-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -1,0 +1,1 @@
+"""What several verbs are called with, and the requests that these options become."""

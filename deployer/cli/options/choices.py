@@ -1,0 +1,67 @@
+"""Versions, labels and weights as options: `--version digits=1,2 --label digits:canary=2 --weight digits:canary=5`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from deployer.errors import UsageError
+from deployer.release.render.render import Choice
+
+Versions = Annotated[
+    list[str] | None,
+    typer.Option("--version", metavar="MODEL=N[,N]", help="Versions to serve; by default the newest, or the labelled."),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="MODEL:LABEL=N", help="What a label stands for; by default stable is the newest."),
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option("--weight", metavar="MODEL:LABEL=SHARE", help="Share of traffic; by default stable takes all."),
+]
+
+
+def choices(
+    versions: Sequence[str] | None, labels: Sequence[str] | None, weights: Sequence[str] | None
+) -> dict[str, Choice]:
+    """The options of a command line, by model. Errors: UsageError for one that is not of its form."""
+    chosen: dict[str, Choice] = {}
+    for text in versions or ():
+        model, _, numbers = text.partition("=")
+        listed = tuple(_version("--version", text, number) for number in numbers.split(","))
+        chosen[model] = replace(chosen.get(model, Choice()), versions=listed)
+    for text in labels or ():
+        model, label, value = _labelled("--label", text)
+        choice = chosen.get(model, Choice())
+        chosen[model] = replace(choice, labels={**choice.labels, label: _version("--label", text, value)})
+    for text in weights or ():
+        model, label, value = _labelled("--weight", text)
+        choice = chosen.get(model, Choice())
+        chosen[model] = replace(choice, weights={**choice.weights, label: _share(text, value)})
+    return chosen
+
+
+def _labelled(option: str, text: str) -> tuple[str, str, str]:
+    target, equals, value = text.rpartition("=")
+    model, colon, label = target.partition(":")
+    if not (equals and colon and model and label):
+        raise UsageError(f"{option} {text} is not MODEL:LABEL=VALUE", hint=f"write {option} digits:canary=2")
+    return model, label, value
+
+
+def _version(option: str, text: str, number: str) -> int:
+    if not number.isascii() or not number.isdigit():
+        raise UsageError(f"{option} {text}: {number!r} is no version number", hint="versions are 1, 2, 3 …")
+    return int(number)
+
+
+def _share(text: str, number: str) -> float:
+    try:
+        share = float(number)
+    except ValueError:
+        raise UsageError(f"--weight {text}: {number!r} is no number", hint="shares are relative: 95 and 5") from None
+    return int(share) if share.is_integer() else share

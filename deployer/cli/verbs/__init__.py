@@ -1,0 +1,1 @@
+"""One file a verb group: parse, build a request, call a subject, print."""

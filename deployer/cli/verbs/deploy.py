@@ -1,0 +1,67 @@
+"""`deployer deploy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployer.cli.console import Table, console
+from deployer.cli.options.choices import Labels, Versions, Weights, choices
+from deployer.cli.options.target import Context, Kubeconfig, Namespace
+from deployer.cli.verb import DryRun, File, Timeout, Verb, Yes
+from deployer.release.deploy import deploy as usecase
+from deployer.release.where import Kind, Where
+from deployer.tools.kind import CONTEXT_PREFIX
+
+app = Verb()
+
+
+@app.command()
+def deploy(
+    file: File = Path("deployer.yaml"),
+    version: Versions = None,
+    label: Labels = None,
+    weight: Weights = None,
+    context: Context = "",
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = "",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the proof, or only apply.")] = True,
+    storage_image: Annotated[
+        str,
+        typer.Option("--storage-image", help="Image with Python that looks into the claim; default: the gateway's."),
+    ] = "",
+    timeout: Timeout = 600.0,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Install or upgrade a release in a cluster, and prove that it works.
+
+    Versions, labels and weights of a live release stay as they are; --version, --label and --weight are for models that
+    are installed for the first time. With nothing to change, nothing is touched.
+    """
+    where = Where(file=file, kind=Kind.CLUSTER, context=context, namespace=namespace, kubeconfig=kubeconfig)
+    request = usecase.DeployRequest(
+        where=where, choices=choices(version, label, weight), storage_image=storage_image, timeout=timeout
+    )
+    plan = usecase.plan(request, console.progress)
+    if dry_run:
+        facts = {"target": plan.target.describe(), "changes": [c.name for c in plan.changes], "diff": plan.diff}
+        said = "\n".join([*(f"would repair: {one}" for one in plan.repairs), *([plan.diff] if plan.diff else [])])
+        console.result("DeployPlan", {**facts, "repairs": plan.repairs}, said or "nothing would change")
+        return
+    if plan.touched and not plan.target.place.context.startswith(CONTEXT_PREFIX):
+        console.confirm(f"Change {' and '.join(plan.touched)} in {plan.target.describe()}?", yes=yes)
+    done = usecase.execute(plan, wait=wait, timeout=timeout, progress=console.progress)
+    console.result("Deployed", {"changed": done.changed, "deployed": done}, lambda: text(done))
+
+
+def text(done: usecase.Deployed) -> str:
+    """What was done and proven, for a person."""
+    head = [f"{name} is at revision {revision}" for name, revision in done.revisions.items()]
+    if not done.changed:
+        head = [f"nothing to change in {done.target}"]
+    rows = [(p.model, p.label, p.version, f"{1000 * p.seconds:.0f} ms", p.refused or None) for p in done.proofs]
+    table = Table(columns=("model", "label", "version", "predict", "refused zeros because"), rows=rows)
+    return "\n".join([*head, *([f"\n{table}"] if rows else [])])

@@ -1,0 +1,129 @@
+"""`deployer export`: a trained model becomes the next version in a store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployer.cli.console import console
+from deployer.cli.options.pvc import StoreDirectory
+from deployer.cli.verb import DryRun, Verb
+from deployer.domain.store import DEFAULT_SIGNATURE, parse_size, size_text
+from deployer.errors import UsageError
+
+if TYPE_CHECKING:
+    from deployer.models.export.export import Exported
+
+app = Verb(help="Export a trained model as the next version in the store.")
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@app.command()
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(help="FILE.keras, FILE.h5, a SavedModel directory, or package.module:function."),
+    ],
+    store: StoreDirectory,
+    model: Annotated[str, typer.Option("--model", help="Name of the model.")],
+    version: Annotated[int | None, typer.Option("--version", help="Number; by default the next free one.")] = None,
+    signature: Annotated[str, typer.Option("--signature", help="Signature to be served.")] = DEFAULT_SIGNATURE,
+    features: Annotated[Path | None, typer.Option("--features", help="features.yaml that goes with it.")] = None,
+    samples: Annotated[
+        Path | None, typer.Option("--samples", help="Sample inputs (.jsonl or .npz); by default random ones.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of random sample inputs.")] = 0,
+    rtol: Annotated[float, typer.Option("--rtol", min=0, help="Parity: relative tolerance.")] = 1e-4,
+    atol: Annotated[float, typer.Option("--atol", min=0, help="Parity: absolute tolerance.")] = 1e-5,
+    warmup_batch_sizes: Annotated[
+        str, typer.Option("--warmup-batch-sizes", metavar="N,N…", help="One warm-up record for each.")
+    ] = "1,8,32",
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", metavar="NAME=NUMBER", help="Recorded in the manifest; repeatable.")
+    ] = None,
+    metrics_file: Annotated[
+        Path | None, typer.Option("--metrics-file", help='JSON {"accuracy": 0.97}, recorded in the manifest.')
+    ] = None,
+    max_size: Annotated[
+        int | None, typer.Option("--max-size", parser=_size, metavar="SIZE", help="Refuse a larger version: 500MB.")
+    ] = None,
+    require_batchable: Annotated[
+        bool, typer.Option("--require-batchable", help="Refuse a signature that cannot be batched.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Export a trained model as the next version in the store.
+
+    Writes the SavedModel, compares its answers with those of the source, checks the feature spec against the
+    signature, writes and replays warm-up records, writes the manifest, and only then makes the version visible.
+    """
+    from deployer.models.export import export as usecase
+    from deployer.models.export.parity import Tolerance
+
+    request = usecase.ExportRequest(
+        source=source,
+        store=store,
+        model=model,
+        version=version,
+        signature=signature,
+        features=features,
+        samples=samples,
+        seed=seed,
+        tolerance=Tolerance(rtol=rtol, atol=atol),
+        warmup_batch_sizes=_sizes(warmup_batch_sizes),
+        metrics=_metrics(metric or [], metrics_file),
+        max_size=max_size,
+        require_batchable=require_batchable,
+        dry_run=dry_run,
+    )
+    exported = usecase.export(request, progress=console.progress)
+    console.result("Exported", exported, lambda: _text(exported))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
+    except ValueError as error:
+        raise UsageError(
+            f"--warmup-batch-sizes {text!r} is not a list of whole numbers", hint="write --warmup-batch-sizes 1,8,32"
+        ) from error
+
+
+def _metrics(pairs: list[str], file: Path | None) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    if file is not None:
+        try:
+            metrics = {str(name): float(value) for name, value in json.loads(file.read_text("utf-8")).items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"metrics file {file} cannot be read", hint='write {"accuracy": 0.97}') from error
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        try:
+            metrics[name] = float(value)
+        except ValueError as error:
+            raise UsageError(f"--metric {pair!r} is not NAME=NUMBER", hint="write --metric accuracy=0.97") from error
+        if not (name and equals):
+            raise UsageError(f"--metric {pair!r} is not NAME=NUMBER", hint="write --metric accuracy=0.97")
+    return metrics
+
+
+def _text(exported: Exported) -> str:
+    known = exported.manifest
+    done = "would be" if exported.dry_run else "is"
+    lines = [f"version {exported.version} of model {exported.model} {done} {exported.path} ({size_text(known.size)})"]
+    if known.parity:
+        lines.append(f"parity     {known.parity.rows} rows, largest difference {known.parity.max_difference:.3g}")
+    lines.append(f"batching   {'possible' if known.batchable else 'not possible: ' + known.batching_problem}")
+    lines.append(f"warm-up    batch sizes {', '.join(map(str, known.warmup_batch_sizes)) or 'none: one record'}")
+    if known.metrics:
+        lines.append("metrics    " + ", ".join(f"{name} {value:g}" for name, value in known.metrics.items()))
+    return "\n".join(lines)

@@ -1,0 +1,125 @@
+"""`deployer local`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployer.cli.console import console
+from deployer.cli.options.choices import Labels, Versions, Weights, choices
+from deployer.cli.options.target import StateDir, local_target
+from deployer.cli.verb import DURATION, DryRun, File, Timeout, Verb, duration
+from deployer.cli.verbs import status as status_verb
+from deployer.errors import UsageError
+from deployer.release import local
+from deployer.release.status import status
+from deployer.targets.local.state import Engine
+from deployer.targets.local.supervisor import GRACE_SECONDS
+
+app = Verb(group=True, help="Run a release as processes on this machine.")
+
+
+@app.command()
+def up(
+    file: File = Path("deployer.yaml"),
+    version: Versions = None,
+    label: Labels = None,
+    weight: Weights = None,
+    replicas: Annotated[
+        int | None, typer.Option("--replicas", min=1, help="Model servers; by default as described.")
+    ] = None,
+    cpus_per_replica: Annotated[
+        float | None,
+        typer.Option("--cpus-per-replica", min=0.1, help="CPU share of a replica; by default no limit."),
+    ] = None,
+    engine: Annotated[Engine, typer.Option("--engine", help="What a replica runs.")] = Engine.EMBEDDED,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Port of the gateway; 0 takes a free one.")
+    ] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground/--detach", help="Stay, and stop everything on Ctrl-C; or return once ready.")
+    ] = False,
+    timeout: Timeout = 120.0,
+    state_dir: StateDir = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Start replicas and a gateway, or bring the running ones to what deployer.yaml says."""
+    request = local.UpRequest(
+        file=file,
+        state_dir=state_dir,
+        choices=choices(version, label, weight),
+        replicas=replicas,
+        cpus=cpus_per_replica,
+        engine=engine,
+        gateway_port=port,
+        bound=foreground,
+        timeout=timeout,
+    )
+    if dry_run:
+        plan = local.plan(request)
+        console.result("LocalPlan", plan, lambda: _planned(plan))
+        return
+    target = local.up(request, console.progress)
+    try:
+        found = status(target)
+        console.result("LocalRelease", found, lambda: status_verb.text(found))
+        if foreground:
+            console.progress("running until Ctrl-C")
+            local.watch(target)
+    finally:
+        if foreground:
+            target.down(progress=console.progress)
+
+
+@app.command()
+def down(
+    file: File = Path("deployer.yaml"),
+    state_dir: StateDir = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout", parser=duration, metavar=DURATION, help="Time for each to end by itself before it is killed."
+        ),
+    ] = GRACE_SECONDS,
+    dry_run: DryRun = False,
+) -> None:
+    """Stop every process of the release; its logs and files stay."""
+    target = local_target(file, state_dir)
+    if dry_run:
+        there = local.living(target)
+        words = "would stop " + ", ".join(there) if there else "nothing runs"
+        console.result("StopPlan", {"would_stop": there}, words)
+        return
+    stopped = target.down(progress=console.progress, grace=timeout)
+    console.result("Stopped", {"stopped": stopped}, "stopped " + ", ".join(stopped) if stopped else "nothing ran")
+
+
+@app.command()
+def logs(
+    process: Annotated[str, typer.Argument(help="replica-0, gateway-0 …", show_default=False)],
+    file: File = Path("deployer.yaml"),
+    state_dir: StateDir = None,
+) -> None:
+    """Print the log of one process."""
+    log = local_target(file, state_dir).layout.log(process)
+    if not log.exists():
+        there = ", ".join(sorted(path.stem for path in log.parent.glob("*.log"))) or "none"
+        raise UsageError(f"there is no log of {process}", hint=f"logs: {there}")
+    text = log.read_text(errors="replace")
+    console.result("Log", {"process": process, "text": text}, text.rstrip())
+
+
+def _planned(plan: local.UpPlan) -> str:
+    port = f"port {plan.gateway_port}" if plan.gateway_port else "a free port"
+    lines = [
+        f"{plan.release}: {plan.replicas} replicas ({plan.engine.value}) and a gateway on {port}",
+        f"state and logs: {plan.directory}",
+        f"running already: {', '.join(plan.running)}" if plan.running else "nothing runs yet",
+    ]
+    for name, state in plan.state.models.items():
+        labels = ", ".join(f"{label} is {version}" for label, version in state.labels.items()) or "no labels"
+        shares = ", ".join(f"{label} {share:g}" for label, share in state.weights.items()) or "none"
+        lines.append(f"{name}: versions {', '.join(map(str, state.versions))}; {labels}; shares of traffic: {shares}")
+    return "\n".join(lines)

@@ -1,0 +1,216 @@
+"""`deployer models`: list, inspect, verify and prune the versions in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployer.cli.console import Table, console
+from deployer.cli.options.pvc import SCHEME, Context, Kubeconfig, StorageImage, access
+from deployer.cli.options.target import StateDir
+from deployer.cli.verb import DryRun, Timeout, Verb
+from deployer.domain.store import size_text
+from deployer.errors import UsageError
+
+if TYPE_CHECKING:
+    from deployer.models.catalog import Inspection, Verification, VersionSummary
+    from deployer.models.prune import Pruned
+
+app = Verb(group=True, help="List, inspect, verify and prune the versions in a store.")
+
+AnyStore = Annotated[str, typer.Option("--store", help="Directory of the store, or pvc://NAMESPACE/CLAIM[/SUBPATH].")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
+
+DAMAGED = 4
+"""Exit code of `verify` when a file is not what was published (that of ExportError)."""
+
+
+@app.command("list")
+def list_(
+    store: AnyStore,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
+    image: StorageImage = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    timeout: Timeout = 180.0,
+) -> None:
+    """List every version in a store: state, size, date, metrics."""
+    from deployer.models import catalog, pvc
+
+    if store.startswith(SCHEME):
+        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
+        with pvc.opened(where, console.progress) as storage:
+            found = pvc.list_versions(storage, model)
+    else:
+        found = catalog.list_versions(Path(store), model)
+    console.result("Versions", found, lambda: _table(found))
+
+
+@app.command()
+def inspect(
+    store: AnyStore,
+    model: Model,
+    version: Annotated[int | None, typer.Option("--version", help="By default the newest.")] = None,
+    image: StorageImage = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    timeout: Timeout = 180.0,
+) -> None:
+    """Show one version: signatures, feature spec, checks, files."""
+    from deployer.models import catalog, pvc
+
+    if store.startswith(SCHEME):
+        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
+        with pvc.opened(where, console.progress) as storage:
+            inspection = pvc.inspect(storage, model, version)
+    else:
+        inspection = catalog.inspect(Path(store), model, version)
+    console.result("Version", inspection, lambda: _description(inspection))
+
+
+@app.command()
+def verify(
+    store: AnyStore,
+    model: Model,
+    version: Annotated[int | None, typer.Option("--version", help="By default every version.")] = None,
+    image: StorageImage = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    timeout: Timeout = 180.0,
+) -> int:
+    """Recompute the checksums of every file; name what is damaged, missing or extra (exit code 4)."""
+    from deployer.models import catalog, pvc
+
+    if store.startswith(SCHEME):
+        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
+        with pvc.opened(where, console.progress) as storage:
+            checked = pvc.verify(storage, model, version, progress=console.progress)
+    else:
+        checked = catalog.verify(Path(store), model, version, progress=console.progress)
+    console.result("Verification", checked, lambda: "\n".join(map(_verdict, checked)))
+    return DAMAGED if any(result.faults for result in checked) else 0
+
+
+@app.command()
+def prune(
+    store: AnyStore,
+    model: Model,
+    keep: Annotated[int, typer.Option("--keep", help="How many of the newest versions stay.")],
+    protect: Annotated[str, typer.Option("--protect", metavar="N,N…", help="Further versions that stay.")] = "",
+    model_config: Annotated[
+        Path | None, typer.Option("--model-config", help="Rendered model_config: what it serves or labels stays.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-f",
+            "--file",
+            help="Description of the local release that uses the store; by default ./deployer.yaml, if there is one.",
+        ),
+    ] = None,
+    state_dir: StateDir = None,
+    image: StorageImage = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    timeout: Timeout = 180.0,
+    dry_run: DryRun = False,
+) -> None:
+    """Remove all but the newest versions and those in use.
+
+    What the release of deployer.yaml serves, labels or would roll back to stays, and in a claim what any release of its
+    namespace does.
+    """
+    from deployer.models import prune as usecase
+    from deployer.models import pvc
+    from deployer.models.catalog import version_numbers
+
+    named = _listed(protect)
+    if store.startswith(SCHEME):
+        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
+        place, api = pvc.reach(where)
+        used = usecase.of_cluster_releases(api, place.namespace, model)
+        used |= usecase.configured(model_config, model, ()) if model_config else {}
+        with pvc.opened(where, console.progress) as storage:
+            pruned = usecase.prune_claim(
+                storage, model, keep=keep, protected=named | used, dry_run=dry_run, progress=console.progress
+            )
+    else:
+        directory = Path(store)
+        used = usecase.of_local_release(file, state_dir, directory, model)
+        used |= usecase.configured(model_config, model, version_numbers(directory, model)) if model_config else {}
+        pruned = usecase.prune_directory(
+            directory, model, keep=keep, protected=named | used, dry_run=dry_run, progress=console.progress
+        )
+    console.result("Pruned", pruned, lambda: _pruned(pruned))
+
+
+def _listed(text: str) -> dict[int, str]:
+    try:
+        return {int(part): "--protect" for part in text.split(",") if part.strip()}
+    except ValueError as error:
+        raise UsageError(f"--protect {text!r} is not a list of versions", hint="write --protect 3,4") from error
+
+
+def _table(found: tuple[VersionSummary, ...]) -> Table | str:
+    if not found:
+        return "no versions"
+    rows = [
+        (
+            v.model,
+            v.version,
+            v.state,
+            None if v.size is None else size_text(v.size),
+            v.created or None,
+            _metrics(v.metrics),
+        )
+        for v in found
+    ]
+    return Table(columns=("model", "version", "state", "size", "created", "metrics"), rows=rows)
+
+
+def _metrics(metrics: Mapping[str, float]) -> str | None:
+    return ", ".join(f"{name}={value:.4g}" for name, value in metrics.items()) or None
+
+
+def _description(inspection: Inspection) -> str:
+    known = inspection.manifest
+    lines = [f"version {inspection.version} of model {inspection.model} in {inspection.path}"]
+    if known is None:
+        lines.append("no manifest: not published by this tool, so nothing vouches for its files")
+    else:
+        lines += [
+            f"created    {known.created} from {known.source} with tensorflow {known.tensorflow}",
+            f"size       {size_text(known.size)} in {len(known.files)} files",
+            f"batching   {'possible' if known.batchable else 'not possible: ' + known.batching_problem}",
+            f"warm-up    batch sizes {', '.join(map(str, known.warmup_batch_sizes)) or 'none: one record'}",
+        ]
+        if known.parity:
+            lines.append(f"parity     {known.parity.rows} rows, largest difference {known.parity.max_difference:.3g}")
+        if known.metrics:
+            lines.append(f"metrics    {_metrics(known.metrics)}")
+    for name, signature in inspection.signatures.items():
+        lines.append(f"signature  {name}")
+        lines += [f"  input    {tensor}: {fact}" for tensor, fact in signature.inputs.items()]
+        lines += [f"  output   {tensor}: {fact}" for tensor, fact in signature.outputs.items()]
+    if known is not None:
+        lines += [f"file       {path} ({size_text(fact.size)})" for path, fact in known.files.items()]
+    if inspection.features is not None:
+        lines += ["features", *(f"  {line}" for line in inspection.features.splitlines())]
+    return "\n".join(lines)
+
+
+def _verdict(result: Verification) -> str:
+    head = f"version {result.version} of model {result.model}"
+    if not result.faults:
+        return f"{head}: {result.files} files as published"
+    return "\n".join([f"{head}: damaged", *(f"  {fault.path} {fault.problem}" for fault in result.faults)])
+
+
+def _pruned(pruned: Pruned) -> str:
+    verb = "would remove" if pruned.dry_run else "removed"
+    removed = [f"{verb} version {version} of model {pruned.model}" for version in pruned.removed]
+    kept = [f"kept version {version}: {why}" for version, why in pruned.kept.items()]
+    return "\n".join([*removed, *kept])

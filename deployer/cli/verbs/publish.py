@@ -1,0 +1,73 @@
+"""`deployer publish`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployer.cli.console import console
+from deployer.cli.options.pvc import Context, Kubeconfig, StorageImage, StoreDirectory, access
+from deployer.cli.verb import DryRun, Timeout, Verb
+from deployer.domain.store import size_text
+
+if TYPE_CHECKING:
+    from deployer.models.publish import Published
+
+app = Verb()
+
+
+@app.command()
+def publish(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")],
+    store: StoreDirectory,
+    to: Annotated[str, typer.Option("--to", metavar="pvc://NAMESPACE/CLAIM[/SUBPATH]", help="Claim that is written.")],
+    version: Annotated[
+        list[int] | None, typer.Option("--version", help="Which version; may be repeated. By default the newest.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every version of the model.")] = False,
+    create: Annotated[
+        str, typer.Option("--create", metavar="SIZE", help="Make the claim with this size if absent, e.g. 10Gi.")
+    ] = "",
+    access_mode: Annotated[str, typer.Option("--access-mode", help="Of a claim that is made.")] = "ReadWriteOnce",
+    storage_class: Annotated[str, typer.Option("--storage-class", help="Of a claim that is made.")] = "",
+    image: StorageImage = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    timeout: Timeout = 180.0,
+    dry_run: DryRun = False,
+) -> None:
+    """Copy versions of a store into a claim; each appears there by one rename, after its checksums hold.
+
+    Interrupted, it leaves nothing that a server sees, and the next call goes on. A number that exists with the same
+    content is fine; one with other content is refused. --timeout bounds the wait for the pod, not the copying.
+    """
+    from deployer.models import publish as usecase
+    from deployer.targets.storage.pod import NewClaim
+
+    request = usecase.PublishRequest(
+        store=store,
+        model=model,
+        versions=tuple(version or ()),
+        every=every,
+        to=access(to, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout),
+        new_claim=NewClaim(size=create, access_mode=access_mode, storage_class=storage_class) if create else None,
+        dry_run=dry_run,
+    )
+    published = usecase.publish_to_claim(request, console.progress)
+    console.result("Published", published, lambda: "\n".join(map(_sentence, published)))
+
+
+def _sentence(one: Published) -> str:
+    sent = f", {size_text(one.sent)} sent now" if one.outcome == "published" else ""
+    return (
+        f"version {one.version} of model {one.model} {_BECAME[one.outcome]}"
+        f" ({one.files} files, {size_text(one.size)}{sent})"
+    )
+
+
+_BECAME = {
+    "published": "is published",
+    "already published": "is already published, with the same content",
+    "would be published": "would be published",
+}

@@ -1,0 +1,190 @@
+"""`deployer rollout`."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployer.cli.console import console
+from deployer.cli.options.rollout import about_rollouts
+from deployer.cli.verb import DryRun, NewTimeout, Timeout, Verb, duration
+from deployer.cli.views.redraw import Picture
+from deployer.cli.views.rollout import changes, drawn, planned, sentence, told
+from deployer.domain.rollout import OnFail, Policy, Rollout, RolloutRequest
+from deployer.errors import UsageError
+from deployer.rollout import status as rollout_status
+from deployer.rollout.preview import Preview, preview_start
+from deployer.rollout.rollouts import Rollouts
+
+app = Verb(group=True, help="Bring a new version to traffic step by step, judged by gates.")
+
+WATCH_SECONDS = 1.0
+
+
+class Load(StrEnum):
+    """Where the requests that gates judge by come from."""
+
+    TRAFFIC = "traffic"
+    SYNTHETIC = "synthetic"
+
+
+@app.command()
+@about_rollouts
+def start(
+    rollouts: Rollouts,
+    to: Annotated[int, typer.Option("--to", min=1, metavar="N", help="Version to roll out.", show_default=False)],
+    steps: Annotated[
+        str, typer.Option("--steps", metavar="PERCENT,…", help="Shares of canary, one after the other.")
+    ] = "5,25,50",
+    soak: Annotated[
+        float, typer.Option("--soak", parser=duration, metavar="DURATION", help="Time to watch each share.")
+    ] = 20.0,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option("--gate", metavar="GATE", help="As p99<200ms; again for more. By default those of the file."),
+    ] = None,
+    labelled: Annotated[
+        Path | None, typer.Option("--labelled", help="JSONL of records and right answers.", show_default=False)
+    ] = None,
+    min_samples: Annotated[int, typer.Option("--min-samples", min=0, help="Answers that a gate needs to judge.")] = 50,
+    load: Annotated[
+        Load, typer.Option("--load", help="Judge by the traffic there is, or send labelled records as well.")
+    ] = Load.TRAFFIC,
+    load_rate: Annotated[float, typer.Option("--load-rate", min=0.1, help="Synthetic requests a second.")] = 20.0,
+    on_fail: Annotated[OnFail, typer.Option("--on-fail", help="What a failed gate leads to.")] = OnFail.ABORT,
+    max_duration: Annotated[
+        float, typer.Option("--max-duration", parser=duration, metavar="DURATION", help="Bound on the whole rollout.")
+    ] = 3600.0,
+    keep_previous: Annotated[
+        bool, typer.Option("--keep-previous", help="Leave the previous version in memory after promotion.")
+    ] = False,
+    policy: Annotated[
+        Policy | None,
+        typer.Option(
+            "--policy", help="Hold both versions meanwhile, or empty replica by replica. By default the file's."
+        ),
+    ] = None,
+    accept_downtime: Annotated[
+        bool, typer.Option("--accept-downtime", help="Let the resource-preserving policy empty the only replica.")
+    ] = False,
+    timeout: Timeout = 120.0,
+    dry_run: DryRun = False,
+) -> int:
+    """Roll out a version: load, label, shares of traffic under gates, promote.
+
+    The exit code is 0 when it was promoted, 7 when it was taken back or waits for a person, 6 when it is degraded.
+    With --dry-run it is 7 when the version would not even be loaded; a claim is looked into by a short-lived pod.
+    """
+    request = _request(
+        to=to,
+        shares=_shares(steps),
+        soak=soak,
+        gates=tuple(gate) if gate is not None else rollouts.gates,
+        labelled=str(labelled) if labelled is not None else "",
+        min_samples=min_samples,
+        load=load_rate if load is Load.SYNTHETIC else 0.0,
+        on_fail=on_fail,
+        max_duration=max_duration,
+        keep_previous=keep_previous,
+        policy=policy or rollouts.policy,
+        accept_downtime=accept_downtime,
+        timeout=timeout,
+    )
+    return foreseen(preview_start(rollouts, request)) if dry_run else ended(rollouts.start(request))
+
+
+@app.command()
+@about_rollouts
+def status(
+    rollouts: Rollouts,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Draw it again until it rests.")] = False,
+) -> int:
+    """Show where a rollout stands: step, verdicts, and what every replica and gateway does.
+
+    The exit code is 0 while it runs and when it is healthy, 7 when it was taken back or is paused, 6 when degraded.
+    """
+    before = ""
+    picture = Picture()
+    while True:
+        now = rollout_status.rollout_status(rollouts.target, rollouts.ledgers, rollouts.model, now=time.time())
+        text = drawn(now)
+        if not watch or not now.at_work:
+            picture.clear()
+            console.result("RolloutStatus", {"phase": now.phase, "status": now}, text)
+            return now.exit_code
+        if picture.possible:
+            picture.show(text)
+        elif (plain := changes(now)) != before:
+            console.result("RolloutStatus", {"phase": now.phase, "status": now}, plain)
+            before = plain
+        time.sleep(WATCH_SECONDS)
+
+
+@app.command()
+@about_rollouts
+def promote(rollouts: Rollouts, timeout: NewTimeout = None) -> int:
+    """Skip the steps and gates that are left, and make the version stable."""
+    return ended(rollouts.promote(timeout))
+
+
+@app.command()
+@about_rollouts
+def pause(rollouts: Rollouts) -> None:
+    """Rest before the next step; shares of traffic stay as they are."""
+    ended(rollouts.pause())
+
+
+@app.command()
+@about_rollouts
+def resume(rollouts: Rollouts, timeout: NewTimeout = None) -> int:
+    """Go on: after a pause, or after the deployer itself was killed."""
+    return ended(rollouts.resume(timeout))
+
+
+@app.command()
+@about_rollouts
+def abort(rollouts: Rollouts, timeout: NewTimeout = None) -> int:
+    """Take the version back, from wherever the rollout stands. The exit code is 0 when that was proven."""
+    done = rollouts.abort(timeout)
+    code = ended(done)
+    return 0 if done.outcome == "aborted" else code
+
+
+@app.command()
+@about_rollouts
+def history(rollouts: Rollouts) -> None:
+    """Tell every step of the latest rollout, and the ones before in short."""
+    found = rollout_status.history(rollouts.ledgers, rollouts.model)
+    console.result("RolloutHistory", found, lambda: told(found))
+
+
+def ended(rollout: Rollout) -> int:
+    """Print where a rollout rests; its exit code."""
+    console.result(
+        "Rollout", {"phase": rollout.phase, "outcome": rollout.outcome, "rollout": rollout}, sentence(rollout)
+    )
+    return rollout_status.exit_code(rollout)
+
+
+def foreseen(found: Preview) -> int:
+    """Print what would be done; the exit code says whether the first step would be passed."""
+    console.result("RolloutPlan", found, lambda: planned(found))
+    return found.exit_code
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part.strip().removesuffix("%")) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f"--steps {text}: not a list of percentages", hint="write 5,25,50") from None
+
+
+def _request(**fields: object) -> RolloutRequest:
+    try:
+        return RolloutRequest(**fields)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UsageError(str(error), hint="`deployer rollout start --help`") from None

@@ -1,0 +1,94 @@
+"""`deployer status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployer.cli.console import Table, console
+from deployer.cli.options.target import Context, Kubeconfig, Namespace, StateDir, TargetKind, target
+from deployer.cli.verb import File, Verb
+from deployer.errors import TargetError
+from deployer.release.status import Status
+from deployer.release.where import Kind
+from deployer.rollout.overview import Overview, overview, watch
+
+app = Verb()
+
+
+@app.command()
+def status_(
+    file: File = Path("deployer.yaml"),
+    kind: TargetKind = Kind.LOCAL,
+    context: Context = "",
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = "",
+    state_dir: StateDir = None,
+    watching: Annotated[bool, typer.Option("-w", "--watch", help="Stay, and show every change.")] = False,
+) -> int:
+    """Show phase, replicas, versions, labels, weights and the latest rollouts of a release.
+
+    Every replica is asked itself what its labels resolve to. The exit code is 0 when all is as configured, else 6.
+    """
+    where = target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig)
+    if watching:
+        watch(where, show)
+    found = overview(where)
+    show(found)
+    return TargetError.exit_code if found.release.lacks else 0
+
+
+def show(found: Overview) -> None:
+    """Print an overview."""
+    release = found.release
+    facts = {"healthy": not release.lacks, "phase": found.phase, "lacks": release.lacks}
+    console.result("Status", {**facts, "models": found.models, "status": release}, lambda: whole(found))
+
+
+def whole(found: Overview) -> str:
+    """The overview as a person reads it: the phase, what runs, and the latest rollouts."""
+    rollouts = Table(
+        columns=("model", "phase", "latest rollout"), rows=[(m.model, m.phase, m.rollout or None) for m in found.models]
+    )
+    return f"{found.phase}: {text(found.release)}" + (f"\n\n{rollouts}" if found.models else "")
+
+
+def text(found: Status) -> str:
+    """The status as a person reads it."""
+    replicas = Table(columns=("replica", "model", "version", "state", "labels", "address", "cpu"), rows=[*_rows(found)])
+    gateways = Table(
+        columns=("gateway", "url", "ready"),
+        rows=[(g.gateway.name, g.gateway.url, "no" if g.lacks else "yes") for g in found.gateways],
+    )
+    weights = Table(
+        columns=("model", "label", "share"),
+        rows=[(m, label, f"{share:g} %") for m, shares in found.weights.items() for label, share in shares.items()],
+    )
+    parts = [found.target, str(replicas), str(gateways)]
+    parts += [str(weights)] if weights.rows else []
+    parts += ["\n".join(found.notes)] if found.notes else []
+    parts += ["Not as configured:\n" + "\n".join(f"  {lack}" for lack in found.lacks)] if found.lacks else []
+    return "\n\n".join(parts)
+
+
+def _rows(found: Status) -> Iterator[tuple[object, ...]]:
+    for one in found.replicas:
+        replica = one.replica
+        cpu = None if replica.cpus is None else f"{replica.cpus:g}"
+        for served in one.served:
+            for version, state in sorted(served.versions.items()):
+                labels = ", ".join(label for label, resolved in served.labels.items() if resolved == version) or None
+                yield replica.name, served.model, version, state, labels, replica.grpc or None, cpu
+        if not one.served:
+            yield (
+                replica.name,
+                None,
+                None,
+                "dead" if not replica.alive else "unreachable",
+                None,
+                replica.grpc or None,
+                cpu,
+            )

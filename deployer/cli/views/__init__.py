@@ -1,0 +1,1 @@
+"""What verbs with more than a table show a person."""

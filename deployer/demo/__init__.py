@@ -1,0 +1,1 @@
+"""`deployer demo`: the main job on this machine, on real data."""

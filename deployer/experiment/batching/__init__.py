@@ -1,0 +1,1 @@
+"""Whether batching in the model server pays, and with which parameters."""

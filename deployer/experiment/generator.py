@@ -1,0 +1,42 @@
+"""Who generates the load of an experiment: processes here for a release on this machine, a Job for one in a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from deployer.experiment.loadgen.job import load_job
+from deployer.experiment.loadgen.machine import Machine
+from deployer.experiment.loadgen.plan import Outcome, Plan
+from deployer.experiment.loadgen.workers import Mark, Workers
+from deployer.release.kind_cluster import image as own_image
+from deployer.targets.base import Progress, Target
+from deployer.targets.cluster.target import ClusterTarget
+
+
+class Generator(Protocol):
+    """Runs trials: processes on this machine (`Workers`), or a Job in a cluster (`LoadJob`)."""
+
+    def run(self, plan: Plan, on_mark: Callable[[Mark], None] | None = None) -> Outcome:
+        """Run one plan; call `on_mark` when the measured window opens and closes."""
+        ...
+
+    def machine(self) -> Machine:
+        """What it runs on."""
+        ...
+
+
+@contextmanager
+def generator_for(target: Target, *, image: str, timeout: float, progress: Progress) -> Iterator[Generator]:
+    """A generator beside the release, gone afterwards.
+
+    `image` is that of a Job, empty for the deployer's own; `timeout` bounds the wait for it. Errors: TargetError,
+    WaitTimeout that names why it does not start.
+    """
+    if isinstance(target, ClusterTarget):
+        with load_job(target, image=image or own_image("deployer"), timeout=timeout, progress=progress) as job:
+            yield job
+    else:
+        with Workers() as workers:
+            yield workers

@@ -1,0 +1,112 @@
+"""The folder of an experiment: `experiment.json`, `trials.csv`, HdrHistogram logs, plots and `report.html`."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from deployer.errors import SpecError
+from deployer.experiment.latency import PERCENTILES
+from deployer.experiment.report import html, plots
+from deployer.experiment.results import Experiment, Trial
+from deployer.files import replace_file
+
+DOCUMENT = "experiment.json"
+TRIALS = "trials.csv"
+REPORT = "report.html"
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True):
+    schema_version: Literal["v1"] = msgspec.field(name="schemaVersion")
+    tool: str
+    timestamp: str
+    kind: Literal["Experiment"] = "Experiment"
+    experiment: Experiment
+
+
+def write(folder: Path, experiment: Experiment, logs: Mapping[int, str]) -> None:
+    """Write everything; `logs` are the texts of the HdrHistogram logs by number of the trial."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for trial in experiment.all_trials:
+        (folder / trial.histogram).write_text(logs[trial.number])
+    _write_csv(folder / TRIALS, experiment.all_trials)
+    write_document(folder, experiment)
+    write_report(folder, experiment)
+
+
+def write_document(folder: Path, experiment: Experiment) -> None:
+    """Write `experiment.json`, which is all that `read` needs."""
+    document = _Document(
+        schema_version="v1",
+        tool=f"deployer {experiment.environment.versions.get('tfserving-deployer', 'unknown')}",
+        timestamp=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(experiment.finished)),
+        experiment=experiment,
+    )
+    replace_file(folder / DOCUMENT, msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+
+def write_report(folder: Path, experiment: Experiment) -> None:
+    """Write the plots and the report of an experiment again, for instance after this tool has changed."""
+    drawn = plots.draw(experiment)
+    for plot in drawn:
+        replace_file(folder / f"{plot.name}.png", plot.png)
+    replace_file(folder / REPORT, html.render(experiment, drawn).encode())
+
+
+def read(folder: Path) -> Experiment:
+    """Read `experiment.json` of a folder. Errors: SpecError when there is none that this version understands."""
+    path = folder / DOCUMENT
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Document).experiment
+    except OSError as error:
+        raise SpecError(f"{folder} holds no experiment", hint="`deployer experiment run` makes one") from error
+    except msgspec.MsgspecError as error:
+        raise SpecError(f"{path} cannot be read", hint="was it written by another version of deployer?") from error
+
+
+def _write_csv(path: Path, trials: tuple[Trial, ...]) -> None:
+    with path.open("w", newline="") as file:
+        rows = [_row(trial) for trial in trials]
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "trial": trial.number,
+        "round": trial.round,
+        "replicas": trial.replicas,
+        "kind": trial.kind.value,
+        "offered_rps": trial.offered,
+        "concurrency": trial.concurrency,
+        "batch": trial.batch,
+        "direct": trial.direct,
+        "started": f"{trial.started:.3f}",
+        "seconds": trial.seconds,
+        "sent": trial.sent,
+        "answered": trial.answered,
+        "throughput_rps": f"{trial.throughput:.3f}",
+        "errors": sum(trial.errors.values()),
+        "errors_by_code": " ".join(f"{code}={count}" for code, count in sorted(trial.errors.items())),
+    }
+    for q in PERCENTILES:
+        found = trial.latency.at(q)
+        row |= {f"p{q:g}_ms": f"{found.ms:.3f}", f"p{q:g}_beyond": found.beyond, f"p{q:g}_resolved": found.resolved}
+    return row | {
+        "max_ms": f"{trial.latency.max_ms:.3f}",
+        "lag_p99_ms": f"{trial.lag.at(99).ms:.3f}",
+        "late": trial.late,
+        "replica_cores": f"{trial.cores('replica'):.3f}",
+        "gateway_cores": f"{trial.cores('gateway'):.3f}",
+        "generator_processes": trial.processes,
+        "generator_cores": f"{trial.generator_cores:.3f}",
+        "machine_busy": "" if trial.machine_busy is None else f"{trial.machine_busy:.3f}",
+        "valid": trial.valid,
+        "invalid_because": "; ".join(trial.invalid),
+    }

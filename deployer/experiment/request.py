@@ -1,0 +1,115 @@
+"""What an experiment is asked to do, and under which conditions it does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployer.experiment.loadgen import machine
+from deployer.experiment.loadgen.machine import Machine
+from deployer.experiment.results import Environment, LagBounds, Objective, Settings
+from deployer.targets.base import Target
+
+TOOL = "tfserving-deployer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentRequest:
+    """What to measure. Times in seconds, rates in requests a second.
+
+    `rates`, or without them `fractions` of the closed-loop ceiling, are tried as open-loop rates in random order, then
+    `refine` more rates that narrow the capacity down. A window lasts `seconds`, longer at low rates so that p99 has
+    enough answers: up to `max_seconds` for the usual number, beyond it for the least that can be judged. Each of
+    `rounds` goes through all of `replicas`, every other one backwards, so that drift of the machine does not look like
+    an effect of replicas. `wished_rate` is what to size for (0: the highest rate that was carried).
+    `load_image` is that of the load generator in a cluster, empty for the deployer's own.
+    `direct` sends by gRPC through one plain channel past the gateways: to one replica, or to the Service in a cluster.
+    `direct_records` adds the same sweep by that way, with these records, after that through the gateways.
+    """
+
+    model: str
+    records: Path
+    out: Path
+    label: str = "stable"
+    direct: bool = False
+    direct_records: Path | None = None
+    replicas: tuple[int, ...] = (1, 2)
+    rates: tuple[float, ...] = ()
+    fractions: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9)
+    refine: int = 2
+    rounds: int = 1
+    warmup: float = 1.0
+    seconds: float = 5.0
+    max_seconds: float = 30.0
+    ceiling_seconds: float = 2.0
+    objective: Objective = field(default_factory=Objective)
+    bounds: LagBounds | None = None
+    batch: int = 1
+    processes: int = 1
+    seed: int = 1
+    timeout: float = 10.0
+    scale_timeout: float = 300.0
+    wished_rate: float = 0.0
+    load_image: str = ""
+
+
+def settings(request: ExperimentRequest, *, through: str, records: int) -> Settings:
+    """What the experiment will say it was asked to do."""
+    return Settings(
+        model=request.model,
+        label=request.label,
+        through=through,
+        records=records,
+        replicas=request.replicas,
+        fractions=request.fractions,
+        refine=request.refine,
+        rounds=request.rounds,
+        warmup=request.warmup,
+        seconds=request.seconds,
+        max_seconds=request.max_seconds,
+        batch=request.batch,
+        processes=request.processes,
+        seed=request.seed,
+        timeout=request.timeout,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What an experiment would do: `rates` empty are shares of the ceiling; `seconds` is the least that it takes."""
+
+    settings: Settings
+    rates: tuple[float, ...]
+    trials: int
+    seconds: float
+
+
+def outline(request: ExperimentRequest, *, through: str, records: int) -> Outline:
+    """The plan of an experiment; trials that narrow the capacity down come on top."""
+    ways = 1 if request.direct_records is None else 2
+    sweeps = request.rounds * len(request.replicas) * ways
+    rates = len(request.rates or request.fractions)
+    seconds = sweeps * (2 * (request.warmup + request.ceiling_seconds) + rates * (request.warmup + request.seconds))
+    return Outline(
+        settings=settings(request, through=through, records=records),
+        rates=request.rates,
+        trials=sweeps * rates,
+        seconds=seconds,
+    )
+
+
+def environment(target: Target, generator: Machine) -> Environment:
+    """Where the figures will come from: the machine of the generator, and the limits of the replicas that run now."""
+    shares = {replica.cpus for replica in target.replicas()}
+    return Environment(
+        target=target.kind,
+        description=target.describe(),
+        cpu_model=generator.cpu_model,
+        cores=generator.cores,
+        memory_gib=generator.memory_gib,
+        system=generator.system,
+        versions={TOOL: machine.versions().get(TOOL, "unknown"), **generator.versions},
+        load_average=generator.load_average,
+        cpu_limit=target.cpu_limit(),
+        cpus_per_replica=shares.pop() if len(shares) == 1 else None,
+    )

@@ -1,0 +1,326 @@
+"""Find out what each number of replicas carries, and write it down."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployer.errors import ExperimentInvalid, SpecError, UsageError
+from deployer.experiment import capacity, sizing, summary, usl
+from deployer.experiment import request as conditions
+from deployer.experiment.generator import Generator, generator_for
+from deployer.experiment.loadgen import recording
+from deployer.experiment.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Plan, RecordApi, Reference, Value
+from deployer.experiment.report import folder
+from deployer.experiment.request import ExperimentRequest
+from deployer.experiment.results import (
+    Capacity,
+    Environment,
+    Experiment,
+    Kind,
+    LagBounds,
+    Settings,
+    Sweep,
+    Trial,
+)
+from deployer.experiment.trials import Observer, measured, sentence
+from deployer.records import expected
+from deployer.records import files as records
+from deployer.release import endpoints
+from deployer.targets.base import Progress, Target
+
+__all__ = ["ExperimentRequest", "Generator", "run"]
+
+_GAIN = 1.05
+_CLIENTS = (4, 8, 16, 32, 64)
+"""Clients per replica that are tried in turn to find the ceiling, while each step gains at least 5 %."""
+
+_RESOLVES_P99 = 1100
+"""Requests in a window that leave ten answers beyond p99, chance included."""
+
+_CONVINCES = 350
+"""Requests in any window, however low the rate: enough to judge p99 when not one answer is slow."""
+
+
+def run(
+    target: Target, request: ExperimentRequest, progress: Progress, generator: Generator | None = None
+) -> Experiment:
+    """Run an experiment, write its folder and return it. The release has its former number of replicas afterwards.
+
+    Ctrl-C ends it early: what was finished is written, marked as interrupted, and KeyboardInterrupt goes on.
+    Errors: UsageError and SpecError for requests that cannot be meant, ExperimentInvalid when the generator lagged in
+    every open-loop trial (the folder is written all the same), and those of the target.
+    """
+    _check(request)
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)  # said now, and not after an hour of measuring
+    except OSError as error:
+        raise UsageError(f"{request.out} cannot be written", hint="--out names another folder") from error
+    if generator is None:
+        begun = generator_for(target, image=request.load_image, timeout=request.scale_timeout, progress=progress)
+        with begun as found:
+            return run(target, request, progress, found)
+    experiment = _Run(target=target, request=request, progress=progress, generator=generator)
+    interrupted = True
+    with _removed_if_empty(request.out), target.held(timeout=request.scale_timeout, progress=progress):
+        try:
+            experiment.measure()
+            interrupted = False
+        finally:
+            result = experiment.result(interrupted=interrupted)
+            if result is not None:
+                folder.write(request.out, result, experiment.logs)
+                progress(f"wrote {request.out / folder.REPORT}")
+    assert result is not None
+    opened = [t for t in result.trials if t.kind is Kind.OPEN]
+    if opened and not any(t.valid for t in opened):
+        raise ExperimentInvalid(
+            "the load generator lagged in every trial, so nothing was measured",
+            cause=opened[-1].invalid[0],
+            hint="give the generator CPU of its own, lower the rates, or use more --processes",
+        )
+    return result
+
+
+def plan(target: Target, request: ExperimentRequest) -> conditions.Outline:
+    """What `run` would do, without sending anything. Errors: as there."""
+    _check(request)
+    target.replicas()
+    through = "one plain gRPC channel" if request.direct else "the gateways"
+    return conditions.outline(request, through=through, records=len(records.load(request.records)))
+
+
+@contextmanager
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    """A folder into which nothing was written goes again when the block fails."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()
+        raise
+
+
+def _check(request: ExperimentRequest) -> None:
+    if (request.out / folder.DOCUMENT).exists():
+        raise UsageError(f"{request.out} holds an experiment already", hint="choose another --out")
+    if not request.replicas or min(request.replicas) < 1:
+        raise SpecError("replica counts must be at least 1", hint="for example --replicas 1,2,4")
+    if any(rate <= 0 for rate in request.rates):
+        raise SpecError("rates must be above 0 requests a second", hint="for example --rates 100,200")
+    if request.objective.p99_ms <= 0:
+        raise SpecError("no request is answered within 0 ms", hint="for example --p99 100ms")
+    if not request.fractions or not min(request.fractions) > 0:
+        raise SpecError("fractions of the ceiling must be positive", hint="for example --fractions 0.5,0.7,0.9")
+    if request.direct and request.direct_records is not None:
+        raise UsageError("--direct and --direct-records exclude each other", hint="the second measures both ways")
+    for path in filter(None, (request.records, request.direct_records)):
+        records.load(path)  # an unreadable file is said before anything is started
+
+
+@dataclass(kw_only=True)
+class _Way:
+    """One way into the release, and what was measured on it."""
+
+    records: Path
+    direct: bool
+    through: str = ""
+    wire: RecordApi | Grpc | None = None
+    baseline: tuple[Value, ...] = ()
+    trials: list[Trial] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.samples = records.load(self.records)
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """An experiment while it runs."""
+
+    target: Target
+    request: ExperimentRequest
+    progress: Progress
+    generator: Generator
+    logs: dict[int, str] = field(default_factory=dict)
+    accuracy: float | None = None
+    settings: Settings | None = None
+    environment: Environment | None = None
+    started: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        request = self.request
+        self.bounds = request.bounds or LagBounds.for_objective(request.objective)
+        self.first = _Way(records=request.records, direct=request.direct)
+        self.second = _Way(records=request.direct_records, direct=True) if request.direct_records else None
+        self.processes = request.processes
+        self.order = random.Random(request.seed)
+
+    def measure(self) -> None:
+        request = self.request
+        for number in range(1, request.rounds + 1):
+            counts = request.replicas if number % 2 else tuple(reversed(request.replicas))
+            for count in counts:
+                self._scale(count)
+                for way in filter(None, (self.first, self.second)):
+                    self._connect(way)
+                    if not way.baseline:
+                        self._reference(way)
+                    ceiling = self._ceiling(way, number, count)
+                    if ceiling > 0:
+                        self._rates(way, number, count, ceiling)
+
+    def result(self, *, interrupted: bool) -> Experiment | None:
+        """What is known so far; None before the first trial."""
+        if not self.first.trials or self.settings is None or self.environment is None:
+            return None
+        trials, objective = tuple(self.first.trials), self.request.objective
+        capacities = self._capacities(self.first)
+        points = [usl.Point(replicas=c.replicas, throughput=rate) for c in capacities for rate in c.by_round if rate]
+        fit = usl.fit(points, seed=self.request.seed)
+        limit = self.environment.cpu_limit
+        notes = (
+            *summary.reservations(trials, capacities, objective, limit),
+            *summary.scaling_notes(fit, len(points)),
+        )
+        return Experiment(
+            settings=self.settings,
+            objective=objective,
+            bounds=self.bounds,
+            environment=self.environment,
+            started=self.started,
+            finished=time.time(),
+            interrupted=interrupted,
+            accuracy=self.accuracy,
+            headline=summary.headline(capacities, objective),
+            notes=notes,
+            capacities=capacities,
+            fit=fit,
+            sizing=self._sizing(capacities, fit),
+            trials=trials,
+            direct=self._beside(capacities),
+        )
+
+    def _capacities(self, way: _Way) -> tuple[Capacity, ...]:
+        objective = self.request.objective
+        found = [capacity.capacity(way.trials, n, objective) for n in sorted(set(self.request.replicas))]
+        return tuple(one for one in found if one is not None)
+
+    def _beside(self, capacities: tuple[Capacity, ...]) -> Sweep | None:
+        """The second sweep, once something of it was measured."""
+        if self.second is None or not self.second.trials:
+            return None
+        found = self._capacities(self.second)
+        return Sweep(
+            through=self.second.through,
+            sentence=summary.balancing(capacities, found),
+            capacities=found,
+            trials=tuple(self.second.trials),
+        )
+
+    def _sizing(self, capacities: tuple[Capacity, ...], fit: usl.Fit | None) -> sizing.Sizing | None:
+        assert self.environment is not None
+        cpus = self.environment.cpus_per_replica
+        return sizing.size(capacities, fit, rate=self.request.wished_rate or None, cpus_per_replica=cpus)
+
+    def _scale(self, count: int) -> None:
+        self.progress(f"scaling to {_replicas(count)}")
+        self.target.scale(count, timeout=self.request.scale_timeout, progress=self.progress)
+        self.environment = conditions.environment(self.target, self.generator.machine())
+
+    def _connect(self, way: _Way) -> None:
+        request = self.request
+        way.through, way.wire = endpoints.load_wire(
+            self.target, request.model, label=request.label, direct=way.direct, timeout=request.timeout
+        )
+        if way is self.first:
+            self.settings = conditions.settings(request, through=way.through, records=len(way.samples))
+
+    def _reference(self, way: _Way) -> None:
+        self.progress(f"reference pass: {len(way.samples)} records without load through {way.through}")
+        way.baseline = self.generator.run(self._plan(way, Reference(), seconds=1.0)).predictions
+        accuracy = expected.accuracy(way.samples, way.baseline)
+        if accuracy is not None:
+            self.progress(f"accuracy {accuracy:.4f} on these records")
+        if way is self.first:
+            self.accuracy = accuracy
+
+    def _ceiling(self, way: _Way, number: int, count: int) -> float:
+        """The best throughput of a closed loop, over growing numbers of clients."""
+        best = 0.0
+        for clients in _CLIENTS:
+            load = ClosedLoop(concurrency=clients * count)
+            trial = self._trial(way, number, count, load, seconds=self.request.ceiling_seconds)
+            if trial.throughput < best * _GAIN or trial.error_rate > self.request.objective.error_rate:
+                return max(best, trial.throughput)
+            best = trial.throughput
+        return best
+
+    def _rates(self, way: _Way, number: int, count: int, ceiling: float) -> None:
+        rates = list(self.request.rates) or [ceiling * fraction for fraction in self.request.fractions]
+        self.order.shuffle(rates)
+        done = [self._open(way, number, count, rate) for rate in rates]
+        for _ in range(self.request.refine):
+            rate = capacity.next_rate(done, self.request.objective)
+            if rate is None:
+                return
+            done.append(self._open(way, number, count, rate))
+
+    def _open(self, way: _Way, number: int, count: int, rate: float) -> Trial:
+        request = self.request
+        seconds = max(request.seconds, _CONVINCES / rate, min(_RESOLVES_P99 / rate, request.max_seconds))
+        load = OpenLoop(rate=round(rate, 2))
+        trial = self._trial(way, number, count, load, seconds=round(seconds, 1))
+        if trial.valid:
+            return trial
+        if capacity.needs_more_processes(trial):
+            self.processes = trial.processes + 1
+            self.progress(f"the generator itself was busy: {self.processes} processes from here on")
+        return self._trial(way, number, count, load, seconds=round(seconds, 1))  # often somebody else's moment
+
+    def _trial(self, way: _Way, number: int, count: int, load: OpenLoop | ClosedLoop, *, seconds: float) -> Trial:
+        plan = self._plan(way, load, seconds=seconds)
+        with Observer(self.target, self.request.model) as observer:
+            outcome = self.generator.run(plan, observer)
+            trial = measured(
+                plan,
+                outcome,
+                observer,
+                number=len(self.logs) + 1,
+                round_number=number,
+                replicas=count,
+                bounds=self.bounds,
+            )
+        way.trials.append(trial)
+        self.logs[trial.number] = recording.log(
+            outcome.latency,
+            comment=f"trial {trial.number}: {_replicas(count)}, {trial.kind.value}, microseconds",
+            started=trial.started,
+            seconds=trial.seconds,
+        )
+        self.progress(sentence(trial, self.request.objective))
+        return trial
+
+    def _plan(self, way: _Way, load: OpenLoop | ClosedLoop | Reference, *, seconds: float) -> Plan:
+        request = self.request
+        assert way.wire is not None
+        return Plan(
+            target=way.wire,
+            load=load,
+            records=str(way.records),
+            batch=request.batch,
+            seed=request.seed * 100_003 + len(self.logs),
+            warmup=request.warmup,
+            seconds=seconds,
+            timeout=request.timeout,
+            processes=self.processes,
+            late_after_ms=self.bounds.late_after_ms,
+            baseline=way.baseline,
+        )
+
+
+def _replicas(count: int) -> str:
+    return "1 replica" if count == 1 else f"{count} replicas"

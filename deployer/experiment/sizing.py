@@ -1,0 +1,69 @@
+"""Sizes that follow from measured capacity: replicas for a wished rate, and values for an autoscaler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+from deployer.experiment.usl import Fit
+
+if TYPE_CHECKING:
+    from deployer.experiment.results import Capacity
+
+_TARGET = 0.7
+"""The autoscaler aims at this share of a replica's CPU at capacity, so that it acts before latency suffers."""
+
+_SPARE = 1.25
+"""The autoscaler may go this far beyond what the wished rate needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizing:
+    """Replicas for a wished rate, and values for a HorizontalPodAutoscaler.
+
+    `replicas` is None when no number suffices. `target_millicores` is the average CPU per replica to aim at,
+    `target_percent` the same relative to the CPU limit, None when replicas had none. `extrapolated` tells that more
+    replicas are needed than were measured.
+    """
+
+    rate: float
+    replicas: int | None
+    extrapolated: bool
+    min_replicas: int
+    max_replicas: int
+    target_millicores: int | None
+    target_percent: int | None
+    basis: str
+
+
+def size(
+    capacities: Sequence[Capacity], fit: Fit | None, *, rate: float | None, cpus_per_replica: float | None
+) -> Sizing | None:
+    """Replicas and autoscaler values for a wished rate (default: what was carried at most); None when nothing held."""
+    carried = [c for c in capacities if c.rate > 0]
+    if not carried:
+        return None
+    best = max(carried, key=lambda c: c.rate)
+    wished = rate or best.rate
+    needed: int | None
+    measured = min((c.replicas for c in carried if c.rate >= wished), default=None)
+    if measured is not None:
+        needed, basis = measured, "measured"
+    elif fit is not None:
+        needed, basis = fit.replicas_for(wished), "scaling law"
+    else:
+        needed, basis = ceil(wished / (best.rate / best.replicas)), f"{best.replicas} replicas, scaled linearly"
+    cores = next((c.cores_per_replica for c in reversed(carried) if c.cores_per_replica), None)
+    top = ceil((needed or best.replicas) * _SPARE)
+    return Sizing(
+        rate=wished,
+        replicas=needed,
+        extrapolated=measured is None,
+        min_replicas=min(2, top),
+        max_replicas=max(2, top),
+        target_millicores=round(cores * _TARGET * 1000) if cores else None,
+        target_percent=round(100 * cores * _TARGET / cpus_per_replica) if cores and cpus_per_replica else None,
+        basis=basis,
+    )

@@ -1,0 +1,65 @@
+"""What happens inside a request during a trial, as gateways and replicas count it: times of stages, rows that ran
+together."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deployer.errors import DeployerError
+from deployer.experiment.results import Inside
+from deployer.release import gateway_metrics
+from deployer.targets.base import Target
+
+METRICS_PATH = "/monitoring/prometheus/metrics"
+"""Where a model server shows its metrics unless deployer.yaml says otherwise; elsewhere its batches stay unknown."""
+
+STAGES = "gateway_stage_seconds"
+ROWS = "gateway_batch_rows"
+_BATCHES = re.compile(r"^:tensorflow:serving:batching_session:processed_batch_size_(sum|count)(?:\{\})? (\S+)$", re.M)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """What was counted up to a moment; `gateways` None when none answered, `batches` by replica."""
+
+    gateways: gateway_metrics.Reading | None = None
+    batches: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+def glance(target: Target, model: str) -> Glance:
+    """Ask every gateway and replica once. What does not answer stays unknown: a trial does not fail by it."""
+    try:
+        gateways = gateway_metrics.read(target, model)
+    except DeployerError:
+        gateways = None
+    batches = {}
+    for replica in target.replicas():
+        try:
+            reply = target.get(replica.name, METRICS_PATH, timeout=gateway_metrics.GET_TIMEOUT)
+        except DeployerError:
+            continue
+        if found := {part: float(value) for part, value in _BATCHES.findall(reply.body.decode(errors="replace"))}:
+            batches[replica.name] = found
+    return Glance(gateways=gateways, batches=batches)
+
+
+def between(before: Glance, after: Glance) -> Inside:
+    """Means over the time between two glances; what nobody counted is left out."""
+    sums: dict[tuple[str, str], float] = defaultdict(float)
+    if before.gateways is not None and after.gateways is not None:
+        for (name, labels), value in gateway_metrics.growth(before.gateways, after.gateways).items():
+            series, _, part = name.rpartition("_")
+            if series in (STAGES, ROWS) and part in ("sum", "count"):
+                sums[dict(labels).get("stage", "") if series == STAGES else ROWS, part] += value
+    for replica, counted in after.batches.items():
+        for part, value in counted.items():
+            sums[METRICS_PATH, part] += value - before.batches.get(replica, {}).get(part, 0.0)
+    means = {key: sums[key, "sum"] / count for (key, part), count in sums.items() if part == "count" and count > 0}
+    return Inside(
+        stages_ms={stage: 1e3 * mean for stage, mean in means.items() if stage not in (ROWS, METRICS_PATH)},
+        rows_per_call=means.get(ROWS),
+        rows_per_batch=means.get(METRICS_PATH),
+    )

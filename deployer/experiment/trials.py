@@ -1,0 +1,151 @@
+"""From what the generator saw and what the release used to a `Trial`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from deployer.domain.verdict import Verdict
+from deployer.errors import DeployerError
+from deployer.experiment import capacity
+from deployer.experiment import stages as inside
+from deployer.experiment.loadgen import recording
+from deployer.experiment.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Outcome, Plan
+from deployer.experiment.loadgen.workers import Mark
+from deployer.experiment.results import CpuUse, Inside, Kind, LagBounds, Objective, Trial
+from deployer.targets.base import CpuReading, Target
+
+_VERDICTS = {Verdict.PASS: "held", Verdict.FAIL: "did not hold", Verdict.INCONCLUSIVE: "inconclusive"}
+
+
+_EVERY = 2.0
+"""Seconds between two looks. A kubelet has news every 10 to 20; what lies in the window is seen later."""
+
+_SLACK = 1.0
+"""Seconds that a reading may lie outside the window, because marks arrive a little late."""
+
+_ENOUGH = 0.3
+"""The share of the window that two readings have to span."""
+
+
+class Observer:
+    """Looks at the CPU time of the release when the measured window opens, while it lasts, and when it closes; and at
+    what gateways and replicas count of `model` when it opens and closes.
+
+    To be left when the trial has ended, however it did.
+    """
+
+    def __init__(self, target: Target, model: str) -> None:
+        self._target = target
+        self._model = model
+        self._glances: list[inside.Glance] = []
+        self._seen: list[Mapping[str, CpuReading]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+
+    def __call__(self, mark: Mark) -> None:
+        if mark is Mark.OPENS:
+            self._seen.append(self._target.cpu_readings())
+            self._glances.append(inside.glance(self._target, self._model))
+            self._thread.start()
+            return
+        self._over.set()
+        self._thread.join()
+        self._seen.append(self._target.cpu_readings())
+        self._glances.append(inside.glance(self._target, self._model))
+
+    def inside(self) -> Inside:
+        """What was counted between the marks; nothing when the window did not open and close."""
+        return inside.between(*self._glances) if len(self._glances) == 2 else Inside()
+
+    def cpu(self, outcome: Outcome) -> tuple[CpuUse, ...]:
+        """Cores used by each process that lived through the window; empty when that of any replica is not known."""
+        gateways = {gateway.name for gateway in self._target.gateways()}
+        replicas = {replica.name for replica in self._target.replicas()}
+        found = {name: self._cores(name, outcome) for name in sorted(gateways | replicas)}
+        if any(found[name] is None for name in replicas):
+            return ()
+        return tuple(
+            CpuUse(name=name, role="gateway" if name in gateways else "replica", cores=cores)
+            for name, cores in found.items()
+            if cores is not None
+        )
+
+    def _cores(self, name: str, outcome: Outcome) -> float | None:
+        opens, closes = outcome.started - _SLACK, outcome.started + outcome.seconds + _SLACK
+        mine = [seen[name] for seen in self._seen if name in seen and opens <= seen[name].at <= closes]
+        if not mine or (passed := mine[-1].at - mine[0].at) < _ENOUGH * outcome.seconds:
+            return None
+        return max(0.0, mine[-1].seconds - mine[0].seconds) / passed
+
+    def _watch(self) -> None:
+        while not self._over.wait(_EVERY):
+            with suppress(DeployerError):  # what is missed is not known, and the trial goes on
+                self._seen.append(self._target.cpu_readings())
+
+
+def measured(
+    plan: Plan,
+    outcome: Outcome,
+    observer: Observer,
+    *,
+    number: int,
+    round_number: int,
+    replicas: int,
+    bounds: LagBounds,
+) -> Trial:
+    """One trial, with the reasons why it is invalid if it is."""
+    load = plan.load
+    trial = Trial(
+        number=number,
+        round=round_number,
+        replicas=replicas,
+        kind=Kind.OPEN if isinstance(load, OpenLoop) else Kind.CEILING,
+        offered=load.rate if isinstance(load, OpenLoop) else 0.0,
+        concurrency=load.concurrency if isinstance(load, ClosedLoop) else 0,
+        batch=plan.batch,
+        started=outcome.started,
+        seconds=outcome.seconds,
+        sent=outcome.sent,
+        answered=outcome.answered,
+        throughput=outcome.completed / outcome.seconds,
+        late=outcome.late,
+        errors=outcome.errors,
+        first_error=outcome.first_error,
+        latency=recording.summary(outcome.latency),
+        lag=recording.summary(outcome.lag),
+        cpu=observer.cpu(outcome),
+        generator_cores=outcome.cpu_seconds / outcome.seconds,
+        machine_busy=outcome.machine_busy,
+        load_average=outcome.load_average,
+        histogram=f"trial-{number:02d}.hlog",
+        processes=plan.processes,
+        direct=isinstance(plan.target, Grpc),
+        inside=observer.inside(),
+    )
+    return replace(trial, invalid=capacity.invalid_reasons(trial, bounds))
+
+
+def sentence(trial: Trial, objective: Objective) -> str:
+    """What a person is told when a trial has ended."""
+    replicas = "1 replica" if trial.replicas == 1 else f"{trial.replicas} replicas"
+    who = f"{replicas} by one channel" if trial.direct else replicas
+    errors = sum(trial.errors.values())
+    failed = f", {errors} errors" if errors else ""
+    p99 = trial.latency.at(99).ms
+    if trial.kind is Kind.CEILING:
+        return f"{who}: {trial.throughput:.0f}/s from {trial.concurrency} clients, p99 {p99:.1f} ms{failed}"
+    verdict = "; ".join(trial.invalid) if trial.invalid else _VERDICTS[capacity.judge(trial, objective)]
+    return f"{who}: {trial.offered:.0f}/s offered for {trial.seconds:g} s, p99 {p99:.1f} ms{failed}: {verdict}"

@@ -1,0 +1,161 @@
+"""The versions of a store in a claim: listed, inspected, and verified where they are, through the storage agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from deployer.domain import store as domain
+from deployer.domain.location import ClaimStore
+from deployer.errors import ExportError
+from deployer.models.catalog import Inspection, Verification, VersionSummary, unvouched
+from deployer.targets.base import Progress
+from deployer.targets.cluster.api import ApiServer, Place, connect
+from deployer.targets.cluster.target import resolved
+from deployer.targets.storage import manifest, signatures
+from deployer.targets.storage.client import Storage
+from deployer.targets.storage.pod import NewClaim, require_claim, storage_in
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimAccess:
+    """How to look into a claim: `image` runs the pod, `timeout` bounds the wait for it, in seconds."""
+
+    claim: ClaimStore
+    place: Place
+    image: str
+    timeout: float = 180.0
+
+
+def reach(access: ClaimAccess) -> tuple[Place, ApiServer]:
+    """The cluster of a claim. Errors: TargetError."""
+    place = resolved(access.place)
+    return place, connect(place)
+
+
+@contextmanager
+def opened(access: ClaimAccess, progress: Progress, *, new: NewClaim | None = None) -> Iterator[Storage]:
+    """The store in the claim, by a pod that is gone afterwards; `new` is made where there is no claim.
+
+    Errors: TargetError, WaitTimeout that names why the pod did not start.
+    """
+    place, api = reach(access)
+    progress(f"claim {access.claim.claim} in context {place.context}, namespace {place.namespace}")
+    claim = require_claim(api, access.claim, new, progress)
+    reachable = storage_in(api, access.claim, claim, image=access.image, timeout=access.timeout, progress=progress)
+    with reachable as storage:
+        yield storage
+
+
+def list_versions(storage: Storage, model: str | None = None) -> tuple[VersionSummary, ...]:
+    """Every version of one model, or of all. Errors: ExportError when there is no such model."""
+    names = [
+        entry.name for entry in storage.entries() or () if entry.directory and not domain.model_name_problem(entry.name)
+    ]
+    if model is not None and model not in names:
+        raise ExportError(f"there is no model {model} in the claim", hint=f"models: {', '.join(names) or 'none'}")
+    return tuple(
+        _summary(storage, name, version, directory)
+        for name in (names if model is None else [model])
+        for version, directory in sorted(_versions(storage, name).items())
+    )
+
+
+def inspect(storage: Storage, model: str, version: int | None = None) -> Inspection:
+    """One version, by default the newest. Errors: ExportError when there is none, or its saved_model.pb is broken."""
+    there = _there(storage, model, version)
+    number = max(there) if version is None else version
+    path = f"{model}/{there[number]}"
+    known = _manifest(storage, path) if storage.read(f"{path}/{manifest.MANIFEST}") is not None else None
+    facts = known or _graph(storage, path)
+    features = storage.read(f"{path}/{manifest.FEATURES}")
+    return Inspection(
+        model=model,
+        version=number,
+        path=path,
+        tensorflow=facts.tensorflow,
+        signatures=facts.signatures,
+        features=None if features is None else features.decode(),
+        manifest=known,
+    )
+
+
+def verify(storage: Storage, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
+    """Recompute the checksums of one version, or of all of a model, beside the disk.
+
+    Errors: ExportError when there is no version. Faults are in the result; a missing manifest is one of them where all
+    are verified, and an ExportError for the one version that was asked for.
+    """
+    there = _there(storage, model, version)
+    return tuple(
+        _verified(storage, model, number, there[number], alone=version is not None, progress=progress)
+        for number in (sorted(there) if version is None else (version,))
+    )
+
+
+def _there(storage: Storage, model: str, version: int | None) -> Mapping[int, str]:
+    """`_versions`, among which must be the one that was asked for, or any. Errors: ExportError."""
+    there = _versions(storage, model)
+    if not there or (version is not None and version not in there):
+        wanted = "no version" if version is None else f"no version {version}"
+        held = ", ".join(map(str, sorted(there))) or "none"
+        raise ExportError(f"model {model} has {wanted} in the claim", hint=f"versions: {held}")
+    return there
+
+
+def _versions(storage: Storage, model: str) -> Mapping[int, str]:
+    entries = storage.entries(model) or ()
+    return {n: entry.name for entry in entries if entry.directory and (n := domain.version_of(entry.name)) is not None}
+
+
+def _summary(storage: Storage, model: str, version: int, directory: str) -> VersionSummary:
+    text = storage.read(f"{model}/{directory}/{manifest.MANIFEST}")
+    if text is None:
+        return VersionSummary(model=model, version=version, state="no manifest")
+    try:
+        known = manifest.decode(text, manifest.MANIFEST)
+    except ExportError:
+        return VersionSummary(model=model, version=version, state="unreadable manifest")
+    return VersionSummary(
+        model=model, version=version, state="published", size=known.size, created=known.created, metrics=known.metrics
+    )
+
+
+def _verified(
+    storage: Storage, model: str, version: int, directory: str, *, alone: bool, progress: Progress
+) -> Verification:
+    path = f"{model}/{directory}"
+    try:
+        known = _manifest(storage, path)
+    except ExportError as error:
+        if alone:
+            raise
+        return unvouched(model, version, error)
+    progress(f"reading every file of {path} in the claim")
+    digests = ((file, storage.digest(f"{path}/{file}")) for file in storage.files(path) if file != manifest.MANIFEST)
+    found = {file: fact for file, fact in digests if fact is not None}
+    return Verification(
+        model=model, version=version, files=len(known.files), faults=domain.find_faults(known.files, found)
+    )
+
+
+def _graph(storage: Storage, path: str) -> signatures.SavedModelFacts:
+    content = storage.read(f"{path}/{signatures.FILE}")
+    if content is None:
+        raise ExportError(
+            f"{path} in the claim is not a SavedModel: it has no {signatures.FILE}",
+            hint="`deployer publish` brings whole versions only; another tool began this one",
+        )
+    return signatures.decode(content, f"{path}/{signatures.FILE}")
+
+
+def _manifest(storage: Storage, path: str) -> domain.Manifest:
+    text = storage.read(f"{path}/{manifest.MANIFEST}")
+    if text is None:
+        raise ExportError(
+            f"{path} has no manifest",
+            cause="it was not published by this tool",
+            hint="`deployer publish` brings a version with its manifest",
+        )
+    return manifest.decode(text, f"{path}/{manifest.MANIFEST}")

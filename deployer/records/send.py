@@ -1,0 +1,211 @@
+"""Ways to send a payload and to read the predictions from what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from deployer.errors import SpecError
+from deployer.experiment.loadgen.plan import Grpc, RecordApi, Value
+from deployer.records import http1
+from deployer.records.files import Batch
+from tfserving.wire import messages_pb2, methods, tensors
+
+
+class _Refusal(msgspec.Struct):
+    error: str
+
+
+class SendFailed(Exception):
+    """A request without a right answer; `code` is what errors are counted by."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Sender(Protocol):
+    """One protocol to one target. Payloads are made once, before the trial."""
+
+    def payload(self, batch: Batch) -> bytes:
+        """The bytes of the request for one batch. Errors: SpecError for samples that this protocol cannot carry."""
+        ...
+
+    async def open(self, connections: int) -> None:
+        """Connect, so that the first requests do not pay for it. Errors: SendFailed."""
+        ...
+
+    async def send(self, payload: bytes) -> bytes:
+        """Send and return the body of a successful answer. Errors: SendFailed."""
+        ...
+
+    def predictions(self, answer: bytes) -> list[Value]:
+        """The predictions in an answer, one a record. Errors: SendFailed "malformed"."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class _Answer(msgspec.Struct):
+    predictions: list[dict[str, Any]]
+
+
+class RecordSender:
+    """POST of `{"version": "v1", "records": […]}` to gateways."""
+
+    def __init__(self, target: RecordApi, *, timeout: float) -> None:
+        self._pools = [http1.Pool(url, timeout=timeout) for url in target.urls]
+        self._path = target.path
+        self._next = 0
+        self._decode = msgspec.json.Decoder(_Answer).decode
+
+    def payload(self, batch: Batch) -> bytes:
+        records = [sample.record for sample in batch.samples]
+        if None in records:
+            raise SpecError('the gateway takes lines with "record", not "inputs"')
+        return http1.post(
+            self._pools[0].authority, self._path, msgspec.json.encode({"version": "v1", "records": records})
+        )
+
+    async def open(self, connections: int) -> None:
+        for pool in self._pools:
+            try:
+                await pool.warm(connections)
+            except http1.HttpError as error:
+                raise SendFailed(error.code, str(error)) from error
+
+    async def send(self, payload: bytes) -> bytes:
+        pool = self._pools[self._next]
+        self._next = (self._next + 1) % len(self._pools)
+        try:
+            response = await pool.request(payload)
+        except http1.HttpError as error:
+            raise SendFailed(error.code, str(error)) from error
+        if response.status != 200:
+            raise SendFailed(str(response.status), _reason(response.body))
+        return response.body
+
+    def predictions(self, answer: bytes) -> list[Value]:
+        try:
+            return [_value(p) for p in self._decode(answer).predictions]
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise SendFailed("malformed", f"an answer without predictions: {error}") from error
+
+    async def close(self) -> None:
+        for pool in self._pools:
+            pool.close()
+
+
+def _value(prediction: dict[str, Any]) -> Value:
+    for key in ("top_prediction", "value", "values"):
+        if key in prediction:
+            found = prediction[key]
+            if isinstance(found, list | dict):
+                return _numbers(found)
+            return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else str(found)
+    return msgspec.json.encode(prediction, order="sorted").decode()
+
+
+def _numbers(found: object) -> Value:
+    try:
+        return tuple(np.asarray(found, np.float64).ravel().tolist())
+    except (TypeError, ValueError):  # text, or rows of different lengths: comparable as it is written
+        return msgspec.json.encode(found, order="sorted").decode()
+
+
+class GrpcSender:
+    """Predict through one channel, as a client without balancing has it."""
+
+    def __init__(self, target: Grpc, *, timeout: float) -> None:
+        import grpc.aio
+
+        self._target = target
+        self._timeout = timeout
+        self._channel = grpc.aio.insecure_channel(target.address)
+        self._call = self._channel.unary_unary(methods.PREDICT.path)
+
+    def payload(self, batch: Batch) -> bytes:
+        target = self._target
+        request = messages_pb2.PredictRequest()
+        request.model_spec.name = target.model
+        request.model_spec.signature_name = target.signature
+        if target.label:
+            request.model_spec.version_label = target.label
+        for name in _names(batch):
+            dtype = tensors.BY_NAME[target.dtypes.get(name, "float32")]
+            rows = [(sample.inputs or {})[name] for sample in batch.samples]
+            try:
+                request.inputs[name].CopyFrom(tensors.to_proto(np.asarray(rows, dtype.storage)))
+            except (ValueError, TypeError, tensors.TensorError) as error:
+                raise SpecError(
+                    f"input {name} of line {batch.indices[0] + 1} ff. is no {dtype.name} tensor",
+                    cause=str(error),
+                    hint="a line holds one row of each input; rows in one request must have equal shapes",
+                ) from error
+        return request.SerializeToString()
+
+    async def open(self, connections: int) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._channel.channel_ready()
+        except TimeoutError as error:
+            raise SendFailed("connection", f"no connection to {self._target.address}") from error
+
+    async def send(self, payload: bytes) -> bytes:
+        import grpc.aio
+
+        try:
+            answer: bytes = await self._call(payload, timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            raise SendFailed(error.code().name, error.details() or "") from error
+        return answer
+
+    def predictions(self, answer: bytes) -> list[Value]:
+        response = messages_pb2.PredictResponse.FromString(answer)
+        columns = [tensors.to_array(response.outputs[name]) for name in sorted(response.outputs)]
+        if not columns:
+            raise SendFailed("malformed", "an answer without outputs")
+        if any(column.dtype == object for column in columns):
+            return [repr(row) for row in zip(*columns, strict=True)]
+        rows = np.concatenate([column.reshape(len(column), -1).astype(np.float64) for column in columns], axis=1)
+        return [tuple(row) for row in rows.tolist()]
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def _names(batch: Batch) -> list[str]:
+    """The inputs that every line of a batch gives. Errors: SpecError when they differ, or a line has none."""
+    names = sorted(batch.samples[0].inputs or {})
+    for index, sample in zip(batch.indices, batch.samples, strict=True):
+        if not sample.inputs:
+            raise SpecError(
+                f'record {index + 1}: a model server takes lines with "inputs", not "record"',
+                hint='write {"inputs": {NAME: one row}, "expected": …}, or leave out --direct',
+            )
+        if sorted(sample.inputs) != names:
+            raise SpecError(f"record {index + 1} has inputs {', '.join(sorted(sample.inputs))}, not {', '.join(names)}")
+    return names
+
+
+def sender(target: RecordApi | Grpc, *, timeout: float) -> Sender:
+    """The sender for a target. Errors: SendFailed for an address that cannot be meant."""
+    if isinstance(target, Grpc):
+        return GrpcSender(target, timeout=timeout)
+    try:
+        return RecordSender(target, timeout=timeout)
+    except http1.HttpError as error:
+        raise SendFailed(error.code, str(error)) from error
+
+
+def _reason(body: bytes) -> str:
+    """What a refusal says, for a person: the `error` of a gateway's JSON, else the beginning of the body."""
+    try:
+        return msgspec.json.decode(body, type=_Refusal).error
+    except msgspec.MsgspecError:
+        return body[:500].decode(errors="replace")

@@ -1,0 +1,1 @@
+"""A release brought into a cluster: decided first, then done, then proven."""

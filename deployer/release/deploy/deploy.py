@@ -1,0 +1,305 @@
+"""A release brought into a cluster: decided first, then done, then proven.
+
+What is live stays live: versions, labels and weights of an installed release are read back and kept. Only the first
+installation of a model chooses a version, and afterwards only `rollout` and `rollback` do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import yaml
+
+from deployer.domain import quantity
+from deployer.domain.location import ClaimStore, cluster_store
+from deployer.domain.release import Release
+from deployer.domain.serving import ModelState, ServingConfig
+from deployer.errors import SpecError, UsageError
+from deployer.release import memory
+from deployer.release.deploy.installed import Bounds, Live, live_release
+from deployer.release.deploy.live_texts import Restored
+from deployer.release.kind_cluster import gateway_image
+from deployer.release.render.gateway_file import Specs
+from deployer.release.render.render import Choice, override
+from deployer.release.render.values import values_gateway, values_tf_serving
+from deployer.release.smoke import Smoke, smoke
+from deployer.release.where import Where, open_cluster
+from deployer.targets.base import Progress
+from deployer.targets.cluster import proof
+from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING, Change
+from deployer.targets.cluster.names import GATEWAY as GATEWAYS
+from deployer.targets.cluster.names import MODEL_SERVER
+from deployer.targets.cluster.target import ClusterTarget
+from deployer.targets.storage import contents as shelf
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployRequest:
+    """What to deploy where.
+
+    `choices` are versions, labels and weights of models that are not installed yet. `storage_image` runs the pod that
+    looks into the claim, empty for the deployer's own image. `timeout` bounds the whole, in seconds.
+    """
+
+    where: Where
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    storage_image: str = ""
+    timeout: float = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a deployment will do.
+
+    `drift` are sentences about a scale that differs from the installed values, `restored` are texts that pods follow
+    and that somebody made unusable.
+    """
+
+    release: Release
+    target: ClusterTarget
+    state: ServingConfig
+    tf_serving: Change
+    gateway: Change
+    drift: tuple[str, ...]
+    restored: tuple[Restored, ...] = ()
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """What is put right besides upgrades, in sentences."""
+        return (*map(str, self.restored), *self.drift)
+
+    @property
+    def touched(self) -> tuple[str, ...]:
+        """The names of the Helm releases and ConfigMaps that will change."""
+        return (*(change.name for change in self.changes), *(one.name for one in self.restored))
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The Helm releases that need an upgrade, in the order in which they get it."""
+        return tuple(change for change in (self.tf_serving, self.gateway) if change.needed)
+
+    @property
+    def diff(self) -> str:
+        """Unified diff of texts and manifests, live against new; empty when nothing changes."""
+        found = (*(text.diff for text in self.restored), *(change.diff for change in self.changes))
+        return "\n".join(diff for diff in found if diff)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """What became of it: the revisions of upgraded Helm releases, and one answered Predict for each label.
+
+    `proofs` is empty when nothing was waited for.
+    """
+
+    target: str
+    state: ServingConfig
+    revisions: Mapping[str, int]
+    repairs: tuple[str, ...]
+    proofs: tuple[Smoke, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was different before."""
+        return bool(self.revisions or self.repairs)
+
+
+def plan(request: DeployRequest, progress: Progress) -> Plan:
+    """Decide everything without touching anything; both charts and their schemas have agreed afterwards.
+
+    Errors: SpecError (memory, versions, feature specs), UsageError for a choice about a live model, ToolError when
+    Helm or the API server refuse, TargetError, WaitTimeout.
+    """
+    return plan_of(*open_cluster(request.where), request, progress)
+
+
+def plan_of(release: Release, target: ClusterTarget, request: DeployRequest, progress: Progress) -> Plan:
+    """The same for a release and its cluster."""
+    store = cluster_store(release.store, release=release.name, namespace=release.namespace)
+    release = replace(release, store=store)
+    progress(f"deploying to {target.describe()}")
+    live = live_release(target)
+    state, specs = _decide(release, store, live, target, request, progress)
+    progress("rendering both charts against the cluster")
+    tf_serving = target.helm.change(TF_SERVING, _document(values_tf_serving(release, state)))
+    gateway = target.helm.change(GATEWAY, _document(values_gateway(release, state, specs)))
+    return Plan(
+        release=release,
+        target=target,
+        state=state,
+        tf_serving=tf_serving,
+        gateway=gateway,
+        drift=() if tf_serving.before is None else _drift(release, target),
+        restored=live.restored,
+    )
+
+
+def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> Deployed:
+    """Install or upgrade what needs it, model servers first, and prove each before the next.
+
+    With nothing to change nothing is touched, and only the proof is done. Errors: ToolError, WaitTimeout that names
+    pods, containers, events and models; TargetError.
+    """
+    target, deadline = plan.target, time.monotonic() + timeout
+    revisions = {}
+    for sentence in plan.repairs:
+        progress(f"repairing: {sentence}")
+    for text in plan.restored:
+        target.restore(text.component, text.after)
+    if plan.drift and not target.scaling.resume():
+        target.scaling.to(plan.release.serving.replicas)
+    for change, component in ((plan.tf_serving, MODEL_SERVER), (plan.gateway, GATEWAYS)):
+        if change.needed:
+            progress(f"{'upgrading' if change.before else 'installing'} {change.name}")
+            revisions[change.name] = target.helm.apply(change)
+            target.touch(component)
+        if wait:
+            _prove(target, component, deadline, progress)
+    return Deployed(
+        target=target.describe(),
+        state=plan.state,
+        revisions=revisions,
+        repairs=plan.repairs,
+        proofs=_predict(plan, progress) if wait else (),
+    )
+
+
+def _decide(
+    release: Release,
+    store: ClaimStore,
+    live: Live,
+    target: ClusterTarget,
+    request: DeployRequest,
+    progress: Progress,
+) -> tuple[ServingConfig, Specs]:
+    """The state and the feature specs. The claim is looked into only when something is not known from what is live."""
+    for name in request.choices:
+        if name in live.states:
+            raise UsageError(
+                f"model {name} is live already, and deploy never moves versions or labels",
+                hint=f"`deployer rollout start {name} --to N` does it safely",
+            )
+    new = [model.name for model in release.models if model.name not in live.states]
+    known = {name: state for name, state in live.states.items() if release.has(name)}
+    if all(live.complete(model.name) for model in release.models) and live.bounds == Bounds.of(release):
+        return ServingConfig(models=known), _specs(release, known, live.specs, live.specs)
+    wanted = {name: state.versions for name, state in known.items()}
+    wanted |= {name: request.choices.get(name, Choice()).named() for name in new}
+    contents = shelf.look(
+        target.api,
+        store,
+        wanted,
+        image=request.storage_image or gateway_image(release),
+        creation=shelf.creation(release.storage),
+        timeout=request.timeout,
+        progress=progress,
+    )
+    states = {**known, **{name: _first(name, request.choices.get(name, Choice()), contents) for name in new}}
+    _check_memory(release, contents)
+    _check_warmup(release, contents)
+    exported = {
+        name: {number: version.features for number, version in stored.items() if version.features is not None}
+        for name, stored in contents.stored.items()
+    }
+    return ServingConfig(models=states), _specs(release, states, exported, live.specs)
+
+
+def _first(name: str, choice: Choice, contents: shelf.Contents) -> ModelState:
+    try:
+        return choice.state(contents.versions[name])
+    except ValueError as error:
+        raise SpecError(
+            f"model {name} cannot be served: {error}", hint=f"`deployer publish {name}` brings a version into the claim"
+        ) from error
+
+
+def _specs(release: Release, states: Mapping[str, ModelState], exported: Specs, live: Specs) -> Specs:
+    """The feature specs of what is served; deployer.yaml's own files win.
+
+    Those of other versions that gateways know stay: a rollout left them there, for a rollback that needs no store.
+    """
+    found: dict[str, dict[int, str]] = {}
+    for name, state in states.items():
+        known, there = exported.get(name, {}), live.get(name, {})
+        texts = {version: known.get(version) for version in state.versions}
+        texts |= {version: text for version, text in there.items() if version not in texts}
+        for version in sorted(texts):
+            text = override(release.model(name), version) or texts[version]
+            if text is not None:
+                found.setdefault(name, {})[version] = text
+    return found
+
+
+def _check_memory(release: Release, contents: shelf.Contents) -> None:
+    sizes = {
+        name: max((version.size for version in stored.values()), default=0) for name, stored in contents.stored.items()
+    }
+    limit = release.serving.resources.memory
+    if problem := memory.problem(quantity.memory(limit), sizes):
+        least = -(-memory.needed(sizes) // 2**20)
+        raise SpecError(
+            f"serving.resources.memory {limit} is too little: {problem}",
+            hint=f"set it to {least}Mi or more; replicas would be killed while they load",
+        )
+
+
+def _check_warmup(release: Release, contents: shelf.Contents) -> None:
+    """A warm-up request is an ordinary one: larger than a batch, it fails, and the version with it."""
+    rows = Bounds.of(release).rows
+    for name, stored in contents.stored.items():
+        for number, version in stored.items():
+            if rows is not None and max(version.warmup, default=0) > rows:
+                raise SpecError(
+                    f"version {number} of model {name} would not load: it warms up with {max(version.warmup)} rows,"
+                    f" and batching.max_batch_size is {rows}",
+                    hint=f"raise it, or export the version again with --warmup-batch-sizes up to {rows}",
+                )
+
+
+def _drift(release: Release, target: ClusterTarget) -> tuple[str, ...]:
+    """What an experiment or a person left different from the installed values."""
+    if target.scaling.paused():
+        return (f"the autoscaler of {target.names.tf_serving} is held at one number",)
+    replicas = target.scaling.deployment().spec.replicas
+    if release.autoscaling is None and replicas != release.serving.replicas:
+        return (f"{target.names.tf_serving} has {replicas} replicas instead of {release.serving.replicas}",)
+    return ()
+
+
+def _prove(target: ClusterTarget, component: str, deadline: float, progress: Progress) -> None:
+    if component == MODEL_SERVER:
+        config = proof.parsed(target.model_config())
+        target.wait(
+            lambda: proof.replicas(target, config),
+            what="every replica serving every version and label",
+            deadline=deadline,
+            progress=progress,
+        )
+        progress(f"every replica of {target.names.tf_serving} serves every version and label")
+    else:
+        text = target.gateway_config()
+        target.wait(
+            lambda: proof.gateways(target, text),
+            what="every gateway ready with the new configuration",
+            deadline=deadline,
+            progress=progress,
+        )
+        progress(f"every gateway of {target.names.gateway} is ready and uses the configuration in force")
+
+
+def _predict(plan: Plan, progress: Progress) -> tuple[Smoke, ...]:
+    """One Predict for each label, through a gateway."""
+    place = next(gateway.name for gateway in plan.target.gateways() if gateway.alive)
+    proofs = []
+    for model in plan.release.models:
+        for label in plan.state.models[model.name].labels:
+            proofs.append(smoke(plan.target, place, model.name, label, signature=model.signature))
+            progress(f"{model.name} label {label}: version {proofs[-1].version} answers through {place}")
+    return tuple(proofs)
+
+
+def _document(text: str) -> Mapping[str, object]:
+    document: Mapping[str, object] = yaml.safe_load(text)
+    return document

@@ -1,0 +1,102 @@
+"""What of a release is installed in a cluster: what a deployment starts from, and keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from deployer.domain.release import Release
+from deployer.domain.serving import STABLE, ModelState
+from deployer.release.deploy.live_texts import Restored, usable
+from deployer.release.render.gateway_file import Specs
+from deployer.release.render.text import to_yaml
+from deployer.targets.cluster import proof
+from deployer.targets.cluster.target import ClusterTarget
+from gateway.settings import parse_settings
+from gateway.spec import dump_spec
+from tfserving.config import Specific
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What a version has to fit into: the memory limit, and the rows of one batch (None without batching)."""
+
+    memory: str
+    rows: int | None
+
+    @classmethod
+    def of(cls, release: Release) -> Bounds:
+        """Those that deployer.yaml asks for."""
+        rows = release.batching.max_batch_size if release.batching else None
+        return cls(memory=release.serving.resources.memory, rows=rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """What is installed: states and feature specs by model, and the bounds in force; empty before the first.
+
+    `known` are the versions that the gateway was told of, so that one without a spec really has none. `restored` are
+    the texts that somebody made unusable; states and specs are those that will be in force in their place.
+    """
+
+    states: Mapping[str, ModelState] = field(default_factory=dict)
+    specs: Specs = field(default_factory=dict)
+    known: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    bounds: Bounds | None = None
+    restored: tuple[Restored, ...] = ()
+
+    def complete(self, name: str) -> bool:
+        """Whether everything about a model is known without a look into the claim."""
+        return name in self.states and self.known.get(name, frozenset()).issuperset(self.states[name].versions)
+
+
+def live_release(target: ClusterTarget) -> Live:
+    """Read it back. Errors: TargetError, ToolError."""
+    tf_serving, gateway = target.helm.tf_serving(), target.helm.gateway()
+    if tf_serving is None:
+        return Live()
+    if gateway is None:  # an interrupted first installation
+        config = proof.parsed(target.model_config())
+        return Live(
+            states={
+                model.name: _unrouted(model.policy.versions, model.labels)
+                for model in config.models
+                if isinstance(model.policy, Specific)
+            }
+        )
+    texts = usable(target, tf_serving, gateway)
+    models = parse_settings(texts.gateway).models
+    specs = {
+        name: {int(number): to_yaml(dump_spec(spec)) for number, spec in model.specs.items()}
+        for name, model in models.items()
+    }
+    return Live(
+        states=texts.state.models,
+        specs=specs,
+        known={name: frozenset({*model.labels.values(), *specs[name]}) for name, model in models.items()},
+        bounds=msgspec.convert(tf_serving.values, _Values).bounds,
+        restored=texts.restored,
+    )
+
+
+class _Batching(msgspec.Struct, frozen=True, rename="camel"):
+    enabled: bool = False
+    max_batch_size: int = 0
+
+
+class _Values(msgspec.Struct, frozen=True):
+    """The values of the installed release that a decision depends on."""
+
+    resources: dict[str, dict[str, str]] = {}
+    batching: _Batching = _Batching()
+
+    @property
+    def bounds(self) -> Bounds:
+        rows = self.batching.max_batch_size if self.batching.enabled else None
+        return Bounds(memory=self.resources.get("limits", {}).get("memory", ""), rows=rows)
+
+
+def _unrouted(versions: tuple[int, ...], labels: Mapping[str, int]) -> ModelState:
+    return ModelState(versions=versions, labels=labels, weights={STABLE: 100} if STABLE in labels else {})

@@ -1,0 +1,187 @@
+"""A kind cluster to deploy to: made, filled with images and given metrics; and deleted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from deployer.domain.release import Release
+from deployer.errors import ToolError
+from deployer.targets.base import Progress
+from deployer.targets.cluster import apply
+from deployer.targets.cluster.api import FIELD_MANAGER, ApiServer, Place, connect
+from deployer.targets.cluster.helm_releases import GATEWAY, charts_directory
+from deployer.targets.cluster.objects import Deployment, Event, Pod
+from deployer.targets.cluster.scale import Scale
+from deployer.targets.cluster.state.view import explain
+from deployer.targets.waiting import until_nothing
+from deployer.tools import docker, kind
+
+REPOSITORY = "tfserving-deployer"
+TARGETS = ("modelserver", "gateway", "deployer")
+"""Targets of the Dockerfile; each becomes the image `tfserving-deployer/<target>`."""
+
+SYSTEM = "kube-system"
+METRICS_SERVER = "metrics-server"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpRequest:
+    """What cluster to make.
+
+    `node_image` empty is kind's own, `kubeconfig` empty kubectl's own. `tag` is that of the local images, empty for
+    the one that the gateway chart names; `images` False loads none. `build_arguments` are added to `docker build`.
+    `timeout` bounds each of the three: the cluster, one image, the metrics.
+    """
+
+    name: str
+    node_image: str = ""
+    workers: int = 0
+    kubeconfig: str = ""
+    images: bool = True
+    tag: str = ""
+    build_arguments: tuple[str, ...] = ()
+    timeout: float = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Up:
+    """A cluster that is ready: whether this call made it, and the images it was given."""
+
+    name: str
+    context: str
+    created: bool
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpPlan:
+    """What `up` would do: whether it would make the cluster, and the images it would build before loading them all."""
+
+    name: str
+    context: str
+    creates: bool
+    builds: tuple[str, ...]
+    loads: tuple[str, ...]
+
+
+def plan(request: UpRequest) -> UpPlan:
+    """Decide what `up` would do, without touching anything. Errors: ToolError when Docker or kind is absent."""
+    docker.require()
+    loads = tuple(image(target, request.tag) for target in TARGETS) if request.images else ()
+    return UpPlan(
+        name=request.name,
+        context=kind.context(request.name),
+        creates=not exists(request.name),
+        builds=tuple(reference for reference in loads if not docker.has_image(reference)),
+        loads=loads,
+    )
+
+
+def exists(name: str) -> bool:
+    """Whether there is a kind cluster of this name. Errors: ToolError."""
+    return name in kind.clusters()
+
+
+def up(request: UpRequest, progress: Progress) -> Up:
+    """Make the cluster, or bring one of this name to what is wanted.
+
+    Errors: ToolError when Docker or kind is absent or fails, WaitTimeout; TargetError.
+    """
+    docker.require()
+    created = not exists(request.name)
+    context = kind.context(request.name)
+    if created:
+        progress(f"creating kind cluster {request.name} (context {context})")
+        kind.create(
+            request.name,
+            workers=request.workers,
+            image=request.node_image,
+            kubeconfig=request.kubeconfig,
+            timeout=request.timeout,
+        )
+    else:
+        progress(f"kind cluster {request.name} is there already")
+    images = _load_images(request, progress) if request.images else ()
+    api = connect(Place(namespace=SYSTEM, context=context, kubeconfig=request.kubeconfig))
+    _install_metrics(api, time.monotonic() + request.timeout, progress)
+    return Up(name=request.name, context=context, created=created, images=images)
+
+
+def down(name: str, *, kubeconfig: str, timeout: float, progress: Progress) -> bool:
+    """Delete the kind cluster of this name and its context; False when there was none. No other cluster is touched."""
+    if not exists(name):
+        return False
+    progress(f"deleting kind cluster {name} (context {kind.context(name)})")
+    kind.delete(name, kubeconfig=kubeconfig, timeout=timeout)
+    return True
+
+
+def image(target: str, tag: str = "") -> str:
+    """The name of a local image; without `tag` the one that the gateway chart names."""
+    return f"{REPOSITORY}/{target}:{tag or _chart_tag()}"
+
+
+def gateway_image(release: Release) -> str:
+    """The image that a release's gateways run. It has Python, and every node that runs a gateway can get it."""
+    wanted = release.gateway.image
+    if not wanted.repository:
+        return image("gateway", wanted.tag)
+    name = f"{wanted.registry}/{wanted.repository}" if wanted.registry else wanted.repository
+    return f"{name}@{wanted.digest}" if wanted.digest else f"{name}:{wanted.tag or _chart_tag()}"
+
+
+def _chart_tag() -> str:
+    chart = yaml.safe_load((charts_directory() / GATEWAY / "Chart.yaml").read_text("utf-8"))
+    return str(chart["appVersion"])
+
+
+def _load_images(request: UpRequest, progress: Progress) -> tuple[str, ...]:
+    loaded = []
+    for target in TARGETS:
+        reference = image(target, request.tag)
+        if not docker.has_image(reference):
+            progress(f"building {reference} (minutes, once)")
+            docker.build(
+                _dockerfile_directory(),
+                target=target,
+                reference=reference,
+                arguments=request.build_arguments,
+                timeout=request.timeout,
+            )
+        progress(f"loading {reference} into {request.name}")
+        kind.load_image(request.name, reference, timeout=request.timeout)
+        loaded.append(reference)
+    return tuple(loaded)
+
+
+def _dockerfile_directory() -> Path:
+    directory = charts_directory().parent
+    if (directory / "Dockerfile").exists():
+        return directory
+    raise ToolError(
+        "the images are not on this machine, and can only be built from a checkout of the project",
+        hint="build them there, or leave them out with --no-images",
+    )
+
+
+def _install_metrics(api: ApiServer, deadline: float, progress: Progress) -> None:
+    """metrics-server, unless somebody else has installed one."""
+    there = api.find(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{METRICS_SERVER}", Deployment)
+    if there is None or there.metadata.labels.get("app.kubernetes.io/managed-by") == FIELD_MANAGER:
+        progress("installing metrics-server")
+        apply.apply(api, apply.METRICS_SERVER)
+    scale = Scale(api, SYSTEM, METRICS_SERVER)
+
+    def lacks() -> tuple[str, ...]:
+        return () if scale.deployment().status.available_replicas else ("no pod is available",)
+
+    def why() -> str:
+        where = f"/api/v1/namespaces/{SYSTEM}"
+        pods = [p for p in api.list(f"{where}/pods", Pod) if p.name.startswith(METRICS_SERVER)]
+        return explain(pods, api.list(f"{where}/events", Event))
+
+    until_nothing(lacks, what="metrics-server ready", deadline=deadline, progress=progress, explain=why)

@@ -1,0 +1,176 @@
+"""A release on this machine: up, down, and watched until somebody ends it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from deployer.domain.location import DirectoryStore
+from deployer.domain.release import Release
+from deployer.domain.serving import ServingConfig
+from deployer.errors import SpecError, TargetError
+from deployer.release import spec
+from deployer.release.render import render_release, state_of
+from deployer.release.render.render import Choice, choose, feature_specs
+from deployer.release.render.values import EMBEDDED_SERVER
+from deployer.targets.base import GatewayReplica, Progress, Replica
+from deployer.targets.cluster.helm_releases import TF_SERVING, charts_directory
+from deployer.targets.local.container import Container
+from deployer.targets.local.process import log_tail
+from deployer.targets.local.state import Engine
+from deployer.targets.local.target import LocalRelease, LocalTarget
+
+STATE = ".deployer"
+WATCH_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpRequest:
+    """What is to run here.
+
+    `file` is the deployer.yaml. `choices` says which versions, labels and weights a model starts with, by default its
+    newest version; what runs already keeps its own. `replicas` and `gateway_port` None are as described in the file;
+    `cpus` is the share of each replica, None for no limit. `bound` ties every process to this one.
+    """
+
+    file: Path
+    state_dir: Path | None = None
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    replicas: int | None = None
+    cpus: float | None = None
+    engine: Engine = Engine.EMBEDDED
+    gateway_port: int | None = None
+    bound: bool = False
+    timeout: float = 120.0
+
+
+def state_directory(file: Path) -> Path:
+    """Where the state of a local release is kept when nobody says otherwise: `.deployer/<release>` beside its file."""
+    return file.parent / STATE / spec.load(file).name
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpPlan:
+    """What `up` would do: `running` are the processes that live already, `state` is what would be served."""
+
+    release: str
+    directory: str
+    engine: Engine
+    replicas: int
+    gateway_port: int
+    running: tuple[str, ...]
+    state: ServingConfig
+
+
+def plan(request: UpRequest) -> UpPlan:
+    """Decide what `up` would do, without touching anything. Errors: SpecError, TargetError, as there."""
+    release, target, state = _prepared(request)
+    wanted = _wanted(release, state, request)
+    return UpPlan(
+        release=release.name,
+        directory=str(target.layout.directory),
+        engine=wanted.engine,
+        replicas=wanted.replicas,
+        gateway_port=wanted.gateway_port,
+        running=living(target),
+        state=state,
+    )
+
+
+def up(request: UpRequest, progress: Progress) -> LocalTarget:
+    """Start the release, or bring the running one to what is described. What this call started stops if it fails.
+
+    Errors: SpecError, TargetError (port in use, a process that ends), WaitTimeout, ToolError (no such engine).
+    """
+    release, target, state = _prepared(request)
+    progress(f"{release.name}: {target.describe()}")
+    target.up(_wanted(release, state, request), timeout=request.timeout, progress=progress)
+    return target
+
+
+def living(target: LocalTarget) -> tuple[str, ...]:
+    """The processes that `down` would stop, gateways first."""
+    if target.layout.read() is None:
+        return ()
+    processes: tuple[Replica | GatewayReplica, ...] = (*target.gateways(), *target.replicas())
+    return tuple(process.name for process in processes if process.alive)
+
+
+def _prepared(request: UpRequest) -> tuple[Release, LocalTarget, ServingConfig]:
+    release = spec.load(request.file)
+    if not isinstance(release.store, DirectoryStore):
+        raise SpecError(
+            f"the store of {release.name} is a claim in a cluster", hint="a local release needs a store in a directory"
+        )
+    target = LocalTarget(request.state_dir or request.file.parent / STATE / release.name)
+    return release, target, _state(release, request.choices, target)
+
+
+def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> LocalRelease:
+    """The description and the state as the target takes them; threads are counted for the share of a replica."""
+    if request.cpus is not None:
+        resources = replace(release.serving.resources, cpu=f"{round(request.cpus * 1000)}m")
+        release = replace(release, serving=replace(release.serving, resources=resources))
+    rendered = render_release(release, state, feature_specs(release, state))
+    return LocalRelease(
+        name=release.name,
+        engine=request.engine,
+        replicas=request.replicas or release.serving.replicas,
+        server_flags=rendered.server_flags,
+        files=rendered.files,
+        cpus=request.cpus,
+        gateway_port=release.gateway.port if request.gateway_port is None else request.gateway_port,
+        bound_to_parent=request.bound,
+        container=_container(release) if request.engine is Engine.DOCKER else None,
+    )
+
+
+def _container(release: Release) -> Container:
+    """What replicas run in: the image of deployer.yaml, by default that of the chart, with the store mounted."""
+    assert isinstance(release.store, DirectoryStore)
+    image, chart = release.serving.image, charts_directory() / TF_SERVING
+    values = yaml.safe_load((chart / "values.yaml").read_text("utf-8"))
+    registry = image.registry or ("" if image.repository else values["image"]["registry"])
+    name = image.repository or values["image"]["repository"]
+    name = f"{registry}/{name}" if registry else name
+    tag = image.tag or yaml.safe_load((chart / "Chart.yaml").read_text("utf-8"))["appVersion"]
+    own = image.repository.endswith(EMBEDDED_SERVER)
+    return Container(
+        image=f"{name}@{image.digest}" if image.digest else f"{name}:{tag}",
+        entry_point="" if own else values["command"][0],
+        mounts=(release.store.path,),
+    )
+
+
+def _state(release: Release, choices: Mapping[str, Choice], target: LocalTarget) -> ServingConfig:
+    """What is in force, as rollouts left it; for models that do not run yet, what was chosen."""
+    running = target.layout.read() is not None
+    before = state_of(target.model_config(), target.gateway_config()).models if running else {}
+    chosen = choose(release, choices).models
+    for name in choices:
+        if name in before and before[name] != chosen[name]:
+            raise TargetError(
+                f"{name} runs with other versions, labels or weights than those that were chosen",
+                cause="moving a label at once with its version would leave requests without an answer",
+                hint="`deployer local down` first, then up with the new choice",
+            )
+    return ServingConfig(models={name: before.get(name, state) for name, state in chosen.items()})
+
+
+def watch(target: LocalTarget, *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
+    """Wait for as long as every process of the release runs. Errors: TargetError when one ends by itself."""
+    while True:
+        processes: list[Replica | GatewayReplica] = [*target.replicas(), *target.gateways()]
+        for process in processes:
+            if not process.alive:
+                raise TargetError(
+                    f"{process.name} has ended by itself",
+                    cause=log_tail(target.layout, process.name),
+                    hint=f"the whole log is {target.layout.log(process.name)}",
+                )
+        sleep(WATCH_SECONDS)

@@ -1,0 +1,153 @@
+"""Send records to a release and, where the right answers are known, say how many were given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from deployer.errors import SpecError, TargetError
+from deployer.experiment.loadgen.plan import Grpc, RecordApi, Value
+from deployer.records import expected as answers
+from deployer.records import files
+from deployer.records.files import Batch, Sample
+from deployer.records.send import SendFailed, sender
+from deployer.release import endpoints
+from deployer.targets.base import Progress, Target
+from tfserving.wire.messages_pb2 import PredictResponse
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictRequest:
+    """What to send where.
+
+    `records` is a JSONL file as `deployer.records.files` reads it. Without `label` the gateway routes by its
+    weights. `direct` sends tensors by gRPC straight to one replica, past the gateway. `batch` records go in one
+    request, `concurrency` requests are in flight; `timeout` seconds bound each.
+    """
+
+    model: str
+    records: Path
+    label: str = ""
+    direct: bool = False
+    batch: int = 64
+    concurrency: int = 4
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One prediction: a label, a number or a row of numbers, the version that gave it, and what was expected."""
+
+    prediction: Value
+    version: int
+    expected: object = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """All answers in the order of the records. `versions` counts them by version; `accuracy` is None when no record
+    says what it expects."""
+
+    model: str
+    label: str
+    through: str
+    versions: Mapping[int, int]
+    accuracy: float | None
+    answers: tuple[Answer, ...]
+
+
+def predict(target: Target, request: PredictRequest, progress: Progress) -> Predicted:
+    """Send every record once.
+
+    Errors: SpecError for records that the release refuses (its own words are the cause), TargetError when it does not
+    answer or nothing of it runs.
+    """
+    samples = files.load(request.records)
+    with target.reachable_gateways() as gateways:
+        through, wire = endpoints.wire(
+            target,
+            request.model,
+            label=request.label,
+            direct=request.direct,
+            timeout=request.timeout,
+            gateways=gateways,
+        )
+        progress(f"sending {len(samples)} record{'' if len(samples) == 1 else 's'} of {request.model} to {through}")
+        found = asyncio.run(_send(wire, samples, request, through))
+    return Predicted(
+        model=request.model,
+        label=request.label,
+        through=through,
+        versions=dict(sorted(Counter(answer.version for answer in found).items())),
+        accuracy=answers.accuracy(samples, [answer.prediction for answer in found]),
+        answers=tuple(found),
+    )
+
+
+async def _send(
+    wire: RecordApi | Grpc, samples: tuple[Sample, ...], request: PredictRequest, through: str
+) -> list[Answer]:
+    client = sender(wire, timeout=request.timeout)
+    free = asyncio.Semaphore(request.concurrency)
+    batches = files.batches(samples, min(request.batch, len(samples)))
+
+    async def ask(batch: Batch) -> list[Answer]:
+        async with free:
+            body = await client.send(client.payload(batch))
+        version = _version(wire, body)
+        rows = client.predictions(body)
+        return [
+            Answer(prediction=row, version=version, expected=sample.expected)
+            for row, sample in zip(rows, batch.samples, strict=True)
+        ]
+
+    try:
+        await client.open(min(request.concurrency, len(batches)))
+        nested = await asyncio.gather(*(ask(batch) for batch in batches))
+    except SendFailed as error:
+        raise _refused(error, request, through) from error
+    finally:
+        await client.close()
+    return [answer for answers in nested for answer in answers][: len(samples)]
+
+
+class _Metadata(msgspec.Struct):
+    model_version: int
+
+
+class _RecordsAnswer(msgspec.Struct):
+    metadata: _Metadata
+
+
+def _version(wire: RecordApi | Grpc, body: bytes) -> int:
+    if isinstance(wire, Grpc):
+        return PredictResponse.FromString(body).model_spec.version.value
+    try:
+        return msgspec.json.decode(body, type=_RecordsAnswer).metadata.model_version
+    except msgspec.MsgspecError as error:
+        raise SendFailed("malformed", "an answer without metadata.model_version") from error
+
+
+class _Refusal(msgspec.Struct):
+    error: str
+
+
+def _refused(error: SendFailed, request: PredictRequest, through: str) -> SpecError | TargetError:
+    try:
+        said = msgspec.json.decode(str(error), type=_Refusal).error
+    except msgspec.MsgspecError:
+        said = str(error)
+    if error.code in ("400", "INVALID_ARGUMENT"):
+        return SpecError(
+            f"{request.model} refuses records of {request.records}",
+            cause=said,
+            hint=f"records count from 0 in each request of {request.batch}; --batch 1 names the line"
+            if "record " in said
+            else "`deployer status` shows models, versions and labels",
+        )
+    return TargetError(f"{through} answered {error.code}", cause=said, hint="`deployer status` shows what is served")

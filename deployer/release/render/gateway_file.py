@@ -1,0 +1,95 @@
+"""The gateway's settings: what is routed where, and the feature spec of every version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import msgspec
+
+from deployer.domain.gateway import Sticky
+from deployer.domain.location import ClaimStore
+from deployer.domain.release import Model, Release
+from deployer.domain.serving import ModelState, ServingConfig
+from deployer.errors import DeployerError, SpecError
+from deployer.release.render.text import fill
+from gateway.settings import Settings, SettingsError, parse_settings
+from gateway.spec import SpecProblem, dump_spec, parse_spec
+
+Specs = Mapping[str, Mapping[int, str]]
+"""Text of features.yaml by model and version; a version without one takes tensors only."""
+
+Document = dict[str, object]
+"""A document that is about to become YAML."""
+
+ROWS_PER_CALL = 1024
+"""Rows in one RPC of the gateway when the model server does not batch and so has no bound of its own."""
+
+LOCAL_BACKEND = "127.0.0.1:8500"
+"""Where a gateway on this machine looks until the local target names its replicas."""
+
+
+def gateway_text(release: Release, state: ServingConfig, specs: Specs) -> str:
+    """The whole file. Errors: SpecError for a feature spec or a setting that the gateway would refuse."""
+    document: Document = {"version": "v1", **routing_document(release, state, specs), "backends": _backends(release)}
+    text = fill("gateway.yaml.j2", release=release.name, settings=document)
+    try:
+        said = parse_settings(text)
+    except SettingsError as error:
+        raise SpecError(f"the gateway of {release.name} would refuse its settings: {error}") from error
+    if said != msgspec.convert(document, Settings, str_keys=True):
+        raise DeployerError(
+            "the rendered gateway settings say something else than was meant",
+            hint="this is a bug in a template of deployer; please report it",
+        )
+    return text
+
+
+def routing_document(release: Release, state: ServingConfig, specs: Specs) -> Document:
+    """The settings without `version` and `backends`, which the gateway chart sets itself."""
+    gateway = release.gateway
+    document: Document = {
+        "models": {
+            model.name: _model(release, model, state.models[model.name], specs.get(model.name, {}))
+            for model in release.models
+        },
+        "limits": asdict(gateway.limits),
+        "batching": asdict(gateway.batching),
+    }
+    if gateway.rates is not None:
+        rates = asdict(gateway.rates)
+        document["rates"] = {key: value for key, value in rates.items() if value is not None}
+    return document
+
+
+def _model(release: Release, model: Model, state: ModelState, specs: Mapping[int, str]) -> Document:
+    document: Document = {"signature": model.signature, "labels": dict(state.labels)}
+    if state.weights:
+        routing: Document = {"weights": dict(state.weights)}
+        if model.sticky is not None:
+            routing["sticky"] = _sticky(model.sticky)
+        document["routing"] = routing
+    document["max_rows_per_call"] = release.batching.max_batch_size if release.batching else ROWS_PER_CALL
+    document["specs"] = {str(version): _spec(model.name, version, specs[version]) for version in sorted(specs)}
+    return document
+
+
+def _sticky(sticky: Sticky) -> Document:
+    return {key: value for key, value in asdict(sticky).items() if value is not None}
+
+
+def _spec(model: str, version: int, text: str) -> Document:
+    try:
+        return dump_spec(parse_spec(text))
+    except SpecProblem as error:
+        raise SpecError(
+            f"the feature spec of {model} version {version} cannot be used: {error}",
+            hint="docs/reference/features-yaml.md describes every key; the spec was exported with the version",
+        ) from error
+
+
+def _backends(release: Release) -> Document:
+    if isinstance(release.store, ClaimStore):
+        address = f"{release.name}-tf-serving-headless.{release.namespace}.svc:8500"
+        return {"dns": address, "refresh_seconds": release.gateway.backend_refresh_seconds}
+    return {"static": [LOCAL_BACKEND], "refresh_seconds": release.gateway.backend_refresh_seconds}

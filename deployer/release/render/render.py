@@ -1,0 +1,205 @@
+"""Every file of a release, written to a directory or only shown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from deployer.domain.location import DirectoryStore
+from deployer.domain.release import Model, Release
+from deployer.domain.serving import STABLE, ModelState, ServingConfig, first_state
+from deployer.domain.store import version_of
+from deployer.errors import SpecError, UsageError
+from deployer.files import replace_file
+from deployer.release import spec
+from deployer.release.render import render_release
+from deployer.targets.base import Progress
+
+FEATURES = "assets.extra/features.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a person chooses for one model; what is left out is the newest version, as stable, with all traffic."""
+
+    versions: tuple[int, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def named(self) -> tuple[int, ...]:
+        """The versions that the choice names, as such or by a label; empty when it leaves them open."""
+        return self.versions or tuple(sorted(set(self.labels.values())))
+
+    def state(self, available: Collection[int]) -> ModelState:
+        """The state that it comes to. Errors: ValueError for one that cannot be."""
+        if not self.named():
+            first = first_state(available)
+            return replace(first, weights=self.weights) if self.weights else first
+        labels = self.labels or {STABLE: max(self.named())}
+        weights = self.weights or ({STABLE: 100.0} if STABLE in labels else {})
+        return ModelState(versions=self.named(), labels=labels, weights=weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderRequest:
+    """`output` None shows the files without writing them; `choices` by model name."""
+
+    file: Path
+    output: Path | None = None
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedFile:
+    """One file: `action` is created, updated or unchanged, or what it would be."""
+
+    path: str
+    action: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderResult:
+    """What was written, or would be."""
+
+    release: str
+    state: ServingConfig
+    flags: tuple[str, ...]
+    files: tuple[RenderedFile, ...]
+    written: bool
+
+
+def render(request: RenderRequest, progress: Progress, *, dry_run: bool = False) -> RenderResult:
+    """Render a release. Files that are right already are not touched.
+
+    Errors: SpecError, UsageError for a choice that cannot be, and for a directory that cannot be written.
+    """
+    release = spec.load(request.file)
+    state = choose(release, request.choices)
+    rendered = render_release(release, state, feature_specs(release, state))
+    directory = request.output or Path()
+    files = tuple(
+        RenderedFile(path=str(directory / name), action=_action(directory / name, text), text=text)
+        for name, text in rendered.files.items()
+    )
+    if not dry_run:
+        _write(files, progress)
+    return RenderResult(release=release.name, state=state, flags=rendered.flags, files=files, written=not dry_run)
+
+
+def choose(release: Release, choices: Mapping[str, Choice]) -> ServingConfig:
+    """The state that a person chose, completed from the store.
+
+    Errors: UsageError for a model that the release does not have or a choice that contradicts itself, SpecError when
+    nothing was chosen and the store cannot say what there is, or when it does not hold what was chosen.
+    """
+    known = [model.name for model in release.models]
+    for name in choices:
+        if name not in known:
+            raise UsageError(f"the release has no model {name!r}", hint=f"it has {', '.join(known)}")
+    states = {}
+    for name in known:
+        choice = choices.get(name, Choice())
+        if not choice.named() or isinstance(release.store, DirectoryStore):
+            available = store_versions(release, name)
+            _require(release, name, choice, available)
+        else:
+            available = ()
+        try:
+            states[name] = choice.state(available)
+        except ValueError as error:
+            raise UsageError(f"model {name}: {error}", hint="see --version, --label and --weight") from None
+    return ServingConfig(models=states)
+
+
+def _require(release: Release, model: str, choice: Choice, available: Collection[int]) -> None:
+    """Refuse a version that is not there: servers would wait for it, and its feature spec would be missing."""
+    missing = sorted({*choice.named(), *choice.labels.values()} - set(available))
+    if missing:
+        raise SpecError(
+            f"{release.store.base_path(model)} holds no version {missing[0]} of model {model}",
+            hint=f"versions there: {', '.join(map(str, available))}",
+        )
+
+
+def store_versions(release: Release, model: str) -> tuple[int, ...]:
+    """The versions of a model in a directory store, ascending.
+
+    Errors: SpecError when the store is a claim, which only a pod can read, or holds no version of the model.
+    """
+    if not isinstance(release.store, DirectoryStore):
+        raise SpecError(
+            f"the versions of {model} are in a claim and cannot be listed from here",
+            hint=f"name them: --version {model}=1 --label {model}:stable=1",
+        )
+    base = Path(release.store.base_path(model))
+    names = [entry.name for entry in base.iterdir() if entry.is_dir()] if base.is_dir() else []
+    versions = sorted(number for name in names if (number := version_of(name)) is not None and number >= 1)
+    if not versions:
+        raise SpecError(
+            f"{base} holds no version of model {model}", hint=f"publish one: `deployer export … --model {model}`"
+        )
+    return tuple(versions)
+
+
+def feature_specs(release: Release, state: ServingConfig) -> dict[str, dict[int, str]]:
+    """Text of features.yaml by model and version: the override of deployer.yaml, else what the version carries.
+
+    A claim is not read: there the overrides alone count. Errors: SpecError for a file that cannot be read.
+    """
+    return {
+        model.name: {
+            version: text
+            for version in state.models[model.name].versions
+            if (text := _feature_spec(release, model, version)) is not None
+        }
+        for model in release.models
+        if model.name in state.models
+    }
+
+
+def _feature_spec(release: Release, model: Model, version: int) -> str | None:
+    text = override(model, version)
+    if text is not None or not isinstance(release.store, DirectoryStore):
+        return text
+    path = Path(release.store.base_path(model.name)) / str(version) / FEATURES
+    return _text(model, version, path, hint="check the store") if path.exists() else None
+
+
+def override(model: Model, version: int) -> str | None:
+    """The feature spec with which deployer.yaml replaces that of a version; None where it does not.
+
+    Errors: SpecError when its file cannot be read.
+    """
+    path = model.features.get(version)
+    if path is None:
+        return None
+    return _text(model, version, Path(path), hint=f"models[].features of deployer.yaml names it: {path}")
+
+
+def _text(model: Model, version: int, path: Path, *, hint: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"the feature spec of {model.name} version {version} cannot be read", hint=hint) from error
+
+
+def _action(path: Path, text: str) -> str:
+    try:
+        return "unchanged" if path.read_bytes() == text.encode() else "updated"
+    except FileNotFoundError:
+        return "created"
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", hint="--output-dir names another directory") from error
+
+
+def _write(files: tuple[RenderedFile, ...], progress: Progress) -> None:
+    for file in files:
+        path = Path(file.path)
+        if file.action != "unchanged":
+            try:
+                replace_file(path, file.text.encode())
+            except OSError as error:
+                raise UsageError(f"{path} cannot be written", hint="--output-dir names another directory") from error
+        progress(f"{file.path} {file.action}")

@@ -1,0 +1,102 @@
+"""The configuration files of a model server. Each is parsed back and must say what was meant."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from deployer.domain.release import Release
+from deployer.domain.serving import ServingConfig
+from deployer.errors import DeployerError, SpecError
+from deployer.release import spec
+from deployer.release.render.text import fill
+from deployer.release.threads import thread_counts
+from tfserving.config import (
+    BatchingParameters,
+    ConfigError,
+    ModelConfig,
+    ModelServerConfig,
+    MonitoringConfig,
+    Specific,
+)
+
+T = TypeVar("T")
+
+
+def model_server_config(release: Release, state: ServingConfig) -> ModelServerConfig:
+    """Every model with exactly its versions and labels, in the order of deployer.yaml.
+
+    Errors: SpecError when `state` and the release do not have the same models, or a model cannot be served.
+    """
+    wanted, known = set(state.models), {model.name for model in release.models}
+    for name in sorted(wanted ^ known):
+        missing = "deployer.yaml names no such model" if name in wanted else "no version of it is chosen"
+        raise SpecError(f"model {name}: {missing}", hint="versions and deployer.yaml must name the same models")
+    try:
+        config = ModelServerConfig(
+            models=tuple(
+                ModelConfig(
+                    name=model.name,
+                    base_path=release.store.base_path(model.name),
+                    policy=Specific(versions=state.models[model.name].versions),
+                    labels=state.models[model.name].labels,
+                )
+                for model in release.models
+            )
+        )
+        config.check()
+    except ConfigError as error:
+        raise SpecError(f"the models of {release.name} cannot be served: {error}", hint=spec.REFERENCE) from error
+    return config
+
+
+def batching_parameters(release: Release) -> BatchingParameters | None:
+    """The section of deployer.yaml with the number of threads filled in; None without batching."""
+    if release.batching is None:
+        return None
+    return spec.batching_parameters(release.batching, num_batch_threads=thread_counts(release).batch)
+
+
+def model_config_text(release: str, config: ModelServerConfig) -> str:
+    """model_config_file."""
+    text = fill("models.config.j2", release=release, models=config.models)
+    return _proven("model_config", text, config, ModelServerConfig.parse(text))
+
+
+def batching_text(release: str, batching: BatchingParameters) -> str:
+    """batching_parameters_file."""
+    wrapped: list[tuple[str, object]] = []
+    for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"):
+        wrapped.append((name, getattr(batching, name)))
+    if batching.enable_large_batch_splitting:
+        wrapped += [
+            ("enable_large_batch_splitting", "true"),
+            ("max_execution_batch_size", batching.max_execution_batch_size),
+        ]
+    text = fill(
+        "batching_parameters.txt.j2",
+        release=release,
+        wrapped=[(name, value) for name, value in wrapped if value is not None],
+        sizes=batching.allowed_batch_sizes,
+        pad=batching.pad_variable_length_inputs,
+    )
+    return _proven("batching_parameters", text, batching, BatchingParameters.parse(text))
+
+
+def monitoring_text(release: str, monitoring: MonitoringConfig) -> str:
+    """monitoring_config_file. Errors: SpecError for a path that cannot be scraped."""
+    try:
+        monitoring.check()
+    except ConfigError as error:
+        raise SpecError(f"serving.metrics_path: {error}", hint=spec.REFERENCE) from error
+    text = fill("monitoring.config.j2", release=release, monitoring=monitoring)
+    return _proven("monitoring_config", text, monitoring, MonitoringConfig.parse(text))
+
+
+def _proven(what: str, text: str, meant: T, said: T) -> str:
+    if said != meant:
+        raise DeployerError(
+            f"the rendered {what} says something else than was meant",
+            cause=f"meant {meant}; the text says {said}",
+            hint="this is a bug in a template of deployer; please report it",
+        )
+    return text

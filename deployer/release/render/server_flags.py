@@ -1,0 +1,54 @@
+"""The flags that every model server of a release is started with. docs/reference/flags.md gives the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deployer.domain.release import Release
+from deployer.errors import SpecError
+from deployer.release.threads import thread_counts
+from tfserving import flags
+
+MODELS_FILE = "models.config"
+BATCHING_FILE = "batching_parameters.txt"
+MONITORING_FILE = "monitoring.config"
+
+PORTS: Mapping[str, flags.Value] = {"port": 8500, "rest_api_port": 8501}
+"""The ports in a container; on one machine each replica gets its own."""
+
+
+def server_flags(release: Release) -> dict[str, flags.Value]:
+    """Values by flag, without ports; files by their bare names, as they are rendered beside each other."""
+    serving, threads = release.serving, thread_counts(release)
+    values: dict[str, flags.Value] = {
+        "model_config_file": MODELS_FILE,
+        "model_config_file_poll_wait_seconds": serving.model_config_poll_seconds,
+        "file_system_poll_wait_seconds": 1,
+        "allow_version_labels_for_unavailable_models": True,
+        "num_load_threads": threads.load,
+        "num_unload_threads": threads.unload,
+        "max_num_load_retries": serving.max_load_retries,
+        "load_retry_interval_micros": serving.load_retry_seconds * 1_000_000,
+        "enable_grpc_healthcheck_service": True,
+        "enable_profiler": False,
+        "tensorflow_intra_op_parallelism": threads.intra_op,
+        "tensorflow_inter_op_parallelism": threads.inter_op,
+        "grpc_max_threads": threads.grpc,
+        "rest_api_num_threads": threads.rest,
+        "rest_api_timeout_in_ms": serving.rest_timeout_seconds * 1000,
+        "monitoring_config_file": MONITORING_FILE,
+    }
+    if release.batching is not None:
+        values |= {"enable_batching": True, "batching_parameters_file": BATCHING_FILE}
+    return values | dict(serving.flags)
+
+
+def server_arguments(release: Release) -> tuple[str, ...]:
+    """The command line, with the ports of a container.
+
+    Errors: SpecError when the image's release does not know one of the flags.
+    """
+    try:
+        return tuple(flags.render({**PORTS, **server_flags(release)}, release=release.serving.image.tag))
+    except flags.FlagError as error:
+        raise SpecError(str(error), hint="serving.image.tag names the release; take a newer one") from error

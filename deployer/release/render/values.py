@@ -1,0 +1,177 @@
+"""Values of the two charts, from the same release that the local files come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deployer.domain.location import MODELS_MOUNT, cluster_store
+from deployer.domain.release import Release
+from deployer.domain.rollout import Policy
+from deployer.domain.serving import ServingConfig
+from deployer.domain.workload import Autoscaling, Image, Resources
+from deployer.errors import SpecError
+from deployer.release.render.gateway_file import Document, Specs, routing_document
+from deployer.release.render.text import to_yaml
+from deployer.release.threads import thread_counts
+from tfserving import flags
+
+PRE_STOP_SECONDS = 10
+GRACE_SECONDS = 45
+"""The charts' longest sleep before a pod ends, and the time it has for all of its end."""
+
+SLACK_SECONDS = 5
+
+EMBEDDED_SERVER = "tfserving-deployer/modelserver"
+"""How the repository of this project's model server ends, in whatever registry it is."""
+
+
+def values_tf_serving(release: Release, state: ServingConfig) -> str:
+    """values.yaml of the tf-serving chart; what deployer.yaml leaves open is left to the chart.
+
+    Errors: SpecError for a key of `serving.values` that another key of deployer.yaml decides.
+    """
+    serving, threads = release.serving, thread_counts(release)
+    document: Document = {
+        "models": [
+            {
+                "name": model.name,
+                "versions": list(state.models[model.name].versions),
+                "labels": dict(state.models[model.name].labels),
+            }
+            for model in release.models
+        ],
+        **_image(serving.image),
+        **_own_server(serving.image),
+        "serving": {
+            "modelConfigPollSeconds": serving.model_config_poll_seconds,
+            "fileSystemPollSeconds": 1,
+            "loadThreads": threads.load,
+            "unloadThreads": threads.unload,
+            "maxLoadRetries": serving.max_load_retries,
+            "loadRetrySeconds": serving.load_retry_seconds,
+            "restTimeoutSeconds": serving.rest_timeout_seconds,
+            "threads": {
+                "intraOp": threads.intra_op,
+                "interOp": threads.inter_op,
+                "grpc": threads.grpc,
+                "rest": threads.rest,
+            },
+        },
+        **_own_model_config(serving.rollout_policy),
+        "extraArgs": flags.render(serving.flags),
+        "batching": _batching(release),
+        "monitoring": {"enabled": True, "path": serving.metrics_path},
+        **_scale(serving.replicas, release.autoscaling),
+        "gpu": {"enabled": serving.pool == "gpu", "count": serving.gpus},
+        "resources": _resources(serving.resources),
+        **_storage(release),
+        **_grace(PRE_STOP_SECONDS + serving.rest_timeout_seconds, serving.values),
+    }
+    return to_yaml(_joined(document, serving.values, "serving.values")) + "\n"
+
+
+def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
+    """values.yaml of the gateway chart. Its name tells it the model servers' Service.
+
+    Errors: SpecError for a key of `gateway.values` that another key of deployer.yaml decides.
+    """
+    gateway = release.gateway
+    document: Document = {
+        "modelServer": {"refreshSeconds": gateway.backend_refresh_seconds},
+        "config": routing_document(release, state, specs),
+        **_image(gateway.image),
+        **_scale(gateway.replicas, gateway.autoscaling),
+        "resources": _resources(gateway.resources),
+        **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
+    }
+    return to_yaml(_joined(document, gateway.values, "gateway.values")) + "\n"
+
+
+def _joined(document: Document, more: Mapping[str, object], path: str) -> Document:
+    """A document of values and what a person adds to it; maps are joined key by key."""
+    joined = dict(document)
+    for key, value in more.items():
+        there, here = document.get(key), f"{path}.{key}"
+        if isinstance(there, dict) and isinstance(value, Mapping) and key != "config":  # rollouts write all of it
+            joined[key] = _joined(there, value, here)
+        elif key in document:
+            raise SpecError(
+                f"{here} is decided by other keys of deployer.yaml",
+                hint="docs/reference/deployer-yaml.md names them; values add what has no key of its own",
+            )
+        else:
+            joined[key] = value
+    return joined
+
+
+def _grace(longest: int, more: Mapping[str, object]) -> Document:
+    """The time to end in, where the charts' own does not cover the longest request (seconds, with the sleep before)."""
+    if longest < GRACE_SECONDS or "terminationGracePeriodSeconds" in more or "preStopSleepSeconds" in more:
+        return {}
+    return {"terminationGracePeriodSeconds": longest + SLACK_SECONDS}
+
+
+def _image(image: Image) -> Document:
+    named = {"registry": image.registry, "repository": image.repository, "tag": image.tag, "digest": image.digest}
+    return {"image": {**{key: value for key, value in named.items() if value}, "pullPolicy": image.pull_policy}}
+
+
+def _own_server(image: Image) -> Document:
+    """The embedded server's image has no wrapper script to be bypassed, and exists for arm64, too."""
+    if not image.repository.endswith(EMBEDDED_SERVER):
+        return {}
+    return {"command": [], "nodeSelector": {"kubernetes.io/arch": None}}
+
+
+def _own_model_config(policy: Policy) -> Document:
+    """Pods that never hold two versions follow different files while one version replaces the other."""
+    return {"ownModelConfig": {"enabled": True}} if policy is Policy.RESOURCES else {}
+
+
+def _scale(replicas: int, autoscaling: Autoscaling | None) -> Document:
+    if autoscaling is None:
+        return {"replicaCount": replicas, "autoscaling": {"enabled": False}}
+    return {
+        "replicaCount": replicas,
+        "autoscaling": {
+            "enabled": True,
+            "minReplicas": autoscaling.min_replicas,
+            "maxReplicas": autoscaling.max_replicas,
+            "targetCPUUtilizationPercentage": autoscaling.cpu_percent,
+        },
+    }
+
+
+def _resources(resources: Resources) -> Document:
+    limits = {"memory": resources.memory}
+    if resources.cpu_limit:
+        limits["cpu"] = resources.cpu
+    return {"requests": {"cpu": resources.cpu, "memory": resources.memory}, "limits": limits}
+
+
+def _batching(release: Release) -> Document:
+    batching = release.batching
+    if batching is None:
+        return {"enabled": False}
+    document: Document = {
+        "enabled": True,
+        "maxBatchSize": batching.max_batch_size,
+        "batchTimeoutMicros": batching.batch_timeout_micros,
+        "maxEnqueuedBatches": batching.max_enqueued_batches,
+        "numBatchThreads": thread_counts(release).batch,
+        "allowedBatchSizes": list(batching.allowed_batch_sizes),
+        "padVariableLengthInputs": batching.pad_variable_length_inputs,
+    }
+    if batching.enable_large_batch_splitting:
+        document["enableLargeBatchSplitting"] = True
+        document["maxExecutionBatchSize"] = batching.max_execution_batch_size
+    return document
+
+
+def _storage(release: Release) -> Document:
+    """The claim is made by whoever publishes first, before there is a Helm release that could make it."""
+    store = cluster_store(release.store, release=release.name, namespace=release.namespace)
+    return {
+        "storage": {"type": "existingClaim", "mountPath": MODELS_MOUNT, "subPath": store.subpath},
+        "persistence": {"existingClaim": store.claim},
+    }

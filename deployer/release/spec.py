@@ -1,0 +1,220 @@
+"""deployer.yaml -> `Release`. Every key is described in docs/reference/deployer-yaml.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import yaml
+
+from deployer.domain.gate import parse_gate
+from deployer.domain.gateway import Gateway
+from deployer.domain.location import ClaimStore, parse_store
+from deployer.domain.release import Batching, Experiment, Model, Release, Serving, Storage
+from deployer.domain.workload import Autoscaling
+from deployer.errors import SpecError
+from gateway.spec.strict import StrictError, convert
+from gateway.spec.text import Loader
+from tfserving.config import BatchingParameters, ConfigError
+from tfserving.flags import FlagError, render
+
+T = TypeVar("T")
+
+REFERENCE = "docs/reference/deployer-yaml.md describes every key"
+
+OWN_FLAGS = frozenset(
+    [
+        "port",
+        "rest_api_port",
+        "model_config_file",
+        "model_config_file_poll_wait_seconds",
+        "model_name",
+        "model_base_path",
+        "version",
+        "file_system_poll_wait_seconds",
+        "allow_version_labels_for_unavailable_models",
+        "num_load_threads",
+        "num_unload_threads",
+        "max_num_load_retries",
+        "load_retry_interval_micros",
+        "enable_grpc_healthcheck_service",
+        "enable_profiler",
+        "enable_batching",
+        "batching_parameters_file",
+        "monitoring_config_file",
+        "platform_config_file",
+        "tensorflow_session_parallelism",
+        "tensorflow_intra_op_parallelism",
+        "tensorflow_inter_op_parallelism",
+        "grpc_max_threads",
+        "rest_api_num_threads",
+        "rest_api_timeout_in_ms",
+    ]
+)
+"""Flags that other keys of deployer.yaml decide, or that are always set."""
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file: what a person writes, before names are resolved."""
+
+    release: str
+    store: str
+    models: Annotated[tuple[Model, ...], msgspec.Meta(min_length=1)]
+    version: Literal["v1"] = "v1"
+    namespace: str = ""
+    context: str = ""
+    serving: Serving = msgspec.field(default_factory=Serving)
+    batching: Batching | None = None
+    storage: Storage = msgspec.field(default_factory=Storage)
+    autoscaling: Autoscaling | None = None
+    gateway: Gateway = msgspec.field(default_factory=Gateway)
+    gates: tuple[str, ...] = ()
+    experiment: Experiment = msgspec.field(default_factory=Experiment)
+
+
+def load(path: Path) -> Release:
+    """The release that a file describes; relative paths in it count from its directory.
+
+    Errors: SpecError when it cannot be read, and as of `parse`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError(f"{path} does not exist", hint="`deployer init` writes one; -f names another") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} cannot be read", hint="it is a YAML file in UTF-8") from error
+    return parse(text, path.parent, name=str(path))
+
+
+def parse(text: str, directory: Path, *, name: str = "deployer.yaml") -> Release:
+    """The release that `text` describes; relative paths in it count from `directory`.
+
+    Errors: SpecError that names the path of the first key or value that is wrong.
+    """
+    try:
+        document = convert(_normalised(_load(text)), _Document)
+        return _release(document, directory.absolute())
+    except yaml.YAMLError as error:
+        raise SpecError(f"{name} is no YAML", cause=_place(error), hint=REFERENCE) from error
+    except StrictError as error:
+        raise SpecError(f"{name}: {error}", hint=REFERENCE) from None  # the cause would repeat the message
+
+
+def _place(error: yaml.YAMLError) -> str:
+    """Line and column of what cannot be read, in one line, as editors count."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
+class _Loader(Loader):
+    """YAML as the gateway reads it, and a key that is written twice is an error, not a silent choice of the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} is written twice", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _load(text: str) -> object:
+    return yaml.load(text, Loader=_Loader)
+
+
+def _normalised(data: object) -> object:
+    """Short forms spelt out: a model may be its name alone, and a quantity a bare number."""
+    if not isinstance(data, dict):
+        raise StrictError("", "expected a mapping with at least release, store and models")
+    models = data.get("models")
+    if isinstance(models, list):
+        data = {**data, "models": [{"name": model} if isinstance(model, str) else model for model in models]}
+    for place in ("serving", "gateway"):
+        section = data.get(place)
+        resources = section.get("resources") if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(resources, dict):
+            spelt = {key: str(value) if isinstance(value, int | float) else value for key, value in resources.items()}
+            spelt |= {"cpu_limit": resources["cpu_limit"]} if "cpu_limit" in resources else {}
+            data = {**data, place: {**section, "resources": spelt}}
+    return data
+
+
+def _release(document: _Document, directory: Path) -> Release:
+    _check_batching(document.batching)
+    _check_flags(document.serving)
+    gateway, experiment = document.gateway, document.experiment
+    store = _at("store", parse_store, document.store, str(directory))
+    if gateway.rates is not None and gateway.rates.file:
+        gateway = replace(gateway, rates=replace(gateway.rates, file=str(directory / gateway.rates.file)))
+    if experiment.records:
+        experiment = replace(experiment, records=str(directory / experiment.records))
+    return _at(
+        "",
+        Release,
+        name=document.release,
+        store=store,
+        models=tuple(
+            replace(model, features={v: str(directory / path) for v, path in model.features.items()})
+            for model in document.models
+        ),
+        namespace=document.namespace or (store.namespace if isinstance(store, ClaimStore) else "default"),
+        context=document.context,
+        serving=document.serving,
+        batching=document.batching,
+        storage=document.storage,
+        autoscaling=document.autoscaling,
+        gateway=gateway,
+        gates=tuple(_at(f"gates[{index}]", parse_gate, text) for index, text in enumerate(document.gates)),
+        experiment=experiment,
+    )
+
+
+def _at(path: str, make: Callable[..., T], *arguments: object, **fields: object) -> T:
+    """What `make` returns, its ValueError placed at `path`."""
+    try:
+        return make(*arguments, **fields)
+    except ValueError as error:
+        raise StrictError(path, str(error)) from error
+
+
+def batching_parameters(batching: Batching, *, num_batch_threads: int | None = None) -> BatchingParameters:
+    """The section as TensorFlow Serving's file; `num_batch_threads` stands in where the section leaves it out.
+
+    Errors: ConfigError for fields that contradict each other.
+    """
+    fields = asdict(batching)
+    fields["num_batch_threads"] = batching.num_batch_threads or num_batch_threads
+    parameters = BatchingParameters(**fields)
+    parameters.check()
+    return parameters
+
+
+def _check_batching(batching: Batching | None) -> None:
+    if batching is not None:
+        try:
+            batching_parameters(batching)
+        except ConfigError as error:
+            raise StrictError("batching", str(error)) from error
+
+
+def _check_flags(serving: Serving) -> None:
+    """Flags that only the author knows; those that other keys decide, and those that break REST, are refused."""
+    flags: Mapping[str, bool | int | float | str] = serving.flags
+    for name in flags:
+        if name in OWN_FLAGS:
+            raise StrictError("serving.flags", f"--{name} is always set, or decided by other keys of this file")
+    if flags.get("enable_serialization_as_tensor_content"):
+        raise StrictError(
+            "serving.flags", "--enable_serialization_as_tensor_content makes REST answer with memory never written"
+        )
+    try:
+        render(flags, release=serving.image.tag)
+    except FlagError as error:
+        raise StrictError("serving.flags", str(error)) from error

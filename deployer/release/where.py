@@ -1,0 +1,77 @@
+"""Which release a verb means, and where it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from deployer.domain import names
+from deployer.domain.release import Release
+from deployer.errors import UsageError
+from deployer.release import spec
+from deployer.release.local import state_directory
+from deployer.targets.base import Target
+from deployer.targets.cluster.api import Place
+from deployer.targets.cluster.target import ClusterTarget
+from deployer.targets.local.target import LocalTarget
+
+
+class Kind(StrEnum):
+    """Where a release runs."""
+
+    LOCAL = "local"
+    CLUSTER = "cluster"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """The release that `file` describes, and where to look for it.
+
+    `state_dir` is that of a local release, None for the usual place. `context` and `namespace` win over deployer.yaml,
+    which wins over the current context; `kubeconfig` empty means kubectl's own.
+    """
+
+    file: Path
+    kind: Kind = Kind.LOCAL
+    state_dir: Path | None = None
+    context: str = ""
+    namespace: str = ""
+    kubeconfig: str = ""
+
+
+def open_target(where: Where) -> Target:
+    """The release as a target. Errors: SpecError for the file, UsageError, TargetError without such a context."""
+    if where.kind is Kind.LOCAL:
+        if where.context or where.namespace or where.kubeconfig:
+            raise UsageError("--context, --namespace and --kubeconfig are for a cluster", hint="add --target cluster")
+        return local_target(where)
+    return open_cluster(where)[1]
+
+
+def local_target(where: Where) -> LocalTarget:
+    """The release on this machine. Errors: SpecError when the file is needed and cannot be read."""
+    return LocalTarget(where.state_dir or state_directory(where.file))
+
+
+def open_cluster(where: Where) -> tuple[Release, ClusterTarget]:
+    """The release and its cluster. Errors: as `open_target`."""
+    release = described(where)
+    place = Place(namespace=release.namespace, context=release.context, kubeconfig=where.kubeconfig)
+    return release, ClusterTarget.open(release.name, place)
+
+
+def described(where: Where) -> Release:
+    """The release, moved to the context and namespace that were asked for.
+
+    Errors: SpecError, UsageError for a namespace that cannot be or where the store's claim is not.
+    """
+    release = spec.load(where.file)
+    if where.namespace and (problem := names.namespace_problem(where.namespace)):
+        raise UsageError(problem)
+    try:
+        return replace(
+            release, namespace=where.namespace or release.namespace, context=where.context or release.context
+        )
+    except ValueError as error:
+        raise UsageError(str(error), hint="leave out --namespace") from error

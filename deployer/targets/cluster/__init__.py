@@ -1,0 +1,1 @@
+"""A release in a Kubernetes cluster, as the two charts installed it."""

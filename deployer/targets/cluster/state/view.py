@@ -1,0 +1,113 @@
+"""What the state of pods and events means, said to a person. Pure: tested on recorded cluster states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from deployer.targets.cluster.objects import Claim, ContainerStatus, Event, Pod, Terminated
+
+NOISE = frozenset({"ContainerCreating", "PodInitializing"})
+"""Reasons to wait that only say that something else is going on."""
+
+CRASHED = "CrashLoopBackOff"
+"""Its message says how long the kubelet waits; what matters is how the container ended, and its log."""
+
+
+def pod_problem(pod: Pod) -> str:
+    """What keeps a pod from being ready, naming its container; empty when nothing does, or nothing is known yet."""
+    if pod.leaving:
+        return "it is being terminated"
+    if pod.status.phase in ("Failed", "Succeeded"):
+        return f"it has ended: {_joined(pod.status.reason or pod.status.phase, pod.status.message)}"
+    for condition in pod.status.conditions:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return f"no node takes it: {condition.message or condition.reason}"
+    for container in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        if problem := container_problem(container):
+            return problem
+    return ""
+
+
+def container_problem(container: ContainerStatus) -> str:
+    """Why a container does not run, and how it ended the last time; empty for one that runs."""
+    ended = container.state.terminated or container.last_state.terminated
+    before = ""
+    if ended is not None and ended.exit_code != 0:
+        before = _how(ended)
+        if container.restart_count:
+            before += f", restarted {container.restart_count} times"
+    waiting = container.state.waiting
+    if waiting is not None and waiting.reason and waiting.reason not in NOISE:
+        said = waiting.reason if waiting.reason == CRASHED else _joined(waiting.reason, waiting.message)
+        return f"container {container.name} waits: {said}" + (f"; before: {before}" if before else "")
+    if container.state.terminated is not None and before:
+        return f"container {container.name} has ended: {before}"
+    if before and not container.ready:
+        return f"container {container.name} is not ready; before: {before}"
+    return ""
+
+
+def last_end(pod: Pod) -> str:
+    """How a container of a pod ended the last time: "OOMKilled (exit code 137)"; empty for one that never did badly."""
+    for container in pod.status.container_statuses:
+        ended = container.state.terminated or container.last_state.terminated
+        if ended is not None and ended.exit_code != 0:
+            return _how(ended)
+    return ""
+
+
+def ends(pod: Pod) -> int:
+    """How often a container of a pod has ended. The kubelet counts that only when it starts it again."""
+    found = 0
+    for container in pod.status.container_statuses:
+        state = container.state
+        down = state.terminated or (state.waiting and container.last_state.terminated)
+        found += container.restart_count + (1 if down else 0)
+    return found
+
+
+def _how(ended: Terminated) -> str:
+    return f"{ended.reason or 'it ended'} (exit code {ended.exit_code})"
+
+
+def claim_problem(claim: Claim, events: Iterable[Event]) -> str:
+    """Why a claim is not bound, in the words of its latest event; empty when it is bound."""
+    if claim.status.phase == "Bound":
+        return ""
+    about = [e for e in events if e.involved_object.uid == claim.metadata.uid]
+    latest = max(about, key=lambda event: event.when, default=None)
+    return f"it is {claim.status.phase}" + (f": {latest.reason}: {latest.message}" if latest else "")
+
+
+def crashed(pod: Pod) -> str:
+    """The container of a pod that has ended by itself and not come back; empty when there is none."""
+    for container in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        ended = container.state.terminated or container.last_state.terminated
+        if not container.ready and ended is not None and ended.exit_code != 0:
+            return container.name
+    return ""
+
+
+def last_warning(subject: Pod | Claim, events: Iterable[Event]) -> str:
+    """The latest warning about an object; empty when there is none."""
+    about = [e for e in events if e.type == "Warning" and e.involved_object.uid == subject.metadata.uid]
+    if not about:
+        return ""
+    latest = max(about, key=lambda event: event.when)
+    return f"event {latest.reason}: {latest.message}"
+
+
+def explain(pods: Sequence[Pod], events: Sequence[Event]) -> str:
+    """Why pods are not ready, one line each: what it waits for, its latest warning. Empty when all are ready."""
+    lines = []
+    for pod in pods:
+        if pod.ready and not pod.leaving:
+            continue
+        problem, warning = pod_problem(pod), last_warning(pod, events)
+        parts = [part for part in (problem, warning) if part] or ["it is starting, and nothing has gone wrong so far"]
+        lines.append(f"{pod.name}: {'; '.join(parts)}")
+    return "\n".join(lines)
+
+
+def _joined(reason: str, message: str) -> str:
+    return f"{reason}: {message}" if message and message != reason else reason

@@ -1,0 +1,350 @@
+"""A release in a Kubernetes cluster, as the two charts installed it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
+from deployer.domain import quantity
+from deployer.errors import TargetError
+from deployer.targets.base import CpuReading, Entrances, GatewayReplica, HttpReply, MemoryReading, Progress, Replica
+from deployer.targets.cluster import proof
+from deployer.targets.cluster.api import (
+    NOT_FOUND,
+    PARALLEL,
+    ApiServer,
+    Place,
+    Refused,
+    connect,
+    current_context,
+    pod_path,
+    proxy_path,
+)
+from deployer.targets.cluster.bridge import bridge
+from deployer.targets.cluster.helm_releases import HelmReleases, gateway_values, models_of
+from deployer.targets.cluster.live_config import LiveConfig, as_helm_writes
+from deployer.targets.cluster.names import GATEWAY, GATEWAY_KEY, MODEL_SERVER, MODELS_KEY, NEWCOMER_KEY, Names
+from deployer.targets.cluster.objects import Event, Pod, Service
+from deployer.targets.cluster.own_configs import OwnConfigs
+from deployer.targets.cluster.scale import Scale
+from deployer.targets.cluster.state import cpu, memory, view
+from deployer.targets.waiting import until_nothing
+from deployer.tools import process
+from deployer.tools.helm import Helm
+
+TOUCHED = "tfserving-deployer/config-changed"
+"""Annotation of a pod. Any change of a pod makes its kubelet look at the mounted ConfigMaps at once."""
+
+LOG_LINES = 4
+"""Of a container that crashed, shown in an error."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ClusterTarget:
+    """The `Target` whose replicas and gateways are pods; requests reach them through the API server's pod proxy."""
+
+    kind = "cluster"
+
+    def __init__(self, names: Names, place: Place, api: ApiServer, helm: HelmReleases) -> None:
+        self.names = names
+        self.place = place
+        self.api = api
+        self.helm = helm
+        self.scaling = Scale(api, place.namespace, names.tf_serving)
+        self.gateway_scaling = Scale(api, place.namespace, names.gateway)
+        self._models = LiveConfig(api, namespace=place.namespace, name=names.models, key=MODELS_KEY)
+        self._gateways = LiveConfig(api, namespace=place.namespace, name=names.gateway_config, key=GATEWAY_KEY)
+        newcomer = LiveConfig(api, namespace=place.namespace, name=names.models, key=NEWCOMER_KEY)
+        pods = partial(self.pods, MODEL_SERVER)
+        self._own = OwnConfigs(api, namespace=place.namespace, newcomer=newcomer, pods=pods)
+        self._unrecorded = {MODEL_SERVER, GATEWAY}
+        """Whose Helm release may say something else than what is in force: nobody knows when a process begins."""
+
+    @classmethod
+    def open(cls, release: str, place: Place) -> ClusterTarget:
+        """The release of this name; HELM names another helm. Errors: TargetError when there is no such kube-context."""
+        place = resolved(place)
+        program = os.environ.get("HELM", "helm")
+        helm = Helm(namespace=place.namespace, context=place.context, kubeconfig=place.kubeconfig, program=program)
+        names = Names(release=release)
+        return cls(names, place, connect(place), HelmReleases(names, helm))
+
+    # -- Target
+
+    def describe(self) -> str:
+        return f"context {self.place.context}, namespace {self.place.namespace}, release {self.names.release}"
+
+    def replicas(self) -> tuple[Replica, ...]:
+        return tuple(
+            Replica(
+                name=pod.name,
+                cpus=_cpu_limit(pod),
+                memory_limit=memory.limit(pod),
+                alive=pod.status.phase in ("Pending", "Running"),
+                ends=view.ends(pod),
+                ended=view.last_end(pod),
+            )
+            for pod in self.pods(MODEL_SERVER)
+            if not pod.leaving
+        )
+
+    def gateways(self) -> tuple[GatewayReplica, ...]:
+        return tuple(
+            GatewayReplica(name=pod.name, url="", alive=pod.status.phase in ("Pending", "Running"))
+            for pod in self.pods(GATEWAY)
+            if not pod.leaving
+        )
+
+    @contextmanager
+    def reachable_gateways(self) -> Iterator[tuple[GatewayReplica, ...]]:
+        """One gateway with a URL on this machine, behind which requests are spread over those that are ready."""
+        with bridge(self._request, lambda: [pod.name for pod in self.pods(GATEWAY) if pod.ready]) as url:
+            yield (GatewayReplica(name=self.names.gateway, url=url),)
+
+    def notes(self) -> tuple[str, ...]:
+        return (*self.scaling.notes(), *self.gateway_scaling.notes())
+
+    def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
+        return self._request(name, path, None, timeout=timeout)
+
+    def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
+        return self._request(name, path, body, timeout=timeout)
+
+    def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
+        deadline = time.monotonic() + timeout
+        progress(f"scaling {self.names.tf_serving} to {replicas}")
+        self.scaling.to(replicas)
+        self.wait(
+            lambda: proof.scaled(self, replicas),
+            what=f"{replicas} replicas that every gateway knows",
+            deadline=deadline,
+            progress=progress,
+        )
+
+    def model_config(self) -> str:
+        return self._installed(self._models)
+
+    def put_model_config(self, text: str) -> None:
+        self.put_model_config_quietly(text)
+        self.touch(MODEL_SERVER)
+
+    def put_model_config_quietly(self, text: str) -> None:
+        models_of(text)  # what the chart could not write cannot be kept
+        self._unrecorded.add(MODEL_SERVER)
+        self._models.write(text)
+
+    def gateway_config(self) -> str:
+        return self._installed(self._gateways)
+
+    def put_gateway_config(self, text: str) -> None:
+        gateway_values(text)
+        self._unrecorded.add(GATEWAY)
+        self._gateways.write(as_helm_writes(text))
+        self.touch(GATEWAY)
+
+    def restore(self, component: str, text: str) -> None:
+        """Put back what Helm wrote last, in place of what was read last; it is Helm's again. Errors: Overtaken."""
+        config = self._models if component == MODEL_SERVER else self._gateways
+        config.write(text)
+        config.disown()
+        self.touch(component)
+
+    def record(self) -> None:
+        ways = {MODEL_SERVER: self._record_models, GATEWAY: self._record_gateways}
+        # Helm takes seconds for each, and most of them to wait.
+        self.parallel(lambda component: ways[component](), [name for name in ways if name in self._unrecorded])
+
+    def _record_models(self) -> None:
+        self.helm.put_models(self.model_config(), replicas=self.scaling.deployment().spec.replicas)
+        self._models.disown()
+        self._unrecorded.discard(MODEL_SERVER)
+
+    def _record_gateways(self) -> None:
+        text = self.gateway_config()
+        self.helm.put_gateway(text, replicas=self.gateway_scaling.deployment().spec.replicas)
+        self._gateways.disown()
+        self._unrecorded.discard(GATEWAY)
+        if self.gateway_config() != text:
+            self.touch(GATEWAY)
+
+    @contextmanager
+    def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:
+        before = self.scaling.deployment().spec.replicas
+        scaled = self.scaling.autoscaler() is not None
+        self.gateway_scaling.hold()
+        try:
+            yield
+        finally:
+            self._give_back(before, scaled, timeout=timeout, progress=progress)
+
+    def _give_back(self, before: int, scaled: bool, *, timeout: float, progress: Progress) -> None:
+        """Undo `scale`: the number of replicas first, for an autoscaler goes on from there."""
+        self.gateway_scaling.resume()
+        if self.scaling.deployment().spec.replicas != before:
+            self.scaling.to(before)
+        if self.scaling.resume():
+            progress(f"the autoscaler of {self.names.tf_serving} is at work again")
+        if not scaled and len(self.replicas()) != before:
+            progress(f"scaling back to {before}")
+            self.scale(before, timeout=timeout, progress=progress)
+
+    def entrances(self) -> Entrances:
+        domain = f"{self.place.namespace}.svc"
+        gateway, model_servers = self._port(self.names.gateway, "http"), self._port(self.names.tf_serving, "grpc")
+        return Entrances(
+            gateways=(f"http://{self.names.gateway}.{domain}:{gateway}",),
+            model_servers=f"{self.names.tf_serving}.{domain}:{model_servers}",
+        )
+
+    def _port(self, service: str, name: str) -> int:
+        path = f"/api/v1/namespaces/{self.place.namespace}/services/{service}"
+        found = self.api.find(path, Service)
+        port = found.port(name) if found is not None else None
+        if port is None:
+            raise TargetError(
+                f"there is no Service {service} with a port {name}", hint="`deployer deploy` installs the release"
+            )
+        return port
+
+    def cpu_readings(self) -> Mapping[str, CpuReading]:
+        pods = {pod.name: pod.spec.node_name for pod in (*self.pods(MODEL_SERVER), *self.pods(GATEWAY))}
+        nodes = sorted({node for node in pods.values() if node})
+        texts = self.parallel(lambda node: self.api.call("GET", cpu.path(node)).decode(), nodes)
+        found = [cpu.readings(text, self.place.namespace) for text in texts]
+        return {name: reading for one in found for name, reading in one.items() if name in pods}
+
+    def memory_readings(self) -> Mapping[str, MemoryReading]:
+        path = memory.path(self.place.namespace)
+        try:
+            found = self.api.list(path, memory.PodMetrics, labels=self.names.replica_labels)
+        except Refused:
+            return {}  # a cluster without metrics-server, or a person who may not see them
+        return memory.readings(found)
+
+    def cpu_limit(self) -> str:
+        limits = {_cpu_limit(pod) for pod in self.pods(MODEL_SERVER)} - {None}
+        return f"container limit of {', '.join(f'{limit:g}' for limit in limits)} CPU" if limits else "none"
+
+    # -- PerReplica
+
+    def require_own_configs(self) -> None:
+        self._own.require()
+
+    def own_configs(self) -> Mapping[str, str]:
+        return self._own.read()
+
+    def put_own_config(self, name: str, text: str | None) -> None:
+        self._own.put(name, text)
+
+    def newcomer_config(self) -> str | None:
+        return self._own.newcomer()
+
+    def put_newcomer_config(self, text: str | None) -> None:
+        self._own.put_newcomer(text, release=self.model_config())
+
+    # -- what other parts of the cluster target need
+
+    def pods(self, component: str) -> tuple[Pod, ...]:
+        """The pods of the model servers (`MODEL_SERVER`) or of the gateways (`GATEWAY`), ordered by name."""
+        labels = self.names.replica_labels if component == MODEL_SERVER else self.names.gateway_labels
+        found = self.api.list(pod_path(self.place.namespace), Pod, labels=labels)
+        return tuple(sorted(found, key=lambda pod: pod.name))
+
+    def events(self) -> tuple[Event, ...]:
+        """The events of the namespace."""
+        return self.api.list(f"/api/v1/namespaces/{self.place.namespace}/events", Event)
+
+    def touch(self, component: str) -> None:
+        """Have the mounted configuration of every pod refreshed now instead of within a minute."""
+        self.hasten([pod.name for pod in self.pods(component) if not pod.leaving])
+
+    def hasten(self, names: Collection[str]) -> None:
+        stamp = {"metadata": {"annotations": {TOUCHED: f"{time.time():.6f}"}}}
+
+        def touch(name: str) -> None:
+            try:
+                self.api.patch(pod_path(self.place.namespace, name), stamp)
+            except Refused as error:
+                if error.code != NOT_FOUND:  # a pod that has gone meanwhile needs no telling
+                    raise
+
+        self.parallel(touch, tuple(names))
+
+    def wait(self, lacks: Callable[[], Sequence[str]], *, what: str, deadline: float, progress: Progress) -> None:
+        """Wait until nothing is missing; on time-out the cause names pods, containers and events."""
+        until_nothing(lacks, what=what, deadline=deadline, progress=progress, explain=self.explain)
+
+    def explain(self) -> str:
+        """Why pods of the release are not ready, one line for each, with the last words of those that crashed."""
+        pods = (*self.pods(MODEL_SERVER), *self.pods(GATEWAY))
+        said = view.explain(pods, self.events())
+        words = [(pod.name, self.last_words(pod)) for pod in pods if view.crashed(pod)]
+        return "\n".join([said, *(f"{name} said: {line}" for name, line in words if line)])
+
+    def last_words(self, pod: Pod) -> str:
+        """The end of the log of the container that crashed; empty when nothing is kept."""
+        path = f"{pod_path(self.place.namespace, pod.name)}/log"
+        query = {"container": view.crashed(pod), "tailLines": str(LOG_LINES), "previous": "true"}
+        for asked in (query, {**query, "previous": ""}):
+            try:
+                return process.tail(self.api.call("GET", path, query=asked).decode(errors="replace"), LOG_LINES)
+            except Refused:
+                continue  # there is no previous container, or its log has gone
+        return ""
+
+    def parallel(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """`work` on every item, a bounded number at a time; results in order."""
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            return list(pool.map(work, items))
+
+    def _request(
+        self, name: str, path: str, body: bytes | None, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> HttpReply:
+        """POST with a body, GET without one, through the API server."""
+        where = proxy_path(self.place.namespace, name, self.names.http_port(name), path)
+        method = "GET" if body is None else "POST"
+        try:
+            return self.api.proxied(method, where, body=body, headers=headers, timeout=timeout)
+        except TargetError as error:
+            raise TargetError(
+                self._silence(name), cause=error.cause or error.message, hint="`deployer doctor` looks for the reason"
+            ) from error
+
+    def _installed(self, config: LiveConfig) -> str:
+        text = config.read()
+        if text is None:
+            raise TargetError(
+                f"release {self.names.release} is not installed in namespace {self.place.namespace}"
+                f" of context {self.place.context}",
+                hint="`deployer deploy` installs it; -n and --context name another place",
+            )
+        return text
+
+    def _silence(self, name: str) -> str:
+        """Why a pod does not answer, as far as its own state tells."""
+        pod = self.api.find(pod_path(self.place.namespace, name), Pod)
+        if pod is None:
+            return f"there is no pod {name} any more"
+        return f"{name} does not answer: {view.pod_problem(pod) or f'its phase is {pod.status.phase}'}"
+
+
+def resolved(place: Place) -> Place:
+    """The place with its context named. Errors: TargetError when none is given and none is current."""
+    context = place.context or current_context(place.kubeconfig)
+    if not context:
+        raise TargetError(
+            "there is no current kube-context", hint="--context names one; `deployer cluster up` makes a cluster"
+        )
+    return Place(namespace=place.namespace, context=context, kubeconfig=place.kubeconfig)
+
+
+def _cpu_limit(pod: Pod) -> float | None:
+    limits = [c.resources.limits["cpu"] for c in pod.spec.containers if "cpu" in c.resources.limits]
+    return quantity.cpus(limits[0]) if limits else None

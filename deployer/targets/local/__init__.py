@@ -1,0 +1,1 @@
+"""A release as processes on this machine."""

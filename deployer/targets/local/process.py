@@ -1,0 +1,106 @@
+"""One process of a local release: its command line, its start, its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from deployer.errors import TargetError, WaitTimeout
+from deployer.targets.base import Progress
+from deployer.targets.local.state import Engine, Layout, ProcessState
+from deployer.tools import ports, process
+from deployer.tools.running import Running
+from tfserving import flags
+
+POLL_SECONDS = 0.2
+END_SECONDS = 5.0
+BINARY = "tensorflow_model_server"
+
+
+def server_flags(layout: Layout, values: Mapping[str, flags.Value]) -> tuple[str, ...]:
+    """Flags of every replica, sorted, without its ports: `values` with the paths of this machine for its files."""
+    paths = {name: str(file) for name, file in _files(layout).items() if name in values}
+    own: dict[str, flags.Value] = {
+        "model_config_file": str(layout.model_config),
+        "model_config_file_poll_wait_seconds": 1,
+    }
+    return tuple(sorted(flags.render({**values, **paths, **own})))
+
+
+def replica_program(engine: Engine) -> tuple[str, ...]:
+    """What runs as a replica without a container."""
+    return (BINARY,) if engine is Engine.BINARY else (sys.executable, "-m", "tfserving.server")
+
+
+def replica_flags(given: Sequence[str], *, config: Path, grpc_port: int, http_port: int) -> tuple[str, ...]:
+    """The flags of one replica, which reads its model_config from `config`."""
+    shared = [flag for flag in given if not flag.startswith("--model_config_file=")]
+    own: dict[str, flags.Value] = {"port": grpc_port, "rest_api_port": http_port, "model_config_file": str(config)}
+    return (*flags.render(own), *shared)
+
+
+def gateway_argv(layout: Layout, *, port: int) -> tuple[str, ...]:
+    """The command line of the gateway."""
+    listen = (f"--config={layout.gateway_config}", "--host=127.0.0.1", f"--port={port}")
+    return (sys.executable, "-m", "gateway", *listen, "--drain-seconds=0")
+
+
+def start(
+    layout: Layout, name: str, argv: Sequence[str], *, http_port: int, grpc_port: int = 0, bound_to_parent: bool
+) -> ProcessState:
+    """Start one process; it is not ready yet. Errors: TargetError (port in use), ToolError (no such program)."""
+    for port in (http_port, grpc_port):
+        if port:
+            ports.require_free(port)
+    pid = process.spawn(argv, log=layout.log(name), bound_to_parent=bound_to_parent)
+    started = Running.of(pid).started
+    return ProcessState(name=name, pid=pid, started=started, argv=tuple(argv), http_port=http_port, grpc_port=grpc_port)
+
+
+def wait(
+    layout: Layout,
+    state: ProcessState,
+    lacking: Callable[[str], tuple[str, ...]],
+    *,
+    deadline: float,
+    progress: Progress,
+) -> None:
+    """Return when `lacking(name)` names nothing any more.
+
+    Errors: TargetError when the process ends instead, WaitTimeout at `deadline` (monotonic); both with the tail of
+    its log as the cause.
+    """
+    while state.running.alive():
+        missing = lacking(state.name)
+        if not missing:
+            progress(f"{state.name} is ready (pid {state.pid}, port {state.grpc_port or state.http_port})")
+            return
+        if time.monotonic() > deadline:
+            raise WaitTimeout(
+                f"{state.name} is not ready: {'; '.join(missing)}",
+                cause=log_tail(layout, state.name),
+                hint=f"--timeout allows more; the whole log is {layout.log(state.name)}",
+            )
+        time.sleep(POLL_SECONDS)
+    code = process.exit_code(state.pid, within=END_SECONDS)
+    raise TargetError(
+        f"{state.name} ended while it started" + ("" if code is None else f", with {process.ending(code)}"),
+        cause=log_tail(layout, state.name),
+        hint=f"the whole log is {layout.log(state.name)}",
+    )
+
+
+def log_tail(layout: Layout, name: str) -> str:
+    """The last lines that a process wrote."""
+    log = layout.log(name)
+    return process.tail(log.read_text(errors="replace")) if log.exists() else "it wrote nothing"
+
+
+def _files(layout: Layout) -> Mapping[str, Path]:
+    return {
+        "model_config_file": layout.model_config,
+        "batching_parameters_file": layout.batching_parameters,
+        "monitoring_config_file": layout.config / "monitoring.config",
+    }

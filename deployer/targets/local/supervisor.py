@@ -1,0 +1,239 @@
+"""Starting, stopping and replacing the processes of a local release, so that the gateway always knows who serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+
+import msgspec
+
+from deployer.errors import SpecError, TargetError
+from deployer.files import replace_file
+from deployer.targets import proof
+from deployer.targets.base import Progress, Target
+from deployer.targets.local import container as local_container
+from deployer.targets.local import cpu, routes
+from deployer.targets.local import process as local_process
+from deployer.targets.local.state import Layout, LocalState, ProcessState
+from deployer.tools import docker, ports
+from tfserving.config.models import ModelServerConfig
+from tfserving.config.text import ConfigError
+
+GRACE_SECONDS = 10.0
+"""Between SIGTERM and SIGKILL: the embedded server drains meanwhile, the original one ignores SIGTERM."""
+
+
+class Supervisor:
+    """Moves a local release from one state to another; every step is written down before the next is taken.
+
+    `target` is the release as others see it: it is asked whether a process is ready. The caller holds the lock.
+    """
+
+    def __init__(self, layout: Layout, limiter: cpu.CpuLimiter, target: Target) -> None:
+        self._layout = layout
+        self._limiter = limiter
+        self._target = target
+
+    def keep(
+        self, before: LocalState | None, wanted: LocalState, *, outdated: bool, gateway_port: int, progress: Progress
+    ) -> LocalState:
+        """`wanted` with those processes of `before` that run as they should; the others are stopped.
+
+        `outdated` replicas are stopped: a file that they read only once has changed.
+        """
+        if before is None:
+            return wanted
+        same = not outdated and msgspec.structs.replace(before, replicas=(), gateways=()) == wanted
+        keep_gateway = same and gateway_port in (0, *(g.http_port for g in before.gateways))
+        replicas = tuple(p for p in before.replicas if same and p.running.alive())
+        gateways = tuple(p for p in before.gateways if keep_gateway and p.running.alive())
+        for process in before.processes:
+            if process not in replicas + gateways:
+                self.stop(process, grace=GRACE_SECONDS, progress=progress)
+        return msgspec.structs.replace(wanted, replicas=replicas, gateways=gateways)
+
+    def fit(
+        self, state: LocalState, count: int, gateway_text: str | None, port: int, deadline: float, progress: Progress
+    ) -> None:
+        """Exactly `count` replicas and a gateway that knows them: it learns of new ones when they are ready, and
+        forgets surplus ones before they are stopped. Without `gateway_text` the settings stay as they are by then: a
+        rollout may change them while replicas start."""
+        if count < 1:
+            raise TargetError("a local release needs at least one replica", hint="`deployer local down` stops it")
+        grown = self._grow(state, count, deadline=deadline, progress=progress)
+        fitting = msgspec.structs.replace(grown, replicas=grown.replicas[:count])
+        settings = self._layout.gateway_config.read_text() if gateway_text is None else gateway_text
+        self.write_gateway_config(settings, fitting)
+        fitting = self._with_gateway(fitting, port, deadline=deadline, progress=progress)
+        self._gateways_follow(fitting, deadline=deadline)
+        for surplus in grown.replicas[count:]:
+            self.stop(surplus, grace=GRACE_SECONDS, progress=progress)
+            self._layout.forget_own_configs(surplus.name)
+        self._layout.write(fitting)
+
+    def restart(
+        self, state: LocalState, flags: tuple[str, ...], gateway_text: str, *, deadline: float, progress: Progress
+    ) -> LocalState:
+        """Every replica with these flags, one after the other. While one starts, the gateway knows only the others.
+
+        `gateway_text` must suit replicas with the old flags and with the new ones.
+        """
+        count = len(state.replicas)
+        state = msgspec.structs.replace(state, server_flags=flags)
+        for process in state.replicas:
+            left = msgspec.structs.replace(state, replicas=tuple(p for p in state.replicas if p.name != process.name))
+            if left.replicas:
+                self.write_gateway_config(gateway_text, left)
+                self._gateways_follow(left, deadline=deadline)
+            self.stop(process, grace=GRACE_SECONDS, progress=progress)
+            state = self._grow(left, count, deadline=deadline, progress=progress)
+            self.write_gateway_config(gateway_text, state)
+            self._gateways_follow(state, deadline=deadline)
+        return state
+
+    def _grow(self, state: LocalState, count: int, *, deadline: float, progress: Progress) -> LocalState:
+        """`state` with at least `count` replicas, all of them ready and limited; those that have died are replaced."""
+        for process in state.replicas:
+            if not process.running.alive():
+                self.stop(process, grace=0, progress=progress)
+        alive = {p.name: p for p in state.replicas if p.running.alive()}
+        new: list[ProcessState] = []
+        for index in range(count):
+            if (name := f"replica-{index}") not in alive:
+                progress(f"starting {name}")
+                new.append(self._start_replica(state, name))
+                alive[name] = new[-1]
+                state = msgspec.structs.replace(state, replicas=_ordered(alive))
+                self._layout.write(state)
+        for process in _ordered(alive):
+            if process in new:
+                local_process.wait(self._layout, process, self._lacking, deadline=deadline, progress=progress)
+                alive[process.name] = self._limit(process, state)
+        state = msgspec.structs.replace(state, replicas=_ordered(alive))
+        self._layout.write(state)
+        return state
+
+    def _lacking(self, name: str) -> tuple[str, ...]:
+        """What the replica lacks of the configuration of this moment: a rollout may move on while it starts."""
+        return proof.lacking(self._target, name, model_config(self._layout.own_config(name).read_text()))
+
+    def _start_replica(self, state: LocalState, name: str) -> ProcessState:
+        grpc_port, http_port = ports.free(2)
+        config = self._layout.own_config(name)
+        if not config.exists():
+            self._give_config(name)
+        given = local_process.replica_flags(state.server_flags, config=config, grpc_port=grpc_port, http_port=http_port)
+        container = ""
+        argv = (*local_process.replica_program(state.engine), *given)
+        if state.container is not None:
+            container = local_container.container_name(state.release, name)
+            docker.remove_container(container)
+            argv = local_container.argv(
+                state.container, container, given, config=self._layout.config, ports=(grpc_port, http_port)
+            )
+        started = local_process.start(
+            self._layout,
+            name,
+            argv,
+            http_port=http_port,
+            grpc_port=grpc_port,
+            bound_to_parent=state.bound_to_parent,
+        )
+        return msgspec.structs.replace(started, container=container)
+
+    def _give_config(self, name: str) -> None:
+        if self._layout.newcomer_config.exists():
+            replace_file(self._layout.own_config(name), self._layout.newcomer_config.read_bytes())
+        else:
+            self._layout.link_config(name)
+
+    def _limit(self, process: ProcessState, state: LocalState) -> ProcessState:
+        """The share counts from here on: starting TensorFlow on a quarter of a CPU would take most of a minute."""
+        if process.container:
+            if state.cpus is not None:
+                docker.limit_cpus(process.container, state.cpus)
+            return msgspec.structs.replace(process, worker=local_container.worker(process.container))
+        if state.cpus is None:
+            return process
+        index = int(process.name.rpartition("-")[2])
+        name = f"deployer-{state.release}-{process.name}"
+        try:
+            cgroup = self._limiter.limit(name, index, process.pid, state.cpus)
+        except OSError as error:
+            raise TargetError(
+                f"{process.name} cannot be limited to {state.cpus:g} CPU", hint="leave out --cpus-per-replica"
+            ) from error
+        return msgspec.structs.replace(process, cgroup=cgroup)
+
+    def _with_gateway(self, state: LocalState, port: int, *, deadline: float, progress: Progress) -> LocalState:
+        """`state` with a gateway that is ready; started when there is none."""
+        if state.gateways:
+            return state
+        port = port or ports.free(1)[0]
+        progress("starting gateway-0")
+        argv = local_process.gateway_argv(self._layout, port=port)
+        gateway = local_process.start(
+            self._layout, "gateway-0", argv, http_port=port, bound_to_parent=state.bound_to_parent
+        )
+        state = msgspec.structs.replace(state, gateways=(gateway,))
+        self._layout.write(state)
+        lacking = partial(proof.not_ready, self._target)
+        local_process.wait(self._layout, gateway, lacking, deadline=deadline, progress=progress)
+        return state
+
+    def write_gateway_config(self, text: str, state: LocalState) -> None:
+        """Replace the configuration; the gateway is to know exactly the replicas of `state`."""
+        replace_file(self._layout.gateway_config, routes.with_backends(text, _addresses(state)).encode())
+
+    def _gateways_follow(self, state: LocalState, *, deadline: float) -> None:
+        text = self._layout.gateway_config.read_text()
+        for gateway in state.gateways:
+            lacking = partial(self._not_following, text=text, addresses=_addresses(state))
+            local_process.wait(self._layout, gateway, lacking, deadline=deadline, progress=lambda _: None)
+
+    def _not_following(self, gateway: str, *, text: str, addresses: list[str]) -> tuple[str, ...]:
+        return proof.not_following(self._target, gateway, text) or proof.not_connected(self._target, gateway, addresses)
+
+    @contextmanager
+    def undone_to(self, kept: LocalState, progress: Progress) -> Iterator[None]:
+        """On any failure, Ctrl-C included, stop what was started since; forget the release when nothing is left."""
+        try:
+            yield
+        except BaseException:
+            for process in (self._layout.read() or kept).processes:
+                if process not in kept.processes:
+                    self.stop(process, grace=GRACE_SECONDS, progress=progress)
+            if kept.replicas:
+                self.write_gateway_config(self._layout.gateway_config.read_text(), kept)
+                self._layout.write(kept)
+            else:
+                self._layout.state.unlink(missing_ok=True)
+            raise
+
+    def stop(self, process: ProcessState, *, grace: float, progress: Progress) -> bool:
+        """Stop one process and remove its CPU limit; whether it was still running."""
+        was_alive = process.running.stop(grace=grace)
+        if process.container:
+            docker.remove_container(process.container)
+        if process.cgroup:
+            cpu.remove(process.cgroup)
+        if was_alive:
+            progress(f"stopped {process.name}")
+        return was_alive
+
+
+def _addresses(state: LocalState) -> list[str]:
+    return [f"127.0.0.1:{p.grpc_port}" for p in state.replicas]
+
+
+def _ordered(processes: Mapping[str, ProcessState]) -> tuple[ProcessState, ...]:
+    return tuple(sorted(processes.values(), key=lambda p: int(p.name.rpartition("-")[2])))
+
+
+def model_config(text: str) -> ModelServerConfig:
+    """A model_config. Errors: SpecError when it cannot be read."""
+    try:
+        return ModelServerConfig.parse(text)
+    except ConfigError as error:
+        raise SpecError("the model_config cannot be read", hint="`deployer render` writes one that can") from error

@@ -1,0 +1,263 @@
+"""A release as processes on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer.errors import TargetError
+from deployer.files import replace_file
+from deployer.targets.base import (
+    CpuReading,
+    Entrances,
+    GatewayReplica,
+    HttpReply,
+    MemoryReading,
+    Progress,
+    Replica,
+    ReplicaBatching,
+)
+from deployer.targets.local import batching as local_batching
+from deployer.targets.local import cpu, memory, process, routes
+from deployer.targets.local.container import Container
+from deployer.targets.local.state import Engine, Layout, LocalState
+from deployer.targets.local.supervisor import GRACE_SECONDS, Supervisor, model_config
+from deployer.tools import docker
+from deployer.tools.running import Running
+from tfserving import flags
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalRelease:
+    """What a local release is to be.
+
+    `files` are the texts of its configuration by file name; `server_flags` those of the model server, whose ports and
+    paths the target sets itself. `cpus` is the share of each replica, None for no limit. `gateway_port` 0 takes a free
+    one. With `bound_to_parent` nothing outlives this process, however it dies, but containers. `container` is what
+    replicas of the engine docker run in, None for the others.
+    """
+
+    name: str
+    engine: Engine
+    replicas: int
+    server_flags: Mapping[str, flags.Value]
+    files: Mapping[str, str]
+    cpus: float | None = None
+    gateway_port: int = 0
+    bound_to_parent: bool = False
+    container: Container | None = None
+
+
+class LocalTarget:
+    """The `Target` whose replicas and gateway are processes here. `directory` holds its files, logs and state."""
+
+    kind = "local"
+
+    def __init__(self, directory: Path, *, limiter: cpu.CpuLimiter | None = None) -> None:
+        self.layout = Layout(directory)
+        self._limiter = limiter or cpu.choose()
+        self._supervisor = Supervisor(self.layout, self._limiter, self)
+
+    # -- the release as a whole
+
+    def up(self, wanted: LocalRelease, *, timeout: float, progress: Progress) -> None:
+        """Make it so. What runs already as it should is left alone; what this call started is stopped if it fails.
+
+        Errors: TargetError for a port in use or a process that ends while it starts, WaitTimeout, ToolError when the
+        engine is absent; SpecError when a file does not fit.
+        """
+        deadline = time.monotonic() + timeout
+        if wanted.container is not None:
+            docker.require()
+        with self.layout.locked():
+            before = self.layout.read()
+            batching = self.layout.batching_parameters
+            if before is None:
+                self.layout.forget_own_configs()
+            text = wanted.files.get(batching.name)
+            outdated = text is not None and batching.exists() and batching.read_text() != text
+            for name, text in wanted.files.items():
+                if name != self.layout.gateway_config.name:
+                    replace_file(self.layout.config / name, text.encode())
+            state = LocalState(
+                release=wanted.name,
+                engine=wanted.engine,
+                server_flags=process.server_flags(self.layout, wanted.server_flags),
+                bound_to_parent=wanted.bound_to_parent,
+                container=wanted.container,
+                cpus=wanted.cpus,
+                limit=self._limit(wanted),
+            )
+            kept = self._supervisor.keep(
+                before, state, outdated=outdated, gateway_port=wanted.gateway_port, progress=progress
+            )
+            self.layout.write(kept)
+            gateway_text = wanted.files[self.layout.gateway_config.name]
+            with self._supervisor.undone_to(kept, progress):
+                self._supervisor.fit(kept, wanted.replicas, gateway_text, wanted.gateway_port, deadline, progress)
+
+    def down(self, *, progress: Progress, grace: float = GRACE_SECONDS) -> tuple[str, ...]:
+        """Stop every process of the release; return the names of those that still ran. Logs and files stay."""
+        with self.layout.locked():
+            state = self.layout.read()
+            if state is None:
+                return ()
+            stopped = tuple(p.name for p in state.processes if self._supervisor.stop(p, grace=grace, progress=progress))
+            self.layout.state.unlink()
+            return stopped
+
+    def _limit(self, wanted: LocalRelease) -> str:
+        if wanted.cpus is None:
+            return "none"
+        return f"docker {wanted.cpus:g} CPU" if wanted.container else self._limiter.describe(wanted.cpus)
+
+    # -- Target
+
+    def describe(self) -> str:
+        return f"processes on this machine, described in {self.layout.directory}"
+
+    def replicas(self) -> tuple[Replica, ...]:
+        state = self._state()
+        return tuple(
+            Replica(
+                name=p.name,
+                grpc=f"127.0.0.1:{p.grpc_port}",
+                rest=f"127.0.0.1:{p.http_port}",
+                pid=p.server,
+                cpus=state.cpus,
+                alive=p.running.alive(),
+            )
+            for p in state.replicas
+        )
+
+    def gateways(self) -> tuple[GatewayReplica, ...]:
+        return tuple(
+            GatewayReplica(name=p.name, url=f"http://127.0.0.1:{p.http_port}", pid=p.pid, alive=p.running.alive())
+            for p in self._state().gateways
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
+        return self._request(name, path, None, timeout=timeout)
+
+    def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
+        return self._request(name, path, body, timeout=timeout)
+
+    @contextmanager
+    def reachable_gateways(self) -> Iterator[tuple[GatewayReplica, ...]]:
+        yield tuple(gateway for gateway in self.gateways() if gateway.alive)
+
+    def _request(self, name: str, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
+        for one in self._state().processes:
+            if one.name == name:
+                return routes.request(name, one.http_port, path, body, timeout=timeout)
+        raise TargetError(f"there is no {name} in {self.layout.directory}", hint="`deployer status` lists them")
+
+    def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
+        deadline = time.monotonic() + timeout
+        with self.layout.locked():
+            state = self._state()
+            with self._supervisor.undone_to(state, progress):
+                self._supervisor.fit(state, replicas, None, 0, deadline, progress)
+
+    def model_config(self) -> str:
+        self._state()
+        return self.layout.model_config.read_text()
+
+    def put_model_config(self, text: str) -> None:
+        self._state()
+        model_config(text)
+        replace_file(self.layout.model_config, text.encode())
+
+    def gateway_config(self) -> str:
+        self._state()
+        return self.layout.gateway_config.read_text()
+
+    def put_gateway_config(self, text: str) -> None:
+        self._supervisor.write_gateway_config(text, self._state())
+
+    @contextmanager
+    def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:
+        before = len(self.replicas())
+        try:
+            yield
+        finally:
+            if len(self.replicas()) != before:
+                progress(f"scaling back to {before}")
+                self.scale(before, timeout=timeout, progress=progress)
+
+    def entrances(self) -> Entrances:
+        gateways = tuple(gateway.url for gateway in self.gateways() if gateway.alive)
+        replica = next((r for r in self.replicas() if r.alive), None)
+        if not gateways or replica is None:
+            raise TargetError("no replica or no gateway of the release runs", hint="`deployer status` shows what does")
+        return Entrances(gateways=gateways, model_servers=replica.grpc)
+
+    def cpu_readings(self) -> Mapping[str, CpuReading]:
+        processes = self._state().processes
+        return {p.name: CpuReading(seconds=Running.of(p.server).cpu_seconds(), at=time.time()) for p in processes}
+
+    def memory_readings(self) -> Mapping[str, MemoryReading]:
+        sizes = {replica.name: memory.resident(replica.pid) for replica in self.replicas() if replica.alive}
+        now = time.time()
+        return {name: MemoryReading(size=size, at=now) for name, size in sizes.items() if size is not None}
+
+    def cpu_limit(self) -> str:
+        return self._state().limit
+
+    # -- PerReplica
+
+    def require_own_configs(self) -> None:
+        pass
+
+    def own_configs(self) -> Mapping[str, str]:
+        paths = {replica.name: self.layout.own_config(replica.name) for replica in self.replicas()}
+        own = {name: path for name, path in paths.items() if path.exists() and not path.is_symlink()}
+        return {name: path.read_text() for name, path in own.items()}
+
+    def put_own_config(self, name: str, text: str | None) -> None:
+        if text is None:
+            self.layout.link_config(name)
+        else:
+            model_config(text)
+            replace_file(self.layout.own_config(name), text.encode())
+
+    def newcomer_config(self) -> str | None:
+        path = self.layout.newcomer_config
+        return path.read_text() if path.exists() else None
+
+    def put_newcomer_config(self, text: str | None) -> None:
+        if text is None:
+            self.layout.newcomer_config.unlink(missing_ok=True)
+        else:
+            replace_file(self.layout.newcomer_config, text.encode())
+
+    # -- Rebatchable
+
+    def batching(self) -> ReplicaBatching:
+        return local_batching.in_force(self.layout, self._state().server_flags, self.gateway_config())
+
+    def with_batching(self, wanted: ReplicaBatching, *, timeout: float, progress: Progress) -> None:
+        deadline = time.monotonic() + timeout
+        with self.layout.locked():
+            state = self._state()
+            flags = local_batching.flags_with(self.layout, state.server_flags, wanted)
+            before = self.gateway_config()
+            fits_both = min(self.batching().rows_per_call, wanted.rows_per_call)
+            if wanted.parameters is not None:
+                replace_file(self.layout.batching_parameters, wanted.parameters.encode())
+            meanwhile = local_batching.gateway_with(before, fits_both)
+            state = self._supervisor.restart(state, flags, meanwhile, deadline=deadline, progress=progress)
+            afterwards = local_batching.gateway_with(before, wanted.rows_per_call)
+            self._supervisor.fit(state, len(state.replicas), afterwards, 0, deadline, progress)
+
+    def _state(self) -> LocalState:
+        state = self.layout.read()
+        if state is None:
+            raise TargetError(f"no release runs from {self.layout.directory}", hint="`deployer local up` starts it")
+        return state

@@ -1,0 +1,125 @@
+"""A model store in a claim, as the deployer sees it through the storage agent that runs beside its disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+
+from deployer.domain.store import FileFact
+from deployer.errors import TargetError
+from deployer.targets.base import HttpReply
+from deployer.targets.storage.agent import TOKEN_HEADER
+
+CALL_TIMEOUT = 30.0
+SLOW_TIMEOUT = 1800.0
+"""For calls that read or flush whole files: half an hour carries a terabyte from a good disk."""
+
+T = TypeVar("T")
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A child of a directory; `modified` in seconds since the epoch by the clock of the node."""
+
+    name: str
+    directory: bool
+    size: int
+    modified: float
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    error: str = ""
+
+
+class Send(Protocol):
+    """Sends one request to the agent. Errors: TargetError when it cannot be reached."""
+
+    def __call__(
+        self, method: str, path: str, body: bytes | None, *, headers: Mapping[str, str], timeout: float
+    ) -> HttpReply: ...
+
+
+class Storage:
+    """Calls of the agent, typed. Paths are relative to the store. Errors of every method: TargetError."""
+
+    def __init__(self, send: Send, token: str) -> None:
+        self._send = send
+        self._token = token
+
+    def entries(self, path: str = "") -> tuple[Entry, ...] | None:
+        """The children of a directory, by name; None when it is not there."""
+        body = self._found("/list", path)
+        return None if body is None else self._decoded(body, tuple[Entry, ...])
+
+    def files(self, path: str) -> tuple[str, ...]:
+        """Every file below a directory, by path inside it."""
+        found: list[str] = []
+        for entry in self.entries(path) or ():
+            if entry.directory:
+                found += [f"{entry.name}/{inside}" for inside in self.files(f"{path}/{entry.name}")]
+            else:
+                found.append(entry.name)
+        return tuple(found)
+
+    def digest(self, path: str) -> FileFact | None:
+        """Size and sha256 of a file as it is on the disk; None when it is not there."""
+        body = self._found("/digest", path, timeout=SLOW_TIMEOUT)
+        return None if body is None else self._decoded(body, FileFact)
+
+    def read(self, path: str) -> bytes | None:
+        """A small file; None when it is not there."""
+        return self._found("/content", path)
+
+    def stage(self, path: str) -> None:
+        """Make a staging directory, or find it as an earlier run left it."""
+        self._done("POST", "/stage", path)
+
+    def write(self, path: str, offset: int, body: bytes) -> None:
+        """Cut a file of a staging directory at `offset` and add `body`."""
+        self._done("PUT", "/content", path, body=body, offset=offset)
+
+    def publish(self, path: str, version: int) -> bool:
+        """Flush a staging directory and rename it to `version`; False when that number exists."""
+        reply = self._ask("POST", "/publish", path, timeout=SLOW_TIMEOUT, version=version)
+        return reply.status != 409 and self._accepted(reply) is not None
+
+    def remove(self, path: str) -> None:
+        """Take a version away by one rename, then delete its files."""
+        self._done("POST", "/remove", path, timeout=SLOW_TIMEOUT)
+
+    def discard(self, path: str) -> None:
+        """Delete a staging directory, or what is left of a removed version."""
+        self._done("POST", "/discard", path, timeout=SLOW_TIMEOUT)
+
+    def _found(self, call: str, path: str, *, timeout: float = CALL_TIMEOUT) -> bytes | None:
+        reply = self._ask("GET", call, path, timeout=timeout)
+        return None if reply.status == 404 else self._accepted(reply)
+
+    def _done(
+        self, method: str, call: str, path: str, *, body: bytes = b"", timeout: float = CALL_TIMEOUT, **more: int
+    ) -> None:
+        self._accepted(self._ask(method, call, path, body=body, timeout=timeout, **more))
+
+    def _ask(
+        self, method: str, call: str, path: str, *, body: bytes | None = None, timeout: float, **more: int
+    ) -> HttpReply:
+        query = urlencode({"path": path, **more})
+        return self._send(method, f"{call}?{query}", body, headers={TOKEN_HEADER: self._token}, timeout=timeout)
+
+    def _accepted(self, reply: HttpReply) -> bytes:
+        if reply.status == 200:
+            return reply.body
+        try:
+            said = msgspec.json.decode(reply.body, type=_Problem).error
+        except msgspec.MsgspecError:
+            said = reply.body.decode(errors="replace")[:300]
+        hint = "make the claim larger, or prune versions" if reply.status == 507 else "`deployer publish` again goes on"
+        raise TargetError(f"the storage agent answers with {reply.status}", cause=said, hint=hint)
+
+    def _decoded(self, body: bytes, shape: type[T]) -> T:
+        try:
+            return msgspec.json.decode(body, type=shape)
+        except msgspec.MsgspecError as error:
+            raise TargetError("the answer of the storage agent cannot be read") from error

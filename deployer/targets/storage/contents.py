@@ -1,0 +1,106 @@
+"""What a deployment must know of the versions in a claim: which there are, how large, and with which feature spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from deployer.domain.location import ClaimStore
+from deployer.domain.release import Storage as Wanted
+from deployer.domain.store import version_of
+from deployer.errors import SpecError, TargetError
+from deployer.targets.base import Progress
+from deployer.targets.cluster.api import ApiServer
+from deployer.targets.cluster.objects import Claim
+from deployer.targets.storage import manifest
+from deployer.targets.storage.client import Storage
+from deployer.targets.storage.pod import claim_path, storage_in
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredVersion:
+    """A version in a claim: its bytes, the row counts of its warm-up requests and its largest difference from the
+    source model by its manifest (0, none and None without one), and the text of its feature spec, if any."""
+
+    size: int
+    warmup: tuple[int, ...]
+    features: str | None
+    parity: float | None = None
+
+
+class Shelf:
+    """The versions of a store in a claim. Errors of every method: TargetError."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def versions(self, model: str) -> Mapping[int, str]:
+        """Directory names of a model's versions by number; empty when there is none."""
+        entries = self._storage.entries(model) or ()
+        return {n: e.name for e in entries if e.directory and (n := version_of(e.name)) is not None and n >= 1}
+
+    def read(self, model: str, version: int) -> StoredVersion:
+        """One version. Errors: SpecError when the claim does not hold it."""
+        there = self.versions(model)
+        if version not in there:
+            held = ", ".join(map(str, sorted(there))) or "none"
+            raise SpecError(
+                f"version {version} of model {model} is not in the claim",
+                hint=f"versions there: {held}; `deployer publish {model} --version {version}` brings it",
+            )
+        base = f"{model}/{there[version]}"
+        path = f"{base}/{manifest.MANIFEST}"
+        written, features = self._storage.read(path), self._storage.read(f"{base}/{manifest.FEATURES}")
+        known = None if written is None else manifest.decode(written, path)
+        return StoredVersion(
+            size=known.size if known else 0,
+            warmup=known.warmup_batch_sizes if known else (),
+            features=None if features is None else features.decode(),
+            parity=known.parity.max_difference if known is not None and known.parity is not None else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What was found in a claim for some models: all version numbers, and those that were asked for in full."""
+
+    versions: Mapping[str, tuple[int, ...]]
+    stored: Mapping[str, Mapping[int, StoredVersion]]
+
+
+def creation(storage: Wanted) -> str:
+    """The options of `publish` that make the claim as deployer.yaml describes it."""
+    options = f"--create {storage.size} --access-mode {storage.access_modes[0]}"
+    return options + (f" --storage-class {storage.storage_class}" if storage.storage_class else "")
+
+
+def look(
+    api: ApiServer,
+    store: ClaimStore,
+    wanted: Mapping[str, Iterable[int]],
+    *,
+    image: str,
+    creation: str,
+    timeout: float,
+    progress: Progress,
+) -> Contents:
+    """Look into a claim by a short-lived pod; `wanted` is versions by model, empty for a model's newest one.
+
+    `creation` are the options of `publish` that make the claim, for the hint where there is none.
+
+    Errors: TargetError when there is no such claim; SpecError for a version that is not there, WaitTimeout.
+    """
+    claim = api.find(claim_path(store), Claim)
+    if claim is None:
+        raise TargetError(
+            f"there is no claim {store.claim} in namespace {store.namespace}, so no version can be served",
+            hint=f"`deployer publish MODEL --store DIR --to pvc://{store.namespace}/{store.claim} {creation}`",
+        )
+    with storage_in(api, store, claim, image=image, timeout=timeout, progress=progress) as storage:
+        shelf = Shelf(storage)
+        versions = {model: tuple(sorted(shelf.versions(model))) for model in wanted}
+        stored = {
+            model: {number: shelf.read(model, number) for number in (tuple(numbers) or versions[model][-1:])}
+            for model, numbers in wanted.items()
+        }
+    return Contents(versions=versions, stored=stored)

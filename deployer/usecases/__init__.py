@@ -1,1 +1,0 @@
-"""What a verb does, without knowing how it is typed or printed."""

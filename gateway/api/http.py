@@ -1,0 +1,128 @@
+"""One HTTP request and one answer over ASGI, without a framework."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from random import getrandbits
+from typing import Any, Final
+
+from gateway.api.errors import BadRequest, BodyTooLarge
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON: Final[Header] = (b"content-type", b"application/json")
+REQUEST_ID_MAX: Final = 128
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete: nobody is left to answer."""
+
+
+class Request:
+    """The head of a request; the body is read when a handler asks for it."""
+
+    __slots__ = ("_headers", "_receive", "id", "method", "target")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.method: str = scope["method"]
+        query: bytes = scope["query_string"]
+        raw: bytes = scope["raw_path"]
+        self.target = (raw + b"?" + query if query else raw).decode("latin-1")
+        """Path and query as they were sent, not percent-decoded."""
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._receive = receive
+        self.id = self._own_id() or new_request_id()
+        """The client's x-request-id, or a new one."""
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, by its lower-case name; the last one when it was sent twice."""
+        value = self._headers.get(name.encode("latin-1"))
+        return None if value is None else value.decode("latin-1")
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, unpacked when it was sent with gzip.
+
+        Errors: BodyTooLarge before more than `limit` bytes are kept; ClientGone.
+        """
+        declared = self._headers.get(b"content-length", b"")
+        if declared.isdigit() and whole_number(declared.decode(), most=limit + 1) > limit:
+            raise _too_large(limit)
+        message = await self._receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            body = await self._rest(body, limit)
+        elif message["type"] == "http.disconnect":
+            raise ClientGone
+        if len(body) > limit:
+            raise _too_large(limit)
+        encoding = self._headers.get(b"content-encoding")
+        return body if encoding is None or b"gzip" not in encoding else _unpacked(body, limit)
+
+    async def _rest(self, first: bytes, limit: int) -> bytes:
+        pieces, size, more = [first], len(first), True
+        while more:
+            if size > limit:
+                raise _too_large(limit)
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            more = message.get("more_body", False)
+        return b"".join(pieces)
+
+    def _own_id(self) -> str | None:
+        value = self._headers.get(b"x-request-id")
+        if value is None or not value or len(value) > REQUEST_ID_MAX:
+            return None
+        text = value.decode("latin-1")
+        return text if text.isascii() and text.isprintable() else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """A complete answer."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: tuple[Header, ...] = field(default=(JSON,))
+
+    async def send(self, send: Send, extra: tuple[Header, ...]) -> None:
+        """Write it, with a length and further headers."""
+        length = (b"content-length", b"%d" % len(self.body))
+        await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, *extra, length]})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def new_request_id() -> str:
+    """An identifier for a request that came without one."""
+    return f"{getrandbits(128):032x}"
+
+
+def whole_number(digits: str, *, most: int) -> int:
+    """The value of decimal digits, at most `most`; Python itself refuses to read thousands of digits."""
+    digits = digits.lstrip("0") or "0"
+    return most if len(digits) > len(str(most)) else min(int(digits), most)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than {limit} bytes (limits.max_body_bytes)", stage="read")
+
+
+def _unpacked(body: bytes, limit: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        plain = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise BadRequest(f"the body is not valid gzip: {error}", stage="read") from error
+    if len(plain) > limit:
+        raise _too_large(limit)
+    if not unpacker.eof:
+        raise BadRequest("the body is not valid gzip: it ends early", stage="read")
+    return plain

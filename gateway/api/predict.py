@@ -1,0 +1,254 @@
+"""`:predict` with its three kinds of body: `records`, and TensorFlow Serving's `instances` and `inputs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+
+from gateway.active import Active, Model
+from gateway.api.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayError, RequestTimeout
+from gateway.api.http import JSON, Header, Request, Response, whole_number
+from gateway.api.records import Answer
+from gateway.api.tensors import Document, read_document
+from gateway.backends.rpc import RpcError
+from gateway.gateway import Gateway
+from gateway.observe.trace import UNKNOWN, Trace
+from gateway.routing.labels import NEWEST, Choice
+from gateway.settings import Limits, Sticky
+from tfserving.wire.status import Code, StatusError
+
+MAX_VERSION: Final = 1 << 63
+FROM_THE_VERSION: Final = frozenset({"backend", "interpret", "spec"})
+"""Stages at which a request fails because of the version that was asked."""
+BUSY: Final = frozenset({429, 503, 504})
+RECORD_KEYS: Final = frozenset({"version", "metadata", "records"})
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True, kw_only=True)
+class _Exchange:
+    """One request on its way: what is known of it so far, for its answer and its metrics."""
+
+    request: Request
+    active: Active
+    asked: Choice
+    model_name: str
+    trace: Trace
+    deadline: float = 0.0
+    """Loop time; known once the head has been read."""
+    metadata: dict[str, object] | None = None
+
+
+async def predict(gateway: Gateway, request: Request, params: Mapping[str, str | None]) -> Response:
+    """Answer one prediction request, whatever comes of it."""
+    version = whole_number(params["version"], most=MAX_VERSION) if params["version"] is not None else None
+    if version == MAX_VERSION:
+        return Response(status=400)  # TensorFlow Serving loses the message on this path.
+    active, label = gateway.active, params["label"]
+    exchange = _Exchange(
+        request=request,
+        active=active,
+        asked=Choice(version=version, label=unquote(label) if label else None),
+        model_name=unquote(params["model"] or ""),
+        trace=Trace(),
+    )
+    stage = ""
+    try:
+        response = await _answer(gateway, exchange)
+    except (GatewayError, RpcError, StatusError) as error:
+        failure = as_gateway_error(error)
+        stage = failure.stage
+        if stage == "admission":
+            gateway.metrics.shed.add("queue_full" if failure.status == 503 else "deadline")
+        response = error_response(failure, exchange.metadata)
+    exchange.trace.finish(gateway.metrics, response.status, stage)
+    return response
+
+
+def as_gateway_error(error: GatewayError | RpcError | StatusError) -> GatewayError:
+    """Any expected failure as the client sees it."""
+    if isinstance(error, GatewayError):
+        return error
+    if isinstance(error, StatusError):
+        return FromModelServer(error.code, error.message, stage="decode")
+    if error.local and error.code == Code.DEADLINE_EXCEEDED:
+        return DeadlinePassed(error.message, stage="backend")
+    return FromModelServer(error.code, error.message, stage="backend")
+
+
+def error_response(error: GatewayError, metadata: dict[str, object] | None) -> Response:
+    """The answer for an error; `details` and `metadata` only where there are any."""
+    body: dict[str, object] = {"error": error.message}
+    if error.details:
+        body["details"] = error.details
+    if metadata is not None:
+        body["metadata"] = metadata
+    headers: tuple[Header, ...] = (JSON,)
+    if error.retry_after is not None:
+        headers = (JSON, (b"retry-after", b"%d" % error.retry_after))
+    return Response(status=error.status, body=_encode(body), headers=headers)
+
+
+async def _answer(gateway: Gateway, exchange: _Exchange) -> Response:
+    limits, request, trace = exchange.active.settings.limits, exchange.request, exchange.trace
+    exchange.deadline = gateway.timers.time() + _allowed_ms(request, limits) / 1000
+    try:
+        async with gateway.timers.limit(exchange.deadline):
+            body = await request.body(limits.max_body_bytes)
+    except TimeoutError as error:
+        raise RequestTimeout("the body did not arrive within the request's deadline", stage="read") from error
+    trace.mark("read")
+    await gateway.admission.enter(exchange.deadline)
+    try:
+        trace.mark("admission")
+        document = _record_document(body)
+        kind, ask = ("records", _predict_records) if document is not None else ("tensors", _predict_tensors)
+        trace.kind = kind
+        document = document if document is not None else read_document(body)
+        try:
+            return await ask(gateway, exchange, document)
+        except (GatewayError, RpcError, StatusError) as error:
+            if not _falls_back(gateway, exchange, as_gateway_error(error)):
+                raise
+        return await ask(gateway, exchange, document)
+    finally:
+        gateway.admission.leave()
+
+
+def _falls_back(gateway: Gateway, exchange: _Exchange, failure: GatewayError) -> bool:
+    """Whether another label shall answer instead; then the failure is counted, and the exchange made ready for it.
+
+    Only for requests that the gateway itself had routed, and for failures that come from the version: what is busy
+    gets no second request.
+    """
+    model = exchange.active.models.get(exchange.model_name)
+    routing = model.settings.routing if model is not None else None
+    other, trace = routing.fallback if routing is not None else None, exchange.trace
+    if other is None or exchange.asked != NEWEST or trace.label in (other, "", UNKNOWN):
+        return False
+    if failure.stage not in FROM_THE_VERSION or failure.status in BUSY:
+        return False
+    trace.finish(gateway.metrics, failure.status, failure.stage)
+    gateway.metrics.fallbacks.add(exchange.model_name, trace.label)
+    exchange.asked, exchange.trace = Choice(label=other), Trace()
+    exchange.trace.kind = trace.kind
+    return True
+
+
+async def _predict_records(gateway: Gateway, exchange: _Exchange, document: Document) -> Response:
+    exchange.metadata = metadata = _metadata(document, exchange.request)
+    records = _records(document, exchange.active.settings.limits)
+    model, choice = _target(gateway, exchange, metadata)
+    exchange.trace.mark("decode")
+    answer = await gateway.pipeline.predict(model, choice, records, exchange.deadline, exchange.trace)
+    response = Response(body=_record_answer(model, choice, answer, metadata))
+    exchange.trace.mark("encode")
+    shadow = model.settings.routing.shadow if model.settings.routing is not None else None
+    if shadow is not None and exchange.asked == NEWEST and choice.label != shadow:
+        seconds = exchange.active.settings.limits.timeout_ms / 1000
+        gateway.shadow.mirror(model, shadow, records, answer.predictions, seconds)
+    return response
+
+
+async def _predict_tensors(gateway: Gateway, exchange: _Exchange, document: Document) -> Response:
+    model, choice = _target(gateway, exchange, {})
+    body = await gateway.tensors.predict(model, choice, document, exchange.deadline, exchange.trace)
+    exchange.trace.mark("encode")
+    return Response(body=body, headers=(JSON, (b"x-model-version", exchange.trace.version.encode())))
+
+
+def _record_document(body: bytes) -> Document | None:
+    """The body when it is a record request, else None.
+
+    Errors: BadRequest for one that is no JSON; StatusError when TensorFlow Serving's more lenient reader gives up too.
+    """
+    if b'"records"' not in body:
+        return None
+    try:
+        document = _decode(body)
+    except RecursionError as error:
+        raise BadRequest("the JSON is nested too deeply", stage="decode") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        document = read_document(body)  # Reads NaN and Infinity, so that the error can name record and feature.
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            raise BadRequest(f"the body is not valid JSON: {error}", stage="decode") from error
+    return document if isinstance(document, dict) and "records" in document else None
+
+
+def _metadata(document: Document, request: Request) -> dict[str, object]:
+    metadata = document.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise BadRequest("metadata: expected an object", stage="decode")
+    echoed: dict[str, object] = {"request_id": request.id, **metadata}
+    return echoed
+
+
+def _records(document: Document, limits: Limits) -> list[Mapping[str, object]]:
+    unknown = document.keys() - RECORD_KEYS
+    if unknown:
+        raise BadRequest(f"unknown key '{min(unknown)[:60]}' beside records", stage="decode")
+    if document.get("version", "v1") != "v1":
+        raise BadRequest('version: expected "v1"', stage="decode")
+    records = document["records"]
+    if not isinstance(records, list):
+        raise BadRequest("records: expected an array of objects", stage="decode")
+    if not records:
+        raise BadRequest("records: there are none; send at least one", stage="decode")
+    if len(records) > limits.max_records:
+        raise BadRequest(
+            f"records: {len(records)} is more than {limits.max_records} (limits.max_records)", stage="decode"
+        )
+    return records  # type: ignore[return-value]  # That each is an object is checked with everything else of it.
+
+
+def _target(gateway: Gateway, exchange: _Exchange, metadata: Mapping[str, object]) -> tuple[Model, Choice]:
+    """The model and what to ask of it. Errors: RpcError as TensorFlow Serving would answer for an unknown model."""
+    name, choice, trace = exchange.model_name, exchange.asked, exchange.trace
+    model = exchange.active.models.get(name)
+    if model is None:
+        if choice.label is not None:
+            raise RpcError(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {choice.label}")
+        which = f"Latest({name})" if choice.version is None else f"Specific({name}, {choice.version})"
+        raise RpcError(Code.NOT_FOUND, f"Servable not found for request: {which}")
+    trace.model = name
+    if choice.version is None and choice.label is None:
+        sticky = model.router.sticky if model.router is not None else None
+        choice = model.choose(_sticky_key(sticky, exchange.request, metadata), gateway.chance())
+    if choice.label is not None:
+        trace.label = choice.label if choice.label in model.settings.labels else UNKNOWN
+    return model, choice
+
+
+def _sticky_key(sticky: Sticky | None, request: Request, metadata: Mapping[str, object]) -> str | None:
+    if sticky is None:
+        return None
+    if sticky.header is not None:
+        return request.header(sticky.header.lower())
+    value = metadata.get(sticky.metadata or "")
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def _record_answer(model: Model, choice: Choice, answer: Answer, metadata: dict[str, object]) -> bytes:
+    metadata |= {"model": model.name, "model_version": answer.version}
+    if choice.label is not None:
+        metadata["version_label"] = choice.label
+    return _encode({"version": "v1", "predictions": answer.predictions, "metadata": metadata})
+
+
+def _allowed_ms(request: Request, limits: Limits) -> int:
+    """Milliseconds until an answer is of no more use."""
+    asked, milliseconds = request.header("x-request-timeout-ms"), limits.timeout_ms
+    if asked is not None:
+        wanted = whole_number(asked, most=milliseconds) if asked.isdecimal() else 0
+        if wanted == 0:
+            raise BadRequest(f"x-request-timeout-ms: expected a whole number above 0, got '{asked[:60]}'", stage="read")
+        milliseconds = wanted
+    return milliseconds

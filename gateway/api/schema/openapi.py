@@ -1,0 +1,220 @@
+"""The OpenAPI 3.1 document of a gateway: its routes, and the records of each model and version that it knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+import msgspec
+
+from gateway.api.schema.record import JsonSchema, record_schema
+from gateway.postprocess.interpret import LabelPrediction, RowPrediction, ValuePrediction
+from gateway.preprocess.problems import Problem
+from gateway.spec import Binary, Classification, FeatureSpec, Raw, Regression
+
+_JSON = "application/json"
+_REF = "#/components/schemas/{name}"
+
+_PREDICTIONS: dict[type, type] = {
+    Classification: LabelPrediction,
+    Binary: LabelPrediction,
+    Regression: ValuePrediction,
+    Raw: RowPrediction,
+}
+
+_ERRORS = {
+    "400": "The request is wrong: every problem with record, feature and reason.",
+    "404": "No such model, version or label.",
+    "408": "The body did not arrive in time.",
+    "413": "The body is larger than the limit.",
+    "429": "Overloaded; try again after Retry-After.",
+    "500": "The model failed, or its output is not what its feature spec says.",
+    "503": "No model server can answer now; try again after Retry-After.",
+    "504": "No answer before the deadline.",
+}
+
+_TENSOR_REQUESTS: dict[str, JsonSchema] = {
+    "InstancesRequest": {
+        "description": "TensorFlow Serving's row format.",
+        "type": "object",
+        "properties": {"instances": {"type": "array"}, "signature_name": {"type": "string"}},
+        "required": ["instances"],
+    },
+    "InputsRequest": {
+        "description": "TensorFlow Serving's columnar format.",
+        "type": "object",
+        "properties": {"inputs": {}, "signature_name": {"type": "string"}},
+        "required": ["inputs"],
+    },
+    "InstancesAnswer": {
+        "type": "object",
+        "properties": {"predictions": {"type": "array"}},
+        "required": ["predictions"],
+    },
+    "InputsAnswer": {"type": "object", "properties": {"outputs": {}}, "required": ["outputs"]},
+}
+
+_PLAIN_ROUTES = {
+    "/v1/models": ("listModels", "The models of this gateway, with labels and versions.", _JSON),
+    "/livez": ("live", "Whether the process runs.", _JSON),
+    "/readyz": ("ready", "Whether every routed label has an available model server (503 if not).", _JSON),
+    "/metrics": ("metrics", "Metrics as Prometheus text.", "text/plain"),
+    "/routes": ("routes", "The routing in force and the hash of the config it comes from.", _JSON),
+    "/openapi.json": ("openapi", "This document.", _JSON),
+}
+
+_STATUS = "The states of the model's versions, as TensorFlow Serving tells them."
+_METADATA = "The signatures of a version."
+_SCHEMA = "JSON Schema of a record."
+
+
+def openapi(models: Mapping[str, Mapping[int, FeatureSpec]], version: str = "1") -> JsonSchema:
+    """The document for these models, each with the feature spec of every version that has one.
+
+    `version` is the version of the document, for instance the hash of the config.
+    """
+    schemas: dict[str, object] = {**_shared_schemas(), **_TENSOR_REQUESTS}
+    paths: dict[str, object] = {path: {"get": _plain(*route)} for path, route in _PLAIN_ROUTES.items()}
+    for model, specs in sorted(models.items()):
+        key = re.sub(r"[^A-Za-z0-9._-]", "_", model)
+        schemas.update(_model_schemas(key, model, specs))
+        paths.update(_model_paths(key, model, takes_records=bool(specs)))
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "TensorFlow model gateway", "version": version},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def _shared_schemas() -> dict[str, object]:
+    _, schemas = msgspec.json.schema_components(
+        [LabelPrediction, ValuePrediction, RowPrediction, Problem], ref_template=_REF
+    )
+    metadata: JsonSchema = {"type": "object", "properties": {"request_id": {"type": "string"}}}
+    return {
+        **schemas,
+        "Metadata": metadata,
+        "Error": {
+            "type": "object",
+            "properties": {
+                "error": {"type": "string"},
+                "details": {"type": "array", "items": _ref("Problem")},
+                "metadata": _ref("Metadata"),
+            },
+            "required": ["error"],
+        },
+    }
+
+
+def _model_schemas(key: str, model: str, specs: Mapping[int, FeatureSpec]) -> dict[str, object]:
+    if not specs:
+        return {}
+    records = {
+        f"{key}.v{number}.Record": record_schema(spec, title=f"record of {model} version {number}")
+        for number, spec in sorted(specs.items())
+    }
+    predictions = sorted({_PREDICTIONS[type(spec.output)].__name__ for spec in specs.values()})
+    return {
+        **records,
+        f"{key}.RecordsRequest": {
+            "type": "object",
+            "properties": {
+                "version": {"const": "v1", "description": "The version of this request format."},
+                "metadata": _ref("Metadata"),
+                "records": {"type": "array", "minItems": 1, "items": _any_of(list(records))},
+            },
+            "required": ["records"],
+            "additionalProperties": False,
+        },
+        f"{key}.RecordsAnswer": {
+            "type": "object",
+            "properties": {
+                "version": {"const": "v1"},
+                "predictions": {"type": "array", "items": _any_of(predictions)},
+                "metadata": {
+                    **_ref("Metadata"),
+                    "properties": {
+                        "model": {"const": model},
+                        "model_version": {"type": "integer"},
+                        "version_label": {"type": ["string", "null"]},
+                    },
+                },
+            },
+            "required": ["version", "predictions", "metadata"],
+        },
+    }
+
+
+def _model_paths(key: str, model: str, *, takes_records: bool) -> dict[str, object]:
+    base = f"/v1/models/{quote(model, safe='')}"
+    number = _parameter("version", {"type": "integer", "minimum": 1}, "A version number.")
+    label = _parameter("label", {"type": "string"}, "A version label, such as stable.")
+    paths: dict[str, object] = {}
+    for suffix, choice, parameters in (
+        ("", "", []),
+        ("Version", "/versions/{version}", [number]),
+        ("Label", "/labels/{label}", [label]),
+    ):
+        paths[f"{base}{choice}:predict"] = {"post": _predict(f"predict{suffix}.{key}", key, parameters, takes_records)}
+        paths[f"{base}{choice}"] = {"get": _plain(f"status{suffix}.{key}", _STATUS, _JSON, parameters)}
+        paths[f"{base}{choice}/metadata"] = {"get": _plain(f"metadata{suffix}.{key}", _METADATA, _JSON, parameters)}
+        if takes_records:
+            paths[f"{base}{choice}/schema"] = {"get": _plain(f"schema{suffix}.{key}", _SCHEMA, _JSON, parameters)}
+    return paths
+
+
+def _predict(operation: str, key: str, parameters: Sequence[JsonSchema], takes_records: bool) -> JsonSchema:
+    kinds = [f"{key}.Records"] if takes_records else []
+    kinds += ["Instances", "Inputs"]
+    timeout: JsonSchema = {
+        "name": "x-request-timeout-ms",
+        "in": "header",
+        "schema": {"type": "integer", "minimum": 1},
+        "description": "The time that the client will wait.",
+    }
+    request_id: JsonSchema = {
+        "name": "x-request-id",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "Comes back in the answer; one is made up when it is absent.",
+    }
+    return {
+        "operationId": operation,
+        "summary": "Predict: records by feature name, or tensors as TensorFlow Serving takes them.",
+        "parameters": [*parameters, timeout, request_id],
+        "requestBody": {"required": True, "content": _content(_any_of([f"{kind}Request" for kind in kinds]))},
+        "responses": {
+            "200": {"description": "The answer.", "content": _content(_any_of([f"{kind}Answer" for kind in kinds]))},
+            **{
+                code: {"description": description, "content": _content(_ref("Error"))}
+                for code, description in _ERRORS.items()
+            },
+        },
+    }
+
+
+def _plain(operation: str, summary: str, media_type: str, parameters: Sequence[JsonSchema] = ()) -> JsonSchema:
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "parameters": [*parameters],
+        "responses": {"200": {"description": summary, "content": {media_type: {}}}},
+    }
+
+
+def _parameter(name: str, schema: JsonSchema, description: str) -> JsonSchema:
+    return {"name": name, "in": "path", "required": True, "schema": schema, "description": description}
+
+
+def _content(schema: JsonSchema) -> JsonSchema:
+    return {_JSON: {"schema": schema}}
+
+
+def _any_of(names: list[str]) -> JsonSchema:
+    return _ref(names[0]) if len(names) == 1 else {"anyOf": [_ref(name) for name in names]}
+
+
+def _ref(name: str) -> JsonSchema:
+    return {"$ref": _REF.format(name=name)}

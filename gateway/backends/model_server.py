@@ -1,0 +1,126 @@
+"""The model server's calls with typed requests and answers, whichever replica takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from google.protobuf.message import DecodeError
+
+from gateway.backends.pool import Pool
+from gateway.backends.rpc import RpcError
+from gateway.routing.labels import Choice
+from tfserving.wire import messages_pb2 as m
+from tfserving.wire import methods
+from tfserving.wire.status import Code
+from tfserving.wire.tensors import DTYPES, Array, TensorError, delimited, to_array
+
+Inputs = Mapping[str, bytes]
+"""Serialized TensorProtos by the name of the input."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Output tensors, and the version that computed them."""
+
+    outputs: Mapping[str, Array]
+    dtypes: Mapping[str, int]
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """A tensor of a signature: TensorFlow's name of its dtype and its shape (-1 unknown), None when unranked."""
+
+    dtype: str
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """What GetModelMetadata says of one version."""
+
+    version: int
+    signatures: m.SignatureDefMap
+    response: m.GetModelMetadataResponse
+
+
+class ModelServer:
+    """Typed calls through a pool of replicas."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def predict(self, model: str, choice: Choice, signature: str, inputs: Inputs, deadline: float) -> Prediction:
+        """Predict. Errors: RpcError."""
+        answer = await self._pool.call(
+            methods.PREDICT, predict_request(model, choice, signature, inputs), deadline, (model, choice)
+        )
+        try:
+            response = m.PredictResponse.FromString(answer)
+            outputs, dtypes = {}, {}
+            for name, tensor in response.outputs.items():
+                outputs[name], dtypes[name] = to_array(tensor), tensor.dtype
+        except (DecodeError, TensorError) as error:
+            raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
+        return Prediction(outputs=outputs, dtypes=dtypes, version=response.model_spec.version.value)
+
+    async def metadata(self, model: str, choice: Choice, deadline: float) -> Metadata:
+        """GetModelMetadata of what the choice resolves to. Errors: RpcError."""
+        request = m.GetModelMetadataRequest(metadata_field=["signature_def"])
+        _fill(request.model_spec, model, choice, "")
+        answer = await self._pool.call(
+            methods.GET_MODEL_METADATA, request.SerializeToString(), deadline, (model, choice)
+        )
+        try:
+            response = m.GetModelMetadataResponse.FromString(answer)
+            signatures = m.SignatureDefMap.FromString(response.metadata["signature_def"].value)
+        except DecodeError as error:
+            raise RpcError(Code.INTERNAL, f"the model server's metadata cannot be decoded: {error}") from error
+        return Metadata(version=response.model_spec.version.value, signatures=signatures, response=response)
+
+    async def status(self, model: str, version: int | None, deadline: float) -> m.GetModelStatusResponse:
+        """GetModelStatus of one version or of all. Errors: RpcError."""
+        request = m.GetModelStatusRequest()
+        _fill(request.model_spec, model, Choice(version=version), "")
+        answer = await self._pool.call(
+            methods.GET_MODEL_STATUS, request.SerializeToString(), deadline, (model, Choice(version=version))
+        )
+        return m.GetModelStatusResponse.FromString(answer)
+
+
+def predict_request(model: str, choice: Choice, signature: str, inputs: Inputs) -> bytes:
+    """A serialized PredictRequest, put together without building the message."""
+    request = _request_head(model, choice, signature)
+    for name, tensor in inputs.items():
+        request += delimited(2, delimited(1, name.encode()) + delimited(2, tensor))
+    return request
+
+
+@lru_cache(maxsize=1024)
+def _request_head(model: str, choice: Choice, signature: str) -> bytes:
+    request = m.PredictRequest()
+    _fill(request.model_spec, model, choice, signature)
+    return request.SerializeToString()
+
+
+def tensor_specs(tensors: Mapping[str, m.TensorInfo]) -> dict[str, TensorSpec]:
+    """The inputs or outputs of a signature."""
+    return {name: _tensor_spec(info) for name, info in tensors.items()}
+
+
+def _tensor_spec(info: m.TensorInfo) -> TensorSpec:
+    dtype = DTYPES.get(info.dtype)
+    shape = None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)
+    return TensorSpec(dtype=dtype.name if dtype else f"type {info.dtype}", shape=shape)
+
+
+def _fill(spec: m.ModelSpec, model: str, choice: Choice, signature: str) -> None:
+    spec.name = model
+    if choice.version is not None:
+        spec.version.value = choice.version
+    elif choice.label is not None:
+        spec.version_label = choice.label
+    if signature:
+        spec.signature_name = signature

@@ -1,0 +1,1 @@
+"""What stands before a request: how many are let in, who may ask, and how much."""

@@ -1,0 +1,1 @@
+"""The listening side of the process, where uvicorn is not enough."""

@@ -1,0 +1,1 @@
+"""Output tensors to predictions: pure functions over whole requests."""

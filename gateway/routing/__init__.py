@@ -1,0 +1,1 @@
+"""Which label a request goes to, and which label it is mirrored to."""

@@ -1,0 +1,76 @@
+"""Requests mirrored to another label: answered by nobody, compared with what the client was told.
+
+A mirrored request is made after the answer has left, at most `PARALLEL` at a time; what comes on top is dropped and
+counted. Each record counts once, as agreed, disagreed or failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from gateway.active import Model
+from gateway.api.errors import GatewayError
+from gateway.api.records import Pipeline
+from gateway.backends.rpc import RpcError
+from gateway.observe.metrics import Metrics
+from gateway.observe.trace import Trace
+from gateway.postprocess.interpret import LabelPrediction, RowPrediction, ValuePrediction
+from gateway.routing.labels import Choice
+
+PARALLEL: Final = 16
+TOLERANCE: Final = 0.05
+"""Two values of a regression agree when they differ by no more than this share of the larger one."""
+
+
+class Shadow:
+    """Mirrors record requests of one gateway."""
+
+    def __init__(self, pipeline: Pipeline, metrics: Metrics) -> None:
+        self._pipeline = pipeline
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def mirror(
+        self, model: Model, label: str, records: Sequence[Mapping[str, object]], told: Sequence[object], seconds: float
+    ) -> None:
+        """Ask `label` about the same records, for at most `seconds`, and compare with what the client was `told`."""
+        if len(self._tasks) >= PARALLEL:
+            self._metrics.shadow.add(model.name, label, "dropped", amount=len(records))
+            return
+        task = asyncio.create_task(self._compare(model, label, records, told, seconds), name="mirror")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _compare(
+        self, model: Model, label: str, records: Sequence[Mapping[str, object]], told: Sequence[object], seconds: float
+    ) -> None:
+        deadline = asyncio.get_running_loop().time() + seconds
+        try:
+            answer = await self._pipeline.predict(model, Choice(label=label), records, deadline, Trace())
+        except (GatewayError, RpcError):
+            self._metrics.shadow.add(model.name, label, "failed", amount=len(records))
+            return
+        same = sum(agree(mine, theirs) for mine, theirs in zip(told, answer.predictions, strict=True))
+        self._metrics.shadow.add(model.name, label, "agreed", amount=same)
+        self._metrics.shadow.add(model.name, label, "disagreed", amount=len(records) - same)
+
+
+def agree(one: object, other: object) -> bool:
+    """Whether two predictions of one record say the same: the top label, or nearly the same value, or equal rows."""
+    if isinstance(one, LabelPrediction) and isinstance(other, LabelPrediction):
+        return one.top_prediction == other.top_prediction
+    if isinstance(one, ValuePrediction) and isinstance(other, ValuePrediction):
+        if one.value is None or other.value is None:
+            return one.value is other.value
+        return abs(one.value - other.value) <= TOLERANCE * max(abs(one.value), abs(other.value))
+    if isinstance(one, RowPrediction) and isinstance(other, RowPrediction):
+        return bool(one.values == other.values)
+    return False

@@ -1,0 +1,143 @@
+"""The command line as a user meets it: help, version, exit codes, and what starting up costs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+import typer
+
+from deployer.cli import __main__ as cli
+from deployer.cli.examples import EXAMPLES
+from deployer.cli.verb import command_of, duration, spelled
+
+
+def deployer(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deployer.cli", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_help_names_every_verb_and_version_is_one_line():
+    shown = deployer("--help")
+    assert shown.returncode == 0
+    for verb, text in cli.VERBS.items():
+        assert f"  {verb} " in shown.stdout
+        assert text in shown.stdout
+    version = deployer("--version")
+    assert version.returncode == 0
+    assert version.stdout.startswith("deployer ")
+    assert version.stdout.count("\n") == 1
+
+
+def test_top_level_help_imports_nothing_heavy():
+    ran = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "deployer.cli", "--help"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in ran.stderr.splitlines() if "|" in line}
+    assert not imported & {"typer", "rich", "msgspec", "yaml", "numpy", "grpc", "requests", "jinja2", "tensorflow"}
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_a_verb_says_of_itself_what_the_table_says(verb):
+    command = typer.main.get_command(import_module(f"deployer.cli.verbs.{verb}").app)
+    assert command.help.strip().splitlines()[0] == cli.VERBS[verb]
+
+
+def leaves(command, name):
+    """Every command below one, by name."""
+    nested = getattr(command, "commands", {})
+    if not nested:
+        yield name, command
+    for child, below in nested.items():
+        yield from leaves(below, f"{name} {child}")
+
+
+COMMANDS = dict(
+    leaf
+    for verb in cli.VERBS
+    for leaf in leaves(command_of(import_module(f"deployer.cli.verbs.{verb}").app, verb), verb)
+)
+
+
+def test_every_command_has_an_example_and_no_example_is_of_another():
+    assert set(EXAMPLES) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(("name", "line"), [(name, line) for name, lines in EXAMPLES.items() for line in lines])
+def test_an_example_is_shown_and_can_be_called_as_it_stands(name, line):
+    words = shlex.split(line)
+    assert words[: 1 + len(name.split())] == ["deployer", *name.split()]
+    with COMMANDS[name].make_context(name, words[1 + len(name.split()) :]) as context:
+        assert f"  {line}\n" in context.get_help() + "\n"
+
+
+ACTING = [
+    *("init", "export", "models prune", "publish", "render", "local up", "local down", "cluster up", "cluster down"),
+    *("deploy", "experiment run", "experiment batching"),
+]
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_a_verb_that_acts_can_be_asked_what_it_would_do(name):
+    assert "--dry-run" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
+
+
+def test_help_shows_durations_as_they_are_written():
+    shown = deployer("rollout", "start", "--help").stdout
+    assert "[default: 2m]" in " ".join(shown.split())
+    assert "Examples:" in deployer("models", "--help").stdout
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (90, "1m30s"), (0.25, "0.25s"), (5400, "1h30m"), (300, "5m")])
+def test_a_duration_is_spelled_as_it_is_read(seconds, text):
+    assert spelled(float(seconds)) == text
+    assert duration(text) == seconds
+
+
+def test_no_verb_shows_the_help_and_is_a_usage_error():
+    ran = deployer()
+    assert ran.returncode == 2
+    assert "Usage: deployer VERB" in ran.stdout
+
+
+def test_an_unknown_verb_is_three_readable_lines_and_exit_2():
+    ran = deployer("deploi")
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert ran.stderr == "error: there is no verb 'deploi'\nhint: `deployer --help` lists the verbs\n"
+
+
+def test_an_option_before_the_verb_is_told_its_place():
+    ran = deployer("-v", "status")
+    assert ran.returncode == 2
+    assert ran.stderr == "error: -v stands before the verb\nhint: options follow it: `deployer VERB -o json`\n"
+
+
+def test_an_unknown_option_in_json_is_an_object_on_stdout():
+    ran = deployer("status", "--nonsense", "-o", "json")
+    assert ran.returncode == 2
+    said = json.loads(ran.stdout)
+    assert said["schemaVersion"] == "v1"
+    assert said["tool"].startswith("deployer ")
+    assert said["error"]["exit_code"] == 2
+    assert "--nonsense" in said["error"]["message"]
+    assert "deployer status --help" in said["error"]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5m", 300), ("1m30s", 90), ("250ms", 0.25), ("1.5h", 5400), ("7", 7)]
+)
+def test_durations(text, seconds):
+    assert duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "m", "5x", "5m3", "-1", "nan", "inf", "1d"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(typer.BadParameter, match="not a duration"):
+        duration(text)

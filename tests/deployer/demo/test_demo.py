@@ -1,0 +1,67 @@
+"""The demo in small: one model, one replica, no experiment; and what is left of one that is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from processes import running_from
+
+from deployer.demo.demo import DemoRequest, demo
+from deployer.demo.rollout import picture
+from deployer.errors import UsageError
+
+pytest.importorskip("sklearn")
+
+
+def test_accuracy_online_is_accuracy_offline(tmp_path):
+    told = []
+    found = demo(
+        DemoRequest(out=tmp_path / "demo", models=("digits",), replicas=1, cpus=None, measure=False), told.append
+    )
+    assert [(row.model, row.label, row.version, row.records) for row in found.accuracies] == [
+        ("digits", "stable", 1, 360),
+        ("digits", "canary", 2, 360),
+    ]
+    for row in found.accuracies:
+        assert row.gateway == row.direct == row.offline
+    stable, canary = found.accuracies
+    assert canary.offline > stable.offline + 0.02
+    assert (tmp_path / "demo" / "rendered" / "models.config").exists()
+    assert [line[:2] for line in told if line.startswith("[")] == ["[1", "[2", "[3", "[4", "[5", "[6", "[7"]
+    assert set(found.answers) == {1, 2, 3}
+    assert found.answers[3] < 0.2 * found.answers.total()
+    assert any(line.startswith("digits judge 20 %: gate failed (judge 20 %: disagreement<50%: fail") for line in told)
+    assert any(line.endswith("; 0 failed") for line in told)
+    assert running_from(tmp_path) == []
+
+
+def test_the_picture_shows_only_what_came_since():
+    assert picture({1: 90}, {1: 120, 2: 10}) == "    40 answers  v1 ██████████████████████ 75 %  v2 ████████ 25 %"
+    assert picture({1: 90}, {1: 90}) == ""
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / "precious").touch()
+    with pytest.raises(UsageError, match="no demo wrote"):
+        demo(DemoRequest(out=tmp_path), print)
+    assert (tmp_path / "precious").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_ctrl_c_in_the_middle_leaves_no_process(tmp_path):
+    line = [sys.executable, "-m", "deployer.cli", "demo", "--out", str(tmp_path / "demo")]
+    shown = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(running_from(tmp_path)) < 2:  # the deployer itself, and the child that trains
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(shown.pid, signal.SIGINT)
+    _, err = shown.communicate(timeout=60)
+    assert shown.returncode == 130
+    assert err.endswith("error: interrupted\n")
+    assert running_from(tmp_path) == []

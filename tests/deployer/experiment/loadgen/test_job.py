@@ -1,0 +1,208 @@
+"""The load generator in a cluster: the real agent as a process, behind an API server that keeps one Job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import kubernetes_validate
+import pytest
+from fake_gateway import Behaviour, FakeGateway
+
+from deployer.errors import SpecError, TargetError
+from deployer.experiment.loadgen import job as load_job_module
+from deployer.experiment.loadgen.agent import TOKEN_HEADER
+from deployer.experiment.loadgen.job import LoadJob, job_manifest, load_job
+from deployer.experiment.loadgen.plan import ClosedLoop, Plan, RecordApi, Reference
+from deployer.experiment.loadgen.workers import Mark
+from deployer.targets.base import HttpReply
+from deployer.targets.cluster.api import Place, Refused
+from deployer.targets.cluster.names import Names
+from deployer.targets.cluster.objects import Meta, Pod, PodStatus
+from deployer.targets.cluster.target import ClusterTarget
+
+
+def silent(_: str) -> None:
+    """Progress that nobody reads."""
+
+
+@dataclass
+class FakeCluster:
+    """As much of a `ClusterTarget` and its API server as a Job needs: its pod is a process of this machine."""
+
+    names: Names = field(default_factory=lambda: Names(release="demo"))
+    place: Place = field(default_factory=lambda: Place(namespace="ns"))
+    process: subprocess.Popen[str] | None = None
+    port: int = 0
+    deleted: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def api(self) -> FakeCluster:
+        return self
+
+    def create(self, path: str, manifest: Any) -> None:
+        assert path == "/apis/batch/v1/namespaces/ns/jobs"
+        if self.process is not None:
+            raise Refused("there is one", code=409, reason="AlreadyExists")
+        (container,) = manifest["spec"]["template"]["spec"]["containers"]
+        _, *command = container["command"]
+        command[command.index("$(POD_IP)")] = "127.0.0.1"
+        command[command.index("8080")] = "0"
+        self.process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+
+    def list(self, path: str, shape: type[Pod], *, labels: str = "") -> tuple[Pod, ...]:
+        if path.endswith("/events") or self.process is None:
+            return ()
+        assert labels == "batch.kubernetes.io/job-name=demo-load"
+        phase = "Running" if self.process.poll() is None else "Failed"
+        return (Pod(metadata=Meta(name="demo-load-x"), status=PodStatus(phase=phase)),)
+
+    def call(self, method: str, path: str, *, query: dict[str, str]) -> bytes:
+        assert (method, path) == ("DELETE", "/apis/batch/v1/namespaces/ns/jobs/demo-load")
+        self.deleted.append(query)
+        self.stop()
+        return b""
+
+    def proxied(self, method: str, path: str, *, body: bytes | None, headers: dict[str, str], timeout: float) -> Any:
+        inside = path.partition(":8080/proxy")[2]
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{inside}", body, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return HttpReply(status=answer.status, body=answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return HttpReply(status=error.code, body=error.read())
+        except OSError as error:
+            raise TargetError("nobody answers", cause=str(error)) from error
+
+    def last_words(self, pod: Pod) -> str:
+        return "Killed"
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(20)
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+            self.process = None
+
+
+@pytest.fixture
+def cluster() -> Iterator[FakeCluster]:
+    fake = FakeCluster()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(json.dumps({"record": {"x": i}, "expected": str(i % 3)}) + "\n" for i in range(12)))
+    return path
+
+
+def started(cluster: FakeCluster) -> Any:
+    return load_job(cast(ClusterTarget, cluster), image="deployer:1", timeout=60, progress=silent)
+
+
+def plan(gateway: FakeGateway, records: Path, load: Reference | ClosedLoop, **more: Any) -> Plan:
+    target = RecordApi(urls=(gateway.url,), path="/v1/models/m:predict")
+    return Plan(target=target, load=load, records=str(records), warmup=0.1, seconds=0.5, **more)
+
+
+def test_trials_run_beside_the_release_and_their_outcomes_come_back(cluster: FakeCluster, records: Path) -> None:
+    marks: list[Mark] = []
+    with FakeGateway(Behaviour(workers=4, service=0.001)) as gateway, started(cluster) as job:
+        baseline = job.run(plan(gateway, records, Reference())).predictions
+        outcome = job.run(plan(gateway, records, ClosedLoop(concurrency=2), baseline=baseline), marks.append)
+        machine = job.machine()
+
+    assert baseline == tuple(str(i % 3) for i in range(12))
+    assert (outcome.errors, outcome.answered) == ({}, outcome.sent)
+    assert outcome.answered > 0
+    assert marks == [Mark.OPENS, Mark.CLOSES]
+    assert outcome.machine_busy is not None
+    assert machine.cores >= 1
+
+
+def test_the_agent_outlasts_a_deployer_that_waits_for_something_else(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_job_module, "IDLE_SECONDS", 2)
+    with started(cluster) as job:
+        time.sleep(5)
+        assert job.machine().cores >= 1
+
+
+def test_the_job_goes_with_its_pod_on_every_way_out(cluster: FakeCluster) -> None:
+    with pytest.raises(KeyboardInterrupt), started(cluster):
+        raise KeyboardInterrupt
+
+    assert cluster.deleted == [{"propagationPolicy": "Background"}], "without it the pod would stay"
+    assert cluster.process is None
+
+
+def test_an_error_of_the_generator_arrives_as_what_it_is(cluster: FakeCluster, records: Path) -> None:
+    nowhere = RecordApi(urls=("http://127.0.0.1:9",), path="/")
+    records.write_text('{"inputs": {"x": 1}}\n')
+    with started(cluster) as job, pytest.raises(SpecError, match='takes lines with "record"'):
+        job.run(Plan(target=nowhere, load=Reference(), records=str(records)))
+
+
+def test_a_generator_that_dies_is_explained(cluster: FakeCluster, records: Path) -> None:
+    with FakeGateway() as gateway, started(cluster) as job:
+        assert cluster.process is not None
+        cluster.process.kill()
+        cluster.process.wait(20)
+        with pytest.raises(TargetError, match="does not answer") as failed:
+            job.run(plan(gateway, records, Reference()))
+
+    assert "Failed" in failed.value.cause
+    assert "Killed" in failed.value.cause
+
+
+def test_nobody_without_the_token_starts_load(cluster: FakeCluster) -> None:
+    with started(cluster):
+        stranger = LoadJob(cast(ClusterTarget, cluster), "demo-load", "guess")
+        stranger._pod = "demo-load-x"
+        with pytest.raises(TargetError) as refused:
+            stranger.machine()
+
+    assert "403" in refused.value.message
+    assert TOKEN_HEADER in refused.value.cause
+
+
+def test_the_agent_ends_when_nobody_asks_any_more() -> None:
+    argv = [sys.executable, "-m", "deployer.experiment.loadgen.agent", "127.0.0.1", "0", "0" * 64, "0.5"]
+    assert subprocess.run(argv, check=False, capture_output=True, timeout=60).returncode == 0
+
+
+def test_the_job_is_valid_bounded_and_admitted_by_the_restricted_standard() -> None:
+    document = {"apiVersion": "batch/v1", "kind": "Job", **job_manifest("demo", image="deployer:1", token="secret")}
+    kubernetes_validate.validate(document, "1.30", strict=True)
+    spec: Any = document["spec"]
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert spec["activeDeadlineSeconds"] > 0
+    assert spec["backoffLimit"] == 0
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert not container["securityContext"]["allowPrivilegeEscalation"]
+    assert "secret" not in json.dumps(document)
+    assert hashlib.sha256(b"secret").hexdigest() in container["command"]
+    labels = spec["template"]["metadata"]["labels"].items()
+    for selector in (Names(release="demo").gateway_labels, Names(release="demo").replica_labels):
+        assert not dict(part.split("=") for part in selector.split(",")).items() <= labels, "a Service would find it"

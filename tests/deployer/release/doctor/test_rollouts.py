@@ -1,0 +1,69 @@
+"""`deployer doctor` while a rollout is under way, and after it was left: what is only late is not called wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fake_release import MODEL, FakeRelease
+from fake_world import REQUEST, Killed, World
+
+from deployer.domain.rollout import Phase, Policy
+from deployer.release.doctor.finding import Finding, Severity
+from deployer.release.doctor.serving import lasting
+from deployer.targets.serving_view import ServingView, view
+
+
+def seen(world: World) -> ServingView:
+    """As the doctor sees it."""
+    open_ = world.ledgers.read(MODEL).open
+    return replace(view(world.release), rollouts=(open_,) if open_ else (), at_work=world.ledgers.holder())
+
+
+def faults(found: list[Finding]) -> list[Finding]:
+    return [finding for finding in found if finding.severity is not Severity.NOTE]
+
+
+@pytest.mark.parametrize("policy", Policy)
+@pytest.mark.parametrize("failures", [0.0, 0.5], ids=["promoted", "taken back"])
+def test_a_rollout_under_way_is_no_illness(tmp_path, policy, failures):
+    world = World(tmp_path, FakeRelease(3, canary_failures=failures))
+    looks: dict[str, list[Finding]] = {}
+    world.seen_at = lambda point: looks.update({point: list(lasting(seen(world), None))})
+    done = world.rollouts().start(replace(REQUEST, policy=policy))
+    assert done.phase is Phase.HEALTHY
+    assert {point: found for point, found in looks.items() if faults(found)} == {}
+    assert looks["shift 5 %: begun recorded"][-1].cause == f"a rollout of model {MODEL} is under way"
+    assert list(lasting(seen(world), None)) == []
+
+
+def test_what_a_dead_deployer_left_is_said_with_the_way_out(tmp_path):
+    calm = World(tmp_path / "calm")
+    calm.rollouts().start(REQUEST)
+    world = World(tmp_path / "killed", at={calm.points.index("shift 5 %: written") + 1: "kill the deployer"})
+    with pytest.raises(Killed):
+        world.rollouts().start(REQUEST)
+    world.settle()
+    (found,) = lasting(seen(world), None)
+    assert (found.severity, found.cause) == (Severity.WARNING, f"a rollout of model {MODEL} was left halfway")
+    assert "at step shift 5 %; no deployer is at work" in found.evidence
+    assert "rollout abort" in found.remedy
+
+
+def test_a_rollout_that_cannot_be_proven_is_an_illness(tmp_path):
+    world = World(tmp_path)
+    world.rollouts().start(REQUEST)
+    world.release.unloadable = {1}
+    world.rollouts().rollback()
+    found = list(lasting(seen(world), None))
+    assert f"a rollout of model {MODEL} could not be brought to an end" in [one.cause for one in found]
+
+
+def test_what_is_late_at_the_first_look_only_is_not_wrong(tmp_path):
+    world = World(tmp_path)
+    world.release.put_model_config(world.release.model_config().replace("versions: 1", "versions: 1 versions: 2"))
+    before = seen(world)
+    assert {one.cause for one in lasting(before, None)} == {f"version 2 of model {MODEL} is missing in the store"}
+    assert list(lasting(before, before)) != []
+    world.settle()
+    assert list(lasting(seen(world), before)) == []

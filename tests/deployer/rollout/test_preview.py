@@ -1,0 +1,144 @@
+"""`--dry-run` of rollout start and rollback: what would be done, and nothing is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fake_release import MODEL, FakeRelease
+from fake_world import REQUEST, World
+
+from deployer.cli.views.rollout import planned
+from deployer.domain.rollout import OnFail, Phase, RolloutRequest
+from deployer.errors import TargetError, UsageError
+from deployer.rollout.facts import VersionFacts
+from deployer.rollout.gates.judge import Verdict
+from deployer.rollout.preview import preview_rollback, preview_start
+
+
+def untouched(world: World):
+    """What a preview must leave as it is."""
+    return (
+        world.release.model_config(),
+        world.release.gateway_config(),
+        world.ledgers.read(MODEL),
+        world.release.recorded,
+    )
+
+
+def test_the_steps_of_a_start_are_those_that_it_makes(tmp_path):
+    world = World(tmp_path / "ledgers")
+    before = untouched(world)
+
+    found = preview_start(world.rollouts(), REQUEST)
+
+    assert (untouched(world), world.points, world.said) == (before, [], [])
+    assert not (tmp_path / "ledgers").exists()
+    reached = {}
+    world.seen_at = lambda point: reached.setdefault(point, world.state())
+    done = world.rollouts().start(REQUEST)
+    assert [one.step for one in found.steps] == [e.step.partition(": ")[2] for e in entries(world, "proven")]
+    for one in found.steps:
+        if (written := f"{one.step}: written") in reached:
+            assert one.after == reached[written], one.step
+    assert found.steps[-1].after == world.state()
+    assert (found.exit_code, done.outcome) == (0, "promoted")
+
+
+def entries(world: World, event: str):
+    return [entry for entry in world.ledgers.read(MODEL).entries if entry.event == event]
+
+
+def test_what_can_be_judged_beforehand_is_and_the_rest_is_named(tmp_path):
+    world = World(tmp_path)
+    world.release.memory = {"replica-0": 300 * 2**20, "replica-1": 420 * 2**20}
+    world.release.memory_limit = 640 * 2**20
+    tight = VersionFacts(size=160 * 2**20, parity=0.0)
+    request = replace(REQUEST, gates=("size<100MB", "parity<1", "p99<1s"))
+
+    found = preview_start(replace(world.rollouts(), facts=lambda version: tight), request)
+
+    said = {one.gate: one.verdict for one in found.verdicts}
+    assert said == {"size<100MB": Verdict.FAIL, "parity<1": Verdict.PASS, "two versions fit in memory": Verdict.FAIL}
+    assert (found.later, found.exit_code) == (("p99<1s",), 7)
+    text = planned(found)
+    assert "scale: would go from version 1 to version 2 in steps of 5 %, 50 %" in text
+    assert "420 Mi in use + 1.5 × 160 Mi to load the version, limit 640 Mi" in text
+    assert "judged later: p99<1s" in text
+
+
+def test_what_a_start_refuses_its_preview_refuses(tmp_path):
+    world = World(tmp_path, FakeRelease(traffic=10))
+    with pytest.raises(TargetError, match="cannot be rolled out to version 1"):
+        preview_start(world.rollouts(), RolloutRequest(to=1))
+    assert world.rollouts().start(REQUEST).phase is Phase.PAUSED
+    with pytest.raises(TargetError, match="version 2 is Paused"):
+        preview_start(world.rollouts(), REQUEST)
+
+
+def test_another_deployer_at_work_is_named_and_does_not_hinder_a_look(tmp_path):
+    world = World(tmp_path)
+    with world.ledgers.locked("bob (process 7)"):
+        found = preview_start(world.rollouts(), REQUEST)
+    assert found.at_work == "bob (process 7)"
+    assert "bob (process 7) is at work: this would be refused meanwhile" in planned(found)
+
+
+def test_a_rollback_is_foreseen_with_the_load_that_it_needs(tmp_path):
+    world = World(tmp_path)
+    world.rollouts().start(REQUEST)
+    before = untouched(world)
+
+    found = preview_rollback(world.rollouts(), None, timeout=30)
+
+    assert untouched(world) == before
+    assert [one.step for one in found.steps] == ["teach", "load", "promote", "settle", "unload"]
+    assert found.steps[-1].after.labels == {"stable": 1}
+    assert "scale: would go back from version 2 to version 1" in planned(found)
+    world.rollouts().rollback()
+    assert world.state() == found.steps[-1].after
+
+
+def test_the_rollback_of_an_open_rollout_is_foreseen_as_its_abort(tmp_path):
+    world = World(tmp_path, FakeRelease(canary_failures=0.5))
+    paused = world.rollouts().start(replace(REQUEST, on_fail=OnFail.PAUSE))
+    assert paused.phase is Phase.PAUSED
+
+    found = preview_rollback(world.rollouts(), None, timeout=30)
+
+    assert world.ledgers.read(MODEL).rollout == paused
+    assert [one.step for one in found.steps] == ["withdraw", "restore", "unlabel", "forget", "drop"]
+    assert found.steps[0].after.weights == {"stable": 100}
+    assert "would go back to version 1, from where the rollout stands" in planned(found)
+    assert world.rollouts().rollback().base == found.steps[-1].after
+
+
+def test_a_rollback_without_a_version_before_is_refused(tmp_path):
+    with pytest.raises(TargetError, match="no version of scale before"):
+        preview_rollback(World(tmp_path).rollouts(), None, timeout=30)
+
+
+@pytest.mark.parametrize("verb", ["promote", "resume", "abort", "rollback"])
+def test_a_verb_waits_as_long_as_it_is_told(tmp_path, verb):
+    world = World(tmp_path, FakeRelease(traffic=10))
+    assert world.rollouts().start(REQUEST).phase is Phase.PAUSED
+    for server in world.release.servers:  # none looks at what is written from here on
+        server.own = world.release.model_config()
+    world.release.own_configs = dict  # and nobody knows
+    if verb == "resume":
+        world.release.traffic = 4000
+
+    done = getattr(world.rollouts(), verb)(timeout=7)
+
+    assert done.phase is not Phase.HEALTHY
+    assert "not within 7 s" in done.reason
+    assert done.request.timeout == 7
+
+
+def test_a_time_that_is_none_is_refused(tmp_path):
+    world = World(tmp_path, FakeRelease(traffic=10))
+    world.rollouts().start(REQUEST)
+    with pytest.raises(UsageError, match="timeout"):
+        world.rollouts().resume(timeout=0)
+    with pytest.raises(UsageError, match="timeout"):
+        world.rollouts().rollback(7, timeout=0)

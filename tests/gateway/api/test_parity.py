@@ -1,0 +1,122 @@
+"""`instances` and `inputs` through the gateway are what the model server's own REST API answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from gateway_process import ROOT, GatewayProcess
+from ports import free_port
+
+BODIES = [
+    '{"instances": [[1, 2, 3], [0.5, 0, 1e3]]}',
+    '{"instances": [{"x": [1, 2, 3]}]}',
+    '{"inputs": [[1, 2, 3]]}',
+    '{"inputs": {"x": [[1, 2, 3]]}}',
+    '{"signature_name": "serving_default", "instances": [[1, 2, 3]]}',
+    '{"instances": [[NaN, 1, 2]]}',
+    '{"instances": [[1, 2, 3]]} trailing',
+    '{"instances": [[1, 2]]}',
+    '{"instances": [["a", 2, 3]]}',
+    '{"instances": [[1, 2, 3], [1, 2]]}',
+    '{"instances": [{"y": [1, 2, 3]}]}',
+    '{"instances": []}',
+    '{"instances": 5}',
+    '{"inputs": {"y": 1}}',
+    '{"signature_name": 7, "instances": [1]}',
+    '{"signature_name": "nope", "instances": [1]}',
+    '{"inputs": [[1, 2, 3]], "instances": [[1, 2, 3]]}',
+    "{}",
+    "[1]",
+    "",
+    '{"instances": [[1, 2, 3]',
+]
+PATHS = ["/v1/models/scale/labels/stable", "/v1/models/scale/versions/2", "/v1/models/scale"]
+CONFIG = """
+model_config_list {{ config {{
+  name: "scale" base_path: "{base}" model_platform: "tensorflow"
+  model_version_policy {{ specific {{ versions: 1 versions: 2 }} }}
+  version_labels {{ key: "stable" value: 1 }}
+}} }}
+"""
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayProcess, str]]:
+    """The gateway, and the URL of the model server's own REST API behind it."""
+    folder = tmp_path_factory.mktemp("parity")
+    writer = ROOT / "tests" / "deployer" / "small_store.py"
+    subprocess.run([sys.executable, str(writer), str(folder / "store")], check=True, capture_output=True, timeout=120)
+    (folder / "models.conf").write_text(CONFIG.format(base=folder / "store" / "scale"))
+    grpc_port, rest_port = free_port(), free_port()
+    flags = [f"--port={grpc_port}", f"--rest_api_port={rest_port}", f"--model_config_file={folder / 'models.conf'}"]
+    flags.append("--allow_version_labels_for_unavailable_models=true")
+    server = _start_model_server(folder, flags)
+    url = f"http://127.0.0.1:{rest_port}"
+    _wait(url + "/v1/models/scale")
+    content = {
+        "version": "v1",
+        "models": {"scale": {"labels": {"stable": 1}}},
+        "backends": {"static": [f"127.0.0.1:{grpc_port}"]},
+    }
+    gateway = GatewayProcess(folder, content, "--drain-seconds", "0")
+    yield gateway, url
+    assert gateway.stop() == 0
+    server.terminate()
+    server.wait(20)
+
+
+def _start_model_server(folder: Path, flags: list[str]) -> subprocess.Popen[bytes]:
+    with (folder / "server.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tfserving.server", *flags], cwd=ROOT, stderr=log, stdout=log,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+
+def _wait(url: str) -> None:
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            if requests.get(url, timeout=5).status_code == 200:
+                return
+        except requests.ConnectionError:
+            pass
+        assert time.monotonic() < deadline, url
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_predict_answers_alike(both: tuple[GatewayProcess, str], body: str) -> None:
+    gateway, direct = both
+    for path in PATHS:
+        mine = gateway.post(body, path=path + ":predict")
+        theirs = requests.post(direct + path + ":predict", data=body, timeout=30)
+        assert mine.status_code == theirs.status_code
+        if mine.status_code == 200:
+            assert mine.text == theirs.text
+        else:
+            assert mine.json() == theirs.json()
+
+
+@pytest.mark.parametrize(
+    "path", [*PATHS, *(f"{path}/metadata" for path in PATHS), "/v1/models/scale/versions/7/metadata"]
+)
+def test_status_and_metadata_answer_alike(both: tuple[GatewayProcess, str], path: str) -> None:
+    gateway, direct = both
+    mine, theirs = gateway.get(path), requests.get(direct + path, timeout=30)
+    assert (mine.status_code, mine.json()) == (theirs.status_code, theirs.json())
+
+
+@pytest.mark.parametrize("path", ["/v1/models/scale/versions/7", "/v1/models/scale/labels/nope", "/v1/models/nope"])
+def test_what_is_not_there_answers_alike(both: tuple[GatewayProcess, str], path: str) -> None:
+    gateway, direct = both
+    mine = gateway.post('{"instances": [[1, 2, 3]]}', path=path + ":predict")
+    theirs = requests.post(direct + path + ":predict", data='{"instances": [[1, 2, 3]]}', timeout=30)
+    assert (mine.status_code, mine.json()) == (theirs.status_code, theirs.json())

@@ -1,0 +1,275 @@
+"""Calls to model servers: the transport on real sockets, and which failures are repeated where."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import grpc
+import numpy as np
+import pytest
+from fake_model_server import FakeModelServer
+
+from gateway import settings
+from gateway.backends.model_server import ModelServer
+from gateway.backends.pool import Pool
+from gateway.backends.rpc import RpcError, Transport
+from gateway.backends.transport import GrpcTransport
+from gateway.observe.metrics import Metrics
+from gateway.routing.labels import NEWEST, Choice
+from tfserving.wire import methods
+from tfserving.wire.status import Code
+from tfserving.wire.tensors import Array, to_bytes
+
+ROWS = np.array([[1, 2], [3, 4]], np.float32)
+
+
+async def unresolved(host: str, port: int) -> tuple[str, ...]:
+    raise AssertionError("nothing is to be resolved")
+
+
+def with_pool(
+    work: Callable[[Pool], Awaitable[None]],
+    *addresses: str,
+    reserve: int = 100,
+    chance: Callable[[], float] = lambda: 0.0,
+) -> None:
+    """Run `work` with a pool of real connections."""
+
+    async def run() -> None:
+        pool = Pool(
+            connect=GrpcTransport, resolve=unresolved, metrics=Metrics(), retries_in_reserve=reserve, chance=chance
+        )
+        await pool.configure(settings.Backends(static=list(addresses)))
+        try:
+            await work(pool)
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+async def predict(pool: Pool, rows: Array = ROWS, choice: Choice = NEWEST, seconds: float = 5.0) -> Array:
+    deadline = asyncio.get_running_loop().time() + seconds
+    prediction = await ModelServer(pool).predict("m", choice, "", {"x": to_bytes(rows)}, deadline)
+    return prediction.outputs["y"]
+
+
+@pytest.fixture
+def two():
+    servers = [FakeModelServer(), FakeModelServer()]
+    yield servers
+    for server in servers:
+        server.stop()
+
+
+def test_messages_larger_than_every_window_arrive_whole_and_in_order(two) -> None:
+    rows = np.arange(2_000_000, dtype=np.float32).reshape(-1, 2) % 1000
+
+    async def work(pool: Pool) -> None:
+        answers = await asyncio.gather(*(predict(pool, rows, seconds=20) for _ in range(3)), predict(pool))
+        for answer in answers[:3]:
+            np.testing.assert_allclose(answer, 20 * rows.sum(axis=1))
+        np.testing.assert_allclose(answers[3], [60, 140])
+
+    with_pool(work, two[0].address)
+
+
+def test_a_call_ends_with_its_deadline_and_the_connection_goes_on(two) -> None:
+    two[0].delay = 0.5
+
+    async def work(pool: Pool) -> None:
+        with pytest.raises(RpcError) as error:
+            await predict(pool, seconds=0.05)
+        assert error.value.code == Code.DEADLINE_EXCEEDED
+        two[0].delay = 0.0
+        np.testing.assert_allclose(await predict(pool), [60, 140])
+
+    with_pool(work, two[0].address)
+
+
+def test_an_unknown_method_is_unimplemented(two) -> None:
+    async def work(pool: Pool) -> None:
+        transport: Transport = pool.backends[0].transport
+        with pytest.raises(RpcError) as error:
+            await transport.call("/no.Such/Method", b"", 5)
+        assert error.value.code == Code.UNIMPLEMENTED
+
+    with_pool(work, two[0].address)
+
+
+def test_a_peer_that_does_not_speak_http2_is_not_connected() -> None:
+    async def work() -> None:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            await reader.read()
+            writer.close()
+
+        web = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        transport = GrpcTransport(f"127.0.0.1:{web.sockets[0].getsockname()[1]}")
+        await asyncio.wait_for(transport.start(), 10)
+        assert not transport.connected
+        with pytest.raises(RpcError):
+            await transport.call(methods.PREDICT.path, b"", 1)
+        await transport.close()
+        await asyncio.sleep(0.1)
+        web.close()
+        await web.wait_closed()
+
+    asyncio.run(work())
+
+
+FULL = "The batch scheduling queue to which this task was submitted is full; currently 2 batches enqueued"
+REPEATED = [
+    (grpc.StatusCode.CANCELLED, ""),  # what a server that is being killed says
+    (grpc.StatusCode.UNAVAILABLE, "Socket closed"),
+    (grpc.StatusCode.UNAVAILABLE, FULL),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted"),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue"),
+    (grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(m, 2)"),
+    (grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label: canary"),
+    (grpc.StatusCode.FAILED_PRECONDITION, "shapes differ and padding is turned off"),
+]
+
+
+@pytest.mark.parametrize(("code", "text"), REPEATED)
+def test_what_another_replica_can_answer_is_asked_there(two, code: grpc.StatusCode, text: str) -> None:
+    two[0].faults = [(code, text)]
+
+    async def work(pool: Pool) -> None:
+        np.testing.assert_allclose(await predict(pool), [60, 140])
+
+    with_pool(work, *(server.address for server in two))
+    assert len(two[0].seen) + len(two[1].seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, "Expects arg[0]"),
+        (grpc.StatusCode.FAILED_PRECONDITION, "no variable"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "OOM when allocating tensor"),
+        (grpc.StatusCode.INTERNAL, "kernel"),
+    ],
+)
+def test_what_would_fail_anywhere_is_not_repeated(two, code: grpc.StatusCode, text: str) -> None:
+    two[0].faults = [(code, text)]
+
+    async def work(pool: Pool) -> None:
+        with pytest.raises(RpcError, match=text.replace("[", r"\[")):
+            await predict(pool)
+
+    with_pool(work, *(server.address for server in two))
+    assert len(two[0].seen) + len(two[1].seen) == 1
+
+
+def test_a_failing_replica_is_ejected_probed_and_used_again(two) -> None:
+    two[0].faults = [(grpc.StatusCode.UNAVAILABLE, "broken")] * 3
+
+    async def work(pool: Pool) -> None:
+        for _ in range(3):
+            await predict(pool)
+        assert [backend.state for backend in pool.backends] == ["ejected", "ready"]
+        await predict(pool)
+        assert len(two[0].seen) == 3
+        until = time.monotonic() + 8
+        while pool.backends[0].state != "ready":
+            assert time.monotonic() < until
+            await asyncio.sleep(0.05)
+
+    with_pool(work, *(server.address for server in two))
+
+
+def test_a_full_replica_is_not_ejected(two) -> None:
+    two[0].faults = [(grpc.StatusCode.UNAVAILABLE, FULL)] * 5
+
+    async def work(pool: Pool) -> None:
+        for _ in range(5):
+            await predict(pool)
+        assert [backend.state for backend in pool.backends] == ["ready", "ready"]
+
+    with_pool(work, *(server.address for server in two))
+
+
+def test_repetitions_end_with_the_budget(two) -> None:
+    for server in two:
+        server.always = (grpc.StatusCode.UNAVAILABLE, FULL)
+
+    async def work(pool: Pool) -> None:
+        for _ in range(20):
+            with pytest.raises(RpcError):
+                await predict(pool)
+
+    with_pool(work, *(server.address for server in two), reserve=2)
+    assert 20 + 2 <= len(two[0].seen) + len(two[1].seen) <= 20 + 2 + 20 * 0.2
+
+
+def test_the_less_loaded_replica_gets_the_call(two) -> None:
+    two[0].delay = 0.4
+
+    async def work(pool: Pool) -> None:
+        await asyncio.gather(*(predict(pool) for _ in range(2)))
+        slow = asyncio.create_task(predict(pool))
+        await asyncio.sleep(0.05)
+        for _ in range(4):
+            await predict(pool)
+        await slow
+
+    with_pool(work, *(server.address for server in two))
+    assert (len(two[0].seen), len(two[1].seen)) == (2, 5)
+
+
+def test_a_name_is_resolved_again() -> None:
+    first, second = FakeModelServer(), FakeModelServer()
+    found = [first.address]
+
+    async def resolve(host: str, port: int) -> tuple[str, ...]:
+        return tuple(found)
+
+    async def run() -> None:
+        pool = Pool(connect=GrpcTransport, resolve=resolve, metrics=Metrics(), retries_in_reserve=10)
+        await pool.configure(settings.Backends(dns="models:8500", refresh_seconds=0.1))
+        await predict(pool)
+        found[:] = [second.address]
+        await asyncio.sleep(0.5)
+        await predict(pool)
+        await pool.close()
+
+    asyncio.run(run())
+    assert (len(first.seen), len(second.seen)) == (1, 1)
+    first.stop()
+    second.stop()
+
+
+def test_a_label_that_one_replica_has_is_found_there_and_then_asked_only_there() -> None:
+    servers = [FakeModelServer(labels={"stable": 1}, loaded={1}) for _ in range(3)]
+    servers[2].labels, servers[2].loaded = {"canary": 2}, {2}
+
+    async def work(pool: Pool) -> None:
+        for _ in range(20):
+            np.testing.assert_allclose(await predict(pool, choice=Choice(label="canary")), [60, 140])
+        for _ in range(20):
+            np.testing.assert_allclose(await predict(pool, choice=Choice(label="stable")), [30, 70])
+
+    try:
+        with_pool(work, *(server.address for server in servers), reserve=10)
+        misdirected = [s.label for s in servers[0].seen + servers[1].seen if s.label == "canary"]
+        assert 1 <= len(misdirected) <= 8  # again after a second, at most
+        assert len([s for s in servers[2].seen if s.label == "canary"]) == 20
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def test_a_replica_that_has_just_learned_a_label_is_asked_when_no_other_has_it(two) -> None:
+    for server in two:
+        server.labels = {}
+
+    async def work(pool: Pool) -> None:
+        with pytest.raises(RpcError, match="Unrecognized servable version label"):
+            await predict(pool, choice=Choice(label="canary"))
+        two[1].labels = {"canary": 2}
+        np.testing.assert_allclose(await predict(pool, choice=Choice(label="canary")), [60, 140])
+
+    with_pool(work, *(server.address for server in two))

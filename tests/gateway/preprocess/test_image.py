@@ -1,0 +1,145 @@
+"""Pictures: pixels as the model takes them, and a reason for everything that is no picture."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import zlib
+from base64 import b64encode
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gateway.preprocess import Array, Compiled, compile_spec
+from gateway.preprocess.problems import RecordProblems
+from gateway.spec import parse_spec
+
+GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+
+
+def compiled(image: str, shape: str, dtype: str = "float32") -> Compiled:
+    return compile_spec(
+        parse_spec(
+            f"features: [{{name: photo, type: image, image: {{{image}}}}}]\n"
+            f"input: {{name: a, dtype: {dtype}, shape: {shape}}}\noutput: {{name: b, kind: raw}}\n"
+        )
+    )
+
+
+DIGITS = compiled("width: 8, height: 8, channels: 1, scale: 0.0625, resize: none", "[-1, 8, 8, 1]")
+PHOTO = compiled("width: 2, height: 2", "[-1, 2, 2, 3]")
+
+
+def encoded(picture: Image.Image | Array, kind: str = "PNG") -> str:
+    buffer = BytesIO()
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, kind)
+    return b64encode(buffer.getvalue()).decode()
+
+
+def problems(compiled: Compiled, *values: object) -> list[str]:
+    with pytest.raises(RecordProblems) as raised:
+        compiled.vectorize([{"photo": value} for value in values])
+    return [problem.problem for problem in raised.value.problems]
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and has one chunk of pixels that do not fill it."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    size = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + size + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
+
+
+def test_grey_pixels_arrive_exactly() -> None:
+    tensor = DIGITS.vectorize([{"photo": encoded(GREY)}, {"photo": encoded(GREY.T.copy())}])
+    np.testing.assert_array_equal(tensor[..., 0], np.stack([GREY, GREY.T]) / 16)
+    assert tensor.dtype == np.float32
+
+
+def test_flat_and_integer_tensors() -> None:
+    flat = compiled("width: 8, height: 8, channels: 1", "[-1, 64]", "uint8")
+    np.testing.assert_array_equal(flat.vectorize([{"photo": encoded(GREY)}]), GREY.reshape(1, 64))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_every_kind_of_png_becomes_rgb(mode: str) -> None:
+    white = Image.new("RGB", (2, 2), "white").convert("L").convert(mode) if mode != "I;16" else None
+    picture = white or Image.fromarray(np.full((2, 2), 65535, dtype=np.uint16))
+    np.testing.assert_array_equal(PHOTO.vectorize([{"photo": encoded(picture)}]), np.full((1, 2, 2, 3), 255))
+
+
+def test_a_palette_with_transparency_needs_no_warning() -> None:
+    picture = Image.new("RGBA", (2, 2), (10, 20, 30, 128)).quantize()
+    picture.info["transparency"] = bytes([128, 255])
+    assert PHOTO.vectorize([{"photo": encoded(picture)}]).shape == (1, 2, 2, 3)
+
+
+def test_jpeg_and_resize() -> None:
+    red = Image.new("RGB", (100, 60), (200, 0, 0))
+    tensor = PHOTO.vectorize([{"photo": encoded(red, "JPEG")}])
+    np.testing.assert_allclose(tensor[0, :, :, 0], 200, atol=3)
+    centred = compiled("width: 2, height: 2, scale: 0.01, offset: -1, resize: nearest", "[-1, 2, 2, 3]")
+    np.testing.assert_allclose(centred.vectorize([{"photo": encoded(red)}])[..., 0], 1, atol=1e-6)
+
+
+def test_what_is_not_a_picture_is_told_so() -> None:
+    whole = encoded(np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8))
+    gif = encoded(GREY, "GIF")
+    told = problems(DIGITS, "not base64!", 5, None, "", "aGVsbG8=", gif, "é", whole[: len(whole) // 8 * 4])
+    assert told[:-1] == [
+        "not valid base64",
+        "expected a base64 string, got number",
+        "expected a base64 string, got null",
+        "not an image (PNG or JPEG)",
+        "not an image (PNG or JPEG)",
+        "not an image (PNG or JPEG)",
+        "not valid base64",
+    ]
+    assert told[-1].startswith("damaged image: ")
+    with pytest.raises(RecordProblems, match="record 1: feature 'photo': missing required feature"):
+        DIGITS.vectorize([{"photo": whole}, {}])
+
+
+def test_any_truncation_is_a_problem_and_nothing_worse() -> None:
+    for kind in ("PNG", "JPEG"):
+        buffer = BytesIO()
+        Image.fromarray(np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(buffer, kind)
+        data = buffer.getvalue()
+        cut = [b64encode(data[:length]).decode() for length in range(0, len(data) - 20, 7)]
+        assert len(problems(DIGITS, *cut)) == min(len(cut), 100)
+
+
+def test_the_wrong_size_without_resize() -> None:
+    assert problems(DIGITS, encoded(np.zeros((9, 7), np.uint8))) == ["7 x 9 pixels, the model takes 8 x 8"]
+
+
+def test_huge_pictures_are_refused_by_their_header() -> None:
+    sizes = [(9000, 9000), (10_000, 10_000), (60_000, 60_000)]  # below, at and above Pillow's own limits
+    told = problems(PHOTO, *(b64encode(png_header(*size)).decode() for size in sizes))
+    assert told == [
+        "9000 x 9000 pixels are too many; a request may have 67,108,864 in all",
+        "too many pixels; a request may have 67,108,864 in all",
+        "too many pixels; a request may have 67,108,864 in all",
+    ]
+
+
+def test_many_large_pictures_share_one_budget() -> None:
+    blank = encoded(Image.new("1", (5000, 5000)))
+    assert problems(PHOTO, blank, blank, blank) == [
+        "5000 x 5000 pixels are too many; a request may have 67,108,864 in all"
+    ]
+
+
+def test_pillow_is_not_loaded_for_a_spec_without_pictures() -> None:
+    code = (
+        "import sys; from gateway.preprocess import compile_spec; from gateway.spec import parse_spec\n"
+        "compile_spec(parse_spec('features: [{name: x, type: float}]\\n"
+        "input: {name: a, dtype: float32, shape: [-1, 1]}\\noutput: {name: b, kind: raw}')).vectorize([{'x': 1}])\n"
+        "assert 'PIL' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

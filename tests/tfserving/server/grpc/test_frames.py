@@ -1,0 +1,152 @@
+"""What breaks a connection of the gRPC port: frames against the rules, floods, pings. Nobody else notices."""
+
+from contextlib import suppress
+
+import pytest
+from grpc_wire import HELLO, PREFACE, Gate, data, echo, headers, request, serving, setting
+
+from tfserving.http2 import frames as h
+
+
+def code(frame):
+    """The error code of a GOAWAY frame."""
+    return int.from_bytes(frame[3][4:8], "big")
+
+
+PROTOCOL, FLOW, SIZE, HPACK, CALM = 1, 3, 6, 9, 11
+
+BROKEN = {
+    "no SETTINGS": (PREFACE + h.frame(h.PING, 0, 0, bytes(8)), PROTOCOL),
+    "long frame": (HELLO + b"\xff\xff\xff\0\0\0\0\0\1", SIZE),
+    "even stream": (HELLO + headers(2), PROTOCOL),
+    "HEADERS on stream 0": (HELLO + headers(0), PROTOCOL),
+    "DATA on stream 0": (HELLO + data(0, b"x"), PROTOCOL),
+    "DATA of no stream": (HELLO + data(9, b"x"), PROTOCOL),
+    "padding of HEADERS": (HELLO + headers(1, h.END_HEADERS | h.PADDED, b"\xff\x00"), PROTOCOL),
+    "padding of DATA": (HELLO + headers(1) + data(1, b"\x02x", h.PADDED), PROTOCOL),
+    "short priority": (HELLO + headers(1, h.END_HEADERS | h.PRIORITY, b"\0\0"), SIZE),
+    "bad HPACK": (HELLO + headers(1, block=b"\xff\xff\xff\xff\xff\xff\xff"), HPACK),
+    "HPACK bomb": (HELLO + headers(1, block=b"\x40\x01a\x7f\xbd\x1d" + b"a" * 3900 + b"\xbe" * 20), CALM),
+    "interrupted headers": (HELLO + headers(1, 0) + h.frame(h.PING, 0, 0, bytes(8)), PROTOCOL),
+    "lone continuation": (HELLO + h.frame(h.CONTINUATION, h.END_HEADERS, 1, b"\x88"), PROTOCOL),
+    "continuation of another": (HELLO + headers(1, 0) + h.frame(h.CONTINUATION, h.END_HEADERS, 3), PROTOCOL),
+    "endless headers": (HELLO + headers(1, 0) + h.frame(h.CONTINUATION, 0, 1, bytes(16384)) * 5, CALM),
+    "short PING": (HELLO + h.frame(h.PING, 0, 0, b"x"), SIZE),
+    "PING on a stream": (HELLO + h.frame(h.PING, 0, 1, bytes(8)), PROTOCOL),
+    "odd SETTINGS": (HELLO + h.frame(h.SETTINGS, 0, 0, b"12345"), SIZE),
+    "SETTINGS on a stream": (HELLO + h.frame(h.SETTINGS, 0, 1), PROTOCOL),
+    "full acknowledgement": (HELLO + h.frame(h.SETTINGS, h.ACK, 0, bytes(6)), SIZE),
+    "short reset": (HELLO + h.frame(h.RST_STREAM, 0, 1, b"x"), SIZE),
+    "reset of no stream": (HELLO + h.frame(h.RST_STREAM, 0, 1, bytes(4)), PROTOCOL),
+    "short GOAWAY": (HELLO + h.frame(h.GOAWAY, 0, 0, bytes(4)), SIZE),
+    "short increment": (HELLO + h.frame(h.WINDOW_UPDATE, 0, 0, b"x"), SIZE),
+    "no increment": (HELLO + h.frame(h.WINDOW_UPDATE, 0, 0, bytes(4)), PROTOCOL),
+    "increment of no stream": (HELLO + h.frame(h.WINDOW_UPDATE, 0, 7, b"\0\0\0\1"), PROTOCOL),
+    "window overflow": (HELLO + h.frame(h.WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff") * 2, FLOW),
+    "huge initial window": (PREFACE + setting(h.INITIAL_WINDOW_SIZE, 2**32 - 1), FLOW),
+    "tiny frame size": (PREFACE + setting(h.MAX_FRAME_SIZE, 1), PROTOCOL),
+    "huge frame size": (PREFACE + setting(h.MAX_FRAME_SIZE, 2**24), PROTOCOL),
+    "odd push setting": (PREFACE + setting(h.ENABLE_PUSH, 2), PROTOCOL),
+    "push": (HELLO + h.frame(h.PUSH_PROMISE, h.END_HEADERS, 1, b"\x88"), PROTOCOL),
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_frame_is_answered_with_its_error_code_and_ends_the_connection(
+    echo_port, sent, expected, connect, alive
+):
+    raw = connect(echo_port, sent)
+    assert code(raw.until(h.GOAWAY)) == expected
+    assert h.GOAWAY not in [frame[0] for frame in raw.frames()]  # ends only when the server closes
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (headers(1) + data(1, b"\0\0\0\0\x02h") + headers(1), PROTOCOL),
+        (request(1, b"gate", path=b"/s/Gate") + data(1, b"x"), 5),
+        (request(1, b"gate", path=b"/s/Gate") + headers(1, h.END_HEADERS | h.END_STREAM), 5),
+    ],
+    ids=["headers in the middle", "data after the end", "headers after the end"],
+)
+def test_a_broken_call_is_reset_and_its_connection_lives(sent, expected, connect):
+    gate = Gate()
+    with serving({"/s/Echo": echo, "/s/Gate": gate}) as (port, _):
+        raw = connect(port, HELLO + sent)
+        assert raw.until(h.RST_STREAM, 1)[3] == expected.to_bytes(4, "big")
+        gate.release.set()
+        raw.socket.sendall(request(3, b"next"))
+        assert raw.until(h.DATA, 3)[3][5:] == b"next"
+
+
+FLOODS = {
+    "SETTINGS": h.frame(h.SETTINGS, 0, 0) * 200,
+    "acknowledgements": h.frame(h.PING, h.ACK, 0, bytes(8)) * 200,
+    "PRIORITY": h.frame(2, 0, 1, bytes(5)) * 200,
+    "unknown frames": h.frame(99, 0, 0, b"?") * 200,
+    "empty DATA": data(1, b"") * 200,
+    "padded DATA": data(1, b"\x03" + bytes(3), h.PADDED) * 200,
+    "window updates": h.frame(h.WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 200,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
+def test_a_flood_of_frames_without_a_use_ends_its_connection(echo_port, flood, connect, alive):
+    raw = connect(echo_port, HELLO + headers(1))
+    with suppress(ConnectionError):  # cut off while it still sends
+        for _ in range(100):
+            raw.socket.sendall(flood)
+        assert code(raw.until(h.GOAWAY)) == CALM
+    list(raw.frames())
+
+
+def test_empty_continuations_do_not_go_on_for_ever(echo_port, connect, alive):
+    raw = connect(echo_port, HELLO + headers(1, 0))
+    with suppress(ConnectionError):
+        for _ in range(100):
+            raw.socket.sendall(h.frame(h.CONTINUATION, 0, 1) * 200)
+        assert code(raw.until(h.GOAWAY)) == CALM
+    list(raw.frames())
+
+
+def test_calls_that_are_reset_at_once_use_up_the_patience(echo_port, connect, alive):
+    raw = connect(echo_port, HELLO)
+    with suppress(ConnectionError):
+        for number in range(1, 40_001, 200):
+            rapid = [headers(n) + h.frame(h.RST_STREAM, 0, n, bytes(4)) for n in range(number, number + 200, 2)]
+            raw.socket.sendall(b"".join(rapid))
+        assert code(raw.until(h.GOAWAY)) == CALM
+    list(raw.frames())
+
+
+def test_pings_are_answered_until_they_come_too_often(echo_port, connect, alive):
+    raw = connect(echo_port, HELLO)
+    for number in range(3):
+        raw.socket.sendall(h.frame(h.PING, 0, 0, b"ping %03d" % number))
+        assert raw.until(h.PING, 0, h.ACK)[3] == b"ping %03d" % number
+    raw.socket.sendall(h.frame(h.PING, 0, 0, bytes(8)))
+    goaway = raw.until(h.GOAWAY)
+    assert (code(goaway), goaway[3][8:]) == (CALM, b"too_many_pings")
+
+
+def test_an_answer_between_pings_makes_them_welcome(echo_port, connect):
+    raw = connect(echo_port, HELLO)
+    for number in range(20):
+        raw.socket.sendall(request(2 * number + 1, b"") + h.frame(h.PING, 0, 0, bytes(8)))
+        raw.until(h.PING, 0, h.ACK)
+
+
+def test_channel_arguments_allow_more_pings(connect):
+    arguments = [("grpc.http2.max_ping_strikes", 0)]
+    with serving({"/s/Echo": echo}, arguments=arguments) as (port, _):
+        raw = connect(port, HELLO + h.frame(h.PING, 0, 0, bytes(8)) * 50)
+        for _ in range(50):
+            raw.until(h.PING, 0, h.ACK)
+
+
+def test_a_request_that_comes_byte_by_byte_is_served(echo_port, connect):
+    raw = connect(echo_port)
+    raw.socket.setsockopt(6, 1, 1)  # TCP_NODELAY
+    for byte in HELLO + request(1, b"slow"[::-1]):
+        raw.socket.sendall(bytes((byte,)))
+    assert raw.until(h.DATA, 1)[3][5:] == b"wols"

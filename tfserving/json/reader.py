@@ -1,0 +1,320 @@
+"""JSON as TensorFlow Serving reads it: the dialect, the error texts and the offsets of rapidjson 1.1.0.
+
+Beyond RFC 8259 it accepts NaN, Inf and Infinity, bytes after the document, a byte order mark and invalid UTF-8 inside
+strings; nesting has no limit. Values are Python's (dict, list, str, int, float, bool, None), with two additions: bytes
+that are not UTF-8 are surrogates (`surrogateescape`), and an object with a repeated key is a `Repeated`.
+Numbers are rounded correctly, where rapidjson may be wrong in the last digit of a double, unless they are asked for
+`exactly`; numbers below the normal range become zero, as in TensorFlow Serving.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import msgspec
+
+from tfserving.json import double
+from tfserving.json.values import JsonValue, Repeated
+from tfserving.json.writer import dump
+from tfserving.wire.status import StatusError, invalid
+
+_decoder = msgspec.json.Decoder()
+_KEY = re.compile(rb'"[ \t\r\n]*:')
+_ZERO_WITH_POWER = re.compile(rb"0[eE]\+?[0-9]{3}")
+"""A zero with a large exponent is too big for rapidjson."""
+_TO_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_LONGEST_INTEGER = b"0" * 309
+"""As many digits as the largest double has: a longer number may be too big, which the decoder does not notice."""
+
+
+def read_object(body: bytes, *, exactly: bool = False) -> dict[str, JsonValue]:
+    """Parse a request body; `exactly` takes longer and gives doubles the last digit that rapidjson gives them.
+
+    Errors: INVALID_ARGUMENT with rapidjson's text, or for a document that is no object.
+    """
+    value = None if exactly else _read_plain(body)
+    if value is None:
+        value = _Reader(body, exactly=exactly).read()
+    if not isinstance(value, dict):
+        raise invalid(f"JSON Value: {dump(value)} Is not object")
+    return value
+
+
+def _read_plain(body: bytes) -> JsonValue:
+    """The value of strictly valid JSON with no repeated key, or None when the exact reader has to decide."""
+    if len(body) >= len(_LONGEST_INTEGER) and _LONGEST_INTEGER in body.translate(_TO_ZEROS):
+        return None
+    if (b"0e" in body or b"0E" in body) and _ZERO_WITH_POWER.search(body):
+        return None
+    try:
+        value: JsonValue = _decoder.decode(body)
+        if not isinstance(value, dict):
+            return None
+        decoded = _count_keys(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if body.count(b":") != decoded and len(_KEY.findall(body)) != decoded:
+        return None
+    return value
+
+
+def _count_keys(value: JsonValue) -> int:
+    """Keys in a value. Lists that start with a number are not searched: the count may be too low, never too high."""
+    if isinstance(value, dict):
+        return len(value) + sum(_count_keys(v) for v in value.values() if isinstance(v, dict | list))
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return sum(_count_keys(v) for v in value if isinstance(v, dict | list))
+    return 0
+
+
+_SPACE = re.compile(rb"[ \t\r\n]*")
+_SIMPLE = re.compile(rb"-?(?:0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?(?![0-9.eE])")
+_INTEGER = re.compile(rb"0|[1-9][0-9]*")
+_AFTER_INTEGER = re.compile(rb"(?P<frac>\.[0-9]*)?(?P<exp>[eE][+-]?[0-9]*)?")
+_EXACT_DIGITS = 15
+"""Numbers of so many characters without an exponent are rounded alike by everybody."""
+_PARTS = {"frac": "fraction part", "exp": "exponent"}
+_PLAIN = re.compile(rb'[^\x00-\x1f"\\]*')
+_ESCAPES = {0x22: b'"', 0x2F: b"/", 0x5C: b"\\", 0x62: b"\b", 0x66: b"\f", 0x6E: b"\n", 0x72: b"\r", 0x74: b"\t"}
+_HEX4 = re.compile(rb"[0-9a-fA-F]{4}")
+_LITERALS: dict[int, tuple[bytes, bool | None]] = {
+    ord("t"): (b"true", True),
+    ord("f"): (b"false", False),
+    ord("n"): (b"null", None),
+}
+
+_INVALID_VALUE = "Invalid value."
+_TOO_BIG = "Number too big to be stored in double."
+_BAD_ESCAPE = "Invalid escape character in string."
+_BAD_SURROGATE = "The surrogate pair in string is invalid."
+
+
+def _double(digits: str, after: re.Match[bytes], negative: bool) -> int | float:
+    """The number of its digits before the point and the match of what follows. Errors: TooBig."""
+    if not after[0]:
+        double.read(digits)
+        return -int(digits) if negative else int(digits)
+    fraction, exponent = ((after[part] or b"")[1:].decode() for part in ("frac", "exp"))
+    return double.read(digits, fraction, exponent, negative=negative)
+
+
+class _Array:
+    """An array whose end has not been read."""
+
+    closer = ord("]")
+    expected = "Missing a comma or ']' after an array element."
+
+    def __init__(self) -> None:
+        self._items: list[JsonValue] = []
+
+    def add(self, value: JsonValue) -> None:
+        self._items.append(value)
+
+    def value(self) -> JsonValue:
+        return self._items
+
+
+class _Object:
+    """An object whose end has not been read; `name` belongs to the next value."""
+
+    closer = ord("}")
+    expected = "Missing a comma or '}' after an object member."
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._pairs: list[tuple[str, JsonValue]] = []
+
+    def add(self, value: JsonValue) -> None:
+        self._pairs.append((self.name, value))
+
+    def value(self) -> JsonValue:
+        value = dict(self._pairs)
+        return value if len(value) == len(self._pairs) else Repeated(self._pairs)
+
+
+class _Reader:
+    """The exact reader: slower, and it knows where and why a document is wrong. Not recursive."""
+
+    def __init__(self, body: bytes, *, exactly: bool = False) -> None:
+        self._body, self._exactly = body, exactly
+        self._at = 0
+
+    def read(self) -> JsonValue:
+        """Parse one value; what follows it is ignored. Errors: INVALID_ARGUMENT."""
+        if not self._body:
+            raise invalid("JSON Parse error: The document is empty")
+        for byte in b"\xef\xbb\xbf":
+            if self._peek() == byte:
+                self._at += 1
+        self._skip_space()
+        if self._peek() in b"\0]},:":
+            raise self._error("The document is empty.")
+        nesting: list[_Array | _Object] = []
+        while True:
+            opened = self._open()
+            if opened is not None:
+                nesting.append(opened)
+                continue
+            value = self._value()
+            while True:
+                if not nesting:
+                    return value
+                inner = nesting[-1]
+                inner.add(value)
+                self._skip_space()
+                byte = self._peek()
+                if byte == ord(","):
+                    self._step()
+                    if isinstance(inner, _Object):
+                        inner.name = self._name()
+                    break
+                if byte != inner.closer:
+                    raise self._error(inner.expected)
+                self._at += 1
+                value = nesting.pop().value()
+
+    def _open(self) -> _Array | _Object | None:
+        """Enter a container that is not empty."""
+        start, byte = self._at, self._peek()
+        if byte not in b"[{":
+            return None
+        self._step()
+        if self._peek() == (_Array.closer if byte == ord("[") else _Object.closer):
+            self._at = start
+            return None
+        return _Array() if byte == ord("[") else _Object(self._name())
+
+    def _value(self) -> JsonValue:
+        """A scalar or an empty container."""
+        byte = self._peek()
+        if byte == ord('"'):
+            return self._string()
+        if byte in b"[{":
+            self._step()
+            self._at += 1
+            return [] if byte == ord("[") else {}
+        if byte in _LITERALS:
+            return self._literal(*_LITERALS[byte])
+        return self._number()
+
+    def _name(self) -> str:
+        if self._peek() != ord('"'):
+            raise self._error("Missing a name for object member.")
+        name = self._string()
+        self._skip_space()
+        if self._peek() != ord(":"):
+            raise self._error("Missing a colon after a name of object member.")
+        self._step()
+        return name
+
+    def _literal(self, word: bytes, value: bool | None) -> bool | None:
+        self._consume(word)
+        return value
+
+    def _consume(self, word: bytes) -> None:
+        for byte in word:
+            if self._peek() != byte:
+                raise self._error(_INVALID_VALUE)
+            self._at += 1
+
+    def _number(self) -> int | float:
+        simple = _SIMPLE.match(self._body, self._at)
+        if simple is not None and (simple[1] is None or not self._exactly or simple.end() - self._at <= _EXACT_DIGITS):
+            self._at = simple.end()
+            return int(simple[0]) if simple[1] is None else double.flushed(float(simple[0]))
+        start = self._at
+        negative = self._passes(b"-")
+        integer = _INTEGER.match(self._body, self._at)
+        special = self._not_finite(negative) if integer is None else None
+        if integer is not None:
+            self._at = integer.end()
+        digits = integer[0].decode() if integer else "0"
+        after = _AFTER_INTEGER.match(self._body, self._at)
+        assert after is not None
+        try:
+            if after["frac"] == b"." or after[0].endswith((b"e", b"E", b"+", b"-")):
+                double.read(digits)
+                part = "frac" if after["frac"] == b"." else "exp"
+                raise self._error(f"Miss {_PARTS[part]} in number.", after.end(part))
+            self._at = after.end()
+            if not after[0] and len(digits) < len(_LONGEST_INTEGER):
+                return (-int(digits) if negative else int(digits)) if special is None else special
+            # rapidjson reads on after Inf and NaN, and a fraction or an exponent there replaces them.
+            return _double(digits, after, negative)
+        except double.TooBig:
+            raise self._error(_TOO_BIG, start) from None
+
+    def _not_finite(self, negative: bool) -> float:
+        """NaN, Inf or Infinity. As in rapidjson, a part of NaN may stand before Inf."""
+        if self._passes(b"N") and self._passes(b"a") and self._passes(b"N"):
+            return math.nan
+        self._consume(b"Inf")
+        if self._peek() == ord("i"):
+            self._consume(b"inity")
+        return -math.inf if negative else math.inf
+
+    def _passes(self, byte: bytes) -> bool:
+        found = self._body.startswith(byte, self._at)
+        self._at += found
+        return found
+
+    def _string(self) -> str:
+        self._at += 1
+        parts: list[bytes] = []
+        while True:
+            plain = _PLAIN.match(self._body, self._at)
+            assert plain is not None
+            parts.append(plain[0])
+            self._at = plain.end()
+            byte = self._peek()
+            if byte == ord('"'):
+                self._at += 1
+                return b"".join(parts).decode("utf-8", "surrogateescape")
+            if byte == 0:
+                raise self._error("Missing a closing quotation mark in string.")
+            parts.append(self._escape())
+
+    def _escape(self) -> bytes:
+        start = self._at
+        if self._peek() != ord("\\"):
+            raise self._error(_BAD_ESCAPE)
+        self._at += 1
+        byte = self._peek()
+        if byte in _ESCAPES:
+            self._at += 1
+            return _ESCAPES[byte]
+        if byte != ord("u"):
+            raise self._error(_BAD_ESCAPE, start)
+        code = self._hex4(start)
+        if 0xD800 <= code <= 0xDBFF:
+            if not self._body.startswith(b"\\u", self._at):
+                raise self._error(_BAD_SURROGATE, start)
+            self._at += 1
+            low = self._hex4(start)
+            if not 0xDC00 <= low <= 0xDFFF:
+                raise self._error(_BAD_SURROGATE, start)
+            code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00)
+        return chr(code).encode("utf-8", "surrogatepass")
+
+    def _hex4(self, start: int) -> int:
+        match = _HEX4.match(self._body, self._at + 1)
+        if match is None:
+            raise self._error("Incorrect hex digit after \\u escape in string.", start)
+        self._at = match.end()
+        return int(match[0], 16)
+
+    def _peek(self) -> int:
+        return self._body[self._at] if self._at < len(self._body) else 0
+
+    def _step(self) -> None:
+        self._at += 1
+        self._skip_space()
+
+    def _skip_space(self) -> None:
+        match = _SPACE.match(self._body, self._at)
+        assert match is not None
+        self._at = match.end()
+
+    def _error(self, text: str, offset: int | None = None) -> StatusError:
+        return invalid(f"JSON Parse error: {text} at offset: {self._at if offset is None else offset}")

@@ -1,0 +1,1 @@
+"""The gRPC port: connections, messages, and the services behind them."""

@@ -1,0 +1,1 @@
+"""Which versions are wanted, which are loaded, and the way from one to the other."""
