@@ -160,8 +160,8 @@ def _grpc_caller(port: int, rows: int) -> Callable[[], None]:
     predict = channel.unary_unary(PREDICT.path)
     request = m.PredictRequest(model_spec=m.ModelSpec(name="mlp"))
     request.inputs["x"].CopyFrom(to_proto(np.random.default_rng(1).random((rows, 64), np.float32)))
-    wire = request.SerializeToString()
-    return lambda: predict(wire, timeout=30)
+    endpoint = request.SerializeToString()
+    return lambda: predict(endpoint, timeout=30)
 
 
 def _rest_caller(port: int) -> Callable[[], None]:

@@ -50,7 +50,7 @@ def main() -> None:
     application = {"income": 52_000, "currency": "EUR", "purpose": "home"}
     buffer = BytesIO()
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(buffer, "PNG")
-    picture = {"photo": b64encode(buffer.getvalue()).decode()}
+    image = {"photo": b64encode(buffer.getvalue()).decode()}
     body = msgspec.json.encode([record] * 1000)
     logits = np.zeros((1000, 2), dtype=np.float32)
 
@@ -59,7 +59,7 @@ def main() -> None:
     report("  for comparison: decoding their JSON", lambda: msgspec.json.decode(body), 10)
     report("vectorize, 1 loan (money, default, category)", lambda: loan.vectorize([application]), 2000)
     report("vectorize, 1,000 loans", lambda: loan.vectorize([application] * 1000), 10)
-    report("vectorize, 1 picture of 8 x 8", lambda: photo.vectorize([picture]), 500)
+    report("vectorize, 1 picture of 8 x 8", lambda: photo.vectorize([image]), 500)
     report("interpret, 1 row of 2 labels", lambda: interpreter.interpret({"b": logits[:1]}), 2000)
     report("interpret, 1,000 rows of 2 labels", lambda: interpreter.interpret({"b": logits}), 10)
 

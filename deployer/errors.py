@@ -37,8 +37,8 @@ class DeployerError(Exception):
     @property
     def cause(self) -> str:
         """Why it happened, in one line where one is enough; empty when the message says it all."""
-        said = self._cause or _words(self.__cause__, self.message)
-        return "" if self.message.endswith(said) else said
+        text = self._cause or _words(self.__cause__, self.message)
+        return "" if self.message.endswith(text) else text
 
 
 class UsageError(DeployerError):
@@ -123,7 +123,7 @@ def disk_errors(kind: type[DeployerError]) -> Iterator[None]:
 def _words(error: BaseException | None, message: str) -> str:
     """An exception for a person: that of the operating system without its number, and its file named once."""
     if isinstance(error, OSError) and error.strerror:
-        said = error.strerror[:1].lower() + error.strerror[1:]
+        text = error.strerror[:1].lower() + error.strerror[1:]
         named = error.filename is not None and str(error.filename) not in message
-        return f"{said}: {error.filename}" if named else said
+        return f"{text}: {error.filename}" if named else text
     return str(error) if error else ""

@@ -129,7 +129,7 @@ class Gateway:
 
     def _add_gauges(self) -> None:
         gauge = self.metrics.gauge
-        gauge("gateway_in_flight", "Requests being worked on.", lambda: {(): self.admission.inside})
+        gauge("gateway_in_flight", "Requests being worked on.", lambda: {(): self.admission.in_flight})
         gauge("gateway_waiting", "Requests waiting for their turn.", lambda: {(): self.admission.waiting})
         gauge("gateway_backends", "Model servers by state.", self._backend_states, "state")
         gauge("gateway_draining", "1 while the gateway is shutting down.", lambda: {(): float(self.draining)})

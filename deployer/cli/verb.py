@@ -152,8 +152,8 @@ def invoke(app: typer.Typer, argv: Sequence[str]) -> int:
         raise KeyboardInterrupt from abort
     except _TyperUsageError as error:
         where = getattr(getattr(error, "ctx", None), "command_path", name)
-        said = error.format_message().replace("Value error, ", "")
+        text = error.format_message().replace("Value error, ", "")
         raise UsageError(
-            said[:1].lower() + said[1:].rstrip("."), hint=f"`{where} --help` shows how it is called"
+            text[:1].lower() + text[1:].rstrip("."), hint=f"`{where} --help` shows how it is called"
         ) from None
     return code if isinstance(code, int) else 0

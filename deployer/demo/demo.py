@@ -165,14 +165,14 @@ def _prepare(request: DemoRequest, progress: Progress) -> Offline:
     models = [*request.models, *([HEAVY] if request.measure else [])]
     argv = [sys.executable, "-m", "deployer.demo.models", str(out), *models]
     child = Running.of(process.spawn(argv, log=log, bound_to_parent=True))
-    told, deadline = 0, time.monotonic() + PREPARE_TIMEOUT
+    shown, deadline = 0, time.monotonic() + PREPARE_TIMEOUT
     try:
         while True:
             running = child.alive()
-            said = [line.removeprefix(SAID) for line in log.read_text("utf-8").splitlines() if line.startswith(SAID)]
-            for sentence in said[told:]:
+            lines = [line.removeprefix(SAID) for line in log.read_text("utf-8").splitlines() if line.startswith(SAID)]
+            for sentence in lines[shown:]:
                 progress(sentence)
-            told = len(said)
+            shown = len(lines)
             if not running:
                 break
             if time.monotonic() > deadline:

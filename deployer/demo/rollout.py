@@ -21,7 +21,7 @@ from deployer.release.where import Where, described
 from deployer.rollout import facts as rollout_facts
 from deployer.rollout.rollouts import Rollouts
 from deployer.targets.base import Progress
-from deployer.targets.history import FileLedgers
+from deployer.targets.history import FileHistory
 from deployer.targets.local.target import LocalTarget
 
 RATE = 40.0
@@ -57,7 +57,7 @@ class Traffic:
             return Counter(self.versions)
 
 
-def picture(before: Mapping[int, int], after: Mapping[int, int]) -> str:
+def traffic_bars(before: Mapping[int, int], after: Mapping[int, int]) -> str:
     """Who answered between two counts, as a bar a version; empty when nobody did."""
     grown = {version: after[version] - before.get(version, 0) for version in sorted(after)}
     total = sum(grown.values())
@@ -119,14 +119,14 @@ def roll_out(
     def drawn(point: str) -> None:
         over = point.startswith("judge") and ": judged" in point
         over = over or point in ("settle: proven recorded", "withdraw: proven recorded")
-        if over and (line := picture(marks[0], seen.seen())):
+        if over and (line := traffic_bars(marks[0], seen.seen())):
             progress(line)
         if over or point.endswith(": begun recorded"):
             marks[0] = seen.seen()
 
     rollouts = Rollouts(
         target=target,
-        ledgers=FileLedgers(target.layout.directory / "rollouts"),
+        histories=FileHistory(target.layout.directory / "rollouts"),
         model=model,
         facts=lambda number: rollout_facts.version_facts(release, model, number),
         progress=progress,

@@ -39,7 +39,7 @@ class Past:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ledger:
+class History:
     """Everything remembered of one model. `dropped` counts entries of the latest rollout that no longer fit."""
 
     rollout: Rollout | None = None
@@ -52,14 +52,14 @@ class Ledger:
         """The rollout that is not over, if there is one."""
         return self.rollout if self.rollout is not None and self.rollout.open else None
 
-    def start(self, rollout: Rollout) -> Ledger:
+    def start(self, rollout: Rollout) -> History:
         """A ledger with a new rollout; the one before becomes one line. Errors: ValueError while that one is open."""
         if self.open is not None:
             raise ValueError(f"rollout {self.open.id} is open")
         past = (*self.past, summary(self.rollout)) if self.rollout is not None else self.past
-        return Ledger(rollout=rollout, past=past[-PAST:])
+        return History(rollout=rollout, past=past[-PAST:])
 
-    def record(self, rollout: Rollout, entry: Entry) -> Ledger:
+    def record(self, rollout: Rollout, entry: Entry) -> History:
         """The ledger with the rollout as it is now and what happened to it."""
         entries = (*self.entries, entry)
         surplus = max(0, len(entries) - ENTRIES)

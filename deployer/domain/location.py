@@ -24,11 +24,11 @@ class DirectoryStore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClaimStore:
+class PvcStore:
     """A store in a PersistentVolumeClaim, or in the folder `subpath` of it."""
 
     namespace: str
-    claim: str
+    pvc: str
     subpath: str = ""
 
     def base_path(self, model: str) -> str:
@@ -36,14 +36,14 @@ class ClaimStore:
         return f"{MODELS_MOUNT}/{model}"
 
 
-Store = DirectoryStore | ClaimStore
+Store = DirectoryStore | PvcStore
 
 
-def cluster_store(store: Store, *, release: str, namespace: str) -> ClaimStore:
+def cluster_store(store: Store, *, release: str, namespace: str) -> PvcStore:
     """Where replicas in a cluster find the versions: a directory's are published to the claim of this name."""
-    if isinstance(store, ClaimStore):
+    if isinstance(store, PvcStore):
         return store
-    return ClaimStore(namespace=namespace, claim=f"{release}-models")
+    return PvcStore(namespace=namespace, pvc=f"{release}-models")
 
 
 def parse_store(text: str, directory: str) -> Store:
@@ -59,4 +59,4 @@ def parse_store(text: str, directory: str) -> Store:
     subpath = match[3] or ""
     if ".." in PurePosixPath(subpath).parts:
         raise ValueError(f"store {text!r} leaves its claim by '..'")
-    return ClaimStore(namespace=match[1], claim=match[2], subpath=subpath.strip("/"))
+    return PvcStore(namespace=match[1], pvc=match[2], subpath=subpath.strip("/"))

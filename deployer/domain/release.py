@@ -12,7 +12,7 @@ from typing import Literal
 from deployer.domain import names, quantity
 from deployer.domain.gate import Gate
 from deployer.domain.gateway import Gateway, Sticky
-from deployer.domain.location import ClaimStore, Store
+from deployer.domain.location import PvcStore, Store
 from deployer.domain.rollout import Policy
 from deployer.domain.store import DEFAULT_SIGNATURE, model_name_problem
 from deployer.domain.workload import Autoscaling, Image, Resources, at_least
@@ -167,7 +167,7 @@ class Release:
     def __post_init__(self) -> None:
         _refuse(names.release_problem(self.name))
         _refuse(names.namespace_problem(self.namespace))
-        if isinstance(self.store, ClaimStore) and self.store.namespace != self.namespace:
+        if isinstance(self.store, PvcStore) and self.store.namespace != self.namespace:
             raise ValueError(
                 f"namespace is {self.namespace} and the store is a claim in {self.store.namespace};"
                 " a pod mounts only claims of its own namespace"

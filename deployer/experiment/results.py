@@ -56,7 +56,7 @@ class CpuUse:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inside:
+class Stages:
     """Means of the measured window, as gateways and replicas counted them.
 
     `stages_ms` is the time that a request spent in each stage of the gateway. `rows_per_call` is how many rows the
@@ -105,7 +105,7 @@ class Trial:
     processes: int = 1
     invalid: tuple[str, ...] = ()
     direct: bool = False
-    inside: Inside = field(default_factory=Inside)
+    stages: Stages = field(default_factory=Stages)
 
     @property
     def valid(self) -> bool:

@@ -129,7 +129,7 @@ class _Way:
     records: Path
     direct: bool
     through: str = ""
-    wire: RecordApi | Grpc | None = None
+    endpoint: RecordApi | Grpc | None = None
     baseline: tuple[Value, ...] = ()
     trials: list[Trial] = field(default_factory=list)
 
@@ -233,7 +233,7 @@ class _Run:
 
     def _connect(self, way: _Way) -> None:
         request = self.request
-        way.through, way.wire = endpoints.load_wire(
+        way.through, way.endpoint = endpoints.load_endpoint(
             self.target, request.model, label=request.label, direct=way.direct, timeout=request.timeout
         )
         if way is self.first:
@@ -306,9 +306,9 @@ class _Run:
 
     def _plan(self, way: _Way, load: OpenLoop | ClosedLoop | Reference, *, seconds: float) -> Plan:
         request = self.request
-        assert way.wire is not None
+        assert way.endpoint is not None
         return Plan(
-            target=way.wire,
+            target=way.endpoint,
             load=load,
             records=str(way.records),
             batch=request.batch,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from deployer.errors import DeployerError
-from deployer.experiment.results import Inside
+from deployer.experiment.results import Stages
 from deployer.release import gateway_metrics
 from deployer.targets.base import Target
 
@@ -22,14 +22,14 @@ _BATCHES = re.compile(r"^:tensorflow:serving:batching_session:processed_batch_si
 
 
 @dataclass(frozen=True, kw_only=True)
-class Glance:
+class StageReading:
     """What was counted up to a moment; `gateways` None when none answered, `batches` by replica."""
 
     gateways: gateway_metrics.Reading | None = None
     batches: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
-def glance(target: Target, model: str) -> Glance:
+def read_stages(target: Target, model: str) -> StageReading:
     """Ask every gateway and replica once. What does not answer stays unknown: a trial does not fail by it."""
     try:
         gateways = gateway_metrics.read(target, model)
@@ -43,10 +43,10 @@ def glance(target: Target, model: str) -> Glance:
             continue
         if found := {part: float(value) for part, value in _BATCHES.findall(reply.body.decode(errors="replace"))}:
             batches[replica.name] = found
-    return Glance(gateways=gateways, batches=batches)
+    return StageReading(gateways=gateways, batches=batches)
 
 
-def between(before: Glance, after: Glance) -> Inside:
+def between(before: StageReading, after: StageReading) -> Stages:
     """Means over the time between two glances; what nobody counted is left out."""
     sums: dict[tuple[str, str], float] = defaultdict(float)
     if before.gateways is not None and after.gateways is not None:
@@ -58,7 +58,7 @@ def between(before: Glance, after: Glance) -> Inside:
         for part, value in counted.items():
             sums[METRICS_PATH, part] += value - before.batches.get(replica, {}).get(part, 0.0)
     means = {key: sums[key, "sum"] / count for (key, part), count in sums.items() if part == "count" and count > 0}
-    return Inside(
+    return Stages(
         stages_ms={stage: 1e3 * mean for stage, mean in means.items() if stage not in (ROWS, METRICS_PATH)},
         rows_per_call=means.get(ROWS),
         rows_per_batch=means.get(METRICS_PATH),

@@ -58,13 +58,13 @@ def balancing(gateway: Sequence[Capacity], direct: Sequence[Capacity]) -> str:
         return "The two sweeps have too few replica counts in common for a comparison."
     few, many = counts[0], counts[-1]
     through, past = (way[many] / way[few] for way in ways)
-    said = (
+    text = (
         f"From {few} to {_replicas(many)} the gateways carry {through:.2f}× as much, one gRPC channel to the Service "
         f"{past:.2f}×."
     )
     if past < 1 + (many / few - 1) / 3 < through:
-        return f"{said} A channel is one connection, and the Service pins it to one pod; a gateway spreads over all."
-    return said
+        return f"{text} A channel is one connection, and the Service pins it to one pod; a gateway spreads over all."
+    return text
 
 
 def _by_count(capacities: Sequence[Capacity]) -> dict[int, float]:

@@ -12,11 +12,11 @@ from typing import Self
 from deployer.domain.verdict import Verdict
 from deployer.errors import DeployerError
 from deployer.experiment import capacity
-from deployer.experiment import stages as inside
+from deployer.experiment import stages as stages
 from deployer.experiment.loadgen import recording
 from deployer.experiment.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Outcome, Plan
 from deployer.experiment.loadgen.workers import Mark
-from deployer.experiment.results import CpuUse, Inside, Kind, LagBounds, Objective, Trial
+from deployer.experiment.results import CpuUse, Kind, LagBounds, Objective, Stages, Trial
 from deployer.targets.base import CpuReading, Target
 
 _VERDICTS = {Verdict.PASS: "held", Verdict.FAIL: "did not hold", Verdict.INCONCLUSIVE: "inconclusive"}
@@ -42,7 +42,7 @@ class Observer:
     def __init__(self, target: Target, model: str) -> None:
         self._target = target
         self._model = model
-        self._glances: list[inside.Glance] = []
+        self._readings: list[stages.StageReading] = []
         self._seen: list[Mapping[str, CpuReading]] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -58,17 +58,17 @@ class Observer:
     def __call__(self, mark: Mark) -> None:
         if mark is Mark.OPENS:
             self._seen.append(self._target.cpu_readings())
-            self._glances.append(inside.glance(self._target, self._model))
+            self._readings.append(stages.read_stages(self._target, self._model))
             self._thread.start()
             return
         self._over.set()
         self._thread.join()
         self._seen.append(self._target.cpu_readings())
-        self._glances.append(inside.glance(self._target, self._model))
+        self._readings.append(stages.read_stages(self._target, self._model))
 
-    def inside(self) -> Inside:
+    def stages(self) -> Stages:
         """What was counted between the marks; nothing when the window did not open and close."""
-        return inside.between(*self._glances) if len(self._glances) == 2 else Inside()
+        return stages.between(*self._readings) if len(self._readings) == 2 else Stages()
 
     def cpu(self, outcome: Outcome) -> tuple[CpuUse, ...]:
         """Cores used by each process that lived through the window; empty when that of any replica is not known."""
@@ -133,7 +133,7 @@ def measured(
         histogram=f"trial-{number:02d}.hlog",
         processes=plan.processes,
         direct=isinstance(plan.target, Grpc),
-        inside=observer.inside(),
+        stages=observer.stages(),
     )
     return replace(trial, invalid=capacity.invalid_reasons(trial, bounds))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.domain import store as domain
-from deployer.domain.history import Ledger
+from deployer.domain.history import History
 from deployer.domain.location import DirectoryStore
 from deployer.domain.serving import STABLE
 from deployer.errors import ExportError, TargetError, UsageError, disk_errors
@@ -17,13 +17,13 @@ from deployer.targets.base import Progress
 from deployer.targets.cluster.api import ApiServer
 from deployer.targets.cluster.names import MODELS_KEY
 from deployer.targets.cluster.objects import ConfigMap
-from deployer.targets.history import FileLedgers, decode
+from deployer.targets.history import FileHistory, decode
 from deployer.targets.local.state import Layout
 from deployer.targets.storage.client import Storage
 from deployer.targets.storage.layout import ModelStore, models
 from tfserving.config import All, ConfigError, Latest, ModelServerConfig, Specific
 
-LEDGER_KEY = "ledger.json"
+HISTORY_KEY = "ledger.json"
 MODEL_ANNOTATION = "tfserving-deployer/model"
 
 InUse = dict[int, str]
@@ -60,7 +60,7 @@ def prune_directory(
     return Pruned(model=model, removed=plan.remove, kept=plan.keep, dry_run=dry_run)
 
 
-def prune_claim(
+def prune_pvc(
     storage: Storage, model: str, *, keep: int, protected: InUse, dry_run: bool = False, progress: Progress
 ) -> Pruned:
     """The same in a claim, through the storage agent. What an interrupted prune left is deleted, too.
@@ -112,10 +112,10 @@ def of_local_release(file: Path | None, state_dir: Path | None, store: Path, mod
     if not layout.model_config.exists():
         return {}
     config = _parsed(layout.model_config.read_text("utf-8"), str(layout.model_config))
-    ledger = FileLedgers(layout.directory / "rollouts").read(model)
+    history = FileHistory(layout.directory / "rollouts").read(model)
     versions = ModelStore(root=store, model=model).versions()
     by = f"release {release.name}"
-    return {**_way_back(ledger, config, model, by=by), **_served(config, model, versions, by=by)}
+    return {**_rollback_targets(history, config, model, by=by), **_served(config, model, versions, by=by)}
 
 
 def of_cluster_releases(api: ApiServer, namespace: str, model: str) -> InUse:
@@ -130,10 +130,10 @@ def of_cluster_releases(api: ApiServer, namespace: str, model: str) -> InUse:
         name: _parsed(one.data[MODELS_KEY], f"ConfigMap {name}") for name, one in data.items() if MODELS_KEY in one.data
     }
     for name, one in data.items():
-        if LEDGER_KEY in one.data and one.metadata.annotations.get(MODEL_ANNOTATION) == model:
-            ledger = decode(one.data[LEDGER_KEY].encode(), f"ConfigMap {name}")
+        if HISTORY_KEY in one.data and one.metadata.annotations.get(MODEL_ANNOTATION) == model:
+            history = decode(one.data[HISTORY_KEY].encode(), f"ConfigMap {name}")
             for config in configs.values():
-                found |= _way_back(ledger, config, model, by=f"ledger {name}")
+                found |= _rollback_targets(history, config, model, by=f"ledger {name}")
     for name, config in configs.items():
         found |= _served(config, model, (), by=name)
     return found
@@ -164,16 +164,16 @@ def _served(config: ModelServerConfig, model: str, versions: Collection[int], *,
     return found
 
 
-def _way_back(ledger: Ledger, config: ModelServerConfig, model: str, *, by: str) -> InUse:
+def _rollback_targets(history: History, config: ModelServerConfig, model: str, *, by: str) -> InUse:
     """What a rollback of the stable version would go to, and both versions of a rollout that is open."""
     found: dict[int, str] = {}
     for served in (one for one in config.models if one.name == model):
         stable = served.labels.get(STABLE)
-        before = ledger.before(stable) if stable is not None else None
+        before = history.before(stable) if stable is not None else None
         if before is not None:
             found[before] = f"rollback target of {by}"
-    if ledger.open is not None:
-        found |= dict.fromkeys((ledger.open.previous, ledger.open.request.to), f"open rollout of {by}")
+    if history.open is not None:
+        found |= dict.fromkeys((history.open.previous, history.open.request.to), f"open rollout of {by}")
     return found
 
 

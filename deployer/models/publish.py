@@ -11,12 +11,12 @@ from typing import Literal
 
 from deployer.domain.store import FileFact, Manifest, find_faults, next_version, size_text, version_of
 from deployer.errors import ExportError, TargetError, UsageError
-from deployer.models.pvc import ClaimAccess, opened
+from deployer.models.pvc import PvcAccess, opened
 from deployer.targets.base import Progress
 from deployer.targets.storage import manifest as manifests
 from deployer.targets.storage.client import Entry, Storage
 from deployer.targets.storage.layout import ModelStore
-from deployer.targets.storage.pod import NewClaim
+from deployer.targets.storage.pod import NewPvc
 
 CHUNK = 4 << 20
 """Bytes in one request: small enough that an API server passes it on at once, large enough to be fast."""
@@ -40,10 +40,10 @@ class PublishRequest:
 
     store: Path
     model: str
-    to: ClaimAccess
+    to: PvcAccess
     versions: tuple[int, ...] = ()
     every: bool = False
-    new_claim: NewClaim | None = None
+    new_pvc: NewPvc | None = None
     dry_run: bool = False
 
 
@@ -86,7 +86,7 @@ class Published:
     sent: int = 0
 
 
-def publish_to_claim(request: PublishRequest, progress: Progress) -> tuple[Published, ...]:
+def publish_to_pvc(request: PublishRequest, progress: Progress) -> tuple[Published, ...]:
     """Publish every version that is meant, by one pod that is gone afterwards. A dry run only reads the store.
 
     Errors: ExportError for a damaged version or a number that exists with other content; TargetError; WaitTimeout.
@@ -95,7 +95,7 @@ def publish_to_claim(request: PublishRequest, progress: Progress) -> tuple[Publi
     versions = [read_whole(request.store, request.model, number, progress) for number in chosen]
     if request.dry_run:
         return tuple(_result(version, "would be published") for version in versions)
-    with opened(request.to, progress, new=request.new_claim) as storage:
+    with opened(request.to, progress, new=request.new_pvc) as storage:
         return tuple(publish(version, storage, progress) for version in versions)
 
 
@@ -118,10 +118,10 @@ def read_whole(store: Path, model: str, version: int, progress: Progress) -> Loc
     known = manifests.read(path)
     faults = manifests.verify(path, known)
     if faults or (known.model, known.version) != (model, version):
-        said = "; ".join(f"{fault.path} {fault.problem}" for fault in faults)
+        problems = "; ".join(f"{fault.path} {fault.problem}" for fault in faults)
         raise ExportError(
             f"version {version} of model {model} is not what was exported",
-            cause=said or f"its manifest is of version {known.version} of model {known.model}",
+            cause=problems or f"its manifest is of version {known.version} of model {known.model}",
             hint="export it again; a damaged version is never published",
         )
     return LocalVersion(manifest=known, path=path, manifest_text=(path / manifests.MANIFEST).read_bytes())
@@ -202,7 +202,7 @@ class _Copy:
         self._clock = clock
         self._arrived = 0
         self._size = version.size
-        self._said = clock()
+        self._reported = clock()
         self.sent = 0
 
     def file(self, path: str, fact: FileFact) -> FileFact:
@@ -232,11 +232,11 @@ class _Copy:
 
     def _count(self, more: int) -> None:
         self._arrived += more
-        if self._clock() - self._said >= SAY_SECONDS:
+        if self._clock() - self._reported >= SAY_SECONDS:
             known = self._version.manifest
             done = f"{size_text(self._arrived)} of {size_text(self._size)}"
             self._progress(f"version {known.version} of model {known.model}: {done}")
-            self._said = self._clock()
+            self._reported = self._clock()
 
 
 def _common(read: Callable[[int], bytes], have: FileFact | None) -> int:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from deployer.domain import store as domain
-from deployer.domain.location import ClaimStore
+from deployer.domain.location import PvcStore
 from deployer.errors import ExportError
 from deployer.models.catalog import Inspection, Verification, VersionSummary, unvouched
 from deployer.targets.base import Progress
@@ -15,35 +15,35 @@ from deployer.targets.cluster.api import ApiServer, Place, connect
 from deployer.targets.cluster.target import resolved
 from deployer.targets.storage import manifest, signatures
 from deployer.targets.storage.client import Storage
-from deployer.targets.storage.pod import NewClaim, require_claim, storage_in
+from deployer.targets.storage.pod import NewPvc, require_pvc, storage_in
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClaimAccess:
+class PvcAccess:
     """How to look into a claim: `image` runs the pod, `timeout` bounds the wait for it, in seconds."""
 
-    claim: ClaimStore
+    pvc: PvcStore
     place: Place
     image: str
     timeout: float = 180.0
 
 
-def reach(access: ClaimAccess) -> tuple[Place, ApiServer]:
+def reach(access: PvcAccess) -> tuple[Place, ApiServer]:
     """The cluster of a claim. Errors: TargetError."""
     place = resolved(access.place)
     return place, connect(place)
 
 
 @contextmanager
-def opened(access: ClaimAccess, progress: Progress, *, new: NewClaim | None = None) -> Iterator[Storage]:
+def opened(access: PvcAccess, progress: Progress, *, new: NewPvc | None = None) -> Iterator[Storage]:
     """The store in the claim, by a pod that is gone afterwards; `new` is made where there is no claim.
 
     Errors: TargetError, WaitTimeout that names why the pod did not start.
     """
     place, api = reach(access)
-    progress(f"claim {access.claim.claim} in context {place.context}, namespace {place.namespace}")
-    claim = require_claim(api, access.claim, new, progress)
-    reachable = storage_in(api, access.claim, claim, image=access.image, timeout=access.timeout, progress=progress)
+    progress(f"claim {access.pvc.pvc} in context {place.context}, namespace {place.namespace}")
+    pvc = require_pvc(api, access.pvc, new, progress)
+    reachable = storage_in(api, access.pvc, pvc, image=access.image, timeout=access.timeout, progress=progress)
     with reachable as storage:
         yield storage
 

@@ -12,7 +12,7 @@ from gateway.settings import ModelSettings, SettingsError, parse_settings
 from tfserving.client import Client, ModelServerError
 
 
-def wire(
+def endpoint(
     target: Target,
     model: str,
     *,
@@ -37,20 +37,22 @@ def wire(
     return through, RecordApi(urls=tuple(g.url for g in reached), path=_path(model, label))
 
 
-def load_wire(target: Target, model: str, *, label: str, direct: bool, timeout: float) -> tuple[str, RecordApi | Grpc]:
-    """As `wire`, for load: addresses are those that the generator beside the release reaches.
+def load_endpoint(
+    target: Target, model: str, *, label: str, direct: bool, timeout: float
+) -> tuple[str, RecordApi | Grpc]:
+    """As `endpoint`, for load: addresses are those that the generator beside the release reaches.
 
-    `direct` is one gRPC channel past the gateways. Errors: as `wire`.
+    `direct` is one gRPC channel past the gateways. Errors: as `endpoint`.
     """
-    settings, entrances = _settings(target, model), target.entrances()
+    settings, load_endpoints = _settings(target, model), target.load_endpoints()
     if not direct:
-        return ", ".join(entrances.gateways), RecordApi(urls=entrances.gateways, path=_path(model, label))
+        return ", ".join(load_endpoints.gateways), RecordApi(urls=load_endpoints.gateways, path=_path(model, label))
     replica = next((r.name for r in target.replicas() if r.alive), None)
     if replica is None:
         raise TargetError("no replica of the release runs", hint="`deployer status` shows what does")
     inputs = smoke.inputs(target, replica, model, label, signature=settings.signature, timeout=timeout)
     dtypes = {name: tensor.dtype.removeprefix("DT_").lower() for name, tensor in inputs.items()}
-    address = entrances.model_servers
+    address = load_endpoints.model_servers
     found = Grpc(address=address, model=model, label=label, signature=settings.signature, dtypes=dtypes)
     return f"one gRPC channel to {address}", found
 

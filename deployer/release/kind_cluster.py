@@ -176,7 +176,7 @@ def _install_metrics(api: ApiServer, deadline: float, progress: Progress) -> Non
         apply.apply(api, apply.METRICS_SERVER)
     scale = Scale(api, SYSTEM, METRICS_SERVER)
 
-    def lacks() -> tuple[str, ...]:
+    def missing() -> tuple[str, ...]:
         return () if scale.deployment().status.available_replicas else ("no pod is available",)
 
     def why() -> str:
@@ -184,4 +184,4 @@ def _install_metrics(api: ApiServer, deadline: float, progress: Progress) -> Non
         pods = [p for p in api.list(f"{where}/pods", Pod) if p.name.startswith(METRICS_SERVER)]
         return explain(pods, api.list(f"{where}/events", Event))
 
-    until_nothing(lacks, what="metrics-server ready", deadline=deadline, progress=progress, explain=why)
+    until_nothing(missing, what="metrics-server ready", deadline=deadline, progress=progress, explain=why)

@@ -69,7 +69,7 @@ def predict(target: Target, request: PredictRequest, progress: Progress) -> Pred
     """
     samples = files.load(request.records)
     with target.reachable_gateways() as gateways:
-        through, wire = endpoints.wire(
+        through, endpoint = endpoints.endpoint(
             target,
             request.model,
             label=request.label,
@@ -78,7 +78,7 @@ def predict(target: Target, request: PredictRequest, progress: Progress) -> Pred
             gateways=gateways,
         )
         progress(f"sending {len(samples)} record{'' if len(samples) == 1 else 's'} of {request.model} to {through}")
-        found = asyncio.run(_send(wire, samples, request, through))
+        found = asyncio.run(_send(endpoint, samples, request, through))
     return Predicted(
         model=request.model,
         label=request.label,
@@ -90,16 +90,16 @@ def predict(target: Target, request: PredictRequest, progress: Progress) -> Pred
 
 
 async def _send(
-    wire: RecordApi | Grpc, samples: tuple[Sample, ...], request: PredictRequest, through: str
+    endpoint: RecordApi | Grpc, samples: tuple[Sample, ...], request: PredictRequest, through: str
 ) -> list[Answer]:
-    client = sender(wire, timeout=request.timeout)
+    client = sender(endpoint, timeout=request.timeout)
     free = asyncio.Semaphore(request.concurrency)
     batches = files.batches(samples, min(request.batch, len(samples)))
 
     async def ask(batch: Batch) -> list[Answer]:
         async with free:
             body = await client.send(client.payload(batch))
-        version = _version(wire, body)
+        version = _version(endpoint, body)
         rows = client.predictions(body)
         return [
             Answer(prediction=row, version=version, expected=sample.expected)
@@ -124,8 +124,8 @@ class _RecordsAnswer(msgspec.Struct):
     metadata: _Metadata
 
 
-def _version(wire: RecordApi | Grpc, body: bytes) -> int:
-    if isinstance(wire, Grpc):
+def _version(endpoint: RecordApi | Grpc, body: bytes) -> int:
+    if isinstance(endpoint, Grpc):
         return PredictResponse.FromString(body).model_spec.version.value
     try:
         return msgspec.json.decode(body, type=_RecordsAnswer).metadata.model_version
@@ -139,15 +139,15 @@ class _Refusal(msgspec.Struct):
 
 def _refused(error: SendFailed, request: PredictRequest, through: str) -> SpecError | TargetError:
     try:
-        said = msgspec.json.decode(str(error), type=_Refusal).error
+        problem = msgspec.json.decode(str(error), type=_Refusal).error
     except msgspec.MsgspecError:
-        said = str(error)
+        problem = str(error)
     if error.code in ("400", "INVALID_ARGUMENT"):
         return SpecError(
             f"{request.model} refuses records of {request.records}",
-            cause=said,
+            cause=problem,
             hint=f"records count from 0 in each request of {request.batch}; --batch 1 names the line"
-            if "record " in said
+            if "record " in problem
             else "`deployer status` shows models, versions and labels",
         )
-    return TargetError(f"{through} answered {error.code}", cause=said, hint="`deployer status` shows what is served")
+    return TargetError(f"{through} answered {error.code}", cause=problem, hint="`deployer status` shows what is served")

@@ -90,7 +90,7 @@ def smoke(target: Target, place: str, model: str, label: str, *, signature: str,
         label=label,
         version=version,
         seconds=seconds,
-        refused=_said(answer) if answer.status == 400 else "",
+        refused=_reply_text(answer) if answer.status == 400 else "",
     )
 
 
@@ -138,10 +138,12 @@ def _decode(reply: HttpReply, shape: type[T], place: str) -> T:
 
 
 def _failed(what: str, reply: HttpReply) -> TargetError:
-    return TargetError(f"{what}: it answers {reply.status}", cause=_said(reply), hint="`deployer status` shows more")
+    return TargetError(
+        f"{what}: it answers {reply.status}", cause=_reply_text(reply), hint="`deployer status` shows more"
+    )
 
 
-def _said(reply: HttpReply) -> str:
+def _reply_text(reply: HttpReply) -> str:
     try:
         return msgspec.json.decode(reply.body, type=_Error).error
     except msgspec.MsgspecError:

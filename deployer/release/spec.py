@@ -12,7 +12,7 @@ import yaml
 
 from deployer.domain.gate import parse_gate
 from deployer.domain.gateway import Gateway
-from deployer.domain.location import ClaimStore, parse_store
+from deployer.domain.location import PvcStore, parse_store
 from deployer.domain.release import Batching, Experiment, Model, Release, Serving, Storage
 from deployer.domain.workload import Autoscaling
 from deployer.errors import SpecError
@@ -164,7 +164,7 @@ def _release(document: _Document, directory: Path) -> Release:
             replace(model, features={v: str(directory / path) for v, path in model.features.items()})
             for model in document.models
         ),
-        namespace=document.namespace or (store.namespace if isinstance(store, ClaimStore) else "default"),
+        namespace=document.namespace or (store.namespace if isinstance(store, PvcStore) else "default"),
         context=document.context,
         serving=document.serving,
         batching=document.batching,

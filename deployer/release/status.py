@@ -23,7 +23,7 @@ class ReplicaStatus:
 
     replica: Replica
     served: tuple[Served, ...]
-    lacks: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class GatewayStatus:
     """A gateway: `lacks` names why it takes no traffic or does not use the configuration that is in force."""
 
     gateway: GatewayReplica
-    lacks: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +49,12 @@ class Status:
     notes: tuple[str, ...] = ()
 
     @property
-    def lacks(self) -> tuple[str, ...]:
+    def missing(self) -> tuple[str, ...]:
         """Everything that is not as configured, each with the name of its place; empty when all is well."""
         found = [] if self.replicas else ["no replica runs"]
         found += [] if self.gateways else ["no gateway runs"]
-        found += [f"{r.replica.name}: {text}" for r in self.replicas for text in r.lacks]
-        return (*found, *(f"{g.gateway.name}: {text}" for g in self.gateways for text in g.lacks))
+        found += [f"{r.replica.name}: {text}" for r in self.replicas for text in r.missing]
+        return (*found, *(f"{g.gateway.name}: {text}" for g in self.gateways for text in g.missing))
 
 
 def status(target: Target) -> Status:
@@ -89,20 +89,20 @@ def status(target: Target) -> Status:
 
 def _replica(target: Target, replica: Replica, own: str | None, config: ModelServerConfig) -> ReplicaStatus:
     if not replica.alive:
-        return ReplicaStatus(replica=replica, served=(), lacks=("it has ended",))
+        return ReplicaStatus(replica=replica, served=(), missing=("it has ended",))
     try:
         config = ModelServerConfig.parse(own) if own is not None else config
         served = proof.served(target, replica.name, config)
     except DeployerError as error:
-        return ReplicaStatus(replica=replica, served=(), lacks=(error.message,))
-    return ReplicaStatus(replica=replica, served=served, lacks=proof.missing(served, config))
+        return ReplicaStatus(replica=replica, served=(), missing=(error.message,))
+    return ReplicaStatus(replica=replica, served=served, missing=proof.missing(served, config))
 
 
 def _gateway(target: Target, gateway: GatewayReplica, config: str) -> GatewayStatus:
     if not gateway.alive:
-        return GatewayStatus(gateway=gateway, lacks=("it has ended",))
-    lacks = (*proof.not_ready(target, gateway.name), *proof.not_following(target, gateway.name, config))
-    return GatewayStatus(gateway=gateway, lacks=lacks)
+        return GatewayStatus(gateway=gateway, missing=("it has ended",))
+    missing = (*proof.not_ready(target, gateway.name), *proof.not_following(target, gateway.name, config))
+    return GatewayStatus(gateway=gateway, missing=missing)
 
 
 def _percent(weights: Mapping[str, float]) -> Mapping[str, float]:

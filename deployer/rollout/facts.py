@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.domain import quantity
-from deployer.domain.location import ClaimStore, DirectoryStore
+from deployer.domain.location import DirectoryStore, PvcStore
 from deployer.domain.release import Release
 from deployer.errors import ExportError, SpecError, TargetError
 from deployer.release.kind_cluster import gateway_image
@@ -64,12 +64,12 @@ def version_facts(release: Release, model: str, version: int) -> VersionFacts:
     return VersionFacts(size=size, parity=parity, features=features, memory_limit=_memory_limit(release))
 
 
-def claim_facts(release: Release, api: ApiServer, model: str, version: int, progress: Progress) -> VersionFacts:
+def pvc_facts(release: Release, api: ApiServer, model: str, version: int, progress: Progress) -> VersionFacts:
     """Read them from a store in a claim, by a short-lived pod.
 
     Errors: SpecError as of `version_facts`, TargetError, WaitTimeout.
     """
-    if not isinstance(release.store, ClaimStore):
+    if not isinstance(release.store, PvcStore):
         raise SpecError(
             f"the store of {release.name} is a directory", hint="a release in a cluster has `store: pvc://…`"
         )

@@ -36,7 +36,7 @@ def state(target: Target, model: str) -> ModelState:
 
 
 def put_replicas(
-    target: Target, model: str, wanted: ModelState, *, sure: Callable[[], None], put: Put | None = None
+    target: Target, model: str, wanted: ModelState, *, before_write: Callable[[], None], put: Put | None = None
 ) -> bool:
     """Write versions and labels; False when they are in force already.
 
@@ -50,7 +50,7 @@ def put_replicas(
     )
     if models == config.models:
         return False
-    sure()
+    before_write()
     (put or target.put_model_config)(ModelServerConfig(models=models).to_text())
     return True
 
@@ -64,7 +64,7 @@ def put_gateways(
     specs: Mapping[int, str],
     remembered: Collection[int] | None,
     helpers: Mapping[str, str],
-    sure: Callable[[], None],
+    before_write: Callable[[], None],
 ) -> bool:
     """Write labels and weights, and add feature specs by version; False when all that is in force already.
 
@@ -89,7 +89,7 @@ def put_gateways(
     changed = to_yaml(document) + "\n"
     if _parsed(changed) == _parsed(text):
         return False
-    sure()
+    before_write()
     target.put_gateway_config(changed)
     return True
 

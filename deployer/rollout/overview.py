@@ -11,9 +11,9 @@ from deployer.domain.history import summary
 from deployer.domain.rollout import Phase
 from deployer.errors import DeployerError
 from deployer.release.status import Status, status
-from deployer.rollout.rollouts import ledgers_of
+from deployer.rollout.rollouts import history_of
 from deployer.targets.base import Target
-from deployer.targets.history import LedgerStore
+from deployer.targets.history import HistoryStore
 
 WATCH_SECONDS = 2.0
 
@@ -41,20 +41,20 @@ class Overview:
         """The gravest of all models; Degraded when something is not as configured and no rollout is changing it."""
         found = {model.phase for model in self.models}
         moving = found & {Phase.PENDING, Phase.PROGRESSING}
-        if self.release.lacks and not moving:
+        if self.release.missing and not moving:
             return Phase.DEGRADED
         return next((phase for phase in _GRAVEST_FIRST if phase in found), Phase.HEALTHY)
 
 
 def overview(target: Target) -> Overview:
     """Ask every replica and gateway, and read the ledgers. Errors: as of `release.status`, TargetError."""
-    return of_ledgers(status(target), ledgers_of(target))
+    return of_histories(status(target), history_of(target))
 
 
-def of_ledgers(found: Status, ledgers: LedgerStore) -> Overview:
+def of_histories(found: Status, histories: HistoryStore) -> Overview:
     """A status, and what these ledgers tell of its models."""
     served = {one.model for replica in found.replicas for one in replica.served}
-    return Overview(release=found, models=tuple(_model(ledgers, name) for name in sorted({*served, *found.weights})))
+    return Overview(release=found, models=tuple(_model(histories, name) for name in sorted({*served, *found.weights})))
 
 
 def watch(target: Target, show: Callable[[Overview], None], *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
@@ -68,9 +68,9 @@ def watch(target: Target, show: Callable[[Overview], None], *, sleep: Callable[[
         sleep(WATCH_SECONDS)
 
 
-def _model(ledgers: LedgerStore, model: str) -> ModelPhase:
+def _model(histories: HistoryStore, model: str) -> ModelPhase:
     try:
-        rollout = ledgers.read(model).rollout
+        rollout = histories.read(model).rollout
     except DeployerError as error:  # one ledger that cannot be read hides nothing of the rest
         return ModelPhase(model=model, phase=Phase.DEGRADED, rollout=error.message)
     if rollout is None:

@@ -51,7 +51,7 @@ def preview_start(rollouts: Rollouts, request: RolloutRequest) -> Preview:
         rollout, verdicts = before_traffic.of_the_store(rollouts.target, facts, rollout, first)
     return Preview(
         rollout=rollout,
-        at_work=rollouts.ledgers.holder(),
+        at_work=rollouts.histories.holder(),
         steps=_steps(rollout, rollout.base),
         verdicts=verdicts,
         later=tuple(gate.text for gate in gates if gate not in first),
@@ -60,15 +60,15 @@ def preview_start(rollouts: Rollouts, request: RolloutRequest) -> Preview:
 
 def preview_rollback(rollouts: Rollouts, to: int | None, *, timeout: float) -> Preview:
     """What `rollback` would do. Errors: as of it; another deployer at work is none."""
-    request = rollouts.way_back(to, timeout=timeout)
+    request = rollouts.rollback_request(to, timeout=timeout)
     if request is not None:
         return preview_start(rollouts, request)
-    found = rollouts.ledgers.read(rollouts.model).open
+    found = rollouts.histories.read(rollouts.model).open
     if found is None:
         raise TargetError(f"the rollout of {rollouts.model} has ended in this moment", hint="ask again")
     now = files.state(rollouts.target, rollouts.model)
     back = advance(found, Event.ABORT, reason="", now=rollouts.clock.now())
-    return Preview(rollout=back, at_work=rollouts.ledgers.holder(), steps=_steps(back, now))
+    return Preview(rollout=back, at_work=rollouts.histories.holder(), steps=_steps(back, now))
 
 
 def _steps(rollout: Rollout, now: ModelState) -> tuple[PlannedStep, ...]:

@@ -22,7 +22,7 @@ PARALLEL = 16
 REMIND_SECONDS = 3.0
 """Before those that lag behind are told again."""
 
-Lacks = Sequence[tuple[str, str]]
+Missing = Sequence[tuple[str, str]]
 """Name of a replica or gateway (empty: of all), and what it lacks."""
 
 Ends = Mapping[str, int]
@@ -77,16 +77,16 @@ def replicas(
     while True:
         running = alive(target)
         if fatal is not None and (ended := _ended(running, fatal)):
-            raise Unproven(_said(ended))
-        lacks, broken = _look(target, running, wanted)
-        if not lacks:
+            raise Unproven(_joined(ended))
+        missing, broken = _look(target, running, wanted)
+        if not missing:
             return
         waited = clock.now() - began
-        reminder.remind(lacks, waited)
+        reminder.remind(missing, waited)
         if broken and waited >= (FAILED_SECONDS if fresh else 0.0):
-            raise Unproven(_said(broken))
+            raise Unproven(_joined(broken))
         if waited >= timeout:
-            raise Unproven(f"not within {waited:.0f} s: {_said(lacks)}")
+            raise Unproven(f"not within {waited:.0f} s: {_joined(missing)}")
         interrupted()
         clock.sleep(POLL_SECONDS)
 
@@ -94,11 +94,11 @@ def replicas(
 def gateways(target: Target, *, clock: Clock, timeout: float, interrupted: Callable[[], None]) -> None:
     """Return once every gateway uses the settings in force. Errors: Unproven."""
     began, reminder = clock.now(), _Reminder(target)
-    while lacks := _gateways_lack(target):
+    while missing := _gateways_missing(target):
         waited = clock.now() - began
-        reminder.remind(lacks, waited)
+        reminder.remind(missing, waited)
         if waited >= timeout:
-            raise Unproven(f"not within {waited:.0f} s: {_said(lacks)}")
+            raise Unproven(f"not within {waited:.0f} s: {_joined(missing)}")
         interrupted()
         clock.sleep(POLL_SECONDS)
 
@@ -113,14 +113,14 @@ class _Reminder:
         self._target = target
         self._next = REMIND_SECONDS
 
-    def remind(self, lacks: Lacks, waited: float) -> None:
+    def remind(self, missing: Missing, waited: float) -> None:
         if isinstance(self._target, Staggered) and waited >= self._next:
             self._next *= 2
-            self._target.hasten({name for name, _ in lacks if name})
+            self._target.hasten({name for name, _ in missing if name})
 
 
-def _said(lacks: Lacks) -> str:
-    return shortened([f"{name}: {what}" if name else what for name, what in lacks])
+def _joined(missing: Missing) -> str:
+    return shortened([f"{name}: {what}" if name else what for name, what in missing])
 
 
 def ends(target: Target) -> Ends:
@@ -128,11 +128,11 @@ def ends(target: Target) -> Ends:
     return {replica.name: replica.ends for replica in alive(target)}
 
 
-def _ended(running: Sequence[Replica], before: Ends) -> Lacks:
+def _ended(running: Sequence[Replica], before: Ends) -> Missing:
     return [(r.name, f"its server has ended: {r.ended}") for r in running if r.ends > before.get(r.name, 0)]
 
 
-def _look(target: Target, running: Sequence[Replica], wanted: Callable[[str], Wanted]) -> tuple[Lacks, Lacks]:
+def _look(target: Target, running: Sequence[Replica], wanted: Callable[[str], Wanted]) -> tuple[Missing, Missing]:
     """What is missing, and that part of it which waiting does not help."""
     names = [replica.name for replica in running]
     if not names:
@@ -140,8 +140,8 @@ def _look(target: Target, running: Sequence[Replica], wanted: Callable[[str], Wa
     with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
         found = list(pool.map(lambda name: _replica(target, name, wanted(name)), names))
     return (
-        [(name, lack) for name, (lacks, _) in zip(names, found, strict=True) for lack in lacks],
-        [(name, lack) for name, (_, broken) in zip(names, found, strict=True) for lack in broken],
+        [(name, problem) for name, (missing, _) in zip(names, found, strict=True) for problem in missing],
+        [(name, problem) for name, (_, broken) in zip(names, found, strict=True) for problem in broken],
     )
 
 
@@ -153,29 +153,33 @@ def _replica(target: Target, name: str, wanted: Wanted) -> tuple[list[str], list
         (served,) = proof.served(target, name, ModelServerConfig(models=(asked,)))
     except DeployerError as error:
         return [error.message.removeprefix(f"{name} ")], []
-    lacks, broken = [], []
+    missing, broken = [], []
     for version in sorted(wanted.versions):
         state = served.versions.get(version, "absent")
         if state == "AVAILABLE":
             continue
         if state == "END" and version in served.problems:
             broken.append(f"version {version} failed to load: {served.problems[version]}")
-        lacks.append(f"version {version} is {state}")
+        missing.append(f"version {version} is {state}")
     for version in sorted(wanted.unloaded):
         if (state := served.versions.get(version, "absent")) not in ("END", "absent"):
-            lacks.append(f"version {version} is {state} still")
+            missing.append(f"version {version} is {state} still")
     for label, version in wanted.labels.items():
         if (shown := served.labels.get(label)) != version:
-            lacks.append(f"label {label} is {shown or 'nowhere'}, not {version}")
-    lacks += [f"label {label} is still there" for label in wanted.gone if served.labels.get(label) is not None]
-    return lacks, broken
+            missing.append(f"label {label} is {shown or 'nowhere'}, not {version}")
+    missing += [f"label {label} is still there" for label in wanted.gone if served.labels.get(label) is not None]
+    return missing, broken
 
 
-def _gateways_lack(target: Target) -> Lacks:
+def _gateways_missing(target: Target) -> Missing:
     names = [gateway.name for gateway in target.gateways() if gateway.alive]
     if not names:
         return [("", "no gateway runs")]
     text = target.gateway_config()
     with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
         found = list(pool.map(lambda name: proof.not_following(target, name, text), names))
-    return [(name, lack.removeprefix(f"{name} ")) for name, lacks in zip(names, found, strict=True) for lack in lacks]
+    return [
+        (name, problem.removeprefix(f"{name} "))
+        for name, missing in zip(names, found, strict=True)
+        for problem in missing
+    ]

@@ -17,15 +17,15 @@ from deployer.domain.serving import STABLE
 from deployer.errors import TargetError, UsageError, WaitTimeout
 from deployer.release.where import Where, described, open_target
 from deployer.rollout import files
-from deployer.rollout.facts import VersionFacts, claim_facts, version_facts
+from deployer.rollout.facts import VersionFacts, pvc_facts, version_facts
 from deployer.rollout.proof import Clock, alive
 from deployer.rollout.runner import Runner
 from deployer.rollout.swap import per_replica
 from deployer.rollout.transitions import Event
 from deployer.targets.base import Progress, Recorded, Target
-from deployer.targets.cluster.history.configmaps import ConfigMapLedgers
+from deployer.targets.cluster.history.configmaps import ConfigMapHistory
 from deployer.targets.cluster.target import ClusterTarget
-from deployer.targets.history import FileLedgers, LedgerStore
+from deployer.targets.history import FileHistory, HistoryStore
 from deployer.targets.local.target import LocalTarget
 
 Facts = Callable[[int], VersionFacts]
@@ -45,7 +45,7 @@ class Rollouts:
     """The rollouts of one model of a release. Time and identity come in; tests bring their own."""
 
     target: Target
-    ledgers: LedgerStore
+    histories: HistoryStore
     model: str
     facts: Facts
     progress: Progress
@@ -64,12 +64,12 @@ class Rollouts:
         deployer is at work, or the release is in no state to start from; SpecError for a version that is not there.
         """
         check(request)
-        with self.ledgers.locked(self.who):
+        with self.histories.locked(self.who):
             rollout, facts = self.prepared(request)
             if isinstance(self.target, Recorded) and not request.rollback:
                 self.target.record()  # what has drifted, or another chart, is better found before than halfway
             entry = Entry(at=rollout.started, who=self.who, step="start", event="started", text=asked(rollout))
-            self.ledgers.write(self.model, self.ledgers.read(self.model).start(rollout).record(rollout, entry))
+            self.histories.write(self.model, self.histories.read(self.model).start(rollout).record(rollout, entry))
             self.progress(f"{self.model}: {asked(rollout)}")
             return self._runner(facts).run(rollout)
 
@@ -79,7 +79,7 @@ class Rollouts:
         Errors: as of `start`.
         """
         check(request)
-        open_ = self.ledgers.read(self.model).open
+        open_ = self.histories.read(self.model).open
         if open_ is not None:
             raise TargetError(
                 f"the rollout of {self.model} to version {open_.request.to} is {open_.phase}",
@@ -114,17 +114,17 @@ class Rollouts:
 
     def promote(self, timeout: float | None = None) -> Rollout:
         """Skip what is left of steps and gates. The deployer at work is asked for it, if there is one."""
-        return self._ask(Event.PROMOTE, timeout) if self.ledgers.holder() else self._go_on(Event.PROMOTE, timeout)
+        return self._ask(Event.PROMOTE, timeout) if self.histories.holder() else self._go_on(Event.PROMOTE, timeout)
 
     def abort(self, timeout: float | None = None) -> Rollout:
         """Take the way back from wherever the rollout stands. The deployer at work is asked for it, if there is one."""
-        return self._ask(Event.ABORT, timeout) if self.ledgers.holder() else self._go_on(Event.ABORT, timeout)
+        return self._ask(Event.ABORT, timeout) if self.histories.holder() else self._go_on(Event.ABORT, timeout)
 
     def pause(self) -> Rollout:
         """Rest before the next step. What is in force stays."""
-        if self.ledgers.holder():
+        if self.histories.holder():
             return self._ask(Event.PAUSE, None)
-        with self.ledgers.locked(self.who):
+        with self.histories.locked(self.who):
             return self._runner(VersionFacts()).apply(self._open(), Event.PAUSE, f"paused by {self.who}")
 
     def rollback(self, to: int | None = None, *, timeout: float = 120.0, keep_previous: bool = False) -> Rollout:
@@ -132,19 +132,19 @@ class Rollouts:
 
         `to` names another version. Errors: TargetError when the ledger knows of none before, and as of `start`.
         """
-        request = self.way_back(to, timeout=timeout, keep_previous=keep_previous)
+        request = self.rollback_request(to, timeout=timeout, keep_previous=keep_previous)
         return self.abort(timeout) if request is None else self.start(request)
 
-    def way_back(
+    def rollback_request(
         self, to: int | None = None, *, timeout: float = 120.0, keep_previous: bool = False
     ) -> RolloutRequest | None:
         """What `rollback` would start; None when it would abort the open rollout. Errors: as of `rollback`."""
-        is_open = self.ledgers.read(self.model).open
+        is_open = self.histories.read(self.model).open
         if is_open is not None and (to is None or to == is_open.previous):
             return None
         if to is None:
             stable = files.state(self.target, self.model).labels.get(STABLE)
-            to = self.ledgers.read(self.model).before(stable) if stable is not None else None
+            to = self.histories.read(self.model).before(stable) if stable is not None else None
             if to is None:
                 raise TargetError(
                     f"the ledger knows of no version of {self.model} before the one that is stable",
@@ -157,7 +157,7 @@ class Rollouts:
 
     def _as_before(self, request: RolloutRequest) -> RolloutRequest:
         """The way back spares memory when the way there did, unless both versions are loaded already."""
-        last = self.ledgers.read(self.model).rollout
+        last = self.histories.read(self.model).rollout
         loaded = files.state(self.target, self.model).versions
         policy = last.request.policy if last is not None else self.policy
         if policy is not Policy.RESOURCES or len(loaded) > 1:
@@ -183,7 +183,7 @@ class Rollouts:
         return count
 
     def _go_on(self, event: Event, timeout: float | None) -> Rollout:
-        with self.ledgers.locked(self.who):
+        with self.histories.locked(self.who):
             rollout = self._open()
             rollout = replace(rollout, request=bounded(rollout.request, timeout))
             back = event is Event.ABORT or rollout.course is Course.ABORT
@@ -200,21 +200,21 @@ class Rollouts:
         """Leave an order to the deployer at work, and wait until it rests or goes on from there."""
         asked = self._open()
         patience = bounded(asked.request, timeout).timeout
-        self.progress(f"asking {self.ledgers.holder()} to {event.value}")
-        self.ledgers.order(self.model, event)
+        self.progress(f"asking {self.histories.holder()} to {event.value}")
+        self.histories.order(self.model, event)
         deadline = self.clock.now() + patience
         while self.clock.now() < deadline:
             self.clock.sleep(ORDER_SECONDS)
-            now = self.ledgers.read(self.model).rollout or asked
-            if not self.ledgers.holder():
+            now = self.histories.read(self.model).rollout or asked
+            if not self.histories.holder():
                 # One that died before it took the order leaves it to us.
-                return self._go_on(event, timeout) if self.ledgers.take_order(self.model) is event else now
+                return self._go_on(event, timeout) if self.histories.take_order(self.model) is event else now
             if event is Event.PROMOTE and now.position > asked.position:
                 return now
         raise WaitTimeout(f"the deployer at work did not {event.value} within {patience:g} s")
 
     def _open(self) -> Rollout:
-        found = self.ledgers.read(self.model).open
+        found = self.histories.read(self.model).open
         if found is None:
             raise TargetError(f"no rollout of {self.model} is open", hint="`deployer rollout history` shows past ones")
         return found
@@ -222,7 +222,7 @@ class Rollouts:
     def _runner(self, facts: VersionFacts) -> Runner:
         return Runner(
             target=self.target,
-            ledgers=self.ledgers,
+            histories=self.histories,
             facts=facts,
             who=self.who,
             progress=self.progress,
@@ -236,7 +236,7 @@ def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
     release, target = described(where), open_target(where)
     return Rollouts(
         target=target,
-        ledgers=ledgers_of(target),
+        histories=history_of(target),
         model=model,
         facts=lambda version: _facts(release, target, model, version, progress),
         progress=progress,
@@ -247,18 +247,18 @@ def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
 
 def _facts(release: Release, target: Target, model: str, version: int, progress: Progress) -> VersionFacts:
     if isinstance(target, ClusterTarget):
-        return claim_facts(release, target.api, model, version, progress)
+        return pvc_facts(release, target.api, model, version, progress)
     return version_facts(release, model, version)
 
 
-def ledgers_of(target: Target) -> LedgerStore:
+def history_of(target: Target) -> HistoryStore:
     """Where the ledgers of a release are kept. Errors: TargetError for a place that keeps none."""
     if isinstance(target, ClusterTarget):
         names = target.names
         fences = (names.models, names.gateway_config)
-        return ConfigMapLedgers(target.api, namespace=target.place.namespace, release=names.release, fences=fences)
+        return ConfigMapHistory(target.api, namespace=target.place.namespace, release=names.release, fences=fences)
     if isinstance(target, LocalTarget):
-        return FileLedgers(target.layout.directory / "rollouts")
+        return FileHistory(target.layout.directory / "rollouts")
     raise TargetError(f"a {target.kind} release keeps no ledger")
 
 

@@ -38,7 +38,7 @@ from deployer.rollout.swap import Swap, per_replica
 from deployer.rollout.synthetic import synthetic_load
 from deployer.rollout.transitions import Event, Reaction, advance, begin, current, drift, reaction
 from deployer.targets.base import Overtaken, Progress, Recorded, Staggered, Target
-from deployer.targets.history import LedgerStore
+from deployer.targets.history import HistoryStore
 
 LOOK_SECONDS = 1.0
 """Between two looks at an open window."""
@@ -74,7 +74,7 @@ class Runner:
     """
 
     target: Target
-    ledgers: LedgerStore
+    histories: HistoryStore
     facts: VersionFacts
     who: str
     progress: Progress
@@ -83,7 +83,7 @@ class Runner:
 
     def run(self, rollout: Rollout) -> Rollout:
         """Go on until the rollout is over or rests. Errors: those of the target, after which it is paused."""
-        self.ledgers.take_order(rollout.model)
+        self.histories.take_order(rollout.model)
         while rollout.phase in (Phase.PENDING, Phase.PROGRESSING):
             rollout = self._step(rollout)
         if rollout.phase is not Phase.HEALTHY:
@@ -167,7 +167,7 @@ class Runner:
         facts = self.facts.features
         specs = {rollout.request.to: facts} if facts is not None and rollout.course is not Course.ABORT else {}
         labels = taught(rollout, step, after)
-        before = self.ledgers.read(rollout.model).before(rollout.previous)
+        before = self.histories.read(rollout.model).before(rollout.previous)
         helpers = _helpers(rollout) if step.kind is Kind.SHIFT else {}
         files.put_gateways(
             self.target,
@@ -177,7 +177,7 @@ class Runner:
             specs=specs,
             remembered=remembered(rollout, step, after, before=before),
             helpers=helpers,
-            sure=self.ledgers.assert_held,
+            before_write=self.histories.assert_held,
         )
         self.at_point(f"{step}: written")
         self._prove_gateways(rollout)
@@ -195,7 +195,7 @@ class Runner:
             if rollout.request.to not in now.versions:
                 self._record_load_time(rollout, step, seconds)
             return
-        files.put_replicas(self.target, rollout.model, after, sure=self.ledgers.assert_held)
+        files.put_replicas(self.target, rollout.model, after, before_write=self.histories.assert_held)
         self.at_point(f"{step}: written")
         self._prove_replicas(rollout, step, after, fresh=True)
 
@@ -206,7 +206,7 @@ class Runner:
         apart = len(running) > 1 and rollout.course is Course.FORWARD
         staggered = self.target if apart and isinstance(self.target, Staggered) else None
         put = staggered.put_model_config_quietly if staggered else self.target.put_model_config
-        files.put_replicas(self.target, rollout.model, after, sure=self.ledgers.assert_held, put=put)
+        files.put_replicas(self.target, rollout.model, after, before_write=self.histories.assert_held, put=put)
         self.at_point(f"{step}: written")
         shown = Wanted(model=rollout.model, versions=required(rollout, after), labels=after.labels)
         fatal = before if rollout.course is Course.FORWARD else None
@@ -233,7 +233,7 @@ class Runner:
             progress=self.progress,
             clock=self.clock,
             interrupted=self._interruption(rollout),
-            sure=self.ledgers.assert_held,
+            before_write=self.histories.assert_held,
         )
 
     def _prove_replicas(self, rollout: Rollout, step: Step, after: ModelState, *, fresh: bool) -> None:
@@ -257,7 +257,7 @@ class Runner:
     def _keep(self, rollout: Rollout) -> None:
         """What is in force is also what a `helm upgrade` by hand would bring. It is late on purpose: traffic first."""
         if isinstance(self.target, Recorded):
-            self.ledgers.assert_held()
+            self.histories.assert_held()
             self.target.record()
             proof.gateways(self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=lambda: None)
 
@@ -285,7 +285,7 @@ class Runner:
         return lambda: self._take_order(rollout.model)
 
     def _take_order(self, model: str) -> None:
-        event = self.ledgers.take_order(model)
+        event = self.histories.take_order(model)
         if event is not None:
             raise Ordered(event)
 
@@ -317,9 +317,9 @@ class Runner:
             while True:
                 passed = self.clock.now() - began
                 verdicts = self._look(rollout, opened, gates, EARLY_ALPHA if passed < request.soak else ALPHA)
-                said = overall(verdicts)
-                over = passed >= request.soak * (request.patience if said is Verdict.INCONCLUSIVE else 1.0)
-                if said is Verdict.FAIL or over:
+                verdict = overall(verdicts)
+                over = passed >= request.soak * (request.patience if verdict is Verdict.INCONCLUSIVE else 1.0)
+                if verdict is Verdict.FAIL or over:
                     # Figures of a window in which somebody moved the traffic would be about something else.
                     return self._drift(rollout) or self._verdict(step, rollout, verdicts)
                 if not kept and passed >= request.soak / 2:  # Nobody looks for seconds: not while it is all new.
@@ -353,27 +353,27 @@ class Runner:
 
     def _verdict(self, step: Step, rollout: Rollout, verdicts: Sequence[Judgement]) -> Happened:
         rollout = replace(rollout, verdicts=tuple(verdicts))
-        said = overall(verdicts)
-        self._record(rollout, step, f"judged: {said}", "; ".join(map(str, verdicts)))
-        decisive = "; ".join(str(v) for v in verdicts if v.verdict is said)
-        if said is Verdict.PASS:
+        verdict = overall(verdicts)
+        self._record(rollout, step, f"judged: {verdict}", "; ".join(map(str, verdicts)))
+        decisive = "; ".join(str(v) for v in verdicts if v.verdict is verdict)
+        if verdict is Verdict.PASS:
             return Happened(event=Event.PROVEN)
-        event = Event.GATE_FAILED if said is Verdict.FAIL else Event.INCONCLUSIVE
+        event = Event.GATE_FAILED if verdict is Verdict.FAIL else Event.INCONCLUSIVE
         return Happened(event=event, reason=f"{step}: {decisive}")
 
     # -- the record
 
     def _latest(self, rollout: Rollout) -> Rollout:
         """As it was recorded last: a step records what it finds."""
-        return self.ledgers.read(rollout.model).rollout or rollout
+        return self.histories.read(rollout.model).rollout or rollout
 
     def _record(self, rollout: Rollout, step: Step | None, event: str, text: str) -> None:
         name = str(step) if step is not None else "end"
         entry = Entry(at=self.clock.now(), who=self.who, step=f"{rollout.course}: {name}", event=event, text=text)
-        self.ledgers.write(rollout.model, self.ledgers.read(rollout.model).record(rollout, entry))
+        self.histories.write(rollout.model, self.histories.read(rollout.model).record(rollout, entry))
         if event not in ("begun", "measured"):
-            said = text if text.startswith(event) else event + (f" ({text})" if text else "")
-            self.progress(f"{rollout.model} {name}: {said}")
+            verdict = text if text.startswith(event) else event + (f" ({text})" if text else "")
+            self.progress(f"{rollout.model} {name}: {verdict}")
         self.at_point(f"{name}: {event} recorded")
 
 

@@ -35,7 +35,7 @@ class _Answer:
 
     name: str
     status: int
-    said: str
+    text: str
 
 
 class _Dim(msgspec.Struct):
@@ -90,7 +90,7 @@ def smoke(target: Target, model: str, *, version: int, stable: int, signature: s
         with ThreadPoolExecutor(PARALLEL) as pool:
             others = list(pool.map(lambda name: _answer(target, name, model, version, body), names))
         found += _present(target, others, before, clock)
-    refused = [f"{one.name}: {one.said}" for one in found if one.status != 200]
+    refused = [f"{one.name}: {one.text}" for one in found if one.status != 200]
     if not refused:
         return Judgement(gate=SMOKE, verdict=Verdict.PASS, numbers=f"{len(found)} of {len(found)} replicas answer")
     beside = next((name for name in before if stable in held[name]), found[0].name)
@@ -107,7 +107,7 @@ def _present(target: Target, answers: Sequence[_Answer], before: Ends, clock: Cl
         if one.status:
             found.append(one)
         elif (how := _fate(target, one.name, before, clock)) is not None:
-            found.append(replace(one, said=f"its server has ended: {how}") if how else one)
+            found.append(replace(one, text=f"its server has ended: {how}") if how else one)
     return found
 
 
@@ -181,8 +181,8 @@ def _answer(target: Target, name: str, model: str, version: int, body: bytes) ->
     try:
         reply = target.post(name, path, body, timeout=TIMEOUT)
     except DeployerError as error:
-        return _Answer(name=name, status=0, said=error.message)
-    return _Answer(name=name, status=reply.status, said=f"{reply.status} {reply.body[:200].decode(errors='replace')}")
+        return _Answer(name=name, status=0, text=error.message)
+    return _Answer(name=name, status=reply.status, text=f"{reply.status} {reply.body[:200].decode(errors='replace')}")
 
 
 def _zeros(tensor: _Tensor) -> Nested:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deployer.domain.history import Entry, Ledger, Past
+from deployer.domain.history import Entry, Past
 from deployer.domain.rollout import Phase, Rollout
 from deployer.errors import GateFailed, TargetError
 from deployer.release.status import Status, status
 from deployer.rollout.steps import Kind, plan
 from deployer.rollout.transitions import current
 from deployer.targets.base import Target
-from deployer.targets.history import LedgerStore
+from deployer.targets.history import HistoryStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class RolloutStatus:
         """As recorded; Healthy when nothing ever was, and the release is as configured."""
         if self.rollout is not None:
             return self.rollout.phase
-        return Phase.DEGRADED if self.release.lacks else Phase.HEALTHY
+        return Phase.DEGRADED if self.release.missing else Phase.HEALTHY
 
     @property
     def killed(self) -> bool:
@@ -52,7 +52,7 @@ class RolloutStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
-class History:
+class RolloutHistory:
     """The latest rollout with all that happened in it, and the ones before in short."""
 
     model: str
@@ -69,9 +69,9 @@ def exit_code(rollout: Rollout) -> int:
     return 0 if rollout.outcome in ("promoted", "rolled back") else GateFailed.exit_code
 
 
-def rollout_status(target: Target, ledgers: LedgerStore, model: str, *, now: float) -> RolloutStatus:
+def rollout_status(target: Target, histories: HistoryStore, model: str, *, now: float) -> RolloutStatus:
     """Read the ledger and ask every replica and gateway. Errors: as of `release.status`."""
-    rollout = ledgers.read(model).rollout
+    rollout = histories.read(model).rollout
     steps = tuple(map(str, plan(rollout))) if rollout is not None else ()
     busy = rollout is not None and current(rollout) is not None and rollout.open
     left = None
@@ -84,7 +84,7 @@ def rollout_status(target: Target, ledgers: LedgerStore, model: str, *, now: flo
     return RolloutStatus(
         model=model,
         rollout=rollout,
-        at_work=ledgers.holder(),
+        at_work=histories.holder(),
         step=rollout.position + 1 if rollout is not None and busy else 0,
         steps=steps,
         seconds_left=left,
@@ -93,9 +93,13 @@ def rollout_status(target: Target, ledgers: LedgerStore, model: str, *, now: flo
     )
 
 
-def history(ledgers: LedgerStore, model: str) -> History:
-    """Everything that the ledger remembers. Errors: TargetError for a ledger that cannot be read."""
-    ledger: Ledger = ledgers.read(model)
-    return History(
-        model=model, rollout=ledger.rollout, entries=ledger.entries, dropped=ledger.dropped, past=ledger.past
+def history(histories: HistoryStore, model: str) -> RolloutHistory:
+    """Everything that is remembered of a model. Errors: TargetError for a history that cannot be read."""
+    kept = histories.read(model)
+    return RolloutHistory(
+        model=model,
+        rollout=kept.rollout,
+        entries=kept.entries,
+        dropped=kept.dropped,
+        past=kept.past,
     )

@@ -46,7 +46,7 @@ class Swap:
     progress: Progress
     clock: Clock
     interrupted: Callable[[], None]
-    sure: Callable[[], None]
+    before_write: Callable[[], None]
 
     def make(self, step: Step, after: ModelState) -> float | None:
         """Do what a step does to the replicas; doing it again changes nothing more.
@@ -57,7 +57,7 @@ class Swap:
         seconds = None
         if step.kind in (Kind.LOAD, Kind.RESTORE):
             self._hold(after)
-        files.put_replicas(self.target, model, after, sure=self.sure)
+        files.put_replicas(self.target, model, after, before_write=self.before_write)
         if step.kind in (Kind.UNLOAD, Kind.DROP):
             self._all_to(self.rollout.previous if step.kind is Kind.DROP else to, after)
             self._release()

@@ -68,7 +68,7 @@ class MemoryReading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entrances:
+class LoadEndpoints:
     """Where load enters a release, as the load generator beside it reaches it.
 
     `gateways` are base URLs, `model_servers` a gRPC address that is one connection to a client without balancing.
@@ -166,7 +166,7 @@ class Target(Protocol):
         """
         ...
 
-    def entrances(self) -> Entrances:
+    def load_endpoints(self) -> LoadEndpoints:
         """Where load goes in. Errors: TargetError when nothing of the release runs."""
         ...
 

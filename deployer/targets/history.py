@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from deployer.domain.history import Ledger
+from deployer.domain.history import History
 from deployer.errors import TargetError
 from deployer.files import replace_file
 from deployer.rollout.transitions import Event
@@ -20,14 +20,14 @@ LOCK_PATIENCE = 0.5
 """Seconds in which a lock may be busy because somebody looks who holds it."""
 
 
-class LedgerStore(Protocol):
+class HistoryStore(Protocol):
     """The ledgers of a release, by model. One deployer at a time works on a release."""
 
-    def read(self, model: str) -> Ledger:
+    def read(self, model: str) -> History:
         """The ledger of a model; empty when nothing was recorded. Errors: TargetError for one that is not ours."""
         ...
 
-    def write(self, model: str, ledger: Ledger) -> None:
+    def write(self, model: str, history: History) -> None:
         """Replace the ledger of a model, all or nothing."""
         ...
 
@@ -52,22 +52,22 @@ class LedgerStore(Protocol):
         ...
 
 
-class FileLedgers:
+class FileHistory:
     """Ledgers in a directory: one JSON file a model; a lock that the kernel drops with its holder."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._lock = directory / "lock"
 
-    def read(self, model: str) -> Ledger:
-        path = self._ledger(model)
+    def read(self, model: str) -> History:
+        path = self._history(model)
         try:
             return decode(path.read_bytes(), str(path))
         except FileNotFoundError:
-            return Ledger()
+            return History()
 
-    def write(self, model: str, ledger: Ledger) -> None:
-        replace_file(self._ledger(model), encode(ledger))
+    def write(self, model: str, history: History) -> None:
+        replace_file(self._history(model), encode(history))
 
     @contextmanager
     def locked(self, who: str) -> Iterator[None]:
@@ -111,22 +111,22 @@ class FileLedgers:
         path.unlink(missing_ok=True)
         return Event(text)
 
-    def _ledger(self, model: str) -> Path:
+    def _history(self, model: str) -> Path:
         return self.directory / f"{model}.json"
 
     def _order(self, model: str) -> Path:
         return self.directory / f"{model}.order"
 
 
-def encode(ledger: Ledger) -> bytes:
+def encode(history: History) -> bytes:
     """A ledger as JSON."""
-    return msgspec.json.format(msgspec.json.encode(ledger), indent=1)
+    return msgspec.json.format(msgspec.json.encode(history), indent=1)
 
 
-def decode(content: bytes, where: str) -> Ledger:
+def decode(content: bytes, where: str) -> History:
     """A ledger from JSON. Errors: TargetError when it is none; `where` says which."""
     try:
-        return msgspec.json.decode(content, type=Ledger)
+        return msgspec.json.decode(content, type=History)
     except msgspec.MsgspecError as error:
         raise TargetError(
             f"{where} is not a ledger of rollouts",

@@ -77,7 +77,7 @@ def missing(served: tuple[Served, ...], config: ModelServerConfig) -> tuple[str,
     return tuple(found)
 
 
-def lacking(target: Target, name: str, config: ModelServerConfig) -> tuple[str, ...]:
+def missing_from(target: Target, name: str, config: ModelServerConfig) -> tuple[str, ...]:
     """`missing` of a replica that may not answer yet, which then is what is missing."""
     try:
         return missing(served(target, name, config), config)

@@ -20,7 +20,7 @@ SHOWN = 5
 
 
 def until_nothing(
-    lacks: Callable[[], Sequence[str]],
+    find_missing: Callable[[], Sequence[str]],
     *,
     what: str,
     deadline: float,
@@ -35,8 +35,8 @@ def until_nothing(
     that names what was missing; its cause is `explain()`, asked only then.
     """
     began = spoke = clock()
-    said: dict[str, float] = {}
-    while missing := lacks():
+    reported: dict[str, float] = {}
+    while missing := find_missing():
         now = clock()
         if now >= deadline:
             raise WaitTimeout(
@@ -45,14 +45,14 @@ def until_nothing(
                 hint="--timeout allows more; `deployer doctor` looks for the reason",
             )
         current = f"waiting for {what}: {shortened(missing)}"
-        known = said.get(current)
+        known = reported.get(current)
         if now - spoke >= SAY_SECONDS and (known is None or now - known >= REPEAT_SECONDS):
             progress(current)
-            spoke = said[current] = now
+            spoke = reported[current] = now
         sleep(min(POLL_SECONDS, deadline - now))
 
 
-def shortened(lacks: Sequence[str]) -> str:
+def shortened(find_missing: Sequence[str]) -> str:
     """Several lacks in one sentence."""
-    more = len(lacks) - SHOWN
-    return "; ".join(lacks[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    more = len(find_missing) - SHOWN
+    return "; ".join(find_missing[:SHOWN]) + (f"; and {more} more" if more > 0 else "")

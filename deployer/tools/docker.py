@@ -38,8 +38,8 @@ def build(context: Path, *, target: str, reference: str, arguments: Sequence[str
 def container_pid(name: str) -> int:
     """The pid of a container's first process as this machine sees it; 0 when there is no such container."""
     argv = ["docker", "inspect", "--format", "{{.State.Pid}}", name]
-    said = process.run(argv, timeout=READ_TIMEOUT, check=False).stdout.strip()
-    return int(said) if said.isdigit() else 0
+    output = process.run(argv, timeout=READ_TIMEOUT, check=False).stdout.strip()
+    return int(output) if output.isdigit() else 0
 
 
 def limit_cpus(name: str, cpus: float) -> None:

@@ -18,8 +18,8 @@ def context(name: str) -> str:
 
 def clusters() -> tuple[str, ...]:
     """Names of the kind clusters of this machine."""
-    said = process.run(["kind", "get", "clusters", "--quiet"], timeout=READ_TIMEOUT, hint=HINT).stdout
-    return tuple(line.strip() for line in said.splitlines() if line.strip())
+    output = process.run(["kind", "get", "clusters", "--quiet"], timeout=READ_TIMEOUT, hint=HINT).stdout
+    return tuple(line.strip() for line in output.splitlines() if line.strip())
 
 
 def create(name: str, *, workers: int, image: str, kubeconfig: str, timeout: float) -> None:

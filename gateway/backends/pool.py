@@ -98,7 +98,7 @@ class Pool:
         self._time = asyncio.get_running_loop().time
         self.budget = RetryBudget(retries_in_reserve)
         self.backends: tuple[Backend, ...] = ()
-        self._lacks: dict[tuple[Backend, Hashable], float] = {}
+        self._missing: dict[tuple[Backend, Hashable], float] = {}
         self._where = settings.Backends()
         self._refresher: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,16 +160,16 @@ class Pool:
 
     def _knowing(self, subject: Hashable) -> Sequence[Backend]:
         """The replicas that have not just shown that they do not know a subject."""
-        if not self._lacks:
+        if not self._missing:
             return self.backends
         now = self._time()
-        return [b for b in self.backends if self._lacks.get((b, subject), 0.0) <= now]
+        return [b for b in self.backends if self._missing.get((b, subject), 0.0) <= now]
 
     def _remember_lack(self, backend: Backend, subject: Hashable) -> None:
         now = self._time()
-        self._lacks = {key: until for key, until in self._lacks.items() if until > now}
-        if len(self._lacks) < LACKS_KEPT:
-            self._lacks[backend, subject] = now + LACKING_SECONDS
+        self._missing = {key: until for key, until in self._missing.items() if until > now}
+        if len(self._missing) < LACKS_KEPT:
+            self._missing[backend, subject] = now + LACKING_SECONDS
 
     def _may_repeat(self, fault: Fault, repeated: Sequence[Fault]) -> bool:
         if fault not in REPEATABLE or repeated.count(fault) >= MOST.get(fault, len(self.backends)):

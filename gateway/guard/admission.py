@@ -14,7 +14,7 @@ class Admission:
     def __init__(self, places: int, queue: int) -> None:
         self._places = places
         self._queue = queue
-        self.inside = 0
+        self.in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -32,8 +32,8 @@ class Admission:
 
         Errors: Unavailable at once when the queue is full, DeadlinePassed when no place came free in time.
         """
-        if self.inside < self._places and not self._waiting:
-            self.inside += 1
+        if self.in_flight < self._places and not self._waiting:
+            self.in_flight += 1
             return
         if len(self._waiting) >= self._queue:
             raise Unavailable(
@@ -58,12 +58,12 @@ class Admission:
 
     def leave(self) -> None:
         """Give a place back."""
-        self.inside -= 1
+        self.in_flight -= 1
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and self.inside < self._places:
+        while self._waiting and self.in_flight < self._places:
             turn = self._waiting.popleft()
             if not turn.done():
-                self.inside += 1
+                self.in_flight += 1
                 turn.set_result(None)

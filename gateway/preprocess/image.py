@@ -29,7 +29,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, OverflowError, MemoryError)
 
 
-class PictureProblem(Exception):
+class ImageProblem(Exception):
     """Bytes that are not a picture that can be used; the message is the reason, for the client."""
 
 
@@ -55,7 +55,7 @@ class ImageBlock:
                 pixels, used = decode(_payload(value), self._size, left)
                 left -= used
                 out[record] = scale(pixels, self._size).reshape(-1)
-            except PictureProblem as problem:
+            except ImageProblem as problem:
                 batch.findings.add(record, self._name, str(problem))
 
 
@@ -67,38 +67,38 @@ def decode(data: bytes, size: ImageSize, pixels_max: int) -> tuple[Array, int]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as picture:
-            pixels = max(picture.width * picture.height, size.width * size.height)
+        with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as image:
+            pixels = max(image.width * image.height, size.width * size.height)
             if pixels > pixels_max:
-                raise PictureProblem(
-                    f"{picture.width} x {picture.height} pixels are too many; a request may have {PIXELS_MAX:,} in all"
+                raise ImageProblem(
+                    f"{image.width} x {image.height} pixels are too many; a request may have {PIXELS_MAX:,} in all"
                 )
-            if size.resize == "none" and picture.size != (size.width, size.height):
-                raise PictureProblem(
-                    f"{picture.width} x {picture.height} pixels, the model takes {size.width} x {size.height}"
+            if size.resize == "none" and image.size != (size.width, size.height):
+                raise ImageProblem(
+                    f"{image.width} x {image.height} pixels, the model takes {size.width} x {size.height}"
                 )
-            picture.load()
-            return np.asarray(fit(picture, size)).reshape(size.height, size.width, size.channels), pixels
+            image.load()
+            return np.asarray(fit(image, size)).reshape(size.height, size.width, size.channels), pixels
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureProblem(f"too many pixels; a request may have {PIXELS_MAX:,} in all") from error
+        raise ImageProblem(f"too many pixels; a request may have {PIXELS_MAX:,} in all") from error
     except UnidentifiedImageError as error:
-        raise PictureProblem("not an image (PNG or JPEG)") from error
+        raise ImageProblem("not an image (PNG or JPEG)") from error
     except _BROKEN as error:
-        raise PictureProblem(f"damaged image: {error}") from error
+        raise ImageProblem(f"damaged image: {error}") from error
 
 
-def fit(picture: Image, size: ImageSize) -> Image:
+def fit(image: Image, size: ImageSize) -> Image:
     """The picture in the model's channels and size. Transparency is dropped, 16 bits a pixel become 8."""
     from PIL import Image
 
-    if picture.mode.startswith("I"):
-        picture = Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8))
-    if picture.mode == "P":
-        picture = picture.convert("RGBA")  # Pillow warns when a transparent palette becomes RGB in one step
-    picture = picture.convert(_MODES[size.channels])
-    if picture.size == (size.width, size.height):
-        return picture
-    return picture.resize((size.width, size.height), Image.Resampling[size.resize.upper()])
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode == "P":
+        image = image.convert("RGBA")  # Pillow warns when a transparent palette becomes RGB in one step
+    image = image.convert(_MODES[size.channels])
+    if image.size == (size.width, size.height):
+        return image
+    return image.resize((size.width, size.height), Image.Resampling[size.resize.upper()])
 
 
 def scale(pixels: Array, size: ImageSize) -> Array:
@@ -110,13 +110,13 @@ def scale(pixels: Array, size: ImageSize) -> Array:
 
 def _payload(value: object) -> bytes:
     if value is ABSENT:
-        raise PictureProblem(MISSING)
+        raise ImageProblem(MISSING)
     if not isinstance(value, str):
-        raise PictureProblem(f"expected a base64 string, got {kind_name(value)}")
+        raise ImageProblem(f"expected a base64 string, got {kind_name(value)}")
     try:
         data = b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise PictureProblem("not valid base64") from error
+        raise ImageProblem("not valid base64") from error
     if not data:
-        raise PictureProblem("not an image (PNG or JPEG)")
+        raise ImageProblem("not an image (PNG or JPEG)")
     return data

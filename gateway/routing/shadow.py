@@ -33,13 +33,13 @@ class Shadow:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def mirror(
-        self, model: Model, label: str, records: Sequence[Mapping[str, object]], told: Sequence[object], seconds: float
+        self, model: Model, label: str, records: Sequence[Mapping[str, object]], given: Sequence[object], seconds: float
     ) -> None:
         """Ask `label` about the same records, for at most `seconds`, and compare with what the client was `told`."""
         if len(self._tasks) >= PARALLEL:
             self._metrics.shadow.add(model.name, label, "dropped", amount=len(records))
             return
-        task = asyncio.create_task(self._compare(model, label, records, told, seconds), name="mirror")
+        task = asyncio.create_task(self._compare(model, label, records, given, seconds), name="mirror")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -50,7 +50,7 @@ class Shadow:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _compare(
-        self, model: Model, label: str, records: Sequence[Mapping[str, object]], told: Sequence[object], seconds: float
+        self, model: Model, label: str, records: Sequence[Mapping[str, object]], given: Sequence[object], seconds: float
     ) -> None:
         deadline = asyncio.get_running_loop().time() + seconds
         try:
@@ -58,7 +58,7 @@ class Shadow:
         except (GatewayError, RpcError):
             self._metrics.shadow.add(model.name, label, "failed", amount=len(records))
             return
-        same = sum(agree(mine, theirs) for mine, theirs in zip(told, answer.predictions, strict=True))
+        same = sum(agree(mine, theirs) for mine, theirs in zip(given, answer.predictions, strict=True))
         self._metrics.shadow.add(model.name, label, "agreed", amount=same)
         self._metrics.shadow.add(model.name, label, "disagreed", amount=len(records) - same)
 

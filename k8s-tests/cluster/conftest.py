@@ -198,8 +198,8 @@ def new_namespace(cluster: Cluster) -> Iterator[Callable[[str], str]]:
 def claim_of(cluster: Cluster, digits: Digits, deployer: Deployer) -> Callable[..., str]:
     """`claim_of(namespace)` publishes both versions into a new claim; returns its store (pvc://…)."""
 
-    def publish(namespace: str, claim: str = "models") -> str:
-        store = f"pvc://{namespace}/{claim}"
+    def publish(namespace: str, pvc: str = "models") -> str:
+        store = f"pvc://{namespace}/{pvc}"
         published = deployer(
             *("publish", "digits", "--store", digits.store, "--all", "--to", store, "--create", "1Gi"),
             *("--image", cluster.image("gateway")),

@@ -37,7 +37,7 @@ def work(where: Where, facts: VersionFacts, request: RolloutRequest, survived: C
             os.kill(os.getpid(), signal.SIGKILL)
 
     verbs = replace(opened(where, lambda: facts), at_point=at_point)
-    last = verbs.ledgers.read("digits").rollout
+    last = verbs.histories.read("digits").rollout
     if last is None or (not survived and not last.open):
         last = verbs.start(request)
     elif last.open:

@@ -118,7 +118,7 @@ class Rolling:
     def proven(self) -> None:
         """Fails unless every pod and gateway is as configured, and Helm's values say what is in force."""
         status = self.deployer("status", *self.where).result
-        assert status["healthy"], status["lacks"]
+        assert status["healthy"], status["missing"]
         target, kept = self.target, []
         for found in (target.helm.tf_serving(), target.helm.gateway()):
             assert found is not None
@@ -197,12 +197,12 @@ def rolling_release(
         timeout=300,
     )
     assert exported.returncode == 0, exported.stderr
-    claim = claim_of(namespace)
+    pvc = claim_of(namespace)
     published = deployer(
-        "publish", "digits", "--store", store, "--all", "--to", claim, "--image", cluster.image("gateway")
+        "publish", "digits", "--store", store, "--all", "--to", pvc, "--image", cluster.image("gateway")
     )
     assert published.code == 0, published.stderr
-    file = describe(claim, replicas=3, gateways=2, cpu="50m")
+    file = describe(pvc, replicas=3, gateways=2, cpu="50m")
     file.write_text(file.read_text().replace("replicas: 3\n", "replicas: 3\n  max_load_retries: 0\n"))
     done = deployer("deploy", "-f", file, "--version", "digits=1")
     assert done.code == 0, done.stderr

@@ -14,7 +14,7 @@ from deployer.domain.serving import ServingConfig
 from deployer.release.render.readback import state_of
 from deployer.targets.cluster import proof
 from deployer.targets.cluster.names import MODEL_SERVER
-from deployer.targets.cluster.objects import Claim, Pod
+from deployer.targets.cluster.objects import Pod, Pvc
 from deployer.targets.cluster.target import ClusterTarget
 from gateway.settings import parse_settings
 from tfserving.config import ModelConfig, ModelServerConfig, Specific
@@ -240,8 +240,8 @@ def test_uninstalling_leaves_only_the_claim(cluster: Any, installed: Installed) 
     while (pods := cluster.api.list(f"/api/v1/namespaces/{namespace}/pods", Pod)) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert not pods
-    claims = cluster.api.list(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", Claim)
-    assert [(claim.metadata.name, claim.status.phase) for claim in claims] == [("models", "Bound")]
+    pvcs = cluster.api.list(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", Pvc)
+    assert [(pvc.metadata.name, pvc.status.phase) for pvc in pvcs] == [("models", "Bound")]
     for collection in ("api/v1/services", "apis/apps/v1/deployments", "apis/policy/v1/poddisruptionbudgets"):
         group, _, kind = collection.rpartition("/")
         assert not cluster.api.list(f"/{group}/namespaces/{namespace}/{kind}", Pod)

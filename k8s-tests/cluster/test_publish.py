@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from deployer.domain.location import ClaimStore, parse_store
+from deployer.domain.location import PvcStore, parse_store
 from deployer.targets.cluster.api import pod_path
-from deployer.targets.cluster.objects import Claim, Pod
+from deployer.targets.cluster.objects import Pod, Pvc
 from deployer.targets.storage import manifest
 from deployer.targets.storage.layout import ModelStore
-from deployer.targets.storage.pod import claim_path, pod_name, storage_in
+from deployer.targets.storage.pod import pod_name, pvc_path, storage_in
 
 ROOT = Path(__file__).resolve().parents[2]
 PADDING = 48 * 2**20
@@ -60,9 +60,9 @@ def large(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def listed(cluster: Any, store: str) -> dict[str, int]:
     """What is in the model's directory of the claim: names, and bytes of the files below."""
     place = parse_store(store, "/")
-    assert isinstance(place, ClaimStore)
-    claim = cluster.api.read(claim_path(place), Claim)
-    reached = storage_in(cluster.api, place, claim, image=cluster.image("gateway"), timeout=120, progress=ignore)
+    assert isinstance(place, PvcStore)
+    pvc = cluster.api.read(pvc_path(place), Pvc)
+    reached = storage_in(cluster.api, place, pvc, image=cluster.image("gateway"), timeout=120, progress=ignore)
     with reached as storage:
         found = {}
         for entry in storage.entries("digits") or ():

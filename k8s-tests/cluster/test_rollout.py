@@ -191,7 +191,7 @@ def test_an_order_to_abort_is_followed_in_every_step(rolling: Rolling) -> None:
 
             def at_point(name: str, step: str = step) -> None:
                 if name == f"{step}: begun recorded":
-                    other.ledgers.order("digits", Event.ABORT)
+                    other.histories.order("digits", Event.ABORT)
 
             done = rolling.verbs(at_point, facts=facts).start(request)
             assert (done.outcome, rolling.state) == ("aborted", before), (step, done.reason)

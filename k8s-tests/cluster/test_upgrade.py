@@ -19,7 +19,7 @@ from deployer.release import spec
 from deployer.release.render import render_release
 from deployer.targets.cluster import proof
 from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING, HelmReleases
-from deployer.targets.cluster.objects import Claim
+from deployer.targets.cluster.objects import Pvc
 from deployer.targets.cluster.target import ClusterTarget
 from deployer.tools.helm import Helm
 
@@ -60,5 +60,5 @@ def test_a_release_of_an_earlier_chart_is_upgraded_and_keeps_its_versions(
     for chart, found in ((TF_SERVING, target.helm.tf_serving()), (GATEWAY, target.helm.gateway())):
         assert found is not None
         assert f"helm.sh/chart: {chart}-0.0.1" not in found.manifest
-    claims = cluster.api.list(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", Claim)
-    assert [(claim.metadata.name, claim.status.phase) for claim in claims] == [("models", "Bound")]
+    pvcs = cluster.api.list(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", Pvc)
+    assert [(pvc.metadata.name, pvc.status.phase) for pvc in pvcs] == [("models", "Bound")]

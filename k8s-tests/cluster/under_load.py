@@ -123,7 +123,7 @@ class Release:
 
     def _plan(self, seconds: float, clients: int) -> Plan:
         return Plan(
-            target=RecordApi(urls=self.target.entrances().gateways, path="/v1/models/digits:predict"),
+            target=RecordApi(urls=self.target.load_endpoints().gateways, path="/v1/models/digits:predict"),
             load=ClosedLoop(concurrency=clients),
             records=str(self.records),
             warmup=0.1,

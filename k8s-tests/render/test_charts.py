@@ -69,8 +69,8 @@ def test_cpu_pool_asks_for_no_card(render: Render) -> None:
 
 
 def test_the_claim_is_kept(render: Render) -> None:
-    claim = one(render("tf-serving", *MODEL), "PersistentVolumeClaim")
-    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    pvc = one(render("tf-serving", *MODEL), "PersistentVolumeClaim")
+    assert pvc["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
 def test_the_gateway_follows_the_naming_of_its_neighbour(render: Render) -> None:

@@ -55,7 +55,7 @@ def planned(release: Release, cluster: FakeCluster) -> Plan:
 
 def move(cluster: FakeCluster, state: ModelState, specs: dict[int, str]) -> None:
     """As a rollout leaves a release at its end."""
-    files.put_replicas(cluster.target, "m", state, sure=lambda: None)
+    files.put_replicas(cluster.target, "m", state, before_write=lambda: None)
     write_gateways(cluster, state, specs)
     cluster.target.record()
     cluster.follow()
@@ -70,7 +70,7 @@ def write_gateways(cluster: FakeCluster, state: ModelState, specs: dict[int, str
         specs=specs,
         remembered=specs,
         helpers={},
-        sure=lambda: None,
+        before_write=lambda: None,
     )
 
 
@@ -123,7 +123,7 @@ def test_a_text_that_somebody_made_unusable_gets_back_what_helm_wrote_last(
 def test_both_texts_are_put_back_where_one_of_helms_contradicts_what_a_rollout_has_made(
     release: Release, cluster: FakeCluster
 ) -> None:
-    files.put_replicas(cluster.target, "m", BOTH, sure=lambda: None)
+    files.put_replicas(cluster.target, "m", BOTH, before_write=lambda: None)
     write_gateways(cluster, BOTH, {})
     cluster.edit("tf-serving-models", BROKEN["tf-serving-models"])
 

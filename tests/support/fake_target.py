@@ -10,9 +10,9 @@ from fake_gateway import Behaviour, FakeGateway
 
 from deployer.targets.base import (
     CpuReading,
-    Entrances,
     GatewayReplica,
     HttpReply,
+    LoadEndpoints,
     MemoryReading,
     Progress,
     Replica,
@@ -75,8 +75,8 @@ class FakeTarget:
             if self.scaled[-1] != before:
                 self.scale(before, timeout=timeout, progress=progress)
 
-    def entrances(self) -> Entrances:
-        return Entrances(gateways=(self.gateway.url,), model_servers="127.0.0.1:1")
+    def load_endpoints(self) -> LoadEndpoints:
+        return LoadEndpoints(gateways=(self.gateway.url,), model_servers="127.0.0.1:1")
 
     def cpu_readings(self) -> Mapping[str, CpuReading]:
         used = {f"replica-{i}": self.gateway.requests * 0.001 for i in range(self.scaled[-1])} | {"gateway-0": 1.0}

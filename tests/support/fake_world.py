@@ -12,7 +12,7 @@ from deployer.rollout.facts import VersionFacts
 from deployer.rollout.proof import Clock
 from deployer.rollout.rollouts import Rollouts
 from deployer.rollout.transitions import Event
-from deployer.targets.history import FileLedgers
+from deployer.targets.history import FileHistory
 
 REQUEST = RolloutRequest(to=2, shares=(5, 50), soak=2, gates=("error_rate<5%",), min_samples=20, timeout=20)
 
@@ -26,7 +26,7 @@ class World:
 
     def __init__(self, directory, release=None, at=None) -> None:
         self.release = release or FakeRelease()
-        self.ledgers = FileLedgers(directory)
+        self.histories = FileHistory(directory)
         self.at = dict(at or {})
         self.points: list[str] = []
         self.said: list[str] = []
@@ -35,7 +35,7 @@ class World:
     def rollouts(self) -> Rollouts:
         return Rollouts(
             target=self.release,
-            ledgers=self.ledgers,
+            histories=self.histories,
             model=MODEL,
             facts=lambda version: VersionFacts(size=1000, parity=0.0),
             progress=self.said.append,
@@ -51,7 +51,7 @@ class World:
         if happens == "kill the deployer":
             raise Killed
         if isinstance(happens, Event):
-            self.ledgers.order(MODEL, happens)
+            self.histories.order(MODEL, happens)
         elif happens == "edit_by_hand" and name.endswith("begun recorded"):
             self.at[len(self.points) + 1] = happens  # nobody can see what changes between a look and a write
         elif happens is not None:

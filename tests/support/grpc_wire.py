@@ -40,18 +40,18 @@ def data(stream, content, flags=0):
     return h.frame(h.DATA, flags, stream, content)
 
 
-def fail(wire, timeout):
-    raise StatusError(Code.NOT_FOUND, f"no “{wire.decode()}” 100%\n")
+def fail(endpoint, timeout):
+    raise StatusError(Code.NOT_FOUND, f"no “{endpoint.decode()}” 100%\n")
 
 
-def echo(wire, timeout):
-    return wire
+def echo(endpoint, timeout):
+    return endpoint
 
 
-def quick(wire, timeout):
-    if wire == b"slow":
+def quick(endpoint, timeout):
+    if endpoint == b"slow":
         raise NotQuick
-    return wire
+    return endpoint
 
 
 @dataclass
@@ -68,11 +68,11 @@ class Gate:
     def __init__(self):
         self.entered, self.release, self.left = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
 
-    def __call__(self, wire, timeout):
+    def __call__(self, endpoint, timeout):
         self.entered.release()
         assert self.release.wait(60)
         self.left.release()
-        return wire
+        return endpoint
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployer.domain.location import ClaimStore, parse_store
+from deployer.domain.location import PvcStore, parse_store
 from deployer.errors import UsageError
 
 if TYPE_CHECKING:
-    from deployer.models.pvc import ClaimAccess
+    from deployer.models.pvc import PvcAccess
 
 SCHEME = "pvc://"
 
@@ -33,24 +33,24 @@ Context = Annotated[str, typer.Option("--context", help="Kube-context of the cla
 Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file; by default kubectl's.")]
 
 
-def claim_store(text: str) -> ClaimStore:
+def pvc_store(text: str) -> PvcStore:
     """The claim that an option names. Errors: UsageError."""
     hint = f"write {SCHEME}NAMESPACE/CLAIM or {SCHEME}NAMESPACE/CLAIM/SUBPATH"
     try:
         store = parse_store(text, "/")
     except ValueError as error:
         raise UsageError(str(error), hint=hint) from error
-    if not isinstance(store, ClaimStore):
+    if not isinstance(store, PvcStore):
         raise UsageError(f"{text!r} is no claim", hint=hint)
     return store
 
 
-def access(store: str, *, image: str, context: str, kubeconfig: str, timeout: float) -> ClaimAccess:
+def access(store: str, *, image: str, context: str, kubeconfig: str, timeout: float) -> PvcAccess:
     """How to look into the claim that an option names. Errors: UsageError."""
-    from deployer.models.pvc import ClaimAccess
+    from deployer.models.pvc import PvcAccess
     from deployer.release.kind_cluster import image as own_image
     from deployer.targets.cluster.api import Place
 
-    claim = claim_store(store)
-    place = Place(namespace=claim.namespace, context=context, kubeconfig=kubeconfig)
-    return ClaimAccess(claim=claim, place=place, image=image or own_image("deployer"), timeout=timeout)
+    pvc = pvc_store(store)
+    place = Place(namespace=pvc.namespace, context=context, kubeconfig=kubeconfig)
+    return PvcAccess(pvc=pvc, place=place, image=image or own_image("deployer"), timeout=timeout)

@@ -48,16 +48,16 @@ def deploy(
     plan = usecase.plan(request, console.progress)
     if dry_run:
         facts = {"target": plan.target.describe(), "changes": [c.name for c in plan.changes], "diff": plan.diff}
-        said = "\n".join([*(f"would repair: {one}" for one in plan.repairs), *([plan.diff] if plan.diff else [])])
-        console.result("DeployPlan", {**facts, "repairs": plan.repairs}, said or "nothing would change")
+        text = "\n".join([*(f"would repair: {one}" for one in plan.repairs), *([plan.diff] if plan.diff else [])])
+        console.result("DeployPlan", {**facts, "repairs": plan.repairs}, text or "nothing would change")
         return
     if plan.touched and not plan.target.place.context.startswith(CONTEXT_PREFIX):
         console.confirm(f"Change {' and '.join(plan.touched)} in {plan.target.describe()}?", yes=yes)
     done = usecase.execute(plan, wait=wait, timeout=timeout, progress=console.progress)
-    console.result("Deployed", {"changed": done.changed, "deployed": done}, lambda: text(done))
+    console.result("Deployed", {"changed": done.changed, "deployed": done}, lambda: deployed_text(done))
 
 
-def text(done: usecase.Deployed) -> str:
+def deployed_text(done: usecase.Deployed) -> str:
     """What was done and proven, for a person."""
     head = [f"{name} is at revision {revision}" for name, revision in done.revisions.items()]
     if not done.changed:

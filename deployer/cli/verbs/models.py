@@ -134,7 +134,7 @@ def prune(
         used = usecase.of_cluster_releases(api, place.namespace, model)
         used |= usecase.configured(model_config, model, ()) if model_config else {}
         with pvc.opened(where, console.progress) as storage:
-            pruned = usecase.prune_claim(
+            pruned = usecase.prune_pvc(
                 storage, model, keep=keep, protected=named | used, dry_run=dry_run, progress=console.progress
             )
     else:

@@ -43,7 +43,7 @@ def publish(
     content is fine; one with other content is refused. --timeout bounds the wait for the pod, not the copying.
     """
     from deployer.models import publish as usecase
-    from deployer.targets.storage.pod import NewClaim
+    from deployer.targets.storage.pod import NewPvc
 
     request = usecase.PublishRequest(
         store=store,
@@ -51,10 +51,10 @@ def publish(
         versions=tuple(version or ()),
         every=every,
         to=access(to, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout),
-        new_claim=NewClaim(size=create, access_mode=access_mode, storage_class=storage_class) if create else None,
+        new_pvc=NewPvc(size=create, access_mode=access_mode, storage_class=storage_class) if create else None,
         dry_run=dry_run,
     )
-    published = usecase.publish_to_claim(request, console.progress)
+    published = usecase.publish_to_pvc(request, console.progress)
     console.result("Published", published, lambda: "\n".join(map(_sentence, published)))
 
 

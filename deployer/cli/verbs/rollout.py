@@ -12,8 +12,8 @@ import typer
 from deployer.cli.console import console
 from deployer.cli.options.rollout import about_rollouts
 from deployer.cli.verb import DryRun, NewTimeout, Timeout, Verb, duration
-from deployer.cli.views.redraw import Picture
-from deployer.cli.views.rollout import changes, drawn, planned, sentence, told
+from deployer.cli.views.redraw import LiveText
+from deployer.cli.views.rollout import changes, drawn, history_text, planned, sentence
 from deployer.domain.rollout import OnFail, Policy, Rollout, RolloutRequest
 from deployer.errors import UsageError
 from deployer.rollout import status as rollout_status
@@ -108,16 +108,16 @@ def status(
     The exit code is 0 while it runs and when it is healthy, 7 when it was taken back or is paused, 6 when degraded.
     """
     before = ""
-    picture = Picture()
+    live = LiveText()
     while True:
-        now = rollout_status.rollout_status(rollouts.target, rollouts.ledgers, rollouts.model, now=time.time())
+        now = rollout_status.rollout_status(rollouts.target, rollouts.histories, rollouts.model, now=time.time())
         text = drawn(now)
         if not watch or not now.at_work:
-            picture.clear()
+            live.clear()
             console.result("RolloutStatus", {"phase": now.phase, "status": now}, text)
             return now.exit_code
-        if picture.possible:
-            picture.show(text)
+        if live.possible:
+            live.show(text)
         elif (plain := changes(now)) != before:
             console.result("RolloutStatus", {"phase": now.phase, "status": now}, plain)
             before = plain
@@ -158,8 +158,8 @@ def abort(rollouts: Rollouts, timeout: NewTimeout = None) -> int:
 @about_rollouts
 def history(rollouts: Rollouts) -> None:
     """Tell every step of the latest rollout, and the ones before in short."""
-    found = rollout_status.history(rollouts.ledgers, rollouts.model)
-    console.result("RolloutHistory", found, lambda: told(found))
+    found = rollout_status.history(rollouts.histories, rollouts.model)
+    console.result("RolloutHistory", found, lambda: history_text(found))
 
 
 def ended(rollout: Rollout) -> int:

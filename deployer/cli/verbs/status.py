@@ -38,13 +38,13 @@ def status_(
         watch(where, show)
     found = overview(where)
     show(found)
-    return TargetError.exit_code if found.release.lacks else 0
+    return TargetError.exit_code if found.release.missing else 0
 
 
 def show(found: Overview) -> None:
     """Print an overview."""
     release = found.release
-    facts = {"healthy": not release.lacks, "phase": found.phase, "lacks": release.lacks}
+    facts = {"healthy": not release.missing, "phase": found.phase, "missing": release.missing}
     console.result("Status", {**facts, "models": found.models, "status": release}, lambda: whole(found))
 
 
@@ -61,7 +61,7 @@ def text(found: Status) -> str:
     replicas = Table(columns=("replica", "model", "version", "state", "labels", "address", "cpu"), rows=[*_rows(found)])
     gateways = Table(
         columns=("gateway", "url", "ready"),
-        rows=[(g.gateway.name, g.gateway.url, "no" if g.lacks else "yes") for g in found.gateways],
+        rows=[(g.gateway.name, g.gateway.url, "no" if g.missing else "yes") for g in found.gateways],
     )
     weights = Table(
         columns=("model", "label", "share"),
@@ -70,7 +70,7 @@ def text(found: Status) -> str:
     parts = [found.target, str(replicas), str(gateways)]
     parts += [str(weights)] if weights.rows else []
     parts += ["\n".join(found.notes)] if found.notes else []
-    parts += ["Not as configured:\n" + "\n".join(f"  {lack}" for lack in found.lacks)] if found.lacks else []
+    parts += ["Not as configured:\n" + "\n".join(f"  {problem}" for problem in found.missing)] if found.missing else []
     return "\n\n".join(parts)
 
 

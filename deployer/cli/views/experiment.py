@@ -45,8 +45,8 @@ def found_text(found: Experiment, out: Path) -> str:
         for c in found.capacities
     ]
     table = Table(columns=("replicas", "capacity/s", "p99 ms", "broke at/s", "ceiling/s", "cores each"), rows=rows)
-    said = (found.direct.sentence, *found.notes) if found.direct else found.notes
-    notes = "".join(f"\n- {note}" for note in said)
+    sentences = (found.direct.sentence, *found.notes) if found.direct else found.notes
+    notes = "".join(f"\n- {note}" for note in sentences)
     return f"{found.headline}\n\n{table}\n{notes}\n\n{out / 'report.html'}"
 
 

@@ -9,7 +9,7 @@ import sys
 from deployer.cli.console import Format, console
 
 
-class Picture:
+class LiveText:
     """Text on stdout that the next one replaces."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from deployer.release.status import ReplicaStatus
 from deployer.rollout.gates.judge import Judgement, Verdict
 from deployer.rollout.preview import Preview
 from deployer.rollout.rollouts import asked
-from deployer.rollout.status import History, RolloutStatus
+from deployer.rollout.status import RolloutHistory, RolloutStatus
 from deployer.targets.proof import Served
 
 WIDTH = 80
@@ -28,8 +28,8 @@ def drawn(found: RolloutStatus) -> str:
     if rollout is not None and rollout.verdicts:
         parts.append("\n".join(line for verdict in rollout.verdicts for line in _verdict(verdict)))
     parts += [str(_replicas(found)), str(_gateways(found))]
-    if found.release.lacks:
-        parts.append("Not as configured:\n" + "\n".join(f"  {lack}" for lack in found.release.lacks))
+    if found.release.missing:
+        parts.append("Not as configured:\n" + "\n".join(f"  {problem}" for problem in found.release.missing))
     return "\n\n".join(parts)
 
 
@@ -38,16 +38,16 @@ def changes(found: RolloutStatus) -> str:
     rollout = found.rollout
     if rollout is None or not found.step:
         return _headline(found).splitlines()[0]
-    said = "; ".join(f"{verdict.gate} {verdict.verdict}" for verdict in rollout.verdicts)
+    summary = "; ".join(f"{verdict.gate} {verdict.verdict}" for verdict in rollout.verdicts)
     where = f"step {found.step} of {len(found.steps)}, {found.steps[found.step - 1]}"
-    return f"{sentence(rollout).splitlines()[0]}; {where}" + (f" ({said})" if said else "")
+    return f"{sentence(rollout).splitlines()[0]}; {where}" + (f" ({summary})" if summary else "")
 
 
 def sentence(rollout: Rollout) -> str:
     """How a rollout ended, or where it rests."""
     way = f"{rollout.model}: version {rollout.previous} → {rollout.request.to}"
-    said = f"{rollout.phase}" + (f", {rollout.outcome}" if rollout.outcome else "")
-    return f"{way}: {said}" + (f"\n{rollout.reason}" if rollout.reason else "")
+    summary = f"{rollout.phase}" + (f", {rollout.outcome}" if rollout.outcome else "")
+    return f"{way}: {summary}" + (f"\n{rollout.reason}" if rollout.reason else "")
 
 
 def planned(found: Preview) -> str:
@@ -77,7 +77,7 @@ def planned(found: Preview) -> str:
     return "\n\n".join(parts)
 
 
-def told(found: History) -> str:
+def history_text(found: RolloutHistory) -> str:
     """The past in one table, and everything that happened in the latest rollout."""
     rows = [(_moment(p.started), p.previous, p.to, p.outcome, p.who, p.reason or None) for p in found.past]
     rollout = found.rollout
@@ -179,7 +179,7 @@ def _cell(model: Served, version: int) -> str | None:
 def _gateways(found: RolloutStatus) -> Table:
     weights = found.release.weights.get(found.model, {})
     shares = "  ".join(f"{label} {_bar(share)} {share:.3g} %" for label, share in weights.items()) or "newest version"
-    rows = [(g.gateway.name, f"not following: {g.lacks[0]}" if g.lacks else shares) for g in found.release.gateways]
+    rows = [(g.gateway.name, f"not following: {g.missing[0]}" if g.missing else shares) for g in found.release.gateways]
     return Table(columns=("gateway", "traffic"), rows=rows)
 
 

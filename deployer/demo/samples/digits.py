@@ -61,12 +61,12 @@ def digits_conv() -> Any:
     It is there to make a replica work: some milliseconds of CPU for a row, so that scaling can be measured.
     """
     keras = _seeded_keras()
-    picture = keras.Input((8, 8, 1))
-    layer = picture
+    image = keras.Input((8, 8, 1))
+    layer = image
     for filters in (32, 64, 64):
         layer = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(layer)
     layer = keras.layers.Flatten()(keras.layers.MaxPooling2D()(layer))
-    one_copy = keras.Model(picture, {OUTPUT: keras.layers.Dense(10, activation="softmax")(layer)})
+    one_copy = keras.Model(image, {OUTPUT: keras.layers.Dense(10, activation="softmax")(layer)})
     _fit(one_copy, epochs=4, learning_rate=0.003)
     pixels = keras.Input((8, 8, 1), name=INPUT)
     copies = [pixels * gain for gain in np.linspace(0.7, 1.3, 13).tolist()]
@@ -89,7 +89,7 @@ def holdout() -> Holdout:
     """360 digits that no version was trained on."""
     data = _digits()
     return Holdout(
-        records=tuple({"image": _png(picture)} for picture in data.holdout),
+        records=tuple({"image": _png(image)} for image in data.holdout),
         expected=tuple(LABELS[label] for label in data.holdout_labels),
         inputs={INPUT: _tensor(data.holdout)},
     )

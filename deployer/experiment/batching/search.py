@@ -133,12 +133,15 @@ def _choose(tried: Sequence[Candidate], cells: Sequence[Cell], objective: Object
     if best is None or scores[best.name] == 0:
         return None, f"No candidate sustained a rate {within} with every number of records; off did.{_LEAVE_OUT}"
     ratio = scores[best.name] / off
-    said = f"the best candidate, {best.name}, carries {ratio:.2f}× of what is carried without, {within}"
+    finding = f"the best candidate, {best.name}, carries {ratio:.2f}× of what is carried without, {within}"
     if ratio < 1:
-        return None, f"Off carries more: {said}.{_LEAVE_OUT}"
+        return None, f"Off carries more: {finding}.{_LEAVE_OUT}"
     if ratio < WORTHWHILE:
-        return None, f"Batching does not pay: {said}; less than {WORTHWHILE:.2f}× is not told from noise.{_LEAVE_OUT}"
-    return best, f"Batching pays: {said}."
+        return (
+            None,
+            f"Batching does not pay: {finding}; less than {WORTHWHILE:.2f}× is within the noise.{_LEAVE_OUT}",
+        )
+    return best, f"Batching pays: {finding}."
 
 
 def _score(candidate: Candidate, cells: Sequence[Cell]) -> float:

@@ -97,7 +97,7 @@ class LoadJob:
         """Return once the agent answers."""
         api, namespace = self._target.api, self._target.place.namespace
 
-        def lacks() -> tuple[str, ...]:
+        def missing() -> tuple[str, ...]:
             pod = self._find()
             if pod is None:
                 return (f"Job {self._name} has no pod yet",)
@@ -120,7 +120,7 @@ class LoadJob:
             about = [e for e in events if e.involved_object.name == self._name]
             return "; ".join(f"{e.reason}: {e.message}" for e in about[-2:])
 
-        until_nothing(lacks, what="the load generator ready", deadline=deadline, progress=progress, explain=explain)
+        until_nothing(missing, what="the load generator ready", deadline=deadline, progress=progress, explain=explain)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -209,8 +209,8 @@ class LoadJob:
         if pod is None:
             return f"there is no pod {self._pod} any more"
         problem = view.pod_problem(pod) or f"its phase is {pod.status.phase}"
-        said = self._target.last_words(pod)
-        return f"{problem}; it said: {said}" if said else problem
+        last_words_ = self._target.last_words(pod)
+        return f"{problem}; it said: {last_words_}" if last_words_ else problem
 
     def _decoded(self, body: bytes, shape: type[T]) -> T:
         try:
@@ -271,7 +271,7 @@ def _create(target: ClusterTarget, manifest: Mapping[str, object], deadline: flo
     """Make the Job; one that has ended makes room, one that runs is waited for."""
     name = job_name(target.names.release)
 
-    def lacks() -> tuple[str, ...]:
+    def missing() -> tuple[str, ...]:
         try:
             target.api.create(job_path(target.place), manifest)
         except Refused as error:
@@ -285,7 +285,7 @@ def _create(target: ClusterTarget, manifest: Mapping[str, object], deadline: flo
         return (f"Job {name} of another experiment is there",)
 
     until_nothing(
-        lacks,
+        missing,
         what=f"release {target.names.release} free of other experiments",
         deadline=deadline,
         progress=progress,

@@ -162,8 +162,8 @@ def _try_out(
     rows = len(next(iter(inputs.values()))) if batchable else 1
     written = WrittenModel(version_dir)
     progress(f"comparing the answers to {rows} sample rows with those of the source")
-    said, says = source.run(request.signature, inputs), written.run(request.signature, inputs)
-    same = parity.compare(said, says, request.tolerance, rows=rows)
+    source_outputs, written_outputs = source.run(request.signature, inputs), written.run(request.signature, inputs)
+    same = parity.compare(source_outputs, written_outputs, request.tolerance, rows=rows)
     sizes = request.warmup_batch_sizes if batchable else ()
     path = version_dir / manifest.WARMUP
     warmup.write(path, model=request.model, signature=request.signature, inputs=inputs, batch_sizes=sizes)

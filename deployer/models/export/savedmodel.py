@@ -202,10 +202,10 @@ def _model_code(message: str, hint: str) -> Iterator[None]:
     except DeployerError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:500]
-        if os.strerror(errno.ENOSPC) in said:  # TensorFlow wraps what the disk says, with the path in front
+        text = " ".join(str(error).split())[:500]
+        if os.strerror(errno.ENOSPC) in text:  # TensorFlow wraps what the disk says, with the path in front
             hint = "make room on the disk, and call again"
-        raise ExportError(message, cause=f"{type(error).__name__}: {said}", hint=hint) from error
+        raise ExportError(message, cause=f"{type(error).__name__}: {text}", hint=hint) from error
 
 
 @functools.cache

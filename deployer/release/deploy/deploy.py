@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import yaml
 
 from deployer.domain import quantity
-from deployer.domain.location import ClaimStore, cluster_store
+from deployer.domain.location import PvcStore, cluster_store
 from deployer.domain.release import Release
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import SpecError, UsageError
@@ -168,7 +168,7 @@ def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> De
 
 def _decide(
     release: Release,
-    store: ClaimStore,
+    store: PvcStore,
     live: Live,
     target: ClusterTarget,
     request: DeployRequest,

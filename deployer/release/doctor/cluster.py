@@ -43,17 +43,17 @@ def _findings(seen: Snapshot) -> Iterator[Finding]:
 
 
 def _claims(seen: Snapshot) -> Iterator[Finding]:
-    for name, claim in seen.claims.items():
-        users = tuple(pod.name for pod in seen.pods if name in pod.spec.claims)
-        if claim is None:
+    for name, pvc in seen.pvcs.items():
+        users = tuple(pod.name for pod in seen.pods if name in pod.spec.pvcs)
+        if pvc is None:
             yield Finding(
                 cause=f"claim {name} does not exist",
                 subjects=users,
                 evidence=f"there is no PersistentVolumeClaim {name} in namespace {seen.namespace}",
                 remedy=f"`deployer publish … --to pvc://{seen.namespace}/{name} --create 10Gi` makes it",
             )
-        elif problem := view.claim_problem(claim, seen.events):
-            asked = claim.spec.storage_class_name
+        elif problem := view.pvc_problem(pvc, seen.events):
+            asked = pvc.spec.storage_class_name
             yield Finding(
                 cause=f"claim {name} is not bound",
                 subjects=users,
@@ -103,8 +103,8 @@ def _unscheduled(pod: Pod, seen: Snapshot) -> Iterator[Finding]:
 
 
 def _claim_explains(pod: Pod, seen: Snapshot) -> bool:
-    claims = [seen.claims.get(name) for name in pod.spec.claims]
-    return any(claim is None or claim.status.phase != "Bound" for claim in claims)
+    pvcs = [seen.pvcs.get(name) for name in pod.spec.pvcs]
+    return any(pvc is None or pvc.status.phase != "Bound" for pvc in pvcs)
 
 
 def _unmounted(pod: Pod, seen: Snapshot) -> Iterator[Finding]:
@@ -160,12 +160,12 @@ def _crash(pod: Pod, container: ContainerStatus, ended: Terminated, seen: Snapsh
     known = _starting(pod, seen)
     if known is not None:
         return known
-    said = seen.logs.get(pod.name, "").splitlines()
+    lines = seen.logs.get(pod.name, "").splitlines()
     how = f"container {container.name} ended with exit code {ended.exit_code}, {container.restart_count} restarts"
     return _finding(
         pod,
         "a container keeps ending",
-        f"{how}; its last words: {said[-1]}" if said else how,
+        f"{how}; its last words: {lines[-1]}" if lines else how,
         f"`kubectl -n {seen.namespace} logs {pod.name} --previous` shows all that it wrote",
     )
 

@@ -14,7 +14,7 @@ from deployer.files import replace_file
 from deployer.release.doctor.cluster import diagnose
 from deployer.release.doctor.finding import Diagnosis, Finding, merged
 from deployer.release.doctor.serving import diagnose_serving, lasting, silences
-from deployer.rollout.rollouts import ledgers_of
+from deployer.rollout.rollouts import history_of
 from deployer.targets.base import GatewayReplica, Replica, Target
 from deployer.targets.cluster.state.snapshot import Snapshot, snapshot
 from deployer.targets.cluster.target import ClusterTarget
@@ -76,10 +76,10 @@ def _with_rollouts(target: ClusterTarget, seen: Snapshot) -> Snapshot:
 def _standing(target: Target, seen: ServingView) -> ServingView:
     """The view with the rollouts that are open, as far as anything can be read of them."""
     try:
-        ledgers = ledgers_of(target)
+        histories = history_of(target)
         models = [model.name for model in ModelServerConfig.parse(seen.model_config).models]
-        found = [ledgers.read(model).open for model in models]
-        return replace(seen, rollouts=tuple(one for one in found if one is not None), at_work=ledgers.holder())
+        found = [histories.read(model).open for model in models]
+        return replace(seen, rollouts=tuple(one for one in found if one is not None), at_work=histories.holder())
     except (ConfigError, TargetError):
         return seen
 

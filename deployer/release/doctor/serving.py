@@ -54,8 +54,8 @@ def diagnose_serving(view: ServingView) -> Iterator[Finding]:
 
 def silences(view: ServingView, expected: Collection[str]) -> Iterator[Finding]:
     """Those of `expected` that should answer and do not."""
-    said: Mapping[str, ReplicaView | GatewayView] = {**view.replicas, **view.gateways}
-    for name, one in said.items():
+    views: Mapping[str, ReplicaView | GatewayView] = {**view.replicas, **view.gateways}
+    for name, one in views.items():
         if one.silence and name in expected:
             yield Finding(
                 cause="it runs but does not answer",

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import msgspec
 
 from deployer.domain.gateway import Sticky
-from deployer.domain.location import ClaimStore
+from deployer.domain.location import PvcStore
 from deployer.domain.release import Model, Release
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import DeployerError, SpecError
@@ -34,10 +34,10 @@ def gateway_text(release: Release, state: ServingConfig, specs: Specs) -> str:
     document: Document = {"version": "v1", **routing_document(release, state, specs), "backends": _backends(release)}
     text = fill("gateway.yaml.j2", release=release.name, settings=document)
     try:
-        said = parse_settings(text)
+        parsed = parse_settings(text)
     except SettingsError as error:
         raise SpecError(f"the gateway of {release.name} would refuse its settings: {error}") from error
-    if said != msgspec.convert(document, Settings, str_keys=True):
+    if parsed != msgspec.convert(document, Settings, str_keys=True):
         raise DeployerError(
             "the rendered gateway settings say something else than was meant",
             hint="this is a bug in a template of deployer; please report it",
@@ -89,7 +89,7 @@ def _spec(model: str, version: int, text: str) -> Document:
 
 
 def _backends(release: Release) -> Document:
-    if isinstance(release.store, ClaimStore):
+    if isinstance(release.store, PvcStore):
         address = f"{release.name}-tf-serving-headless.{release.namespace}.svc:8500"
         return {"dns": address, "refresh_seconds": release.gateway.backend_refresh_seconds}
     return {"static": [LOCAL_BACKEND], "refresh_seconds": release.gateway.backend_refresh_seconds}

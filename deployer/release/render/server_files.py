@@ -92,11 +92,11 @@ def monitoring_text(release: str, monitoring: MonitoringConfig) -> str:
     return _proven("monitoring_config", text, monitoring, MonitoringConfig.parse(text))
 
 
-def _proven(what: str, text: str, meant: T, said: T) -> str:
-    if said != meant:
+def _proven(what: str, text: str, meant: T, parsed: T) -> str:
+    if parsed != meant:
         raise DeployerError(
             f"the rendered {what} says something else than was meant",
-            cause=f"meant {meant}; the text says {said}",
+            cause=f"meant {meant}; the text says {parsed}",
             hint="this is a bug in a template of deployer; please report it",
         )
     return text

@@ -173,5 +173,5 @@ def _storage(release: Release) -> Document:
     store = cluster_store(release.store, release=release.name, namespace=release.namespace)
     return {
         "storage": {"type": "existingClaim", "mountPath": MODELS_MOUNT, "subPath": store.subpath},
-        "persistence": {"existingClaim": store.claim},
+        "persistence": {"existingClaim": store.pvc},
     }

@@ -122,17 +122,17 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         self.server.count(+1)
         try:
-            status, said = 200, self._call(body)
+            status, reply = 200, self._call(body)
         except Refusal as error:
-            status, said = error.status, _json({"error": str(error)})
+            status, reply = error.status, _json({"error": str(error)})
         except OSError as error:
-            status, said = _STATUS.get(error.errno or 0, 500), _json({"error": str(error)})
+            status, reply = _STATUS.get(error.errno or 0, 500), _json({"error": str(error)})
         finally:
             self.server.count(-1)
         self.send_response(status)
-        self.send_header("content-length", str(len(said)))
+        self.send_header("content-length", str(len(reply)))
         self.end_headers()
-        self.wfile.write(said)
+        self.wfile.write(reply)
 
     def _call(self, body: bytes) -> bytes:
         token = hashlib.sha256(self.headers.get(self.server.header, "").encode()).hexdigest()
@@ -143,8 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         if route not in self.server.routes:
             raise Refusal(404, f"there is no {route}")
         fields = {name: values[0] for name, values in parse_qs(url.query).items()}
-        said = self.server.routes[route](Asked(fields, body))
-        return said if isinstance(said, bytes) else self.server.encode(said)
+        reply = self.server.routes[route](Asked(fields, body))
+        return reply if isinstance(reply, bytes) else self.server.encode(reply)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Nothing: the caller knows what it asked, and a log line for each chunk helps nobody."""

@@ -180,13 +180,13 @@ class ApiServer:
     ) -> HttpReply:
         asked = urlencode({key: value for key, value in (query or {}).items() if value})
         url = f"{self.url}{path}" + (f"?{asked}" if asked else "")
-        said = {"Accept": "application/json", **({"Content-Type": content_type} if body is not None else {})}
-        said |= headers or {}
+        sent = {"Accept": "application/json", **({"Content-Type": content_type} if body is not None else {})}
+        sent |= headers or {}
         if authorization := self._authorization():
-            said["Authorization"] = authorization
+            sent["Authorization"] = authorization
         try:
             answer = self._pool.request(
-                method, url, body=body, headers=said, timeout=urllib3.Timeout(timeout), retries=False, redirect=False
+                method, url, body=body, headers=sent, timeout=urllib3.Timeout(timeout), retries=False, redirect=False
             )
         except urllib3.exceptions.HTTPError as error:
             raise TargetError(
@@ -299,11 +299,11 @@ _HINTS = {
 
 def _refusal(method: str, path: str, reply: HttpReply) -> Refused:
     status = _own_words(reply)
-    said = status.message if status else reply.body.decode(errors="replace")[:300]
+    sent = status.message if status else reply.body.decode(errors="replace")[:300]
     return Refused(
         f"the API server refuses {method} {path} with {reply.status}",
         code=reply.status,
         reason=status.reason if status else "",
-        cause=said,
+        cause=sent,
         hint=_HINTS.get(reply.status, ""),
     )

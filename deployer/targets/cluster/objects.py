@@ -103,7 +103,7 @@ class Container(_Object, frozen=True, kw_only=True):
     resources: ResourceNeeds = ResourceNeeds()
 
 
-class ClaimSource(_Object, frozen=True, kw_only=True):
+class PvcSource(_Object, frozen=True, kw_only=True):
     """Which claim a volume is."""
 
     claim_name: str
@@ -112,7 +112,7 @@ class ClaimSource(_Object, frozen=True, kw_only=True):
 class Volume(_Object, frozen=True, kw_only=True):
     """A volume of a pod; None when it is no claim."""
 
-    persistent_volume_claim: ClaimSource | None = None
+    persistent_volume_claim: PvcSource | None = None
 
 
 class PodSpec(_Object, frozen=True, kw_only=True):
@@ -123,7 +123,7 @@ class PodSpec(_Object, frozen=True, kw_only=True):
     volumes: tuple[Volume, ...] = ()
 
     @property
-    def claims(self) -> tuple[str, ...]:
+    def pvcs(self) -> tuple[str, ...]:
         """Names of the claims that it mounts."""
         return tuple(v.persistent_volume_claim.claim_name for v in self.volumes if v.persistent_volume_claim)
 
@@ -249,25 +249,25 @@ class ConfigMap(_Object, frozen=True, kw_only=True):
     data: dict[str, str] = {}
 
 
-class ClaimSpec(_Object, frozen=True, kw_only=True):
+class PvcSpec(_Object, frozen=True, kw_only=True):
     """spec of a PersistentVolumeClaim."""
 
     access_modes: tuple[str, ...] = ()
     storage_class_name: str | None = None
 
 
-class ClaimStatus(_Object, frozen=True, kw_only=True):
+class PvcStatus(_Object, frozen=True, kw_only=True):
     """status of a PersistentVolumeClaim: Pending, Bound or Lost."""
 
     phase: str = ""
 
 
-class Claim(_Object, frozen=True, kw_only=True):
+class Pvc(_Object, frozen=True, kw_only=True):
     """A PersistentVolumeClaim."""
 
     metadata: Meta
-    spec: ClaimSpec = ClaimSpec()
-    status: ClaimStatus = ClaimStatus()
+    spec: PvcSpec = PvcSpec()
+    status: PvcStatus = PvcStatus()
 
 
 class ServicePort(_Object, frozen=True, kw_only=True):

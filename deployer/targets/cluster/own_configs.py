@@ -31,9 +31,9 @@ class OwnConfigs:
 
     def require(self) -> None:
         """Errors: TargetError when pods run that can only follow the release."""
-        if lacking := [pod.name for pod in self._pods() if OWN_CONFIG not in pod.metadata.annotations]:
+        if without := [pod.name for pod in self._pods() if OWN_CONFIG not in pod.metadata.annotations]:
             raise TargetError(
-                f"{lacking[0]} and the other pods of its release cannot be emptied one by one",
+                f"{without[0]} and the other pods of its release cannot be emptied one by one",
                 cause="they were deployed to follow one model_config together",
                 hint="set serving.rollout_policy: resource-preserving in deployer.yaml and `deployer deploy` once",
             )

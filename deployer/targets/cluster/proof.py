@@ -17,7 +17,7 @@ from tfserving.config import ConfigError, ModelServerConfig
 if TYPE_CHECKING:
     from deployer.targets.cluster.target import ClusterTarget
 
-Lacks = tuple[str, ...]
+Missing = tuple[str, ...]
 
 
 class _Backend(msgspec.Struct):
@@ -28,7 +28,7 @@ class _Routes(msgspec.Struct):
     backends: list[_Backend]
 
 
-def replicas(target: ClusterTarget, config: ModelServerConfig) -> Lacks:
+def replicas(target: ClusterTarget, config: ModelServerConfig) -> Missing:
     """What keeps the model servers from being as wished: old pods, and per pod its versions and labels.
 
     `config` is what each replica has to prove.
@@ -42,7 +42,7 @@ def replicas(target: ClusterTarget, config: ModelServerConfig) -> Lacks:
     return _proven(target, target.pods(MODEL_SERVER), deployment.spec.replicas, config)
 
 
-def scaled(target: ClusterTarget, count: int) -> Lacks:
+def scaled(target: ClusterTarget, count: int) -> Missing:
     """What keeps the release from having exactly `count` proven replicas, and every gateway from knowing them.
 
     A pod on its way out counts as one too many: it still uses CPU.
@@ -51,7 +51,7 @@ def scaled(target: ClusterTarget, count: int) -> Lacks:
     return _proven(target, pods, count, parsed(target.model_config())) or knowing(target, pods)
 
 
-def gateways(target: ClusterTarget, text: str) -> Lacks:
+def gateways(target: ClusterTarget, text: str) -> Missing:
     """What keeps every gateway from taking traffic with this configuration."""
     deployment = target.gateway_scaling.deployment()
     pods = [pod for pod in target.pods(GATEWAY) if not pod.leaving]
@@ -60,17 +60,17 @@ def gateways(target: ClusterTarget, text: str) -> Lacks:
         status = deployment.status
         return (f"{status.updated_replicas} of {deployment.spec.replicas} gateways are new", *unready)
 
-    def lacks(pod: Pod) -> Lacks:
+    def missing(pod: Pod) -> Missing:
         return (*proof.not_following(target, pod.name, text), *proof.not_ready(target, pod.name))
 
-    return tuple(lack for lacks_ in target.parallel(lacks, pods) for lack in lacks_)
+    return tuple(problem for missing_ in target.parallel(missing, pods) for problem in missing_)
 
 
-def knowing(target: ClusterTarget, replicas: Sequence[Pod]) -> Lacks:
+def knowing(target: ClusterTarget, replicas: Sequence[Pod]) -> Missing:
     """Gateways whose list of backends is not exactly these replicas."""
     wanted = {f"{pod.status.pod_ip}:{GRPC_PORT}" for pod in replicas}
 
-    def lacks(pod: Pod) -> Lacks:
+    def missing(pod: Pod) -> Missing:
         try:
             reply = target.get(pod.name, "/routes", timeout=proof.GET_TIMEOUT)
             known = {backend.address for backend in msgspec.json.decode(reply.body, type=_Routes).backends}
@@ -79,7 +79,7 @@ def knowing(target: ClusterTarget, replicas: Sequence[Pod]) -> Lacks:
         return () if known == wanted else (f"{pod.name} knows {len(known & wanted)} of {len(wanted)} replicas",)
 
     pods = [pod for pod in target.pods(GATEWAY) if pod.ready and not pod.leaving]
-    return tuple(lack for lacks_ in target.parallel(lacks, pods) for lack in lacks_)
+    return tuple(problem for missing_ in target.parallel(missing, pods) for problem in missing_)
 
 
 def parsed(text: str) -> ModelServerConfig:
@@ -90,18 +90,18 @@ def parsed(text: str) -> ModelServerConfig:
         raise SpecError("the model_config in force cannot be read", hint="`deployer doctor` says what to do") from error
 
 
-def _proven(target: ClusterTarget, pods: Sequence[Pod], count: int, config: ModelServerConfig) -> Lacks:
+def _proven(target: ClusterTarget, pods: Sequence[Pod], count: int, config: ModelServerConfig) -> Missing:
     if len(pods) != count:
         return (f"{len(pods)} replicas exist instead of {count}",)
     own = {name: parsed(text) for name, text in target.own_configs().items()}
     found = target.parallel(lambda pod: _pod_lacks(target, pod, own.get(pod.name, config)), pods)
-    return tuple(lack for lacks in found for lack in lacks)
+    return tuple(problem for missing in found for problem in missing)
 
 
-def _pod_lacks(target: ClusterTarget, pod: Pod, config: ModelServerConfig) -> Lacks:
+def _pod_lacks(target: ClusterTarget, pod: Pod, config: ModelServerConfig) -> Missing:
     if not pod.ready:
         return (_unready(pod),)
-    return tuple(f"{pod.name}: {lack}" for lack in proof.lacking(target, pod.name, config))
+    return tuple(f"{pod.name}: {problem}" for problem in proof.missing_from(target, pod.name, config))
 
 
 def _unready(pod: Pod) -> str:

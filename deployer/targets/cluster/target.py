@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from deployer.domain import quantity
 from deployer.errors import TargetError
-from deployer.targets.base import CpuReading, Entrances, GatewayReplica, HttpReply, MemoryReading, Progress, Replica
+from deployer.targets.base import CpuReading, GatewayReplica, HttpReply, LoadEndpoints, MemoryReading, Progress, Replica
 from deployer.targets.cluster import proof
 from deployer.targets.cluster.api import (
     NOT_FOUND,
@@ -195,10 +195,10 @@ class ClusterTarget:
             progress(f"scaling back to {before}")
             self.scale(before, timeout=timeout, progress=progress)
 
-    def entrances(self) -> Entrances:
+    def load_endpoints(self) -> LoadEndpoints:
         domain = f"{self.place.namespace}.svc"
         gateway, model_servers = self._port(self.names.gateway, "http"), self._port(self.names.tf_serving, "grpc")
-        return Entrances(
+        return LoadEndpoints(
             gateways=(f"http://{self.names.gateway}.{domain}:{gateway}",),
             model_servers=f"{self.names.tf_serving}.{domain}:{model_servers}",
         )
@@ -277,16 +277,16 @@ class ClusterTarget:
 
         self.parallel(touch, tuple(names))
 
-    def wait(self, lacks: Callable[[], Sequence[str]], *, what: str, deadline: float, progress: Progress) -> None:
+    def wait(self, missing: Callable[[], Sequence[str]], *, what: str, deadline: float, progress: Progress) -> None:
         """Wait until nothing is missing; on time-out the cause names pods, containers and events."""
-        until_nothing(lacks, what=what, deadline=deadline, progress=progress, explain=self.explain)
+        until_nothing(missing, what=what, deadline=deadline, progress=progress, explain=self.explain)
 
     def explain(self) -> str:
         """Why pods of the release are not ready, one line for each, with the last words of those that crashed."""
         pods = (*self.pods(MODEL_SERVER), *self.pods(GATEWAY))
-        said = view.explain(pods, self.events())
+        text = view.explain(pods, self.events())
         words = [(pod.name, self.last_words(pod)) for pod in pods if view.crashed(pod)]
-        return "\n".join([said, *(f"{name} said: {line}" for name, line in words if line)])
+        return "\n".join([text, *(f"{name} said: {line}" for name, line in words if line)])
 
     def last_words(self, pod: Pod) -> str:
         """The end of the log of the container that crashed; empty when nothing is kept."""

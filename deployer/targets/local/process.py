@@ -62,7 +62,7 @@ def start(
 def wait(
     layout: Layout,
     state: ProcessState,
-    lacking: Callable[[str], tuple[str, ...]],
+    find_missing: Callable[[str], tuple[str, ...]],
     *,
     deadline: float,
     progress: Progress,
@@ -73,7 +73,7 @@ def wait(
     its log as the cause.
     """
     while state.running.alive():
-        missing = lacking(state.name)
+        missing = find_missing(state.name)
         if not missing:
             progress(f"{state.name} is ready (pid {state.pid}, port {state.grpc_port or state.http_port})")
             return

@@ -116,7 +116,7 @@ class Supervisor:
 
     def _lacking(self, name: str) -> tuple[str, ...]:
         """What the replica lacks of the configuration of this moment: a rollout may move on while it starts."""
-        return proof.lacking(self._target, name, model_config(self._layout.own_config(name).read_text()))
+        return proof.missing_from(self._target, name, model_config(self._layout.own_config(name).read_text()))
 
     def _start_replica(self, state: LocalState, name: str) -> ProcessState:
         grpc_port, http_port = ports.free(2)
@@ -178,8 +178,8 @@ class Supervisor:
         )
         state = msgspec.structs.replace(state, gateways=(gateway,))
         self._layout.write(state)
-        lacking = partial(proof.not_ready, self._target)
-        local_process.wait(self._layout, gateway, lacking, deadline=deadline, progress=progress)
+        find_missing = partial(proof.not_ready, self._target)
+        local_process.wait(self._layout, gateway, find_missing, deadline=deadline, progress=progress)
         return state
 
     def write_gateway_config(self, text: str, state: LocalState) -> None:
@@ -189,8 +189,8 @@ class Supervisor:
     def _gateways_follow(self, state: LocalState, *, deadline: float) -> None:
         text = self._layout.gateway_config.read_text()
         for gateway in state.gateways:
-            lacking = partial(self._not_following, text=text, addresses=_addresses(state))
-            local_process.wait(self._layout, gateway, lacking, deadline=deadline, progress=lambda _: None)
+            find_missing = partial(self._not_following, text=text, addresses=_addresses(state))
+            local_process.wait(self._layout, gateway, find_missing, deadline=deadline, progress=lambda _: None)
 
     def _not_following(self, gateway: str, *, text: str, addresses: list[str]) -> tuple[str, ...]:
         return proof.not_following(self._target, gateway, text) or proof.not_connected(self._target, gateway, addresses)

@@ -12,9 +12,9 @@ from deployer.errors import TargetError
 from deployer.files import replace_file
 from deployer.targets.base import (
     CpuReading,
-    Entrances,
     GatewayReplica,
     HttpReply,
+    LoadEndpoints,
     MemoryReading,
     Progress,
     Replica,
@@ -191,12 +191,12 @@ class LocalTarget:
                 progress(f"scaling back to {before}")
                 self.scale(before, timeout=timeout, progress=progress)
 
-    def entrances(self) -> Entrances:
+    def load_endpoints(self) -> LoadEndpoints:
         gateways = tuple(gateway.url for gateway in self.gateways() if gateway.alive)
         replica = next((r for r in self.replicas() if r.alive), None)
         if not gateways or replica is None:
             raise TargetError("no replica or no gateway of the release runs", hint="`deployer status` shows what does")
-        return Entrances(gateways=gateways, model_servers=replica.grpc)
+        return LoadEndpoints(gateways=gateways, model_servers=replica.grpc)
 
     def cpu_readings(self) -> Mapping[str, CpuReading]:
         processes = self._state().processes

@@ -76,8 +76,8 @@ class Store:
 
     def write(self, path: str, offset: int, body: bytes) -> dict[str, object]:
         """Cut a file of a staging directory at `offset` and add `body`."""
-        staging, _, inside = path.partition("/.staging-")
-        folder, _, rest = inside.partition("/")
+        staging, _, below = path.partition("/.staging-")
+        folder, _, rest = below.partition("/")
         self._staging(f"{staging}/.staging-{folder}")
         if not rest:
             raise Refusal(400, f"{path!r} names no file in a staging directory")

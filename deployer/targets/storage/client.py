@@ -58,7 +58,7 @@ class Storage:
         found: list[str] = []
         for entry in self.entries(path) or ():
             if entry.directory:
-                found += [f"{entry.name}/{inside}" for inside in self.files(f"{path}/{entry.name}")]
+                found += [f"{entry.name}/{file}" for file in self.files(f"{path}/{entry.name}")]
             else:
                 found.append(entry.name)
         return tuple(found)
@@ -112,11 +112,11 @@ class Storage:
         if reply.status == 200:
             return reply.body
         try:
-            said = msgspec.json.decode(reply.body, type=_Problem).error
+            problem = msgspec.json.decode(reply.body, type=_Problem).error
         except msgspec.MsgspecError:
-            said = reply.body.decode(errors="replace")[:300]
+            problem = reply.body.decode(errors="replace")[:300]
         hint = "make the claim larger, or prune versions" if reply.status == 507 else "`deployer publish` again goes on"
-        raise TargetError(f"the storage agent answers with {reply.status}", cause=said, hint=hint)
+        raise TargetError(f"the storage agent answers with {reply.status}", cause=problem, hint=hint)
 
     def _decoded(self, body: bytes, shape: type[T]) -> T:
         try:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from deployer.domain.location import ClaimStore
+from deployer.domain.location import PvcStore
 from deployer.domain.release import Storage as Wanted
 from deployer.domain.store import version_of
 from deployer.errors import SpecError, TargetError
 from deployer.targets.base import Progress
 from deployer.targets.cluster.api import ApiServer
-from deployer.targets.cluster.objects import Claim
+from deployer.targets.cluster.objects import Pvc
 from deployer.targets.storage import manifest
 from deployer.targets.storage.client import Storage
-from deployer.targets.storage.pod import claim_path, storage_in
+from deployer.targets.storage.pod import pvc_path, storage_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class StoredVersion:
     parity: float | None = None
 
 
-class Shelf:
+class StoredVersions:
     """The versions of a store in a claim. Errors of every method: TargetError."""
 
     def __init__(self, storage: Storage) -> None:
@@ -76,7 +76,7 @@ def creation(storage: Wanted) -> str:
 
 def look(
     api: ApiServer,
-    store: ClaimStore,
+    store: PvcStore,
     wanted: Mapping[str, Iterable[int]],
     *,
     image: str,
@@ -90,14 +90,14 @@ def look(
 
     Errors: TargetError when there is no such claim; SpecError for a version that is not there, WaitTimeout.
     """
-    claim = api.find(claim_path(store), Claim)
-    if claim is None:
+    pvc = api.find(pvc_path(store), Pvc)
+    if pvc is None:
         raise TargetError(
-            f"there is no claim {store.claim} in namespace {store.namespace}, so no version can be served",
-            hint=f"`deployer publish MODEL --store DIR --to pvc://{store.namespace}/{store.claim} {creation}`",
+            f"there is no claim {store.pvc} in namespace {store.namespace}, so no version can be served",
+            hint=f"`deployer publish MODEL --store DIR --to pvc://{store.namespace}/{store.pvc} {creation}`",
         )
-    with storage_in(api, store, claim, image=image, timeout=timeout, progress=progress) as storage:
-        shelf = Shelf(storage)
+    with storage_in(api, store, pvc, image=image, timeout=timeout, progress=progress) as storage:
+        shelf = StoredVersions(storage)
         versions = {model: tuple(sorted(shelf.versions(model))) for model in wanted}
         stored = {
             model: {number: shelf.read(model, number) for number in (tuple(numbers) or versions[model][-1:])}

@@ -26,13 +26,13 @@ def copy_tree(source: Path, target: Path, *, on_step: OnStep = no_step) -> None:
     Errors: ExportError naming the file that could not be copied.
     """
     for folder, folders, names in os.walk(source, followlinks=True):
-        inside = Path(folder).relative_to(source)
+        relative = Path(folder).relative_to(source)
         for name in folders:
-            (target / inside / name).mkdir(exist_ok=True)
+            (target / relative / name).mkdir(exist_ok=True)
         for name in sorted(names):
-            on_step(f"copy {(inside / name).as_posix()}")
+            on_step(f"copy {(relative / name).as_posix()}")
             try:
-                shutil.copyfile(Path(folder) / name, target / inside / name)
+                shutil.copyfile(Path(folder) / name, target / relative / name)
             except OSError as error:
                 raise ExportError(
                     f"{Path(folder) / name} cannot be copied", hint="check disk and permissions"

@@ -14,14 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deployer.domain.location import ClaimStore
+from deployer.domain.location import PvcStore
 from deployer.errors import TargetError
 from deployer.targets.agents import pod as agent_pod
 from deployer.targets.agents import server as agent_server
 from deployer.targets.agents.pod import PORT
 from deployer.targets.base import HttpReply, Progress
 from deployer.targets.cluster.api import ApiServer, Refused, pod_path, proxy_path
-from deployer.targets.cluster.objects import Claim, Event, Pod
+from deployer.targets.cluster.objects import Event, Pod, Pvc
 from deployer.targets.cluster.state import view
 from deployer.targets.storage import agent as storage_agent
 from deployer.targets.storage.client import Send, Storage
@@ -36,7 +36,7 @@ SHARED_MODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewClaim:
+class NewPvc:
     """A claim to make where there is none; `storage_class` empty is the cluster's default."""
 
     size: str
@@ -44,36 +44,36 @@ class NewClaim:
     storage_class: str = ""
 
 
-def claim_path(store: ClaimStore) -> str:
+def pvc_path(store: PvcStore) -> str:
     """Where the API server keeps the claim of a store."""
-    return f"/api/v1/namespaces/{store.namespace}/persistentvolumeclaims/{store.claim}"
+    return f"/api/v1/namespaces/{store.namespace}/persistentvolumeclaims/{store.pvc}"
 
 
-def require_claim(api: ApiServer, store: ClaimStore, new: NewClaim | None, progress: Progress) -> Claim:
+def require_pvc(api: ApiServer, store: PvcStore, new: NewPvc | None, progress: Progress) -> Pvc:
     """The claim of a store, made first when it is absent and `new` is given. Errors: TargetError."""
-    found = api.find(claim_path(store), Claim)
+    found = api.find(pvc_path(store), Pvc)
     if found is not None:
         return found
     if new is None:
         raise TargetError(
-            f"there is no claim {store.claim} in namespace {store.namespace}",
+            f"there is no claim {store.pvc} in namespace {store.namespace}",
             hint="--create 10Gi makes one of that size",
         )
     if api.find(f"/api/v1/namespaces/{store.namespace}", object) is None:
         progress(f"creating namespace {store.namespace}")
         api.create("/api/v1/namespaces", {"metadata": {"name": store.namespace}})
-    progress(f"creating claim {store.claim} of {new.size} ({new.access_mode})")
+    progress(f"creating claim {store.pvc} of {new.size} ({new.access_mode})")
     spec: dict[str, object] = {"accessModes": [new.access_mode], "resources": {"requests": {"storage": new.size}}}
     if new.storage_class:
         spec["storageClassName"] = new.storage_class
-    collection = claim_path(store).rpartition("/")[0]
-    api.create(collection, {"metadata": {"name": store.claim}, "spec": spec})
-    return api.read(claim_path(store), Claim)
+    collection = pvc_path(store).rpartition("/")[0]
+    api.create(collection, {"metadata": {"name": store.pvc}, "spec": spec})
+    return api.read(pvc_path(store), Pvc)
 
 
 @contextmanager
 def storage_in(
-    api: ApiServer, store: ClaimStore, claim: Claim, *, image: str, timeout: float, progress: Progress
+    api: ApiServer, store: PvcStore, pvc: Pvc, *, image: str, timeout: float, progress: Progress
 ) -> Iterator[Storage]:
     """The store in a claim, reachable for as long as the context lasts; the pod is deleted on every way out.
 
@@ -81,9 +81,9 @@ def storage_in(
     Errors: TargetError; WaitTimeout that names the cause (image, claim, node, another publisher).
     """
     deadline = time.monotonic() + timeout
-    name = pod_name(store.claim)
+    name = pod_name(store.pvc)
     token = secrets.token_hex(32)
-    manifest = pod_manifest(store, image=image, token=token, node=_node_of(api, store, claim))
+    manifest = pod_manifest(store, image=image, token=token, node=_node_of(api, store, pvc))
     _create(api, store, manifest, deadline, progress)
     try:
         reached = Storage(_through_proxy(api, store.namespace, name), token)
@@ -93,12 +93,12 @@ def storage_in(
         api.delete(pod_path(store.namespace, name))
 
 
-def pod_name(claim: str) -> str:
+def pod_name(pvc: str) -> str:
     """The one name that a publisher's pod for this claim can have."""
-    return f"deployer-storage-{hashlib.sha256(claim.encode()).hexdigest()[:12]}"
+    return f"deployer-storage-{hashlib.sha256(pvc.encode()).hexdigest()[:12]}"
 
 
-def pod_manifest(store: ClaimStore, *, image: str, token: str, node: str = "") -> dict[str, object]:
+def pod_manifest(store: PvcStore, *, image: str, token: str, node: str = "") -> dict[str, object]:
     """The pod. It meets the restricted Pod Security Standard, and holds only the sha256 of `token`.
 
     `node` is the only node that may take it, empty for any.
@@ -113,14 +113,14 @@ def pod_manifest(store: ClaimStore, *, image: str, token: str, node: str = "") -
         resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
         mount=mount,
     )
-    volume = {"name": "store", "persistentVolumeClaim": {"claimName": store.claim}}
+    volume = {"name": "store", "persistentVolumeClaim": {"claimName": store.pvc}}
     spec = agent_pod.spec(agent, volume=volume, grace_seconds=2, owns_files=True)
     spec["activeDeadlineSeconds"] = LONGEST_SECONDS
     if node:
         only = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
         required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [only]}}
         spec["affinity"] = {"nodeAffinity": required}
-    metadata = {"name": pod_name(store.claim), "labels": agent_pod.labels(CONTAINER)}
+    metadata = {"name": pod_name(store.pvc), "labels": agent_pod.labels(CONTAINER)}
     return {"metadata": metadata, "spec": spec}
 
 
@@ -138,22 +138,22 @@ def agent_source() -> str:
     )
 
 
-def _node_of(api: ApiServer, store: ClaimStore, claim: Claim) -> str:
+def _node_of(api: ApiServer, store: PvcStore, pvc: Pvc) -> str:
     """The node that a claim is attached to already, when it can be attached to one only; empty for any node."""
-    if SHARED_MODES & set(claim.spec.access_modes):
+    if SHARED_MODES & set(pvc.spec.access_modes):
         return ""
     pods = api.list(pod_path(store.namespace), Pod)
-    users = [p for p in pods if store.claim in p.spec.claims and p.status.phase in ("Pending", "Running")]
+    users = [p for p in pods if store.pvc in p.spec.pvcs and p.status.phase in ("Pending", "Running")]
     return next((p.spec.node_name for p in users if p.spec.node_name and not p.leaving), "")
 
 
 def _create(
-    api: ApiServer, store: ClaimStore, manifest: Mapping[str, object], deadline: float, progress: Progress
+    api: ApiServer, store: PvcStore, manifest: Mapping[str, object], deadline: float, progress: Progress
 ) -> None:
     """Make the pod; wait for another publisher's to end, and remove one that has ended."""
-    path = pod_path(store.namespace, pod_name(store.claim))
+    path = pod_path(store.namespace, pod_name(store.pvc))
 
-    def lacks() -> tuple[str, ...]:
+    def missing() -> tuple[str, ...]:
         try:
             api.create(pod_path(store.namespace), manifest)
         except Refused as error:
@@ -164,11 +164,11 @@ def _create(
         there = api.find(path, Pod)
         if there is not None and there.status.phase in ("Succeeded", "Failed") and not there.leaving:
             api.delete(path)
-        return (f"pod {pod_name(store.claim)} of another publisher is there",)
+        return (f"pod {pod_name(store.pvc)} of another publisher is there",)
 
     until_nothing(
-        lacks,
-        what=f"claim {store.claim} free of other publishers",
+        missing,
+        what=f"claim {store.pvc} free of other publishers",
         deadline=deadline,
         progress=progress,
         explain=lambda: (
@@ -178,11 +178,11 @@ def _create(
 
 
 def _await_agent(
-    api: ApiServer, store: ClaimStore, name: str, reached: Storage, deadline: float, progress: Progress
+    api: ApiServer, store: PvcStore, name: str, reached: Storage, deadline: float, progress: Progress
 ) -> None:
     path = pod_path(store.namespace, name)
 
-    def lacks() -> tuple[str, ...]:
+    def missing() -> tuple[str, ...]:
         pod = api.find(path, Pod)
         if pod is None or pod.status.phase in ("Failed", "Succeeded"):
             problem = view.pod_problem(pod) if pod else "it has been deleted"
@@ -197,13 +197,13 @@ def _await_agent(
 
     def explain() -> str:
         events = api.list(f"/api/v1/namespaces/{store.namespace}/events", Event)
-        pod, claim = api.find(path, Pod), api.find(claim_path(store), Claim)
-        problem = view.claim_problem(claim, events) if claim else "it has been deleted"
-        said = [view.explain((pod,), events)] if pod else []
-        return "\n".join([*said, *([f"claim {store.claim}: {problem}"] if problem else [])])
+        pod, pvc = api.find(path, Pod), api.find(pvc_path(store), Pvc)
+        problem = view.pvc_problem(pvc, events) if pvc else "it has been deleted"
+        parts = [view.explain((pod,), events)] if pod else []
+        return "\n".join([*parts, *([f"claim {store.pvc}: {problem}"] if problem else [])])
 
-    progress(f"starting pod {name} on claim {store.claim}")
-    until_nothing(lacks, what="the storage pod running", deadline=deadline, progress=progress, explain=explain)
+    progress(f"starting pod {name} on claim {store.pvc}")
+    until_nothing(missing, what="the storage pod running", deadline=deadline, progress=progress, explain=explain)
 
 
 def _log(api: ApiServer, path: str) -> str:

@@ -18,7 +18,7 @@ NUMBERS = "canary 23 ms [10, ∞], stable 26.5 ms [15, ∞]; 240 answers of cana
 
 def replica(name: str, versions: dict[int, str], *, alive: bool = True) -> ReplicaStatus:
     served = (Served(model="scale", versions=versions, labels={"stable": 1, "canary": 2}),) if alive else ()
-    return ReplicaStatus(replica=Replica(name=name, alive=alive), served=served, lacks=())
+    return ReplicaStatus(replica=Replica(name=name, alive=alive), served=served, missing=())
 
 
 def shown() -> RolloutStatus:
@@ -30,7 +30,7 @@ def shown() -> RolloutStatus:
     )  # fmt: skip
     steps = plan(rollout)
     assert steps[6].kind is Kind.JUDGE
-    gateways = (GatewayStatus(gateway=GatewayReplica(name="gateway-0", url=""), lacks=()),)
+    gateways = (GatewayStatus(gateway=GatewayReplica(name="gateway-0", url=""), missing=()),)
     replicas = (
         replica("replica-0", {1: "AVAILABLE", 2: "AVAILABLE"}),
         replica("replica-1", {1: "AVAILABLE", 2: "LOADING"}),

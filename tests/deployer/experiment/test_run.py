@@ -108,8 +108,8 @@ def test_cpu_is_recorded_and_the_release_is_left_as_it_was(finished: Finished) -
 
 def test_what_gateways_count_is_recorded_and_shown(finished: Finished) -> None:
     experiment, out, _, _ = finished
-    assert [round(t.inside.stages_ms["backend"], 6) for t in experiment.trials] == [2.0] * len(experiment.trials)
-    assert all(t.inside.rows_per_batch is None for t in experiment.trials)
+    assert [round(t.stages.stages_ms["backend"], 6) for t in experiment.trials] == [2.0] * len(experiment.trials)
+    assert all(t.stages.rows_per_batch is None for t in experiment.trials)
     report = (out / "report.html").read_text()
     assert "Inside a request" in report
     assert "<th>backend<br>ms</th>" in report

@@ -8,7 +8,7 @@ import pytest
 
 from deployer.errors import TargetError
 from deployer.experiment import stages
-from deployer.experiment.results import Inside
+from deployer.experiment.results import Stages
 from deployer.targets.base import GatewayReplica, HttpReply, Replica, Target
 from tfserving.server.metrics import Metrics
 
@@ -32,8 +32,8 @@ class FakeRelease:
         return HttpReply(status=200, body=page.encode())
 
 
-def seen(gateway: str | None, replica: str | None) -> stages.Glance:
-    return stages.glance(cast(Target, FakeRelease(gateway, replica)), "loan")
+def seen(gateway: str | None, replica: str | None) -> stages.StageReading:
+    return stages.read_stages(cast(Target, FakeRelease(gateway, replica)), "loan")
 
 
 def gateway_page(requests: int, *, model: str = "loan") -> str:
@@ -66,5 +66,5 @@ def test_means_are_of_the_time_between() -> None:
 
 def test_other_models_and_what_nobody_says_are_left_out() -> None:
     other = stages.between(seen(gateway_page(1, model="x"), ""), seen(gateway_page(9, model="x"), ""))
-    assert other == Inside()
-    assert stages.between(seen(None, None), seen(gateway_page(9), None)) == Inside()
+    assert other == Stages()
+    assert stages.between(seen(None, None), seen(gateway_page(9), None)) == Stages()

@@ -11,12 +11,12 @@ from storage_process import running, say_nothing
 from stored_versions import publish
 
 from deployer.cli.__main__ import main
-from deployer.domain.history import Ledger, Past
+from deployer.domain.history import History, Past
 from deployer.errors import TargetError
 from deployer.models import prune
 from deployer.targets.cluster.api import ApiServer
 from deployer.targets.cluster.objects import ConfigMap, Meta
-from deployer.targets.history import FileLedgers, encode
+from deployer.targets.history import FileHistory, encode
 from deployer.targets.storage.layout import ModelStore
 
 CONFIG = """
@@ -28,8 +28,8 @@ model_config_list { config {
 """
 
 
-def promoted(previous: int, to: int) -> Ledger:
-    return Ledger(past=(Past(id="1", started=0, ended=1, who="ada", previous=previous, to=to, outcome="promoted"),))
+def promoted(previous: int, to: int) -> History:
+    return History(past=(Past(id="1", started=0, ended=1, who="ada", previous=previous, to=to, outcome="promoted"),))
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_what_the_local_release_serves_and_would_go_back_to_stays(
     state = tmp_path / ".deployer" / "demo"
     (state / "config").mkdir(parents=True)
     (state / "config" / "models.config").write_text(CONFIG)
-    FileLedgers(state / "rollouts").write("loan", promoted(previous=2, to=4))
+    FileHistory(state / "rollouts").write("loan", promoted(previous=2, to=4))
     (tmp_path / "deployer.yaml").write_text("release: demo\nstore: store\nmodels: [loan]\n")
     monkeypatch.chdir(tmp_path)
     assert main(["models", "prune", "loan", "--store", "store", "--keep", "1", "-q"]) == 0
@@ -112,9 +112,9 @@ def test_versions_leave_a_claim_by_one_rename_and_leftovers_go(tmp_path: Path) -
         (left / "variables").mkdir(parents=True)
         used = {2: "label stable of demo"}
 
-        would = prune.prune_claim(agent.storage(), "loan", keep=1, protected=used, dry_run=True, progress=say_nothing)
+        would = prune.prune_pvc(agent.storage(), "loan", keep=1, protected=used, dry_run=True, progress=say_nothing)
         assert (would.removed, agent.visible()) == ((1, 3), {"1", "2", "3", "4"})
-        done = prune.prune_claim(agent.storage(), "loan", keep=1, protected=used, progress=say_nothing)
+        done = prune.prune_pvc(agent.storage(), "loan", keep=1, protected=used, progress=say_nothing)
 
         assert done.removed == (1, 3)
         assert done.kept == {2: "label stable of demo", 4: "one of the newest 1"}

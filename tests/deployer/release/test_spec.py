@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deployer.domain.gate import Metric
-from deployer.domain.location import ClaimStore, DirectoryStore
+from deployer.domain.location import DirectoryStore, PvcStore
 from deployer.domain.release import Model
 from deployer.errors import SpecError
 from deployer.release import spec
@@ -55,7 +55,7 @@ experiment: {replicas: [1, 2, 4], rates: [50, 100.5], records: data/records.json
 """,
         Path("/srv"),
     )
-    assert release.store == ClaimStore(namespace="ml", claim="models", subpath="prod/eu")
+    assert release.store == PvcStore(namespace="ml", pvc="models", subpath="prod/eu")
     assert release.model("digits").features == {2: "/srv/specs/d2.yaml"}
     assert release.model("tumor") == Model(name="tumor")
     assert release.serving.resources.cpu == "0.5"

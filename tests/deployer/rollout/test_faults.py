@@ -15,7 +15,7 @@ from deployer.errors import TargetError, UsageError
 from deployer.rollout.facts import VersionFacts
 from deployer.rollout.proof import Clock
 from deployer.rollout.transitions import Event
-from deployer.targets.history import FileLedgers
+from deployer.targets.history import FileHistory
 
 
 def run(world: World, request=REQUEST):
@@ -27,7 +27,7 @@ def run(world: World, request=REQUEST):
         except Killed:
             verb = lambda: world.rollouts().resume()  # noqa: E731
         except TargetError:
-            if (last := world.ledgers.read(MODEL).rollout).open:
+            if (last := world.histories.read(MODEL).rollout).open:
                 raise
             return last  # killed after the last record: it is over
 
@@ -140,7 +140,7 @@ def test_rollback_after_promotion_loads_what_it_needs(tmp_path):
 
 def test_a_second_deployer_is_refused_and_told_of_the_first(tmp_path):
     world = World(tmp_path)
-    with world.ledgers.locked("ada (process 1)"), pytest.raises(TargetError, match=r"ada \(process 1\) is working"):
+    with world.histories.locked("ada (process 1)"), pytest.raises(TargetError, match=r"ada \(process 1\) is working"):
         World(tmp_path).rollouts().start(REQUEST)
 
 
@@ -155,11 +155,11 @@ def test_an_order_to_a_deployer_that_dies_is_carried_out_by_who_gave_it(tmp_path
     world = World(tmp_path, at={20: "kill the deployer"})
     with pytest.raises(Killed):
         world.rollouts().start(REQUEST)
-    dying = FileLedgers(tmp_path).locked("bob")
+    dying = FileHistory(tmp_path).locked("bob")
     dying.__enter__()
 
     def sleep(seconds: float) -> None:
-        if world.ledgers.holder() == "bob":
+        if world.histories.holder() == "bob":
             dying.__exit__(None, None, None)
         world.release.sleep(seconds)
 
@@ -283,7 +283,7 @@ def test_killed_at_any_point_while_resources_are_spared(tmp_path):
             world = World(tmp_path / f"{point}{verb}", FakeRelease(3), at={point: "kill the deployer"})
             with pytest.raises(Killed):
                 world.rollouts().start(SPARING)
-            if world.ledgers.read(MODEL).open is None:
+            if world.histories.read(MODEL).open is None:
                 continue
             done = getattr(world.rollouts(), verb)()
             wanted = "promoted" if verb == "resume" else "aborted"

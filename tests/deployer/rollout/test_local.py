@@ -30,7 +30,7 @@ from deployer.rollout.facts import version_facts
 from deployer.rollout.rollouts import Rollouts
 from deployer.rollout.status import rollout_status
 from deployer.targets import proof
-from deployer.targets.history import FileLedgers
+from deployer.targets.history import FileHistory
 
 GOOD, WRONG, BROKEN, CORRUPT = 3, 2, 4, 5
 """Versions beside 1: the same, one that answers twice as much, one whose answers cannot be read, one without graph."""
@@ -73,7 +73,7 @@ def target(directory):
 def version_1_again(target, directory):
     yield
     verbs = rollouts(target, directory)
-    if verbs.ledgers.read("scale").open is not None:
+    if verbs.histories.read("scale").open is not None:
         verbs.abort()
     if files.state(target, "scale").labels["stable"] != 1:
         back = verbs.rollback(1, timeout=40)
@@ -84,7 +84,7 @@ def rollouts(target, directory, **changes) -> Rollouts:
     release = local.spec.load(directory / "deployer.yaml")
     return Rollouts(
         target=target,
-        ledgers=FileLedgers(target.layout.directory / "rollouts"),
+        histories=FileHistory(target.layout.directory / "rollouts"),
         model="scale",
         facts=lambda version: version_facts(release, "scale", version),
         progress=lambda _: None,
@@ -147,8 +147,8 @@ def test_a_good_version_is_promoted_and_rolled_back_without_a_lost_request(targe
         assert files.state(target, "scale").labels == {"stable": 1}
     assert none_failed(seen)
     assert {version for _, version in seen} == {1, GOOD}
-    shown = rollout_status(target, verbs.ledgers, "scale", now=time.time())
-    assert shown.release.lacks == ()
+    shown = rollout_status(target, verbs.histories, "scale", now=time.time())
+    assert shown.release.missing == ()
 
 
 def test_a_version_that_errors_is_taken_back_and_its_requests_are_answered_by_stable(target, directory):
@@ -257,7 +257,7 @@ def test_sparing_resources_no_replica_holds_two_versions_and_no_request_is_lost(
     assert held(target) == [{1}, {1}]
     assert none_failed(seen)
     assert {version for _, version in seen} == {1, GOOD}
-    assert rollout_status(target, verbs.ledgers, "scale", now=time.time()).release.lacks == ()
+    assert rollout_status(target, verbs.histories, "scale", now=time.time()).release.missing == ()
 
 
 def deployer(directory, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -301,7 +301,7 @@ def test_a_deployer_is_killed_and_another_one_takes_it_back(target, directory):
     assert f"process {first.pid}" in refused.stderr
     first.kill()
     first.wait()
-    shown = rollout_status(target, verbs.ledgers, "scale", now=time.time())
+    shown = rollout_status(target, verbs.histories, "scale", now=time.time())
     assert (shown.phase, shown.killed) == (Phase.PROGRESSING, True)
     ended = deployer(directory, "rollout", "abort", "scale", "-o", "json")
     assert ended.returncode == 0, ended.stderr

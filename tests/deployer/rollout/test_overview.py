@@ -8,37 +8,37 @@ from pathlib import Path
 import pytest
 
 from deployer.cli.verbs.status import whole
-from deployer.domain.history import Ledger
+from deployer.domain.history import History
 from deployer.domain.rollout import Course, Phase, Rollout, RolloutRequest
 from deployer.domain.serving import ModelState
 from deployer.release.status import GatewayStatus, ReplicaStatus, Status
-from deployer.rollout.overview import ModelPhase, Overview, of_ledgers
+from deployer.rollout.overview import ModelPhase, Overview, of_histories
 from deployer.targets.base import GatewayReplica, Replica
-from deployer.targets.history import FileLedgers
+from deployer.targets.history import FileHistory
 from deployer.targets.proof import Served
 
 BASE = ModelState(versions=(1,), labels={"stable": 1}, weights={"stable": 100})
 
 
-def release(*lacks: str) -> Status:
+def release(*missing: str) -> Status:
     served = (Served(model="loan", versions={1: "AVAILABLE"}, labels={"stable": 1}),)
-    replica = ReplicaStatus(replica=Replica(name="replica-0"), served=served, lacks=lacks)
-    gateway = GatewayStatus(gateway=GatewayReplica(name="gateway-0", url="http://g"), lacks=())
+    replica = ReplicaStatus(replica=Replica(name="replica-0"), served=served, missing=missing)
+    gateway = GatewayStatus(gateway=GatewayReplica(name="gateway-0", url="http://g"), missing=())
     weights = {"tumor": {"stable": 100.0}}
     return Status(target="here", limit="none", replicas=(replica,), gateways=(gateway,), weights=weights)
 
 
-def rollout(phase: Phase, *, course: Course = Course.FORWARD, reason: str = "") -> Ledger:
+def rollout(phase: Phase, *, course: Course = Course.FORWARD, reason: str = "") -> History:
     request = RolloutRequest(to=2, shares=(50,))
     made = Rollout(id="1", model="loan", base=BASE, request=request, who="ada", started=0, left=BASE)
-    return Ledger(rollout=replace(made, phase=phase, course=course, reason=reason))
+    return History(rollout=replace(made, phase=phase, course=course, reason=reason))
 
 
-def found(tmp_path: Path, ledger: Ledger | None, *lacks: str) -> Overview:
-    ledgers = FileLedgers(tmp_path)
-    if ledger is not None:
-        ledgers.write("loan", ledger)
-    return of_ledgers(release(*lacks), ledgers)
+def found(tmp_path: Path, history: History | None, *missing: str) -> Overview:
+    histories = FileHistory(tmp_path)
+    if history is not None:
+        histories.write("loan", history)
+    return of_histories(release(*missing), histories)
 
 
 def test_a_release_without_rollouts_is_healthy_or_degraded(tmp_path: Path) -> None:
@@ -50,9 +50,9 @@ def test_a_release_without_rollouts_is_healthy_or_degraded(tmp_path: Path) -> No
 
 def test_without_a_gateway_or_a_replica_nothing_is_healthy(tmp_path: Path) -> None:
     alone = replace(release(), gateways=())
-    assert alone.lacks == ("no gateway runs",)
-    assert replace(release(), replicas=()).lacks == ("no replica runs",)
-    assert of_ledgers(alone, FileLedgers(tmp_path)).phase is Phase.DEGRADED
+    assert alone.missing == ("no gateway runs",)
+    assert replace(release(), replicas=()).missing == ("no replica runs",)
+    assert of_histories(alone, FileHistory(tmp_path)).phase is Phase.DEGRADED
 
 
 @pytest.mark.parametrize("phase", [Phase.PAUSED, Phase.PROGRESSING, Phase.DEGRADED])

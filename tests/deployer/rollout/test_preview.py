@@ -21,7 +21,7 @@ def untouched(world: World):
     return (
         world.release.model_config(),
         world.release.gateway_config(),
-        world.ledgers.read(MODEL),
+        world.histories.read(MODEL),
         world.release.recorded,
     )
 
@@ -46,7 +46,7 @@ def test_the_steps_of_a_start_are_those_that_it_makes(tmp_path):
 
 
 def entries(world: World, event: str):
-    return [entry for entry in world.ledgers.read(MODEL).entries if entry.event == event]
+    return [entry for entry in world.histories.read(MODEL).entries if entry.event == event]
 
 
 def test_what_can_be_judged_beforehand_is_and_the_rest_is_named(tmp_path):
@@ -78,7 +78,7 @@ def test_what_a_start_refuses_its_preview_refuses(tmp_path):
 
 def test_another_deployer_at_work_is_named_and_does_not_hinder_a_look(tmp_path):
     world = World(tmp_path)
-    with world.ledgers.locked("bob (process 7)"):
+    with world.histories.locked("bob (process 7)"):
         found = preview_start(world.rollouts(), REQUEST)
     assert found.at_work == "bob (process 7)"
     assert "bob (process 7) is at work: this would be refused meanwhile" in planned(found)
@@ -106,7 +106,7 @@ def test_the_rollback_of_an_open_rollout_is_foreseen_as_its_abort(tmp_path):
 
     found = preview_rollback(world.rollouts(), None, timeout=30)
 
-    assert world.ledgers.read(MODEL).rollout == paused
+    assert world.histories.read(MODEL).rollout == paused
     assert [one.step for one in found.steps] == ["withdraw", "restore", "unlabel", "forget", "drop"]
     assert found.steps[0].after.weights == {"stable": 100}
     assert "would go back to version 1, from where the rollout stands" in planned(found)

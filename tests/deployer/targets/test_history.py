@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from fake_api import FakeApi
 
-from deployer.domain.history import ENTRIES, PAST, Entry, Ledger
+from deployer.domain.history import ENTRIES, PAST, Entry, History
 from deployer.domain.rollout import Course, Phase, Rollout, RolloutRequest
 from deployer.domain.serving import ModelState
 from deployer.errors import TargetError
@@ -18,10 +18,10 @@ from deployer.rollout.transitions import Event
 from deployer.targets.base import Overtaken
 from deployer.targets.cluster.api import ApiServer
 from deployer.targets.cluster.history import lease as cluster_lease
-from deployer.targets.cluster.history.configmaps import ConfigMapLedgers
+from deployer.targets.cluster.history.configmaps import ConfigMapHistory
 from deployer.targets.cluster.history.lease import LEASE_SECONDS, PROCESS
 from deployer.targets.cluster.live_config import LiveConfig, as_helm_writes
-from deployer.targets.history import FileLedgers
+from deployer.targets.history import FileHistory
 from deployer.tools import process_mark
 
 
@@ -39,16 +39,16 @@ def keen(monkeypatch):
     monkeypatch.setattr(cluster_lease, "RENEW_SECONDS", 0.01)
 
 
-def in_a_cluster(fake: FakeApi, clock: Clock) -> ConfigMapLedgers:
+def in_a_cluster(fake: FakeApi, clock: Clock) -> ConfigMapHistory:
     api = ApiServer("https://api", fake, lambda: "")
-    return ConfigMapLedgers(api, namespace="ns", release="r", clock=clock, sleep=lambda _: time.sleep(0.2))
+    return ConfigMapHistory(api, namespace="ns", release="r", clock=clock, sleep=lambda _: time.sleep(0.2))
 
 
 @pytest.fixture(params=["file", "configmap"])
 def two(request, tmp_path):
     """The same ledgers, as two deployers see them."""
     if request.param == "file":
-        return FileLedgers(tmp_path), FileLedgers(tmp_path)
+        return FileHistory(tmp_path), FileHistory(tmp_path)
     fake, clock = FakeApi(), Clock()
     return in_a_cluster(fake, clock), in_a_cluster(fake, clock)
 
@@ -72,11 +72,11 @@ def entry(number: int) -> Entry:
 
 def test_what_is_written_is_read(two):
     one, other = two
-    assert one.read("M_1") == Ledger()
-    ledger = Ledger().start(ROLLOUT).record(replace(ROLLOUT, phase=Phase.PAUSED, reason="why"), entry(1))
-    one.write("M_1", ledger)
-    assert other.read("M_1") == ledger
-    assert other.read("another") == Ledger()
+    assert one.read("M_1") == History()
+    history = History().start(ROLLOUT).record(replace(ROLLOUT, phase=Phase.PAUSED, reason="why"), entry(1))
+    one.write("M_1", history)
+    assert other.read("M_1") == history
+    assert other.read("another") == History()
 
 
 def test_one_at_a_time_and_the_other_is_told_of_the_first(two):
@@ -92,7 +92,7 @@ def test_one_at_a_time_and_the_other_is_told_of_the_first(two):
 
 def test_orders_reach_the_one_at_work_once(two):
     one, other = two
-    one.write("M_1", Ledger())
+    one.write("M_1", History())
     assert one.take_order("M_1") is None
     other.order("M_1", Event.PAUSE)
     other.order("M_1", Event.ABORT)
@@ -102,12 +102,12 @@ def test_orders_reach_the_one_at_work_once(two):
 
 def test_a_lease_of_a_deployer_that_was_killed_is_waited_for():
     fake, clock = FakeApi(), Clock()
-    ledgers = in_a_cluster(fake, clock)
-    ledgers.lease.acquire("ada")  # and nobody renews it
-    assert ledgers.holder() == "ada"
+    histories = in_a_cluster(fake, clock)
+    histories.lease.acquire("ada")  # and nobody renews it
+    assert histories.holder() == "ada"
     acquired = clock.now
-    with ledgers.locked("bob"):
-        assert ledgers.holder() == "bob"
+    with histories.locked("bob"):
+        assert histories.holder() == "bob"
     assert clock.now - acquired > LEASE_SECONDS
 
 
@@ -115,7 +115,7 @@ def test_who_has_lost_the_lease_records_nothing_and_leaves_it_to_the_other():
     fake, clock = FakeApi(), Clock()
     late, other = in_a_cluster(fake, clock), in_a_cluster(fake, clock)
     with late.locked("ada"):
-        late.write("M_1", Ledger().start(ROLLOUT))
+        late.write("M_1", History().start(ROLLOUT))
         (lease,) = [known for path, known in fake.objects.items() if "leases" in path]
         lease["spec"]["holderIdentity"] = "bob"  # who came when the lease had run out
         deadline = time.monotonic() + 20
@@ -123,7 +123,7 @@ def test_who_has_lost_the_lease_records_nothing_and_leaves_it_to_the_other():
             assert time.monotonic() < deadline, "the loss went unnoticed"
             time.sleep(0.01)
         with pytest.raises(TargetError, match="run out"):
-            late.write("M_1", Ledger())
+            late.write("M_1", History())
         with pytest.raises(TargetError, match="run out"):
             late.take_order("M_1")
     assert lease["spec"]["holderIdentity"] == "bob"
@@ -141,12 +141,12 @@ def test_what_a_suspended_deployer_was_about_to_write_is_refused_once_another_on
     fake, clock = FakeApi(), Clock()
     late = in_a_cluster(fake, clock)
     api = ApiServer("https://api", fake, lambda: "")
-    other = ConfigMapLedgers(
+    other = ConfigMapHistory(
         api, namespace="ns", release="r", fences=("c", "absent"), clock=clock, sleep=lambda _: None
     )
     live = in_force(fake, "old")
     with late.locked("ada"):
-        late.write("M_1", Ledger().start(ROLLOUT))
+        late.write("M_1", History().start(ROLLOUT))
         assert live.read() == "old"
         late.assert_held()
         # Here it is suspended, for longer than its lease lasts.
@@ -156,7 +156,7 @@ def test_what_a_suspended_deployer_was_about_to_write_is_refused_once_another_on
             with pytest.raises(TargetError, match="run out"):
                 late.assert_held()
             with pytest.raises(TargetError, match="run out"):
-                late.write("M_1", Ledger())
+                late.write("M_1", History())
             assert other.read("M_1").open == ROLLOUT
     assert live.read() == "old"
 
@@ -182,10 +182,10 @@ def test_an_order_that_arrives_while_the_ledger_is_written_is_kept():
     fake, clock = FakeApi(), Clock()
     one, other = in_a_cluster(fake, clock), in_a_cluster(fake, clock)
     with one.locked("ada"):
-        one.write("M_1", Ledger().start(ROLLOUT))
-        ledger = one.read("M_1")
+        one.write("M_1", History().start(ROLLOUT))
+        history = one.read("M_1")
         other.order("M_1", Event.PAUSE)
-        one.write("M_1", ledger.record(ROLLOUT, entry(1)))
+        one.write("M_1", history.record(ROLLOUT, entry(1)))
         assert other.read("M_1").entries == (entry(1),)
         assert one.take_order("M_1") is Event.PAUSE
 
@@ -193,7 +193,7 @@ def test_an_order_that_arrives_while_the_ledger_is_written_is_kept():
 def test_a_ledger_that_another_one_has_written_is_not_overwritten():
     fake, clock = FakeApi(), Clock()
     one, other = in_a_cluster(fake, clock), in_a_cluster(fake, clock)
-    one.write("M_1", Ledger().start(ROLLOUT))
+    one.write("M_1", History().start(ROLLOUT))
     stale = one.read("M_1")
     other.write("M_1", other.read("M_1").record(ROLLOUT, entry(7)))
     with pytest.raises(TargetError, match="run out"):
@@ -224,19 +224,19 @@ def test_a_text_that_helm_has_taken_over_belongs_to_helm_alone():
 def test_a_ledger_that_is_not_ours_is_refused(tmp_path):
     (tmp_path / "m.json").write_text('{"rollout": 7}')
     with pytest.raises(TargetError, match="not a ledger"):
-        FileLedgers(tmp_path).read("m")
+        FileHistory(tmp_path).read("m")
 
 
 def test_a_ledger_stays_small():
-    ledger = Ledger().start(ROLLOUT)
+    history = History().start(ROLLOUT)
     for number in range(ENTRIES + 7):
-        ledger = ledger.record(ROLLOUT, entry(number))
-    assert (len(ledger.entries), ledger.dropped) == (ENTRIES, 7)
+        history = history.record(ROLLOUT, entry(number))
+    assert (len(history.entries), history.dropped) == (ENTRIES, 7)
     for _ in range(PAST + 5):
-        ledger = ledger.record(replace(ROLLOUT, phase=Phase.HEALTHY), entry(0)).start(ROLLOUT)
-    assert len(ledger.past) == PAST
+        history = history.record(replace(ROLLOUT, phase=Phase.HEALTHY), entry(0)).start(ROLLOUT)
+    assert len(history.past) == PAST
     with pytest.raises(ValueError, match="is open"):
-        ledger.start(ROLLOUT)
+        history.start(ROLLOUT)
 
 
 MARK = "from deployer.tools import process_mark; print(process_mark.own(), flush=True); input()"
@@ -244,16 +244,16 @@ MARK = "from deployer.tools import process_mark; print(process_mark.own(), flush
 
 def test_a_deployer_that_was_killed_on_this_machine_is_out_of_the_way_at_once():
     api, clock = ApiServer("https://api", FakeApi(), lambda: ""), Clock()
-    ledgers = ConfigMapLedgers(api, namespace="ns", release="r", clock=lambda: clock.now)
+    histories = ConfigMapHistory(api, namespace="ns", release="r", clock=lambda: clock.now)
     with subprocess.Popen([sys.executable, "-c", MARK], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         mark = child.stdout.readline().decode().strip()
-        ledgers.lease.acquire("ada")
-        api.patch(ledgers.lease._path, {"metadata": {"annotations": {PROCESS: mark}}})
-        assert ledgers.holder() == "ada"
+        histories.lease.acquire("ada")
+        api.patch(histories.lease._path, {"metadata": {"annotations": {PROCESS: mark}}})
+        assert histories.holder() == "ada"
         child.kill()
-    assert ledgers.holder() == ""
-    with ledgers.locked("bob"):
-        assert ledgers.holder() == "bob"
+    assert histories.holder() == ""
+    with histories.locked("bob"):
+        assert histories.holder() == "bob"
 
 
 @pytest.mark.parametrize("mark", ["", "nonsense", "another-boot pid:[1] 1 1"])

@@ -33,9 +33,9 @@ DIGITS = compiled("width: 8, height: 8, channels: 1, scale: 0.0625, resize: none
 PHOTO = compiled("width: 2, height: 2", "[-1, 2, 2, 3]")
 
 
-def encoded(picture: Image.Image | Array, kind: str = "PNG") -> str:
+def encoded(image: Image.Image | Array, kind: str = "PNG") -> str:
     buffer = BytesIO()
-    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, kind)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind)
     return b64encode(buffer.getvalue()).decode()
 
 
@@ -69,14 +69,14 @@ def test_flat_and_integer_tensors() -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 def test_every_kind_of_png_becomes_rgb(mode: str) -> None:
     white = Image.new("RGB", (2, 2), "white").convert("L").convert(mode) if mode != "I;16" else None
-    picture = white or Image.fromarray(np.full((2, 2), 65535, dtype=np.uint16))
-    np.testing.assert_array_equal(PHOTO.vectorize([{"photo": encoded(picture)}]), np.full((1, 2, 2, 3), 255))
+    image = white or Image.fromarray(np.full((2, 2), 65535, dtype=np.uint16))
+    np.testing.assert_array_equal(PHOTO.vectorize([{"photo": encoded(image)}]), np.full((1, 2, 2, 3), 255))
 
 
 def test_a_palette_with_transparency_needs_no_warning() -> None:
-    picture = Image.new("RGBA", (2, 2), (10, 20, 30, 128)).quantize()
-    picture.info["transparency"] = bytes([128, 255])
-    assert PHOTO.vectorize([{"photo": encoded(picture)}]).shape == (1, 2, 2, 3)
+    image = Image.new("RGBA", (2, 2), (10, 20, 30, 128)).quantize()
+    image.info["transparency"] = bytes([128, 255])
+    assert PHOTO.vectorize([{"photo": encoded(image)}]).shape == (1, 2, 2, 3)
 
 
 def test_jpeg_and_resize() -> None:

@@ -91,9 +91,9 @@ class Services:
     def _observed(self, api: str, model: str) -> _Observation:
         return _Observation(self._metrics, api, model)
 
-    def predict(self, wire: bytes, timeout: float | None, *, only_if_quick: bool = False) -> bytes:
+    def predict(self, payload: bytes, timeout: float | None, *, only_if_quick: bool = False) -> bytes:
         """PredictionService.Predict. Errors: with `only_if_quick` also NotQuick."""
-        request = _decode(m.PredictRequest, wire)
+        request = _decode(m.PredictRequest, payload)
         with self._observed("Predict", request.model_spec.name):
             _check_spec(request)
             found = self._inference.predict(
@@ -120,9 +120,9 @@ class Services:
         set_shape(proto, tensor.shape)
         return proto.SerializeToString()
 
-    def classify(self, wire: bytes, timeout: float | None) -> bytes:
+    def classify(self, payload: bytes, timeout: float | None) -> bytes:
         """PredictionService.Classify"""
-        request = _decode(m.ClassificationRequest, wire)
+        request = _decode(m.ClassificationRequest, payload)
         with self._observed("Classify", request.model_spec.name):
             _check_spec(request)
             found = self._inference.classify(request.model_spec, ex.serialized_examples(request.input), timeout=timeout)
@@ -130,9 +130,9 @@ class Services:
             _fill_spec(response.model_spec, found.name, found.version, found.signature)
             return response.SerializeToString()
 
-    def regress(self, wire: bytes, timeout: float | None) -> bytes:
+    def regress(self, payload: bytes, timeout: float | None) -> bytes:
         """PredictionService.Regress"""
-        request = _decode(m.RegressionRequest, wire)
+        request = _decode(m.RegressionRequest, payload)
         with self._observed("Regress", request.model_spec.name):
             _check_spec(request)
             found = self._inference.regress(request.model_spec, ex.serialized_examples(request.input), timeout=timeout)
@@ -140,15 +140,15 @@ class Services:
             _fill_spec(response.model_spec, found.name, found.version, found.signature)
             return response.SerializeToString()
 
-    def multi_inference(self, wire: bytes, timeout: float | None) -> bytes:
+    def multi_inference(self, payload: bytes, timeout: float | None) -> bytes:
         """PredictionService.MultiInference"""
-        request = _decode(m.MultiInferenceRequest, wire)
+        request = _decode(m.MultiInferenceRequest, payload)
         return self._inference.multi_inference(request, timeout=timeout).SerializeToString()
 
-    def metadata(self, wire: bytes, timeout: float | None) -> bytes:
+    def metadata(self, payload: bytes, timeout: float | None) -> bytes:
         """PredictionService.GetModelMetadata"""
         del timeout
-        request = _decode(m.GetModelMetadataRequest, wire)
+        request = _decode(m.GetModelMetadataRequest, payload)
         _check_spec(request)
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
@@ -162,20 +162,20 @@ class Services:
         response.metadata["signature_def"].value = found.signatures.SerializeToString()
         return response.SerializeToString()
 
-    def status(self, wire: bytes, timeout: float | None) -> bytes:
+    def status(self, payload: bytes, timeout: float | None) -> bytes:
         """ModelService.GetModelStatus"""
         del timeout
-        request = _decode(m.GetModelStatusRequest, wire)
+        request = _decode(m.GetModelStatusRequest, payload)
         _check_spec(request)
         spec = request.model_spec
         version = spec.version.value if spec.HasField("version") else None
         states = self._core.status(spec.name, version)
         return m.GetModelStatusResponse(model_version_status=states).SerializeToString()
 
-    def reload(self, wire: bytes, timeout: float | None) -> bytes:
+    def reload(self, payload: bytes, timeout: float | None) -> bytes:
         """ModelService.HandleReloadConfigRequest; goes on when the client has given up."""
         del timeout
-        request = _decode(m.ReloadConfigRequest, wire)
+        request = _decode(m.ReloadConfigRequest, payload)
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
@@ -201,21 +201,21 @@ def _string_content(strings: Sequence[bytes]) -> bytes:
     return bytes(lengths) + b"".join(strings)
 
 
-def _health(wire: bytes, timeout: float | None) -> bytes:
+def _health(payload: bytes, timeout: float | None) -> bytes:
     del timeout
-    if wire not in _HEALTHY_SERVICES:
+    if payload not in _HEALTHY_SERVICES:
         raise StatusError(Code.NOT_FOUND, "service name unknown")
     return _SERVING
 
 
-def _profiler(wire: bytes, timeout: float | None) -> bytes:
-    del wire, timeout
+def _profiler(payload: bytes, timeout: float | None) -> bytes:
+    del payload, timeout
     raise StatusError(Code.UNIMPLEMENTED, "unimplemented.")
 
 
-def _decode(kind: type[Request], wire: bytes) -> Request:
+def _decode(kind: type[Request], payload: bytes) -> Request:
     try:
-        return kind.FromString(wire)
+        return kind.FromString(payload)
     except DecodeError as error:
         raise StatusError(Code.INTERNAL, "") from error
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from deployer.domain.history import Ledger
+from deployer.domain.history import History
 from deployer.rollout.transitions import Event
 from deployer.targets.cluster.api import CONFLICT, ApiServer, Refused
 from deployer.targets.cluster.history.lease import Lease, lost
@@ -18,7 +18,7 @@ from deployer.targets.history import decode, encode
 ORDER_SECONDS = 0.25
 """Between two looks for orders: the deployer asks far more often than a person can type."""
 
-LEDGER, ORDER = "ledger.json", "order"
+HISTORY, ORDER = "ledger.json", "order"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class _Seen:
     version: str = ""
 
 
-class ConfigMapLedgers:
+class ConfigMapHistory:
     """The `LedgerStore` of a release in a cluster. `fences` are the ConfigMaps that a rollout writes: see `Lease`.
 
     Who has lost the lease writes nothing any more: every record and every look for orders is an error.
@@ -55,14 +55,14 @@ class ConfigMapLedgers:
         self._looked = 0.0
         self._seen: dict[str, _Seen] = {}
 
-    def read(self, model: str) -> Ledger:
+    def read(self, model: str) -> History:
         seen = self._seen[model] = self._see(model)
-        return decode(seen.text.encode(), f"ConfigMap {self._name(model)}") if seen.text else Ledger()
+        return decode(seen.text.encode(), f"ConfigMap {self._name(model)}") if seen.text else History()
 
-    def write(self, model: str, ledger: Ledger) -> None:
+    def write(self, model: str, history: History) -> None:
         self.assert_held()
         before = self._seen.pop(model, None) or self._see(model)
-        while not self._put(model, before.version, encode(ledger).decode()):
+        while not self._put(model, before.version, encode(history).decode()):
             self.assert_held()
             now = self._see(model)
             if now.text != before.text:
@@ -98,7 +98,7 @@ class ConfigMapLedgers:
         found = self._api.find(self._path(model), ConfigMap)
         if found is None:
             return _Seen()
-        return _Seen(text=found.data.get(LEDGER, ""), version=found.metadata.resource_version)
+        return _Seen(text=found.data.get(HISTORY, ""), version=found.metadata.resource_version)
 
     def _put(self, model: str, version: str, text: str) -> bool:
         """Replace the ledger in an object of this version; False when it has another one by now."""
@@ -109,7 +109,7 @@ class ConfigMapLedgers:
             "annotations": {"tfserving-deployer/model": model},
             **({"resourceVersion": version} if version else {}),
         }
-        content = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {LEDGER: text}}
+        content = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {HISTORY: text}}
         try:
             self._api.apply(self._path(model), content)
         except Refused as error:

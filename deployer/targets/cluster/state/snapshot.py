@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from deployer.errors import DeployerError
 from deployer.targets.cluster.api import pod_path
 from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER
-from deployer.targets.cluster.objects import Autoscaler, Claim, Deployment, Event, Pod
+from deployer.targets.cluster.objects import Autoscaler, Deployment, Event, Pod, Pvc
 from deployer.targets.cluster.target import ClusterTarget
 from deployer.targets.serving_view import ServingView, view
 
@@ -27,7 +27,7 @@ class Snapshot:
     namespace: str
     deployments: tuple[Deployment, ...]
     pods: tuple[Pod, ...]
-    claims: Mapping[str, Claim | None] = field(default_factory=dict)
+    pvcs: Mapping[str, Pvc | None] = field(default_factory=dict)
     autoscalers: tuple[Autoscaler, ...] = ()
     events: tuple[Event, ...] = ()
     logs: Mapping[str, str] = field(default_factory=dict)
@@ -40,9 +40,9 @@ def snapshot(target: ClusterTarget) -> Snapshot:
     pods = (*target.pods(MODEL_SERVER), *target.pods(GATEWAY))
     scales = (target.scaling, target.gateway_scaling)
     autoscalers = tuple(found for scale in scales if (found := scale.autoscaler()) is not None)
-    claims = {name: _claim(target, name) for pod in pods for name in pod.spec.claims}
+    pvcs = {name: _pvc(target, name) for pod in pods for name in pod.spec.pvcs}
     subjects = {pod.metadata.uid for pod in pods}
-    subjects |= {claim.metadata.uid for claim in claims.values() if claim is not None}
+    subjects |= {pvc.metadata.uid for pvc in pvcs.values() if pvc is not None}
     subjects |= {autoscaler.metadata.uid for autoscaler in autoscalers}
     unready = [pod for pod in pods if not pod.ready and not pod.leaving and pod.status.container_statuses]
     logs = target.parallel(lambda pod: _log(target, pod), unready)
@@ -50,7 +50,7 @@ def snapshot(target: ClusterTarget) -> Snapshot:
         namespace=target.place.namespace,
         deployments=tuple(scale.deployment() for scale in scales),
         pods=pods,
-        claims=claims,
+        pvcs=pvcs,
         autoscalers=autoscalers,
         events=tuple(event for event in target.events() if event.involved_object.uid in subjects),
         logs={pod.name: log for pod, log in zip(unready, logs, strict=True) if log},
@@ -58,8 +58,8 @@ def snapshot(target: ClusterTarget) -> Snapshot:
     )
 
 
-def _claim(target: ClusterTarget, name: str) -> Claim | None:
-    return target.api.find(f"/api/v1/namespaces/{target.place.namespace}/persistentvolumeclaims/{name}", Claim)
+def _pvc(target: ClusterTarget, name: str) -> Pvc | None:
+    return target.api.find(f"/api/v1/namespaces/{target.place.namespace}/persistentvolumeclaims/{name}", Pvc)
 
 
 def _log(target: ClusterTarget, pod: Pod) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from deployer.targets.cluster.objects import Claim, ContainerStatus, Event, Pod, Terminated
+from deployer.targets.cluster.objects import ContainerStatus, Event, Pod, Pvc, Terminated
 
 NOISE = frozenset({"ContainerCreating", "PodInitializing"})
 """Reasons to wait that only say that something else is going on."""
@@ -38,8 +38,8 @@ def container_problem(container: ContainerStatus) -> str:
             before += f", restarted {container.restart_count} times"
     waiting = container.state.waiting
     if waiting is not None and waiting.reason and waiting.reason not in NOISE:
-        said = waiting.reason if waiting.reason == CRASHED else _joined(waiting.reason, waiting.message)
-        return f"container {container.name} waits: {said}" + (f"; before: {before}" if before else "")
+        reason = waiting.reason if waiting.reason == CRASHED else _joined(waiting.reason, waiting.message)
+        return f"container {container.name} waits: {reason}" + (f"; before: {before}" if before else "")
     if container.state.terminated is not None and before:
         return f"container {container.name} has ended: {before}"
     if before and not container.ready:
@@ -70,13 +70,13 @@ def _how(ended: Terminated) -> str:
     return f"{ended.reason or 'it ended'} (exit code {ended.exit_code})"
 
 
-def claim_problem(claim: Claim, events: Iterable[Event]) -> str:
+def pvc_problem(pvc: Pvc, events: Iterable[Event]) -> str:
     """Why a claim is not bound, in the words of its latest event; empty when it is bound."""
-    if claim.status.phase == "Bound":
+    if pvc.status.phase == "Bound":
         return ""
-    about = [e for e in events if e.involved_object.uid == claim.metadata.uid]
+    about = [e for e in events if e.involved_object.uid == pvc.metadata.uid]
     latest = max(about, key=lambda event: event.when, default=None)
-    return f"it is {claim.status.phase}" + (f": {latest.reason}: {latest.message}" if latest else "")
+    return f"it is {pvc.status.phase}" + (f": {latest.reason}: {latest.message}" if latest else "")
 
 
 def crashed(pod: Pod) -> str:
@@ -88,7 +88,7 @@ def crashed(pod: Pod) -> str:
     return ""
 
 
-def last_warning(subject: Pod | Claim, events: Iterable[Event]) -> str:
+def last_warning(subject: Pod | Pvc, events: Iterable[Event]) -> str:
     """The latest warning about an object; empty when there is none."""
     about = [e for e in events if e.type == "Warning" and e.involved_object.uid == subject.metadata.uid]
     if not about:

@@ -16,8 +16,8 @@ from deployer.targets.serving_view import ServingView, view
 
 def seen(world: World) -> ServingView:
     """As the doctor sees it."""
-    open_ = world.ledgers.read(MODEL).open
-    return replace(view(world.release), rollouts=(open_,) if open_ else (), at_work=world.ledgers.holder())
+    open_ = world.histories.read(MODEL).open
+    return replace(view(world.release), rollouts=(open_,) if open_ else (), at_work=world.histories.holder())
 
 
 def faults(found: list[Finding]) -> list[Finding]:

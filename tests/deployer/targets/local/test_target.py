@@ -96,7 +96,7 @@ def test_every_replica_serves_what_is_configured_and_the_gateway_answers(target)
     assert [replica.name for replica in target.replicas()] == ["replica-0", "replica-1"]
     assert all(replica.alive and replica.cpus == 0.5 for replica in target.replicas())
     found = status(target)
-    assert found.lacks == ()
+    assert found.missing == ()
     for replica in found.replicas:
         assert replica.served[0].versions == {1: "AVAILABLE", 2: "AVAILABLE"}
         assert replica.served[0].labels == {"stable": 1, "canary": 2}
@@ -137,10 +137,10 @@ def test_a_new_model_config_is_polled_by_every_replica(target, small_store):
     config = ModelServerConfig.parse(model_config(small_store, stable=2, canary=2))
     target.put_model_config(config.to_text())
     for replica in target.replicas():
-        wait_for(lambda name=replica.name: not proof.lacking(target, name, config))
+        wait_for(lambda name=replica.name: not proof.missing_from(target, name, config))
     target.put_model_config(model_config(small_store, stable=1, canary=2))
     for replica in target.replicas():
-        wait_for(lambda name=replica.name: proof.lacking(target, name, config))
+        wait_for(lambda name=replica.name: proof.missing_from(target, name, config))
 
 
 @pytest.mark.parametrize("put", ["put_model_config", "put_gateway_config"])
@@ -172,11 +172,11 @@ def test_a_replica_killed_under_load_costs_no_request_and_is_replaced(target, sm
         client.join(timeout=30)
     assert failed == []
     assert [replica.alive for replica in target.replicas()] == [False, True]
-    assert any("replica-0" in lack and "ended" in lack for lack in status(target).lacks)
+    assert any("replica-0" in problem and "ended" in problem for problem in status(target).missing)
     target.up(release(small_store, cpus=0.5), timeout=TIMEOUT, progress=silent)
     assert all(replica.alive for replica in target.replicas())
     assert target.replicas()[0].pid != victim.pid
-    assert status(target).lacks == ()
+    assert status(target).missing == ()
 
 
 def test_scaling_is_known_to_the_gateway(target):
