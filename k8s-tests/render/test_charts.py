@@ -168,7 +168,7 @@ def test_alerts_and_dashboards_of_the_gateway_name_metrics_that_exist(render: Re
     from gateway.observe.metrics import Metrics
 
     source = Path(__file__).resolve().parents[2] / "gateway"
-    known = set(re.findall(r'"(gateway_[a-z_]+)"', "".join(p.read_text() for p in source.glob("*.py"))))
+    known = set(re.findall(r'"(gateway_[a-z_]+)"', "".join(p.read_text() for p in source.rglob("*.py"))))
     assert known >= set(re.findall(r"# TYPE (\S+)", Metrics().render().decode()))
     named = {
         re.sub("_(bucket|sum|count)$", "", n)

@@ -51,7 +51,7 @@ model_config_list {{ config {{
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayProcess, str]]:
     """The gateway, and the URL of the model server's own REST API behind it."""
     folder = tmp_path_factory.mktemp("parity")
-    writer = ROOT / "tests" / "deployer" / "small_store.py"
+    writer = SUPPORT / "small_store.py"
     subprocess.run([sys.executable, str(writer), str(folder / "store")], check=True, capture_output=True, timeout=120)
     (folder / "models.conf").write_text(CONFIG.format(base=folder / "store" / "scale"))
     grpc_port, rest_port = free_port(), free_port()

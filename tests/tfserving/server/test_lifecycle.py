@@ -243,7 +243,7 @@ def test_a_signal_ends_the_wait_for_a_model_that_never_comes(tmp_path):
 
 def test_the_runtime_leaves_pythons_own_libraries_alone():
     """TensorFlow's symbols once replaced OpenSSL's, and the next import of ssl or hashlib crashed."""
-    code = "from tfserving.server import runtime; runtime.version(); import ssl, hashlib, secrets"
+    code = "from tfserving.server.execution import runtime; runtime.version(); import ssl, hashlib, secrets"
     done = subprocess.run([sys.executable, "-c", code], timeout=60)
     assert done.returncode == 0
 
