@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from gateway_process import ROOT, GatewayProcess
+from gateway_process import GatewayProcess
+from paths import ROOT, SUPPORT
 from ports import free_port
 
 BODIES = [
