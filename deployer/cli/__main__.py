@@ -19,7 +19,7 @@ VERBS = {
     "cluster": "Make and delete a kind cluster to deploy to.",
     "deploy": "Install or upgrade a release in a cluster, and prove that it works.",
     "status": "Show phase, replicas, versions, labels, weights and the latest rollouts of a release.",
-    "doctor": "Explain why a release is sick: each cause with its evidence and its remedy.",
+    "doctor": "Explain why a release is unhealthy: each cause with its evidence and its remedy.",
     "rollout": "Bring a new version to traffic step by step, judged by gates.",
     "rollback": "Go back to the version that was stable before: at once, without steps or gates.",
     "predict": "Send records to a release and compare the answers with what was expected.",

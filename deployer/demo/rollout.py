@@ -21,7 +21,6 @@ from deployer.release.where import Where, described
 from deployer.rollout import facts as rollout_facts
 from deployer.rollout.rollouts import Rollouts
 from deployer.targets.base import Progress
-from deployer.targets.history import FileHistory
 from deployer.targets.local.target import LocalTarget
 
 RATE = 40.0
@@ -126,9 +125,9 @@ def roll_out(
 
     rollouts = Rollouts(
         target=target,
-        histories=FileHistory(target.layout.directory / "rollouts"),
+        histories=target.history(),
         model=model,
-        facts=lambda number: rollout_facts.version_facts(release, model, number),
+        facts=lambda number: rollout_facts.version_facts(target, release, model, number, progress),
         progress=progress,
         at_point=drawn,
     )

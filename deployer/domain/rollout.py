@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from deployer.domain.serving import STABLE, ModelState
-from deployer.rollout.gates.judge import Judgement
+from deployer.domain.verdict import Judgement
 
 CANARY = "canary"
 """The label of the version that is being rolled out."""
@@ -50,6 +50,26 @@ class Policy(StrEnum):
     """Every replica holds both versions until the end: all of them serve at any time."""
     RESOURCES = "resource-preserving"
     """No replica ever holds two versions: each is emptied before it loads the other one, while the rest serve."""
+
+
+class Event(StrEnum):
+    """What can happen to a rollout."""
+
+    PROVEN = "proven"
+    """The step is done, and shown to be."""
+    GATE_FAILED = "gate failed"
+    INCONCLUSIVE = "inconclusive"
+    """A window has ended, and no gate says yes or no."""
+    UNPROVEN = "unproven"
+    """Replicas or gateways are not as the step wants them, and time is up or they never will be."""
+    DRIFTED = "drifted"
+    """Somebody else changed what is in force."""
+    EXPIRED = "expired"
+    """`max_duration` has passed."""
+    PAUSE = "pause"
+    RESUME = "resume"
+    PROMOTE = "promote"
+    ABORT = "abort"
 
 
 @dataclass(frozen=True, kw_only=True)

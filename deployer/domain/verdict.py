@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -11,3 +12,15 @@ class Verdict(StrEnum):
     PASS = "pass"
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """The verdict on one gate, and the numbers behind it in one sentence part."""
+
+    gate: str
+    verdict: Verdict
+    numbers: str
+
+    def __str__(self) -> str:
+        return f"{self.gate}: {self.verdict} ({self.numbers})"

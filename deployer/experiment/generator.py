@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from deployer.experiment.loadgen.job import load_job
 from deployer.experiment.loadgen.machine import Machine
 from deployer.experiment.loadgen.plan import Outcome, Plan
+from deployer.experiment.loadgen.remote import RemoteGenerator, load_agent
 from deployer.experiment.loadgen.workers import Mark, Workers
 from deployer.release.kind_cluster import image as own_image
 from deployer.targets.base import Progress, Target
-from deployer.targets.cluster.target import ClusterTarget
 
 
 class Generator(Protocol):
-    """Runs trials: processes on this machine (`Workers`), or a Job in a cluster (`LoadJob`)."""
+    """Runs trials: processes on this machine (`Workers`), or a pod in a cluster (`RemoteGenerator`)."""
 
     def run(self, plan: Plan, on_mark: Callable[[Mark], None] | None = None) -> Outcome:
         """Run one plan; call `on_mark` when the measured window opens and closes."""
@@ -34,9 +33,10 @@ def generator_for(target: Target, *, image: str, timeout: float, progress: Progr
     `image` is that of a Job, empty for the deployer's own; `timeout` bounds the wait for it. Errors: TargetError,
     WaitTimeout that names why it does not start.
     """
-    if isinstance(target, ClusterTarget):
-        with load_job(target, image=image or own_image("deployer"), timeout=timeout, progress=progress) as job:
-            yield job
-    else:
+    program = load_agent(image or own_image("deployer"))
+    with target.run_agent(program, timeout=timeout, progress=progress) as agent:
+        if agent is not None:
+            yield RemoteGenerator(agent)
+            return
         with Workers() as workers:
             yield workers

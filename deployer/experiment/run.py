@@ -14,7 +14,7 @@ from deployer.experiment import capacity, sizing, summary, usl
 from deployer.experiment import request as conditions
 from deployer.experiment.generator import Generator, generator_for
 from deployer.experiment.loadgen import recording
-from deployer.experiment.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Plan, RecordApi, Reference, Value
+from deployer.experiment.loadgen.plan import ClosedLoop, OpenLoop, Plan, Reference
 from deployer.experiment.report import folder
 from deployer.experiment.request import ExperimentRequest
 from deployer.experiment.results import (
@@ -30,6 +30,7 @@ from deployer.experiment.results import (
 from deployer.experiment.trials import Observer, measured, sentence
 from deployer.records import expected
 from deployer.records import files as records
+from deployer.records.endpoint import Grpc, RecordApi, Value
 from deployer.release import endpoints
 from deployer.targets.base import Progress, Target
 

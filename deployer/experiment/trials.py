@@ -14,9 +14,10 @@ from deployer.errors import DeployerError
 from deployer.experiment import capacity
 from deployer.experiment import stages as stages
 from deployer.experiment.loadgen import recording
-from deployer.experiment.loadgen.plan import ClosedLoop, Grpc, OpenLoop, Outcome, Plan
+from deployer.experiment.loadgen.plan import ClosedLoop, OpenLoop, Outcome, Plan
 from deployer.experiment.loadgen.workers import Mark
 from deployer.experiment.results import CpuUse, Kind, LagBounds, Objective, Stages, Trial
+from deployer.records.endpoint import Grpc
 from deployer.targets.base import CpuReading, Target
 
 _VERDICTS = {Verdict.PASS: "held", Verdict.FAIL: "did not hold", Verdict.INCONCLUSIVE: "inconclusive"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deployer.experiment.loadgen.plan import Value
+from deployer.records.endpoint import Value
 from deployer.records.files import Batch, Sample
 
 

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 
 from deployer.errors import SpecError
-from deployer.experiment.loadgen.plan import Grpc, RecordApi, Value
 from deployer.records import http1
+from deployer.records.endpoint import Grpc, RecordApi, Value
 from deployer.records.files import Batch
 from tfserving.wire import messages_pb2, methods, tensors
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from deployer.errors import SpecError, TargetError
-from deployer.experiment.loadgen.plan import Grpc, RecordApi
+from deployer.records.endpoint import Grpc, RecordApi
 from deployer.release import smoke
 from deployer.targets.base import GatewayReplica, Target
 from gateway.settings import ModelSettings, SettingsError, parse_settings

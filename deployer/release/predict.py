@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 from deployer.errors import SpecError, TargetError
-from deployer.experiment.loadgen.plan import Grpc, RecordApi, Value
 from deployer.records import expected as answers
 from deployer.records import files
+from deployer.records.endpoint import Grpc, RecordApi, Value
 from deployer.records.files import Batch, Sample
 from deployer.records.send import SendFailed, sender
 from deployer.release import endpoints

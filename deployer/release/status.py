@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from deployer.errors import DeployerError, SpecError
 from deployer.targets import proof
-from deployer.targets.base import GatewayReplica, Replica, Target, own_configs
+from deployer.targets.base import GatewayReplica, Replica, Target
 from deployer.targets.proof import Served
 from gateway.settings import SettingsError, parse_settings
 from tfserving.config.models import ModelServerConfig
@@ -73,7 +73,7 @@ def status(target: Target) -> Status:
     weights = {
         name: _percent(model.routing.weights) for name, model in settings.models.items() if model.routing is not None
     }
-    own = own_configs(target)
+    own = target.own_configs()
     with ThreadPoolExecutor(_PARALLEL) as pool:
         replicas = tuple(pool.map(lambda one: _replica(target, one, own.get(one.name), config), target.replicas()))
         gateways = tuple(pool.map(lambda gateway: _gateway(target, gateway, text), target.gateways()))

@@ -6,19 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.domain import quantity
-from deployer.domain.location import DirectoryStore, PvcStore
 from deployer.domain.release import Release
-from deployer.errors import ExportError, SpecError, TargetError
+from deployer.errors import SpecError
 from deployer.release.kind_cluster import gateway_image
-from deployer.targets.base import Progress
-from deployer.targets.cluster.api import ApiServer
-from deployer.targets.storage import contents as shelf
-from deployer.targets.storage import manifest
-from deployer.targets.storage.layout import ModelStore
+from deployer.targets.base import Progress, Target
 
 LOOK_TIMEOUT = 120.0
-MANIFEST = "assets.extra/manifest.json"
-FEATURES = "assets.extra/features.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,63 +25,24 @@ class VersionFacts:
     memory_limit: int | None = None
 
 
-def version_facts(release: Release, model: str, version: int) -> VersionFacts:
-    """Read them from a store in a directory.
+def version_facts(target: Target, release: Release, model: str, version: int, progress: Progress) -> VersionFacts:
+    """Read them from the store of the release, where the target has it: a directory, or a PVC by a short-lived pod.
 
     Errors: SpecError for a model that the release has not, a version that the store has not, and unreadable files;
-    TargetError for a store in a claim, which only a pod can read: see `claim_facts`.
+    TargetError, WaitTimeout.
     """
-    described = next((one for one in release.models if one.name == model), None)
-    if described is None:
+    if not release.has(model):
         known = ", ".join(one.name for one in release.models)
         raise SpecError(f"the release has no model {model}", hint=f"it has {known}")
-    override = described.features.get(version)
-    features = _read(Path(override)) if override else None
-    if not isinstance(release.store, DirectoryStore):
-        raise TargetError(f"the store of {release.name} is a claim in a cluster", hint="--target cluster reads it")
-    store = ModelStore(root=Path(release.store.path), model=model)
-    if version not in store.versions():
-        there = ", ".join(map(str, store.versions())) or "none"
-        raise SpecError(f"{store.base} holds no version {version} of {model}", hint=f"versions: {there}")
-    path = store.path(version)
-    if features is None and (path / FEATURES).exists():
-        features = _read(path / FEATURES)
-    parity = None
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    if (path / MANIFEST).exists():
-        try:
-            known_facts = manifest.read(path)
-        except ExportError as error:
-            raise SpecError(f"the manifest of {model} version {version} cannot be read", hint=error.hint) from error
-        parity = known_facts.parity.max_difference if known_facts.parity is not None else None
-    return VersionFacts(size=size, parity=parity, features=features, memory_limit=_memory_limit(release))
-
-
-def pvc_facts(release: Release, api: ApiServer, model: str, version: int, progress: Progress) -> VersionFacts:
-    """Read them from a store in a claim, by a short-lived pod.
-
-    Errors: SpecError as of `version_facts`, TargetError, WaitTimeout.
-    """
-    if not isinstance(release.store, PvcStore):
-        raise SpecError(
-            f"the store of {release.name} is a directory", hint="a release in a cluster has `store: pvc://…`"
-        )
-    contents = shelf.look(
-        api,
-        release.store,
-        {model: (version,)},
-        image=gateway_image(release),
-        creation=shelf.creation(release.storage),
-        timeout=LOOK_TIMEOUT,
-        progress=progress,
+    override = release.model(model).features.get(version)
+    contents = target.read_store(
+        release, {model: (version,)}, image=gateway_image(release), timeout=LOOK_TIMEOUT, progress=progress
     )
     stored = contents.stored[model][version]
-    described = next((one for one in release.models if one.name == model), None)
-    own = described.features.get(version) if described is not None else None
     return VersionFacts(
         size=stored.size or None,
         parity=stored.parity,
-        features=_read(Path(own)) if own else stored.features,
+        features=_read(Path(override)) if override else stored.features,
         memory_limit=_memory_limit(release),
     )
 

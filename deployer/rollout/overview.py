@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from deployer.domain.history import summary
 from deployer.domain.rollout import Phase
-from deployer.errors import DeployerError
+from deployer.errors import DeployerError, TargetError
 from deployer.release.status import Status, status
-from deployer.rollout.rollouts import history_of
+from deployer.rollout.transitions import current
 from deployer.targets.base import Target
 from deployer.targets.history import HistoryStore
+from deployer.targets.serving_view import ServingView
+from tfserving.config import ConfigError, ModelServerConfig
 
 WATCH_SECONDS = 2.0
 
@@ -48,7 +50,19 @@ class Overview:
 
 def overview(target: Target) -> Overview:
     """Ask every replica and gateway, and read the ledgers. Errors: as of `release.status`, TargetError."""
-    return of_histories(status(target), history_of(target))
+    return of_histories(status(target), target.history())
+
+
+def with_rollouts(target: Target, seen: ServingView) -> ServingView:
+    """The view with the rollouts that are open, as far as anything can be read of them."""
+    try:
+        histories = target.history()
+        models = [model.name for model in ModelServerConfig.parse(seen.model_config).models]
+        found = tuple(one for model in models if (one := histories.read(model).open) is not None)
+        steps = {one.model: str(step) for one in found if (step := current(one)) is not None}
+        return replace(seen, rollouts=found, steps=steps, at_work=histories.holder())
+    except (ConfigError, TargetError):
+        return seen
 
 
 def of_histories(found: Status, histories: HistoryStore) -> Overview:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deployer.domain.gate import BEFORE_LOAD, parse_gate
-from deployer.domain.rollout import Rollout, RolloutRequest
+from deployer.domain.rollout import Event, Rollout, RolloutRequest
 from deployer.domain.serving import ModelState
+from deployer.domain.verdict import Judgement, Verdict
 from deployer.errors import GateFailed, TargetError
 from deployer.rollout import files
 from deployer.rollout.gates import before_traffic
-from deployer.rollout.gates.judge import Judgement, Verdict, overall
+from deployer.rollout.gates.judge import overall
 from deployer.rollout.rollouts import Rollouts
 from deployer.rollout.steps import Kind, plan, wanted
-from deployer.rollout.transitions import Event, advance
+from deployer.rollout.transitions import advance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from deployer.errors import DeployerError
 from deployer.targets import proof
-from deployer.targets.base import Replica, Staggered, Target
+from deployer.targets.base import Replica, Target
 from deployer.targets.waiting import shortened
 from tfserving.config import ModelConfig, ModelServerConfig
 
@@ -114,7 +114,7 @@ class _Reminder:
         self._next = REMIND_SECONDS
 
     def remind(self, missing: Missing, waited: float) -> None:
-        if isinstance(self._target, Staggered) and waited >= self._next:
+        if waited >= self._next:
             self._next *= 2
             self._target.hasten({name for name, _ in missing if name})
 

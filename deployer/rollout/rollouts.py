@@ -11,22 +11,16 @@ from dataclasses import dataclass, field, replace
 
 from deployer.domain.gate import Metric, parse_gate
 from deployer.domain.history import Entry
-from deployer.domain.release import Release
-from deployer.domain.rollout import Course, Policy, Rollout, RolloutRequest, refusal
+from deployer.domain.rollout import Course, Event, Policy, Rollout, RolloutRequest, refusal
 from deployer.domain.serving import STABLE
 from deployer.errors import TargetError, UsageError, WaitTimeout
 from deployer.release.where import Where, described, open_target
 from deployer.rollout import files
-from deployer.rollout.facts import VersionFacts, pvc_facts, version_facts
+from deployer.rollout.facts import VersionFacts, version_facts
 from deployer.rollout.proof import Clock, alive
 from deployer.rollout.runner import Runner
-from deployer.rollout.swap import per_replica
-from deployer.rollout.transitions import Event
-from deployer.targets.base import Progress, Recorded, Target
-from deployer.targets.cluster.history.configmaps import ConfigMapHistory
-from deployer.targets.cluster.target import ClusterTarget
-from deployer.targets.history import FileHistory, HistoryStore
-from deployer.targets.local.target import LocalTarget
+from deployer.targets.base import Progress, Target
+from deployer.targets.history import HistoryStore
 
 Facts = Callable[[int], VersionFacts]
 """What the store knows of a version of the model. Errors: SpecError for one that it has not."""
@@ -66,7 +60,7 @@ class Rollouts:
         check(request)
         with self.histories.locked(self.who):
             rollout, facts = self.prepared(request)
-            if isinstance(self.target, Recorded) and not request.rollback:
+            if not request.rollback:
                 self.target.record()  # what has drifted, or another chart, is better found before than halfway
             entry = Entry(at=rollout.started, who=self.who, step="start", event="started", text=asked(rollout))
             self.histories.write(self.model, self.histories.read(self.model).start(rollout).record(rollout, entry))
@@ -174,7 +168,7 @@ class Rollouts:
         """How many run; refuses to empty the only one. Errors: TargetError."""
         count = len(alive(self.target))
         if request.policy is Policy.RESOURCES:
-            per_replica(self.target)
+            self.target.require_own_configs()
             if count < 2 and not request.accept_downtime:
                 raise TargetError(
                     f"the {request.policy} policy empties a replica while the others serve, and {count} runs",
@@ -236,30 +230,13 @@ def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
     release, target = described(where), open_target(where)
     return Rollouts(
         target=target,
-        histories=history_of(target),
+        histories=target.history(),
         model=model,
-        facts=lambda version: _facts(release, target, model, version, progress),
+        facts=lambda version: version_facts(target, release, model, version, progress),
         progress=progress,
         gates=tuple(gate.text for gate in release.gates),
         policy=release.serving.rollout_policy,
     )
-
-
-def _facts(release: Release, target: Target, model: str, version: int, progress: Progress) -> VersionFacts:
-    if isinstance(target, ClusterTarget):
-        return pvc_facts(release, target.api, model, version, progress)
-    return version_facts(release, model, version)
-
-
-def history_of(target: Target) -> HistoryStore:
-    """Where the ledgers of a release are kept. Errors: TargetError for a place that keeps none."""
-    if isinstance(target, ClusterTarget):
-        names = target.names
-        fences = (names.models, names.gateway_config)
-        return ConfigMapHistory(target.api, namespace=target.place.namespace, release=names.release, fences=fences)
-    if isinstance(target, LocalTarget):
-        return FileHistory(target.layout.directory / "rollouts")
-    raise TargetError(f"a {target.kind} release keeps no ledger")
 
 
 def check(request: RolloutRequest) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from deployer.domain.gate import BEFORE_LOAD, BEFORE_TRAFFIC, Gate, Metric, parse_gate
 from deployer.domain.history import Entry
-from deployer.domain.rollout import CANARY, Course, Phase, Policy, Rollout
+from deployer.domain.rollout import CANARY, Course, Event, Phase, Policy, Rollout
 from deployer.domain.serving import STABLE, ModelState
+from deployer.domain.verdict import Judgement, Verdict
 from deployer.errors import DeployerError
 from deployer.release import gateway_metrics
 from deployer.release.window import LabelWindow
@@ -18,7 +19,7 @@ from deployer.rollout import files, proof
 from deployer.rollout.facts import VersionFacts
 from deployer.rollout.gates import before_traffic
 from deployer.rollout.gates.before_traffic import observations
-from deployer.rollout.gates.judge import ALPHA, EARLY_ALPHA, Judgement, Verdict, judge, overall
+from deployer.rollout.gates.judge import ALPHA, EARLY_ALPHA, judge, overall
 from deployer.rollout.proof import Clock, Ends, Unproven, Wanted, alive
 from deployer.rollout.steps import (
     AT_GATEWAYS,
@@ -34,10 +35,10 @@ from deployer.rollout.steps import (
     unloaded,
     wanted,
 )
-from deployer.rollout.swap import Swap, per_replica
+from deployer.rollout.swap import Swap
 from deployer.rollout.synthetic import synthetic_load
-from deployer.rollout.transitions import Event, Reaction, advance, begin, current, drift, reaction
-from deployer.targets.base import Overtaken, Progress, Recorded, Staggered, Target
+from deployer.rollout.transitions import Reaction, advance, begin, current, drift, reaction
+from deployer.targets.base import Overtaken, Progress, Target
 from deployer.targets.history import HistoryStore
 
 LOOK_SECONDS = 1.0
@@ -204,8 +205,8 @@ class Runner:
         one replica goes first, where that can be arranged."""
         before, running = proof.ends(self.target), alive(self.target)
         apart = len(running) > 1 and rollout.course is Course.FORWARD
-        staggered = self.target if apart and isinstance(self.target, Staggered) else None
-        put = staggered.put_model_config_quietly if staggered else self.target.put_model_config
+        staggered = apart and self.target.told_to_look
+        put = self.target.put_model_config_quietly if staggered else self.target.put_model_config
         files.put_replicas(self.target, rollout.model, after, before_write=self.histories.assert_held, put=put)
         self.at_point(f"{step}: written")
         shown = Wanted(model=rollout.model, versions=required(rollout, after), labels=after.labels)
@@ -213,11 +214,11 @@ class Runner:
         first = 0.0
         if staggered:
             began, name = self.clock.now(), running[0].name
-            staggered.hasten([name])
+            self.target.hasten([name])
             nothing = replace(shown, versions=frozenset(), labels={})
             self._shown(rollout, lambda one: shown if one == name else nothing, fresh=True, fatal=fatal)
             first = self.clock.now() - began
-            staggered.hasten([replica.name for replica in running[1:]])
+            self.target.hasten([replica.name for replica in running[1:]])
         began = self.clock.now()
         self._shown(rollout, lambda _: shown, fresh=True, fatal=fatal)
         return max(first, self.clock.now() - began)
@@ -226,9 +227,9 @@ class Runner:
         self._record(rollout.with_found(load_time=seconds), step, "measured", f"loaded after {seconds:.1f} s")
 
     def _swap(self, rollout: Rollout) -> Swap:
+        self.target.require_own_configs()
         return Swap(
             target=self.target,
-            configs=per_replica(self.target),
             rollout=rollout,
             progress=self.progress,
             clock=self.clock,
@@ -256,10 +257,9 @@ class Runner:
 
     def _keep(self, rollout: Rollout) -> None:
         """What is in force is also what a `helm upgrade` by hand would bring. It is late on purpose: traffic first."""
-        if isinstance(self.target, Recorded):
-            self.histories.assert_held()
-            self.target.record()
-            proof.gateways(self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=lambda: None)
+        self.histories.assert_held()
+        self.target.record()
+        proof.gateways(self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=lambda: None)
 
     def _keep_if_possible(self, rollout: Rollout) -> None:
         """The same where the rollout goes on without it; its last step insists."""

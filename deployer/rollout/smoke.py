@@ -11,11 +11,11 @@ from urllib.parse import quote
 import msgspec
 
 from deployer.domain.rollout import CANARY
+from deployer.domain.verdict import Judgement, Verdict
 from deployer.errors import DeployerError, TargetError
 from deployer.rollout import proof
-from deployer.rollout.gates.judge import Judgement, Verdict
 from deployer.rollout.proof import PARALLEL, POLL_SECONDS, Clock, Ends, alive
-from deployer.targets.base import Target, own_configs
+from deployer.targets.base import Target
 from deployer.targets.waiting import shortened
 from tfserving.config import ModelServerConfig, Specific
 
@@ -76,7 +76,7 @@ def smoke(target: Target, model: str, *, version: int, stable: int, signature: s
     stable refuses zeros too, they say nothing. Errors: TargetError when there is no such replica.
     """
     before = proof.ends(target)
-    shared, own = target.model_config(), own_configs(target)
+    shared, own = target.model_config(), target.own_configs()
     held = {name: _versions(own.get(name, shared), model) for name in before}
     names = [name for name in before if version in held[name]]
     if not names:

@@ -11,28 +11,15 @@ from dataclasses import dataclass, replace
 
 from deployer.domain.rollout import CANARY, Rollout
 from deployer.domain.serving import STABLE, ModelState
-from deployer.errors import TargetError
 from deployer.rollout import files
 from deployer.rollout import proof as rollout_proof
 from deployer.rollout.proof import POLL_SECONDS, Clock, Unproven, Wanted, alive
 from deployer.rollout.steps import Kind, Step, canary_replicas
 from deployer.targets import proof
-from deployer.targets.base import PerReplica, Progress, Target
+from deployer.targets.base import Progress, Target
 from tfserving.config import ModelServerConfig, Specific
 
 GONE = frozenset(["END", "absent"])
-
-
-def per_replica(target: Target) -> PerReplica:
-    """A target, as one whose replicas can differ. Errors: TargetError."""
-    if not isinstance(target, PerReplica):
-        raise TargetError(
-            f"replicas of a {target.kind} release cannot be emptied one by one",
-            cause="they all follow one model_config",
-            hint="leave out --policy, and allow the memory for two versions",
-        )
-    target.require_own_configs()
-    return target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +28,6 @@ class Swap:
     writes."""
 
     target: Target
-    configs: PerReplica
     rollout: Rollout
     progress: Progress
     clock: Clock
@@ -106,27 +92,27 @@ class Swap:
 
     def _hold(self, after: ModelState) -> None:
         """Every replica goes on with what it has, whatever the release says from now on."""
-        if self.configs.newcomer_config() is None:
+        if self.target.newcomer_config() is None:
             text = self._with(self.target.model_config(), self.rollout.previous, self.rollout.base.labels)
-            self.configs.put_newcomer_config(text)
-        own, text = self.configs.own_configs(), self.target.model_config()
+            self.target.put_newcomer_config(text)
+        own, text = self.target.own_configs(), self.target.model_config()
         for replica in self.target.replicas():
             if replica.name not in own:
-                self.configs.put_own_config(replica.name, text)
+                self.target.put_own_config(replica.name, text)
 
     def _release(self) -> None:
         """Every replica follows the release again, where that is what it has."""
         config = ModelServerConfig.parse(self.target.model_config())
         (final,) = (model for model in config.models if model.name == self.rollout.model)
         rest = tuple(m for m in config.models if m.name != self.rollout.model)
-        for name, own in self.configs.own_configs().items():
+        for name, own in self.target.own_configs().items():
             models = ModelServerConfig.parse(own).models
             if tuple(m for m in models if m.name != self.rollout.model) == rest:
-                self.configs.put_own_config(name, None)
+                self.target.put_own_config(name, None)
             else:  # another model is in the middle of such a rollout
                 mine = tuple(final if m.name == final.name else m for m in models)
-                self.configs.put_own_config(name, ModelServerConfig(models=mine).to_text())
-        self.configs.put_newcomer_config(None)
+                self.target.put_own_config(name, ModelServerConfig(models=mine).to_text())
+        self.target.put_newcomer_config(None)
 
     def _relabel(self, after: ModelState) -> None:
         """Every replica learns the labels of the version that it holds; nothing is loaded."""
@@ -149,7 +135,7 @@ class Swap:
     def _all_to(self, version: int, after: ModelState) -> None:
         """Every replica holds this version; one after the other, and those that come meanwhile from the start."""
         newcomer = self._with(self.target.model_config(), version, self._labels(version, after))
-        self.configs.put_newcomer_config(newcomer)
+        self.target.put_newcomer_config(newcomer)
         while name := next((name for name, held in self._held().items() if held != version), None):
             self._move(name, version, after)
         self._relabel(after)
@@ -160,7 +146,7 @@ class Swap:
         self.progress(f"{name} is emptied, then loads version {version} of {self.rollout.model}")
         config = ModelServerConfig.parse(self._config(name))
         others = tuple(model for model in config.models if model.name != self.rollout.model)
-        self.configs.put_own_config(name, ModelServerConfig(models=others).to_text())
+        self.target.put_own_config(name, ModelServerConfig(models=others).to_text())
         self._until_empty(name)
         began = self.clock.now()
         self._assign(name, version, {})
@@ -201,12 +187,12 @@ class Swap:
         return tuple(name for name, held in self._held().items() if held == version)
 
     def _config(self, name: str) -> str:
-        own = self.configs.own_configs().get(name)
+        own = self.target.own_configs().get(name)
         return own if own is not None else self.target.model_config()
 
     def _held(self) -> dict[str, int]:
         """The version that each replica which runs is to hold, by its name; 0 for one that was emptied."""
-        shared, own = self.target.model_config(), self.configs.own_configs()
+        shared, own = self.target.model_config(), self.target.own_configs()
         return {replica.name: self._version(own.get(replica.name, shared)) for replica in alive(self.target)}
 
     def _version(self, config: str) -> int:
@@ -222,7 +208,7 @@ class Swap:
             return
         if labels:
             self._until_loaded(name, version)
-        self.configs.put_own_config(name, text)
+        self.target.put_own_config(name, text)
 
     def _with(self, text: str, version: int, labels: Mapping[str, int]) -> str:
         """A model_config in which the model has one version, and the labels that stand for it."""

@@ -5,29 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 
-from deployer.domain.rollout import Course, OnFail, Phase, Rollout
+from deployer.domain.rollout import Course, Event, OnFail, Phase, Rollout
 from deployer.domain.serving import ModelState
 from deployer.rollout.steps import Kind, Step, plan
-
-
-class Event(StrEnum):
-    """What can happen to a rollout."""
-
-    PROVEN = "proven"
-    """The step is done, and shown to be."""
-    GATE_FAILED = "gate failed"
-    INCONCLUSIVE = "inconclusive"
-    """A window has ended, and no gate says yes or no."""
-    UNPROVEN = "unproven"
-    """Replicas or gateways are not as the step wants them, and time is up or they never will be."""
-    DRIFTED = "drifted"
-    """Somebody else changed what is in force."""
-    EXPIRED = "expired"
-    """`max_duration` has passed."""
-    PAUSE = "pause"
-    RESUME = "resume"
-    PROMOTE = "promote"
-    ABORT = "abort"
 
 
 class Reaction(StrEnum):

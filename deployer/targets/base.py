@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from deployer.errors import TargetError
+
+if TYPE_CHECKING:
+    from deployer.domain.release import Release
+    from deployer.targets.agents.agent import Agent, AgentProgram
+    from deployer.targets.history import HistoryStore
+    from deployer.targets.snapshot import Snapshot
+    from deployer.targets.storage.contents import Contents
 
 Progress = Callable[[str], None]
 """Called with one plain sentence whenever something worth telling a person has happened."""
@@ -105,6 +112,9 @@ class Target(Protocol):
     kind: str
     """"local" or "cluster"."""
 
+    told_to_look: bool = False
+    """Whether replicas look at a new model_config when `hasten` tells them to, and else within a minute or two."""
+
     def describe(self) -> str:
         """What a person is told before anything is touched: directory, or context and namespace."""
         ...
@@ -182,61 +192,77 @@ class Target(Protocol):
         """How replicas are limited ("cgroup v1 0.25 CPU", "affinity to 1 core", "none"), for reports."""
         ...
 
-
-@runtime_checkable
-class PerReplica(Protocol):
-    """What a target can do besides whose replicas can be given a model_config of their own."""
-
-    def require_own_configs(self) -> None:
-        """Errors: TargetError when this release was not set up for it, with the remedy."""
+    def history(self) -> HistoryStore:
+        """Where the history of rollouts is kept, and who is at work on the release."""
         ...
 
-    def own_configs(self) -> Mapping[str, str]:
-        """The model_config that only one replica follows, by its name; all others follow the one of the release."""
+    def read_store(
+        self, release: Release, wanted: Mapping[str, Iterable[int]], *, image: str, timeout: float, progress: Progress
+    ) -> Contents:
+        """What the store of the release holds; `wanted` is versions by model, empty for a model's newest one.
+
+        `image` runs the pod that reads a PVC. Errors: SpecError for a version that is not there, or a store of a kind
+        that this place does not have; TargetError, WaitTimeout.
+        """
         ...
 
-    def put_own_config(self, name: str, text: str | None) -> None:
-        """Have a replica follow this one, or again (None) that of the release. Replicas pick it up by polling."""
+    def snapshot(self) -> Snapshot:
+        """All that `deployer doctor` looks at, at one moment. Errors: TargetError when the release is not there."""
         ...
 
-    def newcomer_config(self) -> str | None:
-        """What a replica that starts from now on gets as its own; None when it follows the release."""
-        ...
+    def run_agent(
+        self, program: AgentProgram, *, timeout: float, progress: Progress
+    ) -> AbstractContextManager[Agent | None]:
+        """Run one of the deployer's own programs beside the release for as long as the context lasts.
 
-    def put_newcomer_config(self, text: str | None) -> None:
-        """Decide that."""
-        ...
+        None where the release is on this machine: the caller is beside it. Errors: TargetError, WaitTimeout.
+        """
+        return nullcontext()
 
-
-@runtime_checkable
-class Staggered(Protocol):
-    """What a target can do besides whose replicas look at a new model_config when they are told to, and else later."""
+    # -- what not every place can do, or need do
 
     def put_model_config_quietly(self, text: str) -> None:
-        """As `put_model_config`, but telling nobody: every replica looks by itself within a minute or two."""
-        ...
+        """As `put_model_config`, but telling nobody: with `told_to_look`, replicas look within a minute or two."""
+        self.put_model_config(text)
 
     def hasten(self, names: Collection[str]) -> None:
-        """Have these replicas look now."""
-        ...
-
-
-@runtime_checkable
-class Recorded(Protocol):
-    """What a target can do besides whose configuration is also written down elsewhere, which takes longer."""
+        """Have these replicas look at their configuration now. Nothing where they always do."""
+        return
 
     def record(self) -> None:
-        """Have that place say what is in force, unless it does: the values of the Helm releases.
+        """Have the place that also writes the configuration down say what is in force: the values of Helm releases.
 
         Until then a `helm upgrade` by hand would bring back what was in force when this was last called.
         Gateways may have to read the same settings again. Errors: ToolError, WaitTimeout, TargetError.
         """
-        ...
+        return
 
+    def require_own_configs(self) -> None:
+        """Errors: TargetError when replicas of this release cannot be given a model_config of their own."""
+        raise TargetError(
+            f"replicas of a {self.kind} release cannot be emptied one by one",
+            cause="they all follow one model_config",
+            hint="leave out --policy, and allow the memory for two versions",
+        )
 
-def own_configs(target: Target) -> Mapping[str, str]:
-    """The model_config that only one replica follows, by its name, on any target."""
-    return target.own_configs() if isinstance(target, PerReplica) else {}
+    def own_configs(self) -> Mapping[str, str]:
+        """The model_config that only one replica follows, by its name; all others follow the one of the release."""
+        return {}
+
+    def put_own_config(self, name: str, text: str | None) -> None:
+        """Have a replica follow this one, or again (None) that of the release. Replicas pick it up by polling.
+
+        Errors: as of `require_own_configs`; the same below.
+        """
+        self.require_own_configs()
+
+    def newcomer_config(self) -> str | None:
+        """What a replica that starts from now on gets as its own; None when it follows the release."""
+        return None
+
+    def put_newcomer_config(self, text: str | None) -> None:
+        """Decide that."""
+        self.require_own_configs()
 
 
 class Rebatchable(Target, Protocol):

@@ -12,9 +12,9 @@ from typing import Protocol
 import msgspec
 
 from deployer.domain.history import History
+from deployer.domain.rollout import Event
 from deployer.errors import TargetError
 from deployer.files import replace_file
-from deployer.rollout.transitions import Event
 
 LOCK_PATIENCE = 0.5
 """Seconds in which a lock may be busy because somebody looks who holds it."""

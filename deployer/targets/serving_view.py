@@ -11,7 +11,7 @@ import msgspec
 from deployer.domain.rollout import Phase, Rollout
 from deployer.errors import DeployerError
 from deployer.targets import proof
-from deployer.targets.base import Target, own_configs
+from deployer.targets.base import Target
 from deployer.targets.proof import Served
 from gateway.settings import settings_hash
 from tfserving.config import ConfigError, ModelServerConfig
@@ -64,7 +64,8 @@ class GatewayView:
 class ServingView:
     """The configuration in force, and what each replica and gateway makes of it.
 
-    `rollouts` are those that are open; `at_work` names the deployer that makes them go on, empty when none does.
+    `rollouts` are those that are open, `steps` the step that each is at, by model; `at_work` names the deployer that
+    makes them go on, empty when none does.
     """
 
     model_config: str
@@ -72,6 +73,7 @@ class ServingView:
     replicas: Mapping[str, ReplicaView] = field(default_factory=dict)
     gateways: Mapping[str, GatewayView] = field(default_factory=dict)
     rollouts: tuple[Rollout, ...] = ()
+    steps: Mapping[str, str] = field(default_factory=dict)
     at_work: str = ""
 
     @property
@@ -95,7 +97,7 @@ def view(target: Target) -> ServingView:
         config = ModelServerConfig(models=())
     replicas = [replica.name for replica in target.replicas() if replica.alive]
     gateways = [gateway.name for gateway in target.gateways() if gateway.alive]
-    own = own_configs(target)
+    own = target.own_configs()
     with ThreadPoolExecutor(_PARALLEL) as pool:
         seen = pool.map(lambda name: _replica(target, name, own.get(name), config), replicas)
         known = pool.map(lambda name: _gateway(target, name), gateways)

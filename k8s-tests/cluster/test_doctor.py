@@ -16,6 +16,7 @@ from variants import altered, cut
 
 from deployer.release.doctor.doctor import doctor
 from deployer.release.doctor.finding import Diagnosis, Severity
+from deployer.rollout.overview import with_rollouts
 from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING
 from deployer.targets.cluster.names import GATEWAY as GATEWAY_PODS
 from deployer.targets.cluster.target import ClusterTarget
@@ -85,11 +86,11 @@ def releases(
 def test_the_cause_is_found(releases: dict[str, ClusterTarget], name: str) -> None:
     wanted = SICK[name][1]
     deadline = time.monotonic() + 120
-    found = causes(doctor(releases[name]))
+    found = causes(doctor(releases[name], rollouts=with_rollouts))
     while not any(wanted in cause for cause in found):
         assert time.monotonic() < deadline, found
         time.sleep(2)
-        found = causes(doctor(releases[name]))
+        found = causes(doctor(releases[name], rollouts=with_rollouts))
 
 
 def causes(found: Diagnosis) -> list[str]:

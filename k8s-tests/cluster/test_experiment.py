@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from deployer.demo.samples import DIGITS
-from deployer.experiment.loadgen.job import job_path
+from deployer.targets.cluster.agent_job import job_path
 from deployer.targets.cluster.target import ClusterTarget
 
 pytestmark = pytest.mark.alone

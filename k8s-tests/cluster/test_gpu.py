@@ -19,6 +19,7 @@ from deployer.domain.serving import ModelState, ServingConfig
 from deployer.release import spec
 from deployer.release.doctor.doctor import doctor
 from deployer.release.render import render_release
+from deployer.rollout.overview import with_rollouts
 from deployer.targets.cluster.helm_releases import TF_SERVING
 from deployer.targets.cluster.names import MODEL_SERVER
 from deployer.targets.cluster.objects import Pod
@@ -104,7 +105,9 @@ def test_a_gpu_replica_serves_beside_the_card_and_a_second_one_finds_none(
     assert replica.spec.containers[0].resources.limits[GPU] == "1"
     target.scaling.to(2)
     deadline = time.monotonic() + 60
-    while not any("no node has a free GPU" in finding.cause for finding in doctor(target).findings):
+    while not any(
+        "no node has a free GPU" in finding.cause for finding in doctor(target, rollouts=with_rollouts).findings
+    ):
         assert time.monotonic() < deadline, target.explain()
         time.sleep(1)
 

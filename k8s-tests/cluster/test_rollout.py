@@ -18,9 +18,8 @@ from rolling import GATES, Rolling, held_at_once, last_answers
 from under_load import until
 from variants import CORRUPT, DEADLY, ERRS, SLOW, WRONG
 
-from deployer.domain.rollout import Policy, RolloutRequest
+from deployer.domain.rollout import Event, Policy, RolloutRequest
 from deployer.rollout.facts import VersionFacts
-from deployer.rollout.transitions import Event
 from deployer.targets.cluster.api import pod_path
 from deployer.targets.cluster.helm_releases import GATEWAY as GATEWAY_CHART
 from deployer.targets.cluster.helm_releases import charts_directory

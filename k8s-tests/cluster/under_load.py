@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from deployer.experiment.loadgen.job import load_job
-from deployer.experiment.loadgen.plan import ClosedLoop, Outcome, Plan, RecordApi, merge
+from deployer.experiment.generator import generator_for
+from deployer.experiment.loadgen.plan import ClosedLoop, Outcome, Plan, merge
+from deployer.records.endpoint import RecordApi
 from deployer.targets.cluster.target import ClusterTarget
 
 CLIENTS = 2
@@ -78,7 +79,7 @@ class Release:
         """
         plan = self._plan(seconds, clients)
         begun, over = Event(), Event()
-        started = load_job(self.target, image=self.image, timeout=120, progress=lambda _: None)
+        started = generator_for(self.target, image=self.image, timeout=120, progress=lambda _: None)
         with started as job, ThreadPoolExecutor(1) as pool:
 
             def work() -> Outcome:
@@ -105,7 +106,7 @@ class Release:
         """
         plan, over = self._plan(PIECE_SECONDS, 1), Event()
         with (
-            load_job(self.target, image=self.image, timeout=120, progress=lambda _: None) as job,
+            generator_for(self.target, image=self.image, timeout=120, progress=lambda _: None) as job,
             ThreadPoolExecutor(1) as pool,
         ):
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import yaml
 
 from deployer.errors import TargetError
-from deployer.targets.base import GatewayReplica, HttpReply, MemoryReading, Overtaken, Replica
+from deployer.targets.base import GatewayReplica, HttpReply, MemoryReading, Overtaken, Replica, Target
+from deployer.targets.history import HistoryStore
 from gateway.settings import parse_settings, settings_hash
 from tfserving.config import ModelConfig, ModelServerConfig, Specific
 
@@ -77,10 +78,14 @@ class FakeReplica:
             self.fresh = False
 
 
-class FakeRelease:
+class FakeRelease(Target):
     """A `Target`, and the clock that its time goes by. `canary_failures` is the share of bad answers of version 2."""
 
     kind = "fake"
+    told_to_look = True
+
+    histories: HistoryStore
+    """Set by whoever rolls out."""
 
     def __init__(self, replicas: int = 2, *, canary_failures: float = 0.0, traffic: int = 400) -> None:
         self.time = 1000.0
@@ -242,6 +247,9 @@ class FakeRelease:
     def in_line(self) -> bool:
         """Whether what was recorded last is in force."""
         return self.recorded == (self._models, self._gateway)
+
+    def history(self) -> HistoryStore:
+        return self.histories
 
     def require_own_configs(self) -> None:
         pass

@@ -17,10 +17,11 @@ from deployer.targets.base import (
     Progress,
     Replica,
     ReplicaBatching,
+    Target,
 )
 
 
-class FakeTarget:
+class FakeTarget(Target):
     """A release whose replicas are workers of one fake gateway, each serving one request in `service` seconds.
 
     Without batching; with it a request takes `batched` seconds. `scaled` and `batchings` are what was asked for.

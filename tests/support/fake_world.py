@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 from fake_release import MODEL, FakeRelease
 
-from deployer.domain.rollout import RolloutRequest
+from deployer.domain.rollout import Event, RolloutRequest
 from deployer.rollout import files
 from deployer.rollout.facts import VersionFacts
 from deployer.rollout.proof import Clock
 from deployer.rollout.rollouts import Rollouts
-from deployer.rollout.transitions import Event
 from deployer.targets.history import FileHistory
 
 REQUEST = RolloutRequest(to=2, shares=(5, 50), soak=2, gates=("error_rate<5%",), min_samples=20, timeout=20)
@@ -27,6 +26,7 @@ class World:
     def __init__(self, directory, release=None, at=None) -> None:
         self.release = release or FakeRelease()
         self.histories = FileHistory(directory)
+        self.release.histories = self.histories
         self.at = dict(at or {})
         self.points: list[str] = []
         self.said: list[str] = []

@@ -14,6 +14,7 @@ from deployer.errors import TargetError
 from deployer.release.doctor.doctor import doctor
 from deployer.release.doctor.finding import Diagnosis
 from deployer.release.where import Kind
+from deployer.rollout.overview import with_rollouts
 
 app = Verb()
 
@@ -31,12 +32,12 @@ def doctor_(
     kubeconfig: Kubeconfig = "",
     state_dir: StateDir = None,
 ) -> int:
-    """Explain why a release is sick: each cause with its evidence and its remedy.
+    """Explain why a release is unhealthy: each cause with its evidence and its remedy.
 
     The exit code is 0 when nothing is wrong, else 6. Nothing is changed.
     """
     where = target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig)
-    found = doctor(where, keep=keep)
+    found = doctor(where, rollouts=with_rollouts, keep=keep)
     console.result("Diagnosis", {"healthy": found.healthy, "diagnosis": found}, lambda: text(found))
     return 0 if found.healthy else TargetError.exit_code
 

@@ -126,21 +126,22 @@ def prune(
     from deployer.models import prune as usecase
     from deployer.models import pvc
     from deployer.models.catalog import version_numbers
+    from deployer.release import in_use
 
     named = _listed(protect)
     if store.startswith(SCHEME):
         where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
         place, api = pvc.reach(where)
-        used = usecase.of_cluster_releases(api, place.namespace, model)
-        used |= usecase.configured(model_config, model, ()) if model_config else {}
+        used = in_use.of_cluster_releases(api, place.namespace, model)
+        used |= in_use.configured(model_config, model, ()) if model_config else {}
         with pvc.opened(where, console.progress) as storage:
             pruned = usecase.prune_pvc(
                 storage, model, keep=keep, protected=named | used, dry_run=dry_run, progress=console.progress
             )
     else:
         directory = Path(store)
-        used = usecase.of_local_release(file, state_dir, directory, model)
-        used |= usecase.configured(model_config, model, version_numbers(directory, model)) if model_config else {}
+        used = in_use.of_local_release(file, state_dir, directory, model)
+        used |= in_use.configured(model_config, model, version_numbers(directory, model)) if model_config else {}
         pruned = usecase.prune_directory(
             directory, model, keep=keep, protected=named | used, dry_run=dry_run, progress=console.progress
         )

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from deployer.cli.console import Table
 from deployer.domain.rollout import Course, Rollout
+from deployer.domain.verdict import Judgement, Verdict
 from deployer.release.status import ReplicaStatus
-from deployer.rollout.gates.judge import Judgement, Verdict
 from deployer.rollout.preview import Preview
 from deployer.rollout.rollouts import asked
 from deployer.rollout.status import RolloutHistory, RolloutStatus

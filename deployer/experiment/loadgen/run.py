@@ -13,8 +13,9 @@ from pathlib import Path
 from deployer.errors import TargetError
 from deployer.experiment.loadgen import recording, schedule
 from deployer.experiment.loadgen.alarm import Alarm
-from deployer.experiment.loadgen.plan import ClosedLoop, OpenLoop, Outcome, Plan, Value
+from deployer.experiment.loadgen.plan import ClosedLoop, OpenLoop, Outcome, Plan
 from deployer.records import files
+from deployer.records.endpoint import Value
 from deployer.records.expected import Checker
 from deployer.records.send import Sender, SendFailed, sender
 

@@ -9,7 +9,7 @@ from deployer.release.doctor.finding import Diagnosis, Finding, Severity, merged
 from deployer.release.doctor.serving import lasting, silences
 from deployer.targets.cluster.objects import Autoscaler, ContainerStatus, Pod, Terminated
 from deployer.targets.cluster.state import view
-from deployer.targets.cluster.state.snapshot import Snapshot
+from deployer.targets.cluster.state.snapshot import ClusterSnapshot
 
 PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
 SHORTAGE = re.compile(r"Insufficient ([a-z0-9./-]*[a-z0-9])")
@@ -17,12 +17,12 @@ NO_VERSIONS = re.compile(r"No versions of servable (\S+) found under base path (
 NO_BASE = re.compile(r"Could not find base path (\S+) for servable (\S+)")
 
 
-def diagnose(seen: Snapshot, *, target: str) -> Diagnosis:
+def diagnose(seen: ClusterSnapshot, *, target: str) -> Diagnosis:
     """Every cause in a snapshot, each once, with the pods that show it."""
     return Diagnosis(target=target, findings=merged(_findings(seen)))
 
 
-def _findings(seen: Snapshot) -> Iterator[Finding]:
+def _findings(seen: ClusterSnapshot) -> Iterator[Finding]:
     for deployment in seen.deployments:
         for condition in deployment.status.conditions:
             if condition.type == "ReplicaFailure" and condition.status == "True":
@@ -42,7 +42,7 @@ def _findings(seen: Snapshot) -> Iterator[Finding]:
     yield from lasting(seen.serving, seen.before)
 
 
-def _claims(seen: Snapshot) -> Iterator[Finding]:
+def _claims(seen: ClusterSnapshot) -> Iterator[Finding]:
     for name, pvc in seen.pvcs.items():
         users = tuple(pod.name for pod in seen.pods if name in pod.spec.pvcs)
         if pvc is None:
@@ -64,7 +64,7 @@ def _claims(seen: Snapshot) -> Iterator[Finding]:
             )
 
 
-def _pod(pod: Pod, seen: Snapshot) -> Iterator[Finding]:
+def _pod(pod: Pod, seen: ClusterSnapshot) -> Iterator[Finding]:
     found = [*_unscheduled(pod, seen), *_unmounted(pod, seen)]
     for container in (*pod.status.init_container_statuses, *pod.status.container_statuses):
         found += _container(pod, container, seen)
@@ -73,7 +73,7 @@ def _pod(pod: Pod, seen: Snapshot) -> Iterator[Finding]:
         yield found_in_log
 
 
-def _unscheduled(pod: Pod, seen: Snapshot) -> Iterator[Finding]:
+def _unscheduled(pod: Pod, seen: ClusterSnapshot) -> Iterator[Finding]:
     for condition in pod.status.conditions:
         if condition.type != "PodScheduled" or condition.status != "False":
             continue
@@ -102,12 +102,12 @@ def _unscheduled(pod: Pod, seen: Snapshot) -> Iterator[Finding]:
             )
 
 
-def _claim_explains(pod: Pod, seen: Snapshot) -> bool:
+def _claim_explains(pod: Pod, seen: ClusterSnapshot) -> bool:
     pvcs = [seen.pvcs.get(name) for name in pod.spec.pvcs]
     return any(pvc is None or pvc.status.phase != "Bound" for pvc in pvcs)
 
 
-def _unmounted(pod: Pod, seen: Snapshot) -> Iterator[Finding]:
+def _unmounted(pod: Pod, seen: ClusterSnapshot) -> Iterator[Finding]:
     """Volumes that a kubelet fails to attach or mount. An old warning of a pod that runs is history."""
     if pod.status.phase != "Pending":
         return
@@ -123,7 +123,7 @@ def _unmounted(pod: Pod, seen: Snapshot) -> Iterator[Finding]:
             return
 
 
-def _container(pod: Pod, container: ContainerStatus, seen: Snapshot) -> Iterator[Finding]:
+def _container(pod: Pod, container: ContainerStatus, seen: ClusterSnapshot) -> Iterator[Finding]:
     waiting = container.state.waiting
     ended = container.state.terminated or container.last_state.terminated
     if waiting is not None and waiting.reason in PULL:
@@ -156,7 +156,7 @@ def _container(pod: Pod, container: ContainerStatus, seen: Snapshot) -> Iterator
         yield _crash(pod, container, ended, seen)
 
 
-def _crash(pod: Pod, container: ContainerStatus, ended: Terminated, seen: Snapshot) -> Finding:
+def _crash(pod: Pod, container: ContainerStatus, ended: Terminated, seen: ClusterSnapshot) -> Finding:
     known = _starting(pod, seen)
     if known is not None:
         return known
@@ -170,7 +170,7 @@ def _crash(pod: Pod, container: ContainerStatus, ended: Terminated, seen: Snapsh
     )
 
 
-def _starting(pod: Pod, seen: Snapshot) -> Finding | None:
+def _starting(pod: Pod, seen: ClusterSnapshot) -> Finding | None:
     """Why a model server that does not serve yet will not: what its log says of the store."""
     log = seen.logs.get(pod.name, "")
     remedy = "`deployer publish` copies it there; the claim, its subPath and basePath must be those of the release"

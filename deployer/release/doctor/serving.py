@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Mapping
 
 from deployer.domain.rollout import Phase, Rollout
 from deployer.release.doctor.finding import Finding, Severity, confirmed
-from deployer.rollout.transitions import current
 from deployer.targets.proof import Served
 from deployer.targets.serving_view import GatewayView, ReplicaView, ServingView
 from gateway.settings import SettingsError, parse_settings
@@ -26,7 +25,7 @@ def lasting(now: ServingView, before: ServingView | None) -> Iterator[Finding]:
     found = diagnose_serving(now)
     yield from found if before is None else confirmed(found, diagnose_serving(before))
     for rollout in now.rollouts:
-        yield _open(rollout, now.at_work)
+        yield _open(rollout, now.steps.get(rollout.model, ""), now.at_work)
 
 
 def diagnose_serving(view: ServingView) -> Iterator[Finding]:
@@ -102,9 +101,8 @@ def _routes(view: ServingView, config: ModelServerConfig) -> Iterator[Finding]:
                 )
 
 
-def _open(rollout: Rollout, at_work: str) -> Finding:
+def _open(rollout: Rollout, step: str, at_work: str) -> Finding:
     """A rollout that is not over. One that rests was meant to, unless nothing could be proven any more."""
-    step = current(rollout)
     at = f"version {rollout.previous} → {rollout.request.to}" + (f", at step {step}" if step else "")
     name = f"a rollout of model {rollout.model}"
     ends = f"`deployer rollout resume {rollout.model}` goes on, `deployer rollout abort {rollout.model}` takes it back"

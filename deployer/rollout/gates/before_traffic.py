@@ -8,11 +8,12 @@ from pathlib import Path
 
 from deployer.domain.gate import Gate, Metric
 from deployer.domain.rollout import Policy, Rollout
+from deployer.domain.verdict import Judgement, Verdict
 from deployer.release.memory import loading
 from deployer.release.window import Observations
 from deployer.rollout import files, smoke
 from deployer.rollout.facts import VersionFacts
-from deployer.rollout.gates.judge import Judgement, Verdict, judge
+from deployer.rollout.gates.judge import judge
 from deployer.rollout.proof import Clock, alive
 from deployer.targets.base import Progress, Target
 

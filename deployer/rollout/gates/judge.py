@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from deployer.domain.gate import LATENCIES, Gate, Metric
 from deployer.domain.store import size_text
-from deployer.domain.verdict import Verdict
+from deployer.domain.verdict import Judgement, Verdict
 from deployer.release.window import LabelWindow, Observations, above
 from deployer.rollout.gates.statistics import Interval, binomial_at_least, quantile, rate_excess
 
-__all__ = ["ALPHA", "EARLY_ALPHA", "Judgement", "Verdict", "judge", "overall"]
+__all__ = ["ALPHA", "EARLY_ALPHA", "judge", "overall"]
 
 ALPHA = 0.05
 """Probability that a version that keeps a bound fails its gate, at the end of a window."""
@@ -24,18 +23,6 @@ EARLY_ALPHA = 0.0005
 """The same for each look before the end: there are many looks, and only blatant failures should end a window early."""
 
 _QUANTILES = {Metric.P50: 0.5, Metric.P90: 0.9, Metric.P95: 0.95, Metric.P99: 0.99}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """The verdict on one gate, and the numbers behind it in one sentence part."""
-
-    gate: str
-    verdict: Verdict
-    numbers: str
-
-    def __str__(self) -> str:
-        return f"{self.gate}: {self.verdict} ({self.numbers})"
 
 
 def overall(judgements: Sequence[Judgement]) -> Verdict:

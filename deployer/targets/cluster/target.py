@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TypeVar
 
 from deployer.domain import quantity
-from deployer.errors import TargetError
-from deployer.targets.base import CpuReading, GatewayReplica, HttpReply, LoadEndpoints, MemoryReading, Progress, Replica
+from deployer.domain.location import PvcStore
+from deployer.domain.release import Release
+from deployer.errors import SpecError, TargetError
+from deployer.targets.agents.agent import Agent, AgentProgram
+from deployer.targets.base import (
+    CpuReading,
+    GatewayReplica,
+    HttpReply,
+    LoadEndpoints,
+    MemoryReading,
+    Progress,
+    Replica,
+    Target,
+)
 from deployer.targets.cluster import proof
+from deployer.targets.cluster.agent_job import agent_job
 from deployer.targets.cluster.api import (
     NOT_FOUND,
     PARALLEL,
@@ -27,12 +40,16 @@ from deployer.targets.cluster.api import (
 )
 from deployer.targets.cluster.bridge import bridge
 from deployer.targets.cluster.helm_releases import HelmReleases, gateway_values, models_of
+from deployer.targets.cluster.history.configmaps import ConfigMapHistory
 from deployer.targets.cluster.live_config import LiveConfig, as_helm_writes
 from deployer.targets.cluster.names import GATEWAY, GATEWAY_KEY, MODEL_SERVER, MODELS_KEY, NEWCOMER_KEY, Names
 from deployer.targets.cluster.objects import Event, Pod, Service
 from deployer.targets.cluster.own_configs import OwnConfigs
 from deployer.targets.cluster.scale import Scale
 from deployer.targets.cluster.state import cpu, memory, view
+from deployer.targets.cluster.state.snapshot import ClusterSnapshot, snapshot
+from deployer.targets.storage import contents
+from deployer.targets.storage.contents import Contents
 from deployer.targets.waiting import until_nothing
 from deployer.tools import process
 from deployer.tools.helm import Helm
@@ -47,10 +64,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class ClusterTarget:
+class ClusterTarget(Target):
     """The `Target` whose replicas and gateways are pods; requests reach them through the API server's pod proxy."""
 
     kind = "cluster"
+    told_to_look = True
 
     def __init__(self, names: Names, place: Place, api: ApiServer, helm: HelmReleases) -> None:
         self.names = names
@@ -232,7 +250,31 @@ class ClusterTarget:
         limits = {_cpu_limit(pod) for pod in self.pods(MODEL_SERVER)} - {None}
         return f"container limit of {', '.join(f'{limit:g}' for limit in limits)} CPU" if limits else "none"
 
-    # -- PerReplica
+    def history(self) -> ConfigMapHistory:
+        fences = (self.names.models, self.names.gateway_config)
+        return ConfigMapHistory(self.api, namespace=self.place.namespace, release=self.names.release, fences=fences)
+
+    def read_store(
+        self, release: Release, wanted: Mapping[str, Iterable[int]], *, image: str, timeout: float, progress: Progress
+    ) -> Contents:
+        if not isinstance(release.store, PvcStore):
+            raise SpecError(
+                f"the store of {release.name} is a directory", hint="a release in a cluster has `store: pvc://…`"
+            )
+        creation = contents.creation(release.storage)
+        return contents.look(
+            self.api, release.store, wanted, image=image, creation=creation, timeout=timeout, progress=progress
+        )
+
+    def snapshot(self) -> ClusterSnapshot:
+        return snapshot(self)
+
+    def run_agent(
+        self, program: AgentProgram, *, timeout: float, progress: Progress
+    ) -> AbstractContextManager[Agent | None]:
+        return agent_job(self, program, timeout=timeout, progress=progress)
+
+    # -- a model_config of one replica
 
     def require_own_configs(self) -> None:
         self._own.require()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployer.domain.location import DirectoryStore
+from deployer.domain.release import Release
 from deployer.errors import TargetError
 from deployer.files import replace_file
 from deployer.targets.base import (
@@ -19,12 +21,17 @@ from deployer.targets.base import (
     Progress,
     Replica,
     ReplicaBatching,
+    Target,
 )
+from deployer.targets.history import FileHistory
 from deployer.targets.local import batching as local_batching
 from deployer.targets.local import cpu, memory, process, routes
 from deployer.targets.local.container import Container
 from deployer.targets.local.state import Engine, Layout, LocalState
 from deployer.targets.local.supervisor import GRACE_SECONDS, Supervisor, model_config
+from deployer.targets.serving_view import view
+from deployer.targets.snapshot import EndedProcess, LocalSnapshot
+from deployer.targets.storage.contents import Contents, in_directory
 from deployer.tools import docker
 from deployer.tools.running import Running
 from tfserving import flags
@@ -51,7 +58,7 @@ class LocalRelease:
     container: Container | None = None
 
 
-class LocalTarget:
+class LocalTarget(Target):
     """The `Target` whose replicas and gateway are processes here. `directory` holds its files, logs and state."""
 
     kind = "local"
@@ -210,7 +217,30 @@ class LocalTarget:
     def cpu_limit(self) -> str:
         return self._state().limit
 
-    # -- PerReplica
+    def history(self) -> FileHistory:
+        return FileHistory(self.layout.directory / "rollouts")
+
+    def read_store(
+        self, release: Release, wanted: Mapping[str, Iterable[int]], *, image: str, timeout: float, progress: Progress
+    ) -> Contents:
+        if not isinstance(release.store, DirectoryStore):
+            raise TargetError(f"the store of {release.name} is a PVC in a cluster", hint="--target cluster reads it")
+        return in_directory(release.store, wanted)
+
+    def snapshot(self) -> LocalSnapshot:
+        processes: tuple[Replica | GatewayReplica, ...] = (*self.replicas(), *self.gateways())
+        ended = tuple(
+            EndedProcess(
+                name=one.name, log=str(self.layout.log(one.name)), log_tail=process.log_tail(self.layout, one.name)
+            )
+            for one in processes
+            if not one.alive
+        )
+        return LocalSnapshot(
+            release=self.layout.directory.name, gateways=len(self.gateways()), ended=ended, serving=view(self)
+        )
+
+    # -- a model_config of one replica
 
     def require_own_configs(self) -> None:
         pass

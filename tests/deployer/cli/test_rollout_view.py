@@ -5,8 +5,8 @@ from __future__ import annotations
 from deployer.cli.views.rollout import changes, drawn
 from deployer.domain.rollout import Phase, Rollout, RolloutRequest
 from deployer.domain.serving import ModelState
+from deployer.domain.verdict import Judgement, Verdict
 from deployer.release.status import GatewayStatus, ReplicaStatus, Status
-from deployer.rollout.gates.judge import Judgement, Verdict
 from deployer.rollout.status import RolloutStatus
 from deployer.rollout.steps import Kind, plan
 from deployer.targets.base import GatewayReplica, Replica

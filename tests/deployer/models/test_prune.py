@@ -14,6 +14,7 @@ from deployer.cli.__main__ import main
 from deployer.domain.history import History, Past
 from deployer.errors import TargetError
 from deployer.models import prune
+from deployer.release.in_use import of_cluster_releases
 from deployer.targets.cluster.api import ApiServer
 from deployer.targets.cluster.objects import ConfigMap, Meta
 from deployer.targets.history import FileHistory, encode
@@ -82,18 +83,18 @@ def config_map(name: str, data: Mapping[str, str], model: str = "") -> ConfigMap
 
 
 def in_use(*maps: ConfigMap) -> dict[int, str]:
-    return prune.of_cluster_releases(cast(ApiServer, FakeApi(*maps)), "shop", "loan")
+    return of_cluster_releases(cast(ApiServer, FakeApi(*maps)), "shop", "loan")
 
 
 def test_every_release_of_the_namespace_protects_what_it_uses() -> None:
     used = in_use(
         config_map("demo-tf-serving-models", {"model.config": CONFIG}),
-        config_map("demo-ledger-loan", {"ledger.json": encode(promoted(previous=2, to=4)).decode()}, model="loan"),
-        config_map("demo-ledger-other", {"ledger.json": encode(promoted(previous=1, to=4)).decode()}, model="other"),
+        config_map("demo-rollouts-loan", {"history.json": encode(promoted(previous=2, to=4)).decode()}, model="loan"),
+        config_map("demo-rollouts-other", {"history.json": encode(promoted(previous=1, to=4)).decode()}, model="other"),
         config_map("unrelated", {"a": "b"}),
     )
     assert used == {
-        2: "rollback target of ledger demo-ledger-loan",
+        2: "rollback target of ledger demo-rollouts-loan",
         3: "served by demo-tf-serving-models",
         4: "label stable of demo-tf-serving-models",
     }

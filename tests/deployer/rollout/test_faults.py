@@ -10,11 +10,10 @@ from fake_world import REQUEST, Killed, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployer.domain.rollout import OnFail, Phase, Policy, RolloutRequest
+from deployer.domain.rollout import Event, OnFail, Phase, Policy, RolloutRequest
 from deployer.errors import TargetError, UsageError
 from deployer.rollout.facts import VersionFacts
 from deployer.rollout.proof import Clock
-from deployer.rollout.transitions import Event
 from deployer.targets.history import FileHistory
 
 

@@ -7,8 +7,9 @@ import random
 import pytest
 
 from deployer.domain.gate import parse_gate
+from deployer.domain.verdict import Verdict
 from deployer.release.window import LabelWindow, Observations
-from deployer.rollout.gates.judge import EARLY_ALPHA, Verdict, judge, overall
+from deployer.rollout.gates.judge import EARLY_ALPHA, judge, overall
 from deployer.rollout.gates.statistics import binomial_at_least, quantile, rate_excess
 
 BOUNDS = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)

@@ -30,7 +30,6 @@ from deployer.rollout.facts import version_facts
 from deployer.rollout.rollouts import Rollouts
 from deployer.rollout.status import rollout_status
 from deployer.targets import proof
-from deployer.targets.history import FileHistory
 
 GOOD, WRONG, BROKEN, CORRUPT = 3, 2, 4, 5
 """Versions beside 1: the same, one that answers twice as much, one whose answers cannot be read, one without graph."""
@@ -84,9 +83,9 @@ def rollouts(target, directory, **changes) -> Rollouts:
     release = local.spec.load(directory / "deployer.yaml")
     return Rollouts(
         target=target,
-        histories=FileHistory(target.layout.directory / "rollouts"),
+        histories=target.history(),
         model="scale",
-        facts=lambda version: version_facts(release, "scale", version),
+        facts=lambda version: version_facts(target, release, "scale", version, lambda _: None),
         progress=lambda _: None,
         **changes,
     )

@@ -10,9 +10,9 @@ from fake_world import REQUEST, World
 
 from deployer.cli.views.rollout import planned
 from deployer.domain.rollout import OnFail, Phase, RolloutRequest
+from deployer.domain.verdict import Verdict
 from deployer.errors import TargetError, UsageError
 from deployer.rollout.facts import VersionFacts
-from deployer.rollout.gates.judge import Verdict
 from deployer.rollout.preview import preview_rollback, preview_start
 
 

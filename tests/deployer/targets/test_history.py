@@ -11,10 +11,9 @@ import pytest
 from fake_api import FakeApi
 
 from deployer.domain.history import ENTRIES, PAST, Entry, History
-from deployer.domain.rollout import Course, Phase, Rollout, RolloutRequest
+from deployer.domain.rollout import Course, Event, Phase, Rollout, RolloutRequest
 from deployer.domain.serving import ModelState
 from deployer.errors import TargetError
-from deployer.rollout.transitions import Event
 from deployer.targets.base import Overtaken
 from deployer.targets.cluster.api import ApiServer
 from deployer.targets.cluster.history import lease as cluster_lease

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from deployer.domain.history import History
-from deployer.rollout.transitions import Event
+from deployer.domain.rollout import Event
 from deployer.targets.cluster.api import CONFLICT, ApiServer, Refused
 from deployer.targets.cluster.history.lease import Lease, lost
 from deployer.targets.cluster.objects import ConfigMap
@@ -18,7 +18,8 @@ from deployer.targets.history import decode, encode
 ORDER_SECONDS = 0.25
 """Between two looks for orders: the deployer asks far more often than a person can type."""
 
-HISTORY, ORDER = "ledger.json", "order"
+HISTORY, ORDER = "history.json", "order"
+MODEL_ANNOTATION = "tfserving-deployer/model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ class ConfigMapHistory:
             "name": self._name(model),
             "namespace": self._namespace,
             "labels": {"app.kubernetes.io/managed-by": "tfserving-deployer"},
-            "annotations": {"tfserving-deployer/model": model},
+            "annotations": {MODEL_ANNOTATION: model},
             **({"resourceVersion": version} if version else {}),
         }
         content = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {HISTORY: text}}

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from deployer.errors import DeployerError
 from deployer.targets.cluster.api import pod_path
 from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER
 from deployer.targets.cluster.objects import Autoscaler, Deployment, Event, Pod, Pvc
-from deployer.targets.cluster.target import ClusterTarget
 from deployer.targets.serving_view import ServingView, view
+
+if TYPE_CHECKING:
+    from deployer.targets.cluster.target import ClusterTarget
 
 LOG_LINES = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """Objects of a release and what its pods say.
+class ClusterSnapshot:
+    """Objects of a release and what its pods report.
 
-    `claims` holds None for a claim that a pod mounts and that does not exist; `events` only those about these objects;
+    `pvcs` holds None for a PVC that a pod mounts and that does not exist; `events` only those about these objects;
     `logs` the end of what a pod that is not ready wrote, before its last restart if there was one.
-    `before` is what replicas and gateways said a few seconds earlier, None when they were asked once.
+    `before` is what replicas and gateways reported a few seconds earlier, None when they were asked once.
     """
 
     namespace: str
@@ -35,7 +38,7 @@ class Snapshot:
     before: ServingView | None = None
 
 
-def snapshot(target: ClusterTarget) -> Snapshot:
+def snapshot(target: ClusterTarget) -> ClusterSnapshot:
     """Look at everything once. Errors: TargetError when the release is not there, or the cluster cannot be reached."""
     pods = (*target.pods(MODEL_SERVER), *target.pods(GATEWAY))
     scales = (target.scaling, target.gateway_scaling)
@@ -46,7 +49,7 @@ def snapshot(target: ClusterTarget) -> Snapshot:
     subjects |= {autoscaler.metadata.uid for autoscaler in autoscalers}
     unready = [pod for pod in pods if not pod.ready and not pod.leaving and pod.status.container_statuses]
     logs = target.parallel(lambda pod: _log(target, pod), unready)
-    return Snapshot(
+    return ClusterSnapshot(
         namespace=target.place.namespace,
         deployments=tuple(scale.deployment() for scale in scales),
         pods=pods,

@@ -10,7 +10,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,16 +20,19 @@ import pytest
 from fake_gateway import Behaviour, FakeGateway
 
 from deployer.errors import SpecError, TargetError
-from deployer.experiment.loadgen import job as load_job_module
 from deployer.experiment.loadgen.agent import TOKEN_HEADER
-from deployer.experiment.loadgen.job import LoadJob, job_manifest, load_job
-from deployer.experiment.loadgen.plan import ClosedLoop, Plan, RecordApi, Reference
+from deployer.experiment.loadgen.plan import ClosedLoop, Plan, Reference
+from deployer.experiment.loadgen.remote import RemoteGenerator, load_agent
 from deployer.experiment.loadgen.workers import Mark
+from deployer.records.endpoint import RecordApi
 from deployer.targets.base import HttpReply
+from deployer.targets.cluster.agent_job import AgentJob, agent_job, job_manifest
 from deployer.targets.cluster.api import Place, Refused
 from deployer.targets.cluster.names import Names
 from deployer.targets.cluster.objects import Meta, Pod, PodStatus
 from deployer.targets.cluster.target import ClusterTarget
+
+PROGRAM = load_agent("deployer:1")
 
 
 def silent(_: str) -> None:
@@ -112,8 +116,11 @@ def records(tmp_path: Path) -> Path:
     return path
 
 
-def started(cluster: FakeCluster) -> Any:
-    return load_job(cast(ClusterTarget, cluster), image="deployer:1", timeout=60, progress=silent)
+@contextmanager
+def started(cluster: FakeCluster, *, idle_seconds: int = 60) -> Iterator[RemoteGenerator]:
+    program = replace(PROGRAM, idle_seconds=idle_seconds)
+    with agent_job(cast(ClusterTarget, cluster), program, timeout=60, progress=silent) as agent:
+        yield RemoteGenerator(agent)
 
 
 def plan(gateway: FakeGateway, records: Path, load: Reference | ClosedLoop, **more: Any) -> Plan:
@@ -136,11 +143,8 @@ def test_trials_run_beside_the_release_and_their_outcomes_come_back(cluster: Fak
     assert machine.cores >= 1
 
 
-def test_the_agent_outlasts_a_deployer_that_waits_for_something_else(
-    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(load_job_module, "IDLE_SECONDS", 2)
-    with started(cluster) as job:
+def test_the_agent_outlasts_a_deployer_that_waits_for_something_else(cluster: FakeCluster) -> None:
+    with started(cluster, idle_seconds=2) as job:
         time.sleep(5)
         assert job.machine().cores >= 1
 
@@ -174,10 +178,10 @@ def test_a_generator_that_dies_is_explained(cluster: FakeCluster, records: Path)
 
 def test_nobody_without_the_token_starts_load(cluster: FakeCluster) -> None:
     with started(cluster):
-        stranger = LoadJob(cast(ClusterTarget, cluster), "demo-load", "guess")
-        stranger._pod = "demo-load-x"
+        stranger = AgentJob(cast(ClusterTarget, cluster), PROGRAM, "guess")
+        stranger.name = "demo-load-x"
         with pytest.raises(TargetError) as refused:
-            stranger.machine()
+            RemoteGenerator(stranger).machine()
 
     assert "403" in refused.value.message
     assert TOKEN_HEADER in refused.value.cause
@@ -189,7 +193,7 @@ def test_the_agent_ends_when_nobody_asks_any_more() -> None:
 
 
 def test_the_job_is_valid_bounded_and_admitted_by_the_restricted_standard() -> None:
-    document = {"apiVersion": "batch/v1", "kind": "Job", **job_manifest("demo", image="deployer:1", token="secret")}
+    document = {"apiVersion": "batch/v1", "kind": "Job", **job_manifest("demo", PROGRAM, token="secret")}
     kubernetes_validate.validate(document, "1.30", strict=True)
     spec: Any = document["spec"]
     pod = spec["template"]["spec"]

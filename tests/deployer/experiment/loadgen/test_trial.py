@@ -14,8 +14,9 @@ from fake_gateway import Behaviour, FakeGateway
 
 from deployer.errors import SpecError, TargetError
 from deployer.experiment.loadgen import recording
-from deployer.experiment.loadgen.plan import ClosedLoop, OpenLoop, Outcome, Plan, RecordApi, Reference, parse_plan
+from deployer.experiment.loadgen.plan import ClosedLoop, OpenLoop, Outcome, Plan, Reference, parse_plan
 from deployer.experiment.loadgen.workers import Mark, Workers
+from deployer.records.endpoint import RecordApi
 
 RECORDS = 30
 

@@ -15,7 +15,7 @@ from deployer.release.doctor.cluster import diagnose
 from deployer.release.doctor.doctor import read
 from deployer.release.doctor.finding import Diagnosis, Finding, Severity, merged
 from deployer.targets.cluster.objects import Autoscaler, AutoscalerStatus, Condition, Meta
-from deployer.targets.cluster.state.snapshot import Snapshot
+from deployer.targets.cluster.state.snapshot import ClusterSnapshot
 
 SICK = Path(__file__).with_name("recorded")
 RECORDED = {
@@ -39,7 +39,7 @@ RECORDED = {
 }
 
 
-def recorded(name: str) -> Snapshot:
+def recorded(name: str) -> ClusterSnapshot:
     return read(SICK / f"{name}.json")
 
 

@@ -11,13 +11,13 @@ from fake_world import REQUEST, Killed, World
 from deployer.domain.rollout import Phase, Policy
 from deployer.release.doctor.finding import Finding, Severity
 from deployer.release.doctor.serving import lasting
+from deployer.rollout.overview import with_rollouts
 from deployer.targets.serving_view import ServingView, view
 
 
 def seen(world: World) -> ServingView:
     """As the doctor sees it."""
-    open_ = world.histories.read(MODEL).open
-    return replace(view(world.release), rollouts=(open_,) if open_ else (), at_work=world.histories.holder())
+    return with_rollouts(world.release, view(world.release))
 
 
 def faults(found: list[Finding]) -> list[Finding]:
