@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.api import admin
-from gateway.api.errors import BadRequest, GatewayError, NotFound
 from gateway.api.http import ClientGone, Header, Receive, Request, Response, Scope, Send
 from gateway.api.predict import as_gateway_error, error_response, predict
 from gateway.backends.rpc import RpcError
+from gateway.errors import BadRequest, GatewayError, NotFound
 from gateway.gateway import Gateway
 
 log = logging.getLogger("gateway.app")

@@ -72,7 +72,7 @@ class Gateway:
         self.signatures = Signatures(self.server)
         self.batcher = Batcher(active.settings.batching, self.metrics)
         self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics)
-        self.shadow = Shadow(self.pipeline, self.metrics)
+        self.shadow = Shadow(self.pipeline.predict, self.metrics)
         self.tensors = TensorApi(self.server, self.signatures, self.metrics)
         self._readiness: tuple[float, list[str]] | None = None
         self._ready_lock = asyncio.Lock()

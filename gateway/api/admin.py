@@ -10,11 +10,11 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.active import Model
-from gateway.api.errors import NotFound
 from gateway.api.http import JSON, Header, Request, Response, whole_number
 from gateway.api.schema import openapi as openapi_document
 from gateway.api.schema import record_schema
 from gateway.backends.rpc import RpcError
+from gateway.errors import NotFound
 from gateway.gateway import Gateway
 from gateway.routing.labels import NEWEST, Choice
 from tfserving.json.messages import metadata_body, status_body

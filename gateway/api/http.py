@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import getrandbits
 from typing import Any, Final
 
-from gateway.api.errors import BadRequest, BodyTooLarge
+from gateway.errors import BadRequest, BodyTooLarge
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

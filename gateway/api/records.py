@@ -14,11 +14,11 @@ from typing import Final
 import numpy as np
 
 from gateway.active import Model, Version
-from gateway.api.errors import BadRequest, GatewayError, Unavailable
 from gateway.backends.batching import Batcher
 from gateway.backends.model_server import ModelServer, Prediction
 from gateway.backends.rpc import RpcError
 from gateway.backends.signatures import Signatures
+from gateway.errors import BadRequest, GatewayError, Unavailable
 from gateway.observe.metrics import Metrics
 from gateway.observe.trace import Trace
 from gateway.postprocess.interpret import OutputProblem

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.active import Model
-from gateway.api.errors import Unavailable
 from gateway.backends.model_server import Metadata, ModelServer, Prediction
 from gateway.backends.signatures import Signatures
+from gateway.errors import Unavailable
 from gateway.observe.metrics import Metrics
 from gateway.observe.trace import Trace
 from gateway.routing.labels import Choice

@@ -6,9 +6,9 @@ from collections import OrderedDict
 from typing import Final
 
 from gateway.active import Model, Version
-from gateway.api.errors import Misconfigured
 from gateway.backends.model_server import Metadata, ModelServer, tensor_specs
 from gateway.backends.rpc import RpcError
+from gateway.errors import Misconfigured
 from gateway.routing.labels import Choice
 from gateway.spec import SpecProblem, check_signature
 from tfserving.wire.status import Code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from gateway.api.errors import DeadlinePassed, Unavailable
+from gateway.errors import DeadlinePassed, Unavailable
 
 
 class Admission:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.active import Model
-from gateway.api.errors import GatewayError
-from gateway.api.records import Pipeline
 from gateway.backends.rpc import RpcError
+from gateway.errors import GatewayError
 from gateway.observe.metrics import Metrics
 from gateway.observe.trace import Trace
 from gateway.postprocess.interpret import LabelPrediction, RowPrediction, ValuePrediction
@@ -24,18 +23,33 @@ TOLERANCE: Final = 0.05
 """Two values of a regression agree when they differ by no more than this share of the larger one."""
 
 
+class Predict(Protocol):
+    """How records are predicted. Errors: GatewayError, RpcError."""
+
+    async def __call__(
+        self, model: Model, choice: Choice, records: Sequence[Mapping[str, object]], deadline: float, trace: Trace
+    ) -> Answered: ...
+
+
+class Answered(Protocol):
+    """What comes of it."""
+
+    @property
+    def predictions(self) -> Sequence[object]: ...
+
+
 class Shadow:
     """Mirrors record requests of one gateway."""
 
-    def __init__(self, pipeline: Pipeline, metrics: Metrics) -> None:
-        self._pipeline = pipeline
+    def __init__(self, predict: Predict, metrics: Metrics) -> None:
+        self._predict = predict
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
 
     def mirror(
         self, model: Model, label: str, records: Sequence[Mapping[str, object]], given: Sequence[object], seconds: float
     ) -> None:
-        """Ask `label` about the same records, for at most `seconds`, and compare with what the client was `told`."""
+        """Ask `label` about the same records, for at most `seconds`, and compare with what the client was `given`."""
         if len(self._tasks) >= PARALLEL:
             self._metrics.shadow.add(model.name, label, "dropped", amount=len(records))
             return
@@ -54,7 +68,7 @@ class Shadow:
     ) -> None:
         deadline = asyncio.get_running_loop().time() + seconds
         try:
-            answer = await self._pipeline.predict(model, Choice(label=label), records, deadline, Trace())
+            answer = await self._predict(model, Choice(label=label), records, deadline, Trace())
         except (GatewayError, RpcError):
             self._metrics.shadow.add(model.name, label, "failed", amount=len(records))
             return

@@ -7,8 +7,8 @@ import socket
 import threading
 from http.client import HTTPConnection
 
-from tfserving.server.execution.inference import Described, Predicted
 from tfserving.server.execution.servable import NotQuick
+from tfserving.server.inference.calls import Described, Predicted
 from tfserving.server.memory import Budget
 from tfserving.server.metrics import Metrics
 from tfserving.server.rest.api import RestServer

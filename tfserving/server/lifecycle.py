@@ -15,11 +15,11 @@ from tfserving.flags import CommandLine
 from tfserving.server import settings, textfiles
 from tfserving.server.execution.batch_queue import Scheduler
 from tfserving.server.execution.batching import Batching
-from tfserving.server.execution.inference import Inference
-from tfserving.server.execution.warmup import Replay
 from tfserving.server.grpc.api import GrpcOptions, Services
 from tfserving.server.grpc.limits import EFFECTIVE
 from tfserving.server.grpc.server import GrpcServer
+from tfserving.server.inference.calls import Inference
+from tfserving.server.inference.warmup import Replay
 from tfserving.server.memory import Budget, request_budget
 from tfserving.server.metrics import Metrics
 from tfserving.server.rest.api import RestServer

@@ -32,7 +32,8 @@ from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING, Change
 from deployer.targets.cluster.names import GATEWAY as GATEWAYS
 from deployer.targets.cluster.names import MODEL_SERVER
 from deployer.targets.cluster.target import ClusterTarget
-from deployer.targets.storage import contents as shelf
+from deployer.targets.storage import pvc_contents
+from deployer.targets.storage.contents import Contents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,12 +188,12 @@ def _decide(
         return ServingConfig(models=known), _specs(release, known, live.specs, live.specs)
     wanted = {name: state.versions for name, state in known.items()}
     wanted |= {name: request.choices.get(name, Choice()).named() for name in new}
-    contents = shelf.look(
+    contents = pvc_contents.look(
         target.api,
         store,
         wanted,
         image=request.storage_image or gateway_image(release),
-        creation=shelf.creation(release.storage),
+        creation=pvc_contents.creation(release.storage),
         timeout=request.timeout,
         progress=progress,
     )
@@ -206,7 +207,7 @@ def _decide(
     return ServingConfig(models=states), _specs(release, states, exported, live.specs)
 
 
-def _first(name: str, choice: Choice, contents: shelf.Contents) -> ModelState:
+def _first(name: str, choice: Choice, contents: Contents) -> ModelState:
     try:
         return choice.state(contents.versions[name])
     except ValueError as error:
@@ -232,7 +233,7 @@ def _specs(release: Release, states: Mapping[str, ModelState], exported: Specs, 
     return found
 
 
-def _check_memory(release: Release, contents: shelf.Contents) -> None:
+def _check_memory(release: Release, contents: Contents) -> None:
     sizes = {
         name: max((version.size for version in stored.values()), default=0) for name, stored in contents.stored.items()
     }
@@ -245,7 +246,7 @@ def _check_memory(release: Release, contents: shelf.Contents) -> None:
         )
 
 
-def _check_warmup(release: Release, contents: shelf.Contents) -> None:
+def _check_warmup(release: Release, contents: Contents) -> None:
     """A warm-up request is an ordinary one: larger than a batch, it fails, and the version with it."""
     rows = Bounds.of(release).rows
     for name, stored in contents.stored.items():

@@ -48,7 +48,7 @@ from deployer.targets.cluster.own_configs import OwnConfigs
 from deployer.targets.cluster.scale import Scale
 from deployer.targets.cluster.state import cpu, memory, view
 from deployer.targets.cluster.state.snapshot import ClusterSnapshot, snapshot
-from deployer.targets.storage import contents
+from deployer.targets.storage import pvc_contents
 from deployer.targets.storage.contents import Contents
 from deployer.targets.waiting import until_nothing
 from deployer.tools import process
@@ -261,8 +261,8 @@ class ClusterTarget(Target):
             raise SpecError(
                 f"the store of {release.name} is a directory", hint="a release in a cluster has `store: pvc://…`"
             )
-        creation = contents.creation(release.storage)
-        return contents.look(
+        creation = pvc_contents.creation(release.storage)
+        return pvc_contents.look(
             self.api, release.store, wanted, image=image, creation=creation, timeout=timeout, progress=progress
         )
 

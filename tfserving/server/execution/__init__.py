@@ -1,1 +1,1 @@
-"""Running a loaded version: signatures, batching, warm-up, and the calls that gRPC and REST share."""
+"""Running a loaded version: the TensorFlow runtime, signatures, and batching."""

@@ -13,10 +13,10 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from tfserving.server.execution import examples as ex
-from tfserving.server.execution.inference import Inference
-from tfserving.server.execution.proto_inputs import ProtoInputs
 from tfserving.server.grpc.server import Method
+from tfserving.server.inference import examples as ex
+from tfserving.server.inference.calls import Inference
+from tfserving.server.inference.inputs import ProtoInputs
 from tfserving.server.metrics import Metrics
 from tfserving.server.versions.models import ModelCore
 from tfserving.wire import messages_pb2 as m

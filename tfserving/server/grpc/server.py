@@ -18,7 +18,7 @@ from tfserving.server.grpc import message as gm
 from tfserving.server.grpc.connection import Call, ServerConnection
 from tfserving.server.grpc.limits import limits
 from tfserving.server.memory import Budget, Hold
-from tfserving.server.rest.server import listen, new_loop
+from tfserving.server.sockets import listen, new_loop
 from tfserving.wire.status import Code, StatusError, invalid
 
 _log = logging.getLogger("tfserving.server")

@@ -15,13 +15,13 @@ from tfserving.json.reader import read_object
 from tfserving.json.tensors import Inputs, from_inputs, from_instances
 from tfserving.json.values import JsonValue, is_utf8
 from tfserving.json.writer import dump
-from tfserving.server.execution.examples import no_such_signature
-from tfserving.server.execution.inference import Inference
 from tfserving.server.execution.servable import NotQuick
+from tfserving.server.inference.calls import Inference
+from tfserving.server.inference.examples import no_such_signature
 from tfserving.server.inflate import GZIP, Damaged, NoRoom, TooLarge, inflate
 from tfserving.server.memory import Budget, Hold
 from tfserving.server.metrics import Metrics
-from tfserving.server.rest.examples import read_examples
+from tfserving.server.rest.json_examples import read_examples
 from tfserving.server.rest.message import Refusal, Request, Response
 from tfserving.server.rest.server import HttpServer
 from tfserving.wire import messages_pb2 as m

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -23,6 +22,7 @@ from tfserving.server.rest.message import (
     write_refusal,
     write_response,
 )
+from tfserving.server.sockets import listen, new_loop
 
 Handler = Callable[[Request], Response | Refusal]
 QuickHandler = Callable[[Request], Response | Refusal | None]
@@ -34,8 +34,6 @@ connection while the client still writes, and the answer would be lost."""
 
 _AHEAD = 64 * 1024
 """Bytes of a request that are not worth counting, and how far a client may send ahead of its answers."""
-
-_LAST_PORT = 65535
 
 _ACCEPTING_TURNS = 10
 """More turns of the event loop than asyncio takes from accepting a client to calling its protocol."""
@@ -303,24 +301,3 @@ class _Connection(asyncio.Protocol):
             return
         self._transport.write_eof()
         asyncio.get_running_loop().call_later(_LINGER, self.close)
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed: it halves the cost of a packet."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
-
-
-def listen(port: int, *, reuse_port: bool = False) -> socket.socket:
-    """A listening socket on "::" for both IP versions, or on 0.0.0.0 where there is no IPv6. Errors: OSError."""
-    if not 0 <= port <= _LAST_PORT:
-        raise OSError(f"{port} is no port")
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(
-            ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128, reuse_port=reuse_port
-        )
-    return socket.create_server(("0.0.0.0", port), backlog=128, reuse_port=reuse_port)

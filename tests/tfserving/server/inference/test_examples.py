@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfserving.server.execution.examples import regression
+from tfserving.server.inference.examples import regression
 from tfserving.wire.status import StatusError
 from tfserving.wire.tensor import Tensor
 

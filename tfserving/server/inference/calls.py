@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tfserving.json.values import is_utf8
-from tfserving.server.execution import examples as ex
-from tfserving.server.execution.proto_inputs import VariantGiven
 from tfserving.server.execution.servable import Servable
+from tfserving.server.inference import examples as ex
+from tfserving.server.inference.inputs import VariantGiven
 from tfserving.server.metrics import Metrics
 from tfserving.server.versions.manager import Handle
 from tfserving.server.versions.models import ModelCore

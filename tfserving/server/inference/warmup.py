@@ -11,8 +11,9 @@ from typing import BinaryIO
 
 from google.protobuf.message import DecodeError
 
-from tfserving.server.execution import examples as ex
-from tfserving.server.execution.inference import (
+from tfserving.server.execution.servable import Servable
+from tfserving.server.inference import examples as ex
+from tfserving.server.inference.calls import (
     DEFAULT_SIGNATURE,
     Run,
     run_classify,
@@ -20,8 +21,7 @@ from tfserving.server.execution.inference import (
     run_predict,
     run_regress,
 )
-from tfserving.server.execution.proto_inputs import ProtoInputs
-from tfserving.server.execution.servable import Servable
+from tfserving.server.inference.inputs import ProtoInputs
 from tfserving.server.metrics import Metrics
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import Code, StatusError, invalid

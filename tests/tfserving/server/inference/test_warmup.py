@@ -7,7 +7,7 @@ import pytest
 from tfrecords import framed
 
 from tfserving.server.execution.servable import Servable
-from tfserving.server.execution.warmup import FILE, Replay
+from tfserving.server.inference.warmup import FILE, Replay
 from tfserving.server.metrics import Metrics
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import StatusError
