@@ -115,6 +115,8 @@ def _blocks(spec: FeatureSpec, rates: Rates | None) -> list[Block]:
                 blocks.append(StringBlock(feature, column))
             case ImageFeature():
                 blocks.append(ImageBlock(feature))
+            case _:
+                assert_never(feature)
         column += feature.width
     money = _money([feature for feature, _ in floats], rates)
     if floats:

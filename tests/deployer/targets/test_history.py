@@ -40,7 +40,7 @@ def keen(monkeypatch):
 
 def in_a_cluster(fake: FakeApi, clock: Clock) -> ConfigMapHistory:
     api = ApiServer("https://api", fake, lambda: "")
-    return ConfigMapHistory(api, namespace="ns", release="r", clock=clock, sleep=lambda _: time.sleep(0.2))
+    return ConfigMapHistory(api, namespace="ns", release="r", clock=clock, ticks=clock, sleep=lambda _: time.sleep(0.2))
 
 
 @pytest.fixture(params=["file", "configmap"])
@@ -110,6 +110,33 @@ def test_a_lease_of_a_deployer_that_was_killed_is_waited_for():
     assert clock.now - acquired > LEASE_SECONDS
 
 
+@pytest.mark.parametrize("ahead", [-3600, -9, 9, 3600])
+def test_a_lease_that_is_renewed_is_never_taken_by_a_deployer_whose_clock_differs(ahead):
+    fake, clock = FakeApi(), Clock()
+    api = ApiServer("https://api", fake, lambda: "")
+    other = ConfigMapHistory(
+        api, namespace="ns", release="r", clock=lambda: clock() + ahead, ticks=clock, sleep=lambda _: time.sleep(0.2)
+    )
+    with in_a_cluster(fake, clock).locked("ada"):
+        assert other.holder() == "ada"
+        with pytest.raises(TargetError, match="ada is working on this release"), other.locked("bob"):
+            pass
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_a_dead_deployer_is_found_dead_whatever_its_clock_said(ahead):
+    fake, clock = FakeApi(), Clock()
+    api = ApiServer("https://api", fake, lambda: "")
+    ConfigMapHistory(api, namespace="ns", release="r", clock=lambda: clock() + ahead).lease.acquire("ada")
+    other = in_a_cluster(fake, clock)
+    looks = 0
+    while other.holder():
+        looks += 1
+        assert looks < 2 * LEASE_SECONDS, "still at work, they say"
+    with other.locked("bob"):
+        assert other.holder() == "bob"
+
+
 def test_who_has_lost_the_lease_records_nothing_and_leaves_it_to_the_other():
     fake, clock = FakeApi(), Clock()
     late, other = in_a_cluster(fake, clock), in_a_cluster(fake, clock)
@@ -141,7 +168,7 @@ def test_what_a_suspended_deployer_was_about_to_write_is_refused_once_another_on
     late = in_a_cluster(fake, clock)
     api = ApiServer("https://api", fake, lambda: "")
     other = ConfigMapHistory(
-        api, namespace="ns", release="r", fences=("c", "absent"), clock=clock, sleep=lambda _: None
+        api, namespace="ns", release="r", fences=("c", "absent"), clock=clock, ticks=clock, sleep=lambda _: None
     )
     live = in_force(fake, "old")
     with late.locked("ada"):

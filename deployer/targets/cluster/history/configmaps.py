@@ -44,10 +44,17 @@ class ConfigMapHistory:
         release: str,
         fences: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.lease = Lease(
-            api, namespace=namespace, name=f"{release}-rollouts", fences=fences, clock=clock, sleep=sleep
+            api,
+            namespace=namespace,
+            name=f"{release}-rollouts",
+            fences=fences,
+            clock=clock,
+            ticks=ticks,
+            sleep=sleep,
         )
         self._api = api
         self._namespace = namespace

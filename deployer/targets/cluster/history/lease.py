@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,7 +16,8 @@ from deployer.targets.cluster.api import CONFLICT, NOT_FOUND, ApiServer, Refused
 from deployer.tools import process_mark
 
 LEASE_SECONDS = 8
-"""A deployer that was killed on another machine is out of the way after so long; on this one, at once."""
+"""A deployer that was killed on another machine is out of the way once another one has seen its lease unchanged for so
+long; on this machine, at once."""
 
 RENEW_SECONDS = 2.0
 LOOK_SECONDS = 0.5
@@ -42,18 +44,30 @@ class _Object(msgspec.Struct, frozen=True):
     metadata: _Meta
     spec: _Spec = _Spec()
 
-    def holder(self, now: float) -> str:
-        """Who holds it, empty when nobody does any more."""
-        renewed = self.spec.renew_time
-        if not self.spec.holder_identity or renewed is None or renewed.timestamp() + LEASE_SECONDS < now:
-            return ""
+    @property
+    def holder(self) -> str:
+        """Who holds it, as far as the lease itself tells; empty when it was given back, or its process has ended."""
         if process_mark.has_ended(self.metadata.annotations.get(PROCESS, "")):
             return ""
-        return self.spec.holder_identity
+        return self.spec.holder_identity or ""
+
+    def stamped_before(self, moment: float) -> bool:
+        """Whether its holder says, by the holder's clock, that it was renewed before a moment of Unix time."""
+        return self.spec.renew_time is None or self.spec.renew_time.timestamp() < moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sighting:
+    """A lease as this process first saw it in this state, and when, by a clock of this process that never jumps."""
+
+    holder: str
+    renewed: datetime | None
+    since: float
 
 
 class Lease:
-    """One deployer at a time. Clocks of two machines may differ by less than the lease lasts.
+    """One deployer at a time. Whether a lease has run out is judged by how long this process has seen it unchanged, so
+    the clocks of two machines may differ by any amount.
 
     A deployer that was suspended or cut off until its lease ran out may find another one at work: `check` tells it.
     What it was about to write when it was suspended is refused by the API server, for whoever takes over the lease of
@@ -68,6 +82,7 @@ class Lease:
         name: str,
         fences: Sequence[str],
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._api = api
@@ -75,6 +90,8 @@ class Lease:
         self._name = name
         self._fences = fences
         self._clock = clock
+        self._ticks = ticks
+        self._sighting: _Sighting | None = None
         self._sleep = sleep
         self._who = ""
         self._lost = threading.Event()
@@ -97,9 +114,23 @@ class Lease:
             self._release(who)
 
     def holder(self) -> str:
-        """Who holds it, empty when nobody does."""
+        """Who holds it, empty when nobody does.
+
+        A lease that claims to be old is watched for two renewals: its holder is dead, or its clock is behind.
+        """
         lease = self._find()
-        return "" if lease is None else lease.holder(self._clock())
+        while lease is not None and lease.holder:
+            unchanged = self._unchanged(lease)
+            old = lease.stamped_before(self._clock() - LEASE_SECONDS)
+            if unchanged >= (2 * RENEW_SECONDS if old else LEASE_SECONDS):
+                return ""
+            if not old:
+                return lease.holder
+            self._sleep(LOOK_SECONDS)
+            before, lease = lease, self._find()
+            if lease is not None and lease.spec != before.spec:
+                return lease.holder
+        return ""
 
     def check(self, *, look: bool) -> None:
         """Errors: TargetError once somebody else may hold what was held here; with `look` the lease itself is read."""
@@ -145,25 +176,30 @@ class Lease:
         A holder that was killed is waited for until its time is up. Errors: TargetError as soon as it renews.
         """
         first = lease = self._find()
-        while lease is not None and (holder := lease.holder(self._clock())):
-            if first is not None and (lease.spec.holder_identity, lease.spec.renew_time) != (
-                first.spec.holder_identity,
-                first.spec.renew_time,
-            ):
-                raise _busy(holder)
+        while lease is not None and lease.holder and self._unchanged(lease) < LEASE_SECONDS:
+            if first is not None and lease.spec != first.spec:
+                raise _busy(lease.holder)
             self._sleep(LOOK_SECONDS)
             lease = self._find()
         return lease
 
+    def _unchanged(self, lease: _Object) -> float:
+        """Seconds for which this process has seen the lease in its present state."""
+        now, seen = self._ticks(), self._sighting
+        holder, renewed = lease.spec.holder_identity or "", lease.spec.renew_time
+        if seen is None or (seen.holder, seen.renewed) != (holder, renewed):
+            seen = self._sighting = _Sighting(holder=holder, renewed=renewed, since=now)
+        return now - seen.since
+
     def _keep(self, who: str, over: threading.Event) -> None:
-        renewed = self._clock()
+        renewed = self._ticks()
         while not over.wait(RENEW_SECONDS):
             try:
                 kept = self._patch_if_held(who, {"holderIdentity": who, "renewTime": self._now()})
             except TargetError:
-                kept = self._clock() - renewed < LEASE_SECONDS  # The next turn tries again, while the lease lasts.
+                kept = self._ticks() - renewed < LEASE_SECONDS  # The next turn tries again, while the lease lasts.
             else:
-                renewed = self._clock()
+                renewed = self._ticks()
             if not kept:
                 self._lost.set()
                 return
