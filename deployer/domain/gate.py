@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -79,6 +80,7 @@ class Gate:
         return value >= bound
 
 
+@functools.cache
 def parse_gate(text: str) -> Gate:
     """Read one gate. Errors: ValueError naming what is wrong with it and what could stand there."""
     match = _GATE.fullmatch(text)

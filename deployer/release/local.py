@@ -51,7 +51,12 @@ class UpRequest:
 
 def state_directory(file: Path) -> Path:
     """Where the state of a local release is kept when nobody says otherwise: `.deployer/<release>` beside its file."""
-    return file.parent / STATE / spec.load(file).name
+    return state_directory_of(spec.load(file), file)
+
+
+def state_directory_of(release: Release, file: Path) -> Path:
+    """The same for a release that was read from `file` already."""
+    return file.parent / STATE / release.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +112,7 @@ def _prepared(request: UpRequest) -> tuple[Release, LocalTarget, ServingConfig]:
         raise SpecError(
             f"the store of {release.name} is a claim in a cluster", hint="a local release needs a store in a directory"
         )
-    target = LocalTarget(request.state_dir or request.file.parent / STATE / release.name)
+    target = LocalTarget(request.state_dir or state_directory_of(release, request.file))
     return release, target, _state(release, request.choices, target)
 
 

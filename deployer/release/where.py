@@ -10,7 +10,7 @@ from deployer.domain import names
 from deployer.domain.release import Release
 from deployer.errors import UsageError
 from deployer.release import spec
-from deployer.release.local import state_directory
+from deployer.release.local import state_directory, state_directory_of
 from deployer.targets.base import Target
 from deployer.targets.cluster.api import Place
 from deployer.targets.cluster.target import ClusterTarget
@@ -41,12 +41,28 @@ class Where:
 
 
 def open_target(where: Where) -> Target:
-    """The release as a target. Errors: SpecError for the file, UsageError, TargetError without such a context."""
-    if where.kind is Kind.LOCAL:
-        if where.context or where.namespace or where.kubeconfig:
-            raise UsageError("--context, --namespace and --kubeconfig are for a cluster", hint="add --target cluster")
-        return local_target(where)
-    return open_cluster(where)[1]
+    """The release as a target; a local one with its own state directory needs no deployer.yaml.
+
+    Errors: SpecError for the file, UsageError, TargetError without such a context.
+    """
+    if where.kind is Kind.LOCAL and where.state_dir is not None:
+        _check_local(where)
+        return LocalTarget(where.state_dir)
+    return open_release(where)[1]
+
+
+def open_release(where: Where) -> tuple[Release, Target]:
+    """The release and its target, by one reading of deployer.yaml. Errors: as of `open_target`."""
+    if where.kind is Kind.CLUSTER:
+        return open_cluster(where)
+    _check_local(where)
+    release = described(where)
+    return release, LocalTarget(where.state_dir or state_directory_of(release, where.file))
+
+
+def _check_local(where: Where) -> None:
+    if where.context or where.namespace or where.kubeconfig:
+        raise UsageError("--context, --namespace and --kubeconfig are for a cluster", hint="add --target cluster")
 
 
 def local_target(where: Where) -> LocalTarget:

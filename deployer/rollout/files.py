@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -27,23 +27,42 @@ Put = Callable[[str], None]
 DRAFT = "`deployer render` writes files that can be used"
 
 
-def state(target: Target, model: str) -> ModelState:
+@dataclass(frozen=True, kw_only=True)
+class InForce:
+    """The two texts of a release as they were read at one moment."""
+
+    model_config: str
+    gateway_config: str
+
+
+def in_force(target: Target) -> InForce:
+    """Read both. Errors: TargetError."""
+    return InForce(model_config=target.model_config(), gateway_config=target.gateway_config())
+
+
+def state(seen: InForce, model: str) -> ModelState:
     """What is in force for a model. Errors: TargetError for a model that the release has not, SpecError."""
-    models = state_of(target.model_config(), target.gateway_config()).models
+    models = state_of(seen.model_config, seen.gateway_config).models
     if model not in models:
         raise TargetError(f"the release serves no model {model}", hint=f"it serves {', '.join(models)}")
     return models[model]
 
 
 def put_replicas(
-    target: Target, model: str, wanted: ModelState, *, before_write: Callable[[], None], put: Put | None = None
+    target: Target,
+    model: str,
+    wanted: ModelState,
+    *,
+    seen: InForce,
+    before_write: Callable[[], None],
+    put: Put | None = None,
 ) -> bool:
-    """Write versions and labels; False when they are in force already.
+    """Write versions and labels; False when they are in force already. `seen` is what was read last.
 
-    `sure` is called between the look and the write, and raises when nothing may be written. `put` writes, if it is not
-    the target's usual way. Errors: Overtaken.
+    `before_write` is called just before, and raises when nothing may be written. `put` writes, if it is not the
+    target's usual way. Errors: Overtaken.
     """
-    config = ModelServerConfig.parse(target.model_config())
+    config = ModelServerConfig.parse(seen.model_config)
     models = tuple(
         replace(m, policy=Specific(versions=wanted.versions), labels=wanted.labels) if m.name == model else m
         for m in config.models
@@ -64,17 +83,18 @@ def put_gateways(
     specs: Mapping[int, str],
     remembered: Collection[int] | None,
     helpers: Mapping[str, str],
+    seen: InForce,
     before_write: Callable[[], None],
 ) -> bool:
     """Write labels and weights, and add feature specs by version; False when all that is in force already.
 
     Of the specs that are there, those of versions that are not `remembered` are taken away (None: none of them).
     `helpers` are the labels that fall back and shadow, by what they do; those that are not named are taken away.
-    `sure` is called as by `put_replicas`.
+    `seen` and `before_write` are as for `put_replicas`.
 
     Errors: SpecError for a feature spec or settings that the gateway would refuse; Overtaken.
     """
-    text = target.gateway_config()
+    text = seen.gateway_config
     document = load(text)
     section = document["models"][model]
     section["labels"] = dict(labels)

@@ -67,7 +67,7 @@ def preview_rollback(rollouts: Rollouts, to: int | None, *, timeout: float) -> P
     found = rollouts.histories.read(rollouts.model).open
     if found is None:
         raise TargetError(f"the rollout of {rollouts.model} has ended in this moment", hint="ask again")
-    now = files.state(rollouts.target, rollouts.model)
+    now = files.state(files.in_force(rollouts.target), rollouts.model)
     back = advance(found, Event.ABORT, reason="", now=rollouts.clock.now())
     return Preview(rollout=back, at_work=rollouts.histories.holder(), steps=_steps(back, now))
 

@@ -92,9 +92,9 @@ def replicas(
 
 
 def gateways(target: Target, *, clock: Clock, timeout: float, interrupted: Callable[[], None]) -> None:
-    """Return once every gateway uses the settings in force. Errors: Unproven."""
-    began, reminder = clock.now(), _Reminder(target)
-    while missing := _gateways_missing(target):
+    """Return once every gateway uses the settings that are in force at the beginning. Errors: Unproven."""
+    began, reminder, text = clock.now(), _Reminder(target), target.gateway_config()
+    while missing := _gateways_missing(target, text):
         waited = clock.now() - began
         reminder.remind(missing, waited)
         if waited >= timeout:
@@ -171,11 +171,10 @@ def _replica(target: Target, name: str, wanted: Wanted) -> tuple[list[str], list
     return missing, broken
 
 
-def _gateways_missing(target: Target) -> Missing:
+def _gateways_missing(target: Target, text: str) -> Missing:
     names = [gateway.name for gateway in target.gateways() if gateway.alive]
     if not names:
         return [("", "no gateway runs")]
-    text = target.gateway_config()
     with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
         found = list(pool.map(lambda name: proof.not_following(target, name, text), names))
     return [

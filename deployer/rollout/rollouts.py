@@ -14,7 +14,7 @@ from deployer.domain.history import Entry
 from deployer.domain.rollout import Course, Event, Policy, Rollout, RolloutRequest, refusal
 from deployer.domain.serving import STABLE
 from deployer.errors import TargetError, UsageError, WaitTimeout
-from deployer.release.where import Where, described, open_target
+from deployer.release.where import Where, open_release
 from deployer.rollout import files
 from deployer.rollout.facts import VersionFacts, version_facts
 from deployer.rollout.proof import Clock, alive
@@ -81,7 +81,7 @@ class Rollouts:
                 hint="`deployer rollout resume`, `promote` or `abort` ends it",
             )
         facts = self._facts(request)
-        base = files.state(self.target, self.model)
+        base = files.state(files.in_force(self.target), self.model)
         if problem := refusal(base, request):
             raise TargetError(f"{self.model} cannot be rolled out to version {request.to}", cause=problem)
         replicas, now = self._replicas(request), self.clock.now()
@@ -137,7 +137,7 @@ class Rollouts:
         if is_open is not None and (to is None or to == is_open.previous):
             return None
         if to is None:
-            stable = files.state(self.target, self.model).labels.get(STABLE)
+            stable = files.state(files.in_force(self.target), self.model).labels.get(STABLE)
             to = self.histories.read(self.model).before(stable) if stable is not None else None
             if to is None:
                 raise TargetError(
@@ -152,7 +152,7 @@ class Rollouts:
     def _as_before(self, request: RolloutRequest) -> RolloutRequest:
         """The way back spares memory when the way there did, unless both versions are loaded already."""
         last = self.histories.read(self.model).rollout
-        loaded = files.state(self.target, self.model).versions
+        loaded = files.state(files.in_force(self.target), self.model).versions
         policy = last.request.policy if last is not None else self.policy
         if policy is not Policy.RESOURCES or len(loaded) > 1:
             return request
@@ -227,7 +227,7 @@ class Rollouts:
 
 def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
     """The rollouts of a model of a release, wherever it runs. Errors: SpecError, UsageError, TargetError."""
-    release, target = described(where), open_target(where)
+    release, target = open_release(where)
     return Rollouts(
         target=target,
         histories=target.history(),

@@ -17,6 +17,7 @@ from deployer.release import gateway_metrics
 from deployer.release.window import LabelWindow
 from deployer.rollout import files, proof
 from deployer.rollout.facts import VersionFacts
+from deployer.rollout.files import InForce
 from deployer.rollout.gates import before_traffic
 from deployer.rollout.gates.before_traffic import observations
 from deployer.rollout.gates.judge import ALPHA, EARLY_ALPHA, judge, overall
@@ -124,47 +125,47 @@ class Runner:
         """Begin the step, and begin it again when somebody wrote in the same moment: that may be drift, or nothing."""
         for _ in range(ATTEMPTS - 1):
             try:
-                return self._before(rollout) or self._make(rollout, step)
+                return self._once(rollout, step)
             except Overtaken:
                 continue
-        return self._before(rollout) or self._make(rollout, step)
+        return self._once(rollout, step)
 
-    def _before(self, rollout: Rollout) -> Happened | None:
-        """Reasons not to begin the step."""
+    def _once(self, rollout: Rollout, step: Step) -> Happened:
+        """One try, by one look at what is in force."""
         self._take_order(rollout.model)
+        seen = files.in_force(self.target)
+        return self._before(rollout, seen) or self._make(rollout, step, seen)
+
+    def _before(self, rollout: Rollout, seen: InForce) -> Happened | None:
+        """Reasons not to begin the step."""
         if reaction(rollout, Event.EXPIRED) is not Reaction.GO:
             past = self.clock.now() - rollout.counted_from
             if past > rollout.request.max_duration:
                 text = f"{past:.0f} s have passed, more than --max-duration {rollout.request.max_duration:g} s"
                 return Happened(event=Event.EXPIRED, reason=text)
-        return self._drift(rollout)
+        return _drift(rollout, seen)
 
-    def _drift(self, rollout: Rollout) -> Happened | None:
-        now = files.state(self.target, rollout.model)
-        if found := drift(rollout, now):
-            return Happened(event=Event.DRIFTED, reason=f"changed by somebody else: {found}")
-        return None
-
-    def _make(self, rollout: Rollout, step: Step) -> Happened:
-        now = files.state(self.target, rollout.model)
+    def _make(self, rollout: Rollout, step: Step, seen: InForce) -> Happened:
+        now = files.state(seen, rollout.model)
         after = wanted(rollout, step, now)
         rollout = begin(rollout, now, after, now=self.clock.now())
         self._record(rollout, step, "begun", "")
         if step.kind in JUDGING:
             return self._judge(rollout, step)
         if step.kind in AT_GATEWAYS:
-            self._change_gateways(rollout, step, after)
+            self._change_gateways(rollout, step, after, seen)
         else:
-            self._change_replicas(rollout, step, now, after)
+            self._change_replicas(rollout, step, now, after, seen)
         if rollout.position == len(plan(rollout)) - 1:
             self.at_point(f"{step}: proven")
             self._keep(rollout)
         return Happened(event=Event.PROVEN)
 
-    def _change_gateways(self, rollout: Rollout, step: Step, after: ModelState) -> None:
+    def _change_gateways(self, rollout: Rollout, step: Step, after: ModelState, seen: InForce) -> None:
         # Replicas that came since the last step get no traffic for a label that they have not proven.
         if step.kind is Kind.SHIFT:
             self._prove_replicas(rollout, step, after, fresh=False)
+            seen = files.in_force(self.target)  # that took its time
         facts = self.facts.features
         specs = {rollout.request.to: facts} if facts is not None and rollout.course is not Course.ABORT else {}
         labels = taught(rollout, step, after)
@@ -178,36 +179,39 @@ class Runner:
             specs=specs,
             remembered=remembered(rollout, step, after, before=before),
             helpers=helpers,
+            seen=seen,
             before_write=self.histories.assert_held,
         )
         self.at_point(f"{step}: written")
         self._prove_gateways(rollout)
 
-    def _change_replicas(self, rollout: Rollout, step: Step, now: ModelState, after: ModelState) -> None:
+    def _change_replicas(self, rollout: Rollout, step: Step, now: ModelState, after: ModelState, seen: InForce) -> None:
         if rollout.request.policy is Policy.RESOURCES:
-            if (seconds := self._swap(rollout).make(step, after)) is not None and step.kind is Kind.LOAD:
+            if (seconds := self._swap(rollout).make(step, after, seen)) is not None and step.kind is Kind.LOAD:
                 self._record_load_time(rollout, step, seconds)
             return
         if versions := arriving(now, after):
             nobody = Wanted(model=rollout.model, versions=frozenset(), labels={}, unloaded=versions)
             self._shown(rollout, lambda _: nobody, fresh=False)
         if step.kind is Kind.LOAD:
-            seconds = self._load(rollout, step, after)
+            seconds = self._load(rollout, step, after, seen)
             if rollout.request.to not in now.versions:
                 self._record_load_time(rollout, step, seconds)
             return
-        files.put_replicas(self.target, rollout.model, after, before_write=self.histories.assert_held)
+        files.put_replicas(self.target, rollout.model, after, seen=seen, before_write=self.histories.assert_held)
         self.at_point(f"{step}: written")
         self._prove_replicas(rollout, step, after, fresh=True)
 
-    def _load(self, rollout: Rollout, step: Step, after: ModelState) -> float:
+    def _load(self, rollout: Rollout, step: Step, after: ModelState, seen: InForce) -> float:
         """The seconds that the slowest replica took. A version that ends the server that loads it shall not end all:
         one replica goes first, where that can be arranged."""
         before, running = proof.ends(self.target), alive(self.target)
         apart = len(running) > 1 and rollout.course is Course.FORWARD
         staggered = apart and self.target.told_to_look
         put = self.target.put_model_config_quietly if staggered else self.target.put_model_config
-        files.put_replicas(self.target, rollout.model, after, before_write=self.histories.assert_held, put=put)
+        files.put_replicas(
+            self.target, rollout.model, after, seen=seen, before_write=self.histories.assert_held, put=put
+        )
         self.at_point(f"{step}: written")
         shown = Wanted(model=rollout.model, versions=required(rollout, after), labels=after.labels)
         fatal = before if rollout.course is Course.FORWARD else None
@@ -321,7 +325,7 @@ class Runner:
                 over = passed >= request.soak * (request.patience if verdict is Verdict.INCONCLUSIVE else 1.0)
                 if verdict is Verdict.FAIL or over:
                     # Figures of a window in which somebody moved the traffic would be about something else.
-                    return self._drift(rollout) or self._verdict(step, rollout, verdicts)
+                    return _drift(rollout, files.in_force(self.target)) or self._verdict(step, rollout, verdicts)
                 if not kept and passed >= request.soak / 2:  # Nobody looks for seconds: not while it is all new.
                     self._keep_if_possible(rollout)
                     kept = True
@@ -375,6 +379,12 @@ class Runner:
             verdict = text if text.startswith(event) else event + (f" ({text})" if text else "")
             self.progress(f"{rollout.model} {name}: {verdict}")
         self.at_point(f"{name}: {event} recorded")
+
+
+def _drift(rollout: Rollout, seen: InForce) -> Happened | None:
+    if found := drift(rollout, files.state(seen, rollout.model)):
+        return Happened(event=Event.DRIFTED, reason=f"changed by somebody else: {found}")
+    return None
 
 
 def _helpers(rollout: Rollout) -> dict[str, str]:

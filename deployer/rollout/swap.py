@@ -13,6 +13,7 @@ from deployer.domain.rollout import CANARY, Rollout
 from deployer.domain.serving import STABLE, ModelState
 from deployer.rollout import files
 from deployer.rollout import proof as rollout_proof
+from deployer.rollout.files import InForce
 from deployer.rollout.proof import POLL_SECONDS, Clock, Unproven, Wanted, alive
 from deployer.rollout.steps import Kind, Step, canary_replicas
 from deployer.targets import proof
@@ -34,7 +35,7 @@ class Swap:
     interrupted: Callable[[], None]
     before_write: Callable[[], None]
 
-    def make(self, step: Step, after: ModelState) -> float | None:
+    def make(self, step: Step, after: ModelState, seen: InForce) -> float | None:
         """Do what a step does to the replicas; doing it again changes nothing more.
 
         Returns the seconds that the version took to load on the first replica that got it. Errors: Unproven.
@@ -43,7 +44,7 @@ class Swap:
         seconds = None
         if step.kind in (Kind.LOAD, Kind.RESTORE):
             self._hold(after)
-        files.put_replicas(self.target, model, after, before_write=self.before_write)
+        files.put_replicas(self.target, model, after, seen=seen, before_write=self.before_write)
         if step.kind in (Kind.UNLOAD, Kind.DROP):
             self._all_to(self.rollout.previous if step.kind is Kind.DROP else to, after)
             self._release()
