@@ -21,6 +21,7 @@ _TAG = "tag:yaml.org,2002:"
 _OTHERWISE = frozenset(_TAG + name for name in ("int", "float", "timestamp", "value"))
 """What plain words are to PyYAML and not here, or by other rules here."""
 
+_BREAKS = re.compile("[\x85\u2028\u2029]")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*|0x[0-9a-fA-F]+)$")
 _FLOAT = re.compile(
     r"""[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$
@@ -36,7 +37,16 @@ class Loader(_Fastest):
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes what `Loader` and every other reader take for the same: what is a number to one of them is quoted."""
+    """Writes what `Loader` and every other reader take for the same: what is a number to one of them is quoted, and so
+    is a character that YAML 1.1 takes for a line break and YAML 1.2 does not."""
+
+
+def _text(dumper: Dumper, value: str) -> yaml.ScalarNode:
+    style = '"' if _BREAKS.search(value) else None
+    return dumper.represent_scalar(_TAG + "str", value, style=style)
+
+
+Dumper.add_representer(str, _text)
 
 
 Loader.yaml_implicit_resolvers = {

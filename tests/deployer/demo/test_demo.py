@@ -12,7 +12,7 @@ import pytest
 from processes import running_from
 
 from deployer.demo.demo import DemoRequest, demo
-from deployer.demo.rollout import image
+from deployer.demo.rollout import traffic_bars
 from deployer.errors import UsageError
 
 pytest.importorskip("sklearn")
@@ -41,8 +41,8 @@ def test_accuracy_online_is_accuracy_offline(tmp_path):
 
 
 def test_the_picture_shows_only_what_came_since():
-    assert image({1: 90}, {1: 120, 2: 10}) == "    40 answers  v1 ██████████████████████ 75 %  v2 ████████ 25 %"
-    assert image({1: 90}, {1: 90}) == ""
+    assert traffic_bars({1: 90}, {1: 120, 2: 10}) == "    40 answers  v1 ██████████████████████ 75 %  v2 ████████ 25 %"
+    assert traffic_bars({1: 90}, {1: 90}) == ""
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
