@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -53,6 +54,15 @@ def size_text(size: int) -> str:
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
     return f"{size} B"
+
+
+class WarmUp(StrEnum):
+    """What becomes of the warm-up requests that a SavedModel brings along."""
+
+    KEEP = "keep"
+    """They stay as they are, byte for byte; without any, new ones are written."""
+    NEW = "new"
+    """New ones from the sample inputs replace them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -167,7 +167,7 @@ class GrpcSender:
 
     def predictions(self, answer: bytes) -> list[Value]:
         response = messages_pb2.PredictResponse.FromString(answer)
-        columns = [tensors.to_array(response.outputs[name]) for name in sorted(response.outputs)]
+        columns = [tensors.to_values(response.outputs[name]) for name in sorted(response.outputs)]
         if not columns:
             raise SendFailed("malformed", "an answer without outputs")
         if any(column.dtype == object for column in columns):

@@ -13,6 +13,7 @@ import yaml
 from deployer.domain.location import DirectoryStore
 from deployer.domain.release import Release
 from deployer.domain.serving import ServingConfig
+from deployer.domain.workload import Image
 from deployer.errors import SpecError, TargetError
 from deployer.release import spec
 from deployer.release.render import render_release, state_of
@@ -138,18 +139,23 @@ def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> Local
 def _container(release: Release) -> Container:
     """What replicas run in: the image of deployer.yaml, by default that of the chart, with the store mounted."""
     assert isinstance(release.store, DirectoryStore)
-    image, chart = release.serving.image, charts_directory() / TF_SERVING
+    image, entry_point = chart_image(release.serving.image)
+    return Container(image=image, entry_point=entry_point, mounts=(release.store.path,))
+
+
+def chart_image(image: Image | None = None) -> tuple[str, str]:
+    """Reference and entry point of the model server's image: that of the chart, with what `image` says in its place.
+
+    The entry point of an image of our own is empty: it knows what to start.
+    """
+    image, chart = image or Image(), charts_directory() / TF_SERVING
     values = yaml.safe_load((chart / "values.yaml").read_text("utf-8"))
     registry = image.registry or ("" if image.repository else values["image"]["registry"])
     name = image.repository or values["image"]["repository"]
     name = f"{registry}/{name}" if registry else name
     tag = image.tag or yaml.safe_load((chart / "Chart.yaml").read_text("utf-8"))["appVersion"]
-    own = image.repository.endswith(EMBEDDED_SERVER)
-    return Container(
-        image=f"{name}@{image.digest}" if image.digest else f"{name}:{tag}",
-        entry_point="" if own else values["command"][0],
-        mounts=(release.store.path,),
-    )
+    reference = f"{name}@{image.digest}" if image.digest else f"{name}:{tag}"
+    return reference, "" if image.repository.endswith(EMBEDDED_SERVER) else values["command"][0]
 
 
 def _state(release: Release, choices: Mapping[str, Choice], target: LocalTarget) -> ServingConfig:

@@ -187,7 +187,7 @@ def _vectorize(version: Version, records: Sequence[Mapping[str, object]]) -> Arr
 
 def _interpret(model: Model, version: Version, prediction: Prediction, records: int) -> Answer:
     try:
-        predictions = version.interpreter.interpret(prediction.outputs)
+        predictions = version.interpreter.interpret(prediction.values())
     except OutputProblem as error:
         raise _broken_output(model, version, str(error)) from error
     if len(predictions) != records:

@@ -14,7 +14,7 @@ from gateway.routing.labels import Choice
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
 from tfserving.wire.status import Code
-from tfserving.wire.tensors import DTYPES, Array, TensorError, delimited, to_array
+from tfserving.wire.tensors import DTYPES, Array, TensorError, delimited, to_array, values_of
 
 Inputs = Mapping[str, bytes]
 """Serialized TensorProtos by the name of the input."""
@@ -27,6 +27,10 @@ class Prediction:
     outputs: Mapping[str, Array]
     dtypes: Mapping[str, int]
     version: int
+
+    def values(self) -> Mapping[str, Array]:
+        """The outputs in numpy types that hold their values: bfloat16 as float32."""
+        return {name: values_of(array, DTYPES[self.dtypes[name]]) for name, array in self.outputs.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ def _check_output(output: Output, outputs: Mapping[str, TensorLike]) -> None:
         )
     if isinstance(output, Raw):
         return
-    if _dtype_name(tensor.dtype) not in ("float16", "float32", "float64"):
+    if _dtype_name(tensor.dtype) not in ("float16", "bfloat16", "float32", "float64"):
         raise SpecProblem(
             "output.kind", f"{_kind(output)} reads float scores, the signature gives {tensor.dtype} for '{output.name}'"
         )

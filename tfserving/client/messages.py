@@ -12,7 +12,7 @@ from tfserving.client.values import Metadata, ModelServerError, Prediction, Sign
 from tfserving.client.values import status_code as to_code
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.methods import Method
-from tfserving.wire.tensors import Array, to_array, to_proto
+from tfserving.wire.tensors import Array, to_proto, to_values
 
 HEALTH = Method("grpc.health.v1.Health", "Check", StringValue, Int32Value)
 """The standard health check. Its messages hold one string and one enum as field 1: on the wire, these wrappers."""
@@ -63,7 +63,7 @@ def prediction(response: m.PredictResponse) -> Prediction:
     """Errors: TensorError for a tensor that cannot be decoded."""
     spec = response.model_spec
     return Prediction(
-        outputs={name: to_array(proto) for name, proto in response.outputs.items()},
+        outputs={name: to_values(proto) for name, proto in response.outputs.items()},
         model=spec.name,
         version=spec.version.value if spec.HasField("version") else None,
         signature=spec.signature_name,

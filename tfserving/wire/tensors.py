@@ -79,6 +79,9 @@ BY_NAME |= {"float32": BY_NAME["float"], "float64": BY_NAME["double"], "float16"
 _EXTENSION_TYPES = frozenset(DTYPES[n].name for n in (14, *range(24, 33)))
 """Types that numpy knows only by an extension (ml_dtypes), by name."""
 
+_NO_NUMPY_FORM = frozenset(DTYPES[n].name for n in (11, 12, 13, 15, 16, *range(24, 29)))
+"""Quantized numbers, which mean nothing without their scale, and floats of 8 bits."""
+
 _BY_NUMPY: dict[np.dtype[Any], DType] = {
     DTYPES[n].storage.newbyteorder("="): DTYPES[n] for n in (1, 2, 3, 4, 5, 6, 8, 9, 10, 17, 18, 19, 22, 23)
 }
@@ -122,6 +125,24 @@ def to_array(proto: TensorProto) -> Array:
         return values.reshape(shape)
     except ValueError as error:
         raise TensorError(f"{len(shape)} dimensions are more than numpy holds") from error
+
+
+def to_values(proto: TensorProto) -> Array:
+    """As `to_array`, in a numpy type that holds the values: bfloat16 becomes float32, which loses nothing.
+
+    Errors: also TensorError for a type whose values numpy cannot hold, by its name.
+    """
+    dtype = DTYPES.get(proto.dtype)
+    if dtype is not None and dtype.name in _NO_NUMPY_FORM:
+        raise TensorError(f"values of type {dtype.name} have no numpy form; cast them to float32 in the model")
+    return values_of(to_array(proto), dtype) if dtype is not None else to_array(proto)
+
+
+def values_of(stored: Array, dtype: DType) -> Array:
+    """Values of an array of `dtype.storage`: bfloat16 widened to float32, all else as it is."""
+    if dtype.name != "bfloat16":
+        return stored
+    return (stored.astype(np.uint32) << 16).view(np.float32)
 
 
 def to_flat(proto: TensorProto, most_filled: int = MOST_FILLED) -> tuple[DType, Array, tuple[int, ...]]:

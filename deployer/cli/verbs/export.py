@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployer.cli.console import console
+from deployer.cli.options.engine import EngineOption, ImageOption, prover
 from deployer.cli.options.pvc import StoreDirectory
 from deployer.cli.verb import DryRun, Verb
-from deployer.domain.store import DEFAULT_SIGNATURE, parse_size, size_text
+from deployer.domain.store import DEFAULT_SIGNATURE, WarmUp, parse_size, size_text
 from deployer.errors import UsageError
+from deployer.targets.local.state import Engine
 
 if TYPE_CHECKING:
     from deployer.models.export.export import Exported
@@ -39,7 +41,8 @@ def export(
     signature: Annotated[str, typer.Option("--signature", help="Signature to be served.")] = DEFAULT_SIGNATURE,
     features: Annotated[Path | None, typer.Option("--features", help="features.yaml that goes with it.")] = None,
     samples: Annotated[
-        Path | None, typer.Option("--samples", help="Sample inputs (.jsonl or .npz); by default random ones.")
+        Path | None,
+        typer.Option("--samples", help="Sample inputs (.npz, .jsonl, .csv, .parquet), else random."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of random sample inputs.")] = 0,
     rtol: Annotated[float, typer.Option("--rtol", min=0, help="Parity: relative tolerance.")] = 1e-4,
@@ -59,15 +62,23 @@ def export(
     require_batchable: Annotated[
         bool, typer.Option("--require-batchable", help="Refuse a signature that cannot be batched.")
     ] = False,
+    warmup: Annotated[
+        WarmUp, typer.Option("--warmup", help="Keep the warm-up requests that the model brings, or write new ones.")
+    ] = WarmUp.KEEP,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Read a file that may run code of its own: only for your own files.")
+    ] = False,
+    engine: EngineOption = Engine.EMBEDDED,
+    image: ImageOption = "",
     dry_run: DryRun = False,
 ) -> None:
     """Export a trained model as the next version in the store.
 
-    Writes the SavedModel, compares its answers with those of the source, checks the feature spec against the
-    signature, writes and replays warm-up records, writes the manifest, and only then makes the version visible.
+    Writes the SavedModel and loads it on a model server. There its responses are compared with those of the source,
+    rows are asked together and alone, and warm-up requests are replayed. Only then does the version become visible.
     """
     from deployer.models.export import export as usecase
-    from deployer.models.export.parity import Tolerance
+    from deployer.models.proof.parity import Tolerance
 
     request = usecase.ExportRequest(
         source=source,
@@ -83,7 +94,10 @@ def export(
         metrics=_metrics(metric or [], metrics_file),
         max_size=max_size,
         require_batchable=require_batchable,
+        warmup=warmup,
+        trust=trust,
         dry_run=dry_run,
+        prover=prover(engine, image),
     )
     exported = usecase.export(request, progress=console.progress)
     console.result("Exported", exported, lambda: _text(exported))
@@ -123,7 +137,21 @@ def _text(exported: Exported) -> str:
     if known.parity:
         lines.append(f"parity     {known.parity.rows} rows, largest difference {known.parity.max_difference:.3g}")
     lines.append(f"batching   {'possible' if known.batchable else 'not possible: ' + known.batching_problem}")
-    lines.append(f"warm-up    batch sizes {', '.join(map(str, known.warmup_batch_sizes)) or 'none: one record'}")
+    if exported.kept_warmup is None:
+        sizes = ", ".join(map(str, known.warmup_batch_sizes)) or "none: one request with the sample inputs"
+        lines.append(f"warm-up    batch sizes {sizes}")
+    else:
+        lines.append(f"warm-up    {exported.kept_warmup} requests that came with the model")
     if known.metrics:
         lines.append("metrics    " + ", ".join(f"{name} {value:g}" for name, value in known.metrics.items()))
+    if not exported.dry_run:
+        lines.append(f"next       {_next(exported)}")
     return "\n".join(lines)
+
+
+def _next(exported: Exported) -> str:
+    """What a person would do with the version now."""
+    if exported.version == 1:
+        return "name the store and the model in deployer.yaml (`deployer init`), then `deployer local up` or `deploy`"
+    rollout = f"`deployer rollout start {exported.model} --to {exported.version}`"
+    return f"{rollout} where a release serves an older version; in a cluster `deployer publish` copies it there first"

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployer.cli.console import Table, console
+from deployer.cli.options.engine import EngineOption, prover
 from deployer.cli.options.pvc import SCHEME, Context, Kubeconfig, StorageImage, access
 from deployer.cli.options.target import StateDir
 from deployer.cli.verb import DryRun, Timeout, Verb
 from deployer.domain.store import size_text
 from deployer.errors import UsageError
+from deployer.targets.local.state import Engine
 
 if TYPE_CHECKING:
     from deployer.models.catalog import Inspection, Verification, VersionSummary
@@ -76,13 +78,26 @@ def verify(
     store: AnyStore,
     model: Model,
     version: Annotated[int | None, typer.Option("--version", help="By default every version.")] = None,
+    load: Annotated[
+        bool, typer.Option("--load", help="Also load each version on a model server, with its warm-up requests.")
+    ] = False,
+    engine: EngineOption = Engine.EMBEDDED,
     image: StorageImage = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     timeout: Timeout = 180.0,
 ) -> int:
-    """Recompute the checksums of every file; name what is damaged, missing or extra (exit code 4)."""
+    """Recompute the checksums of every file; name what is damaged, missing or extra (exit code 4).
+
+    With --load a version that the model server cannot load is a fault, too, with TensorFlow's reason.
+    """
     from deployer.models import catalog, pvc
+
+    if load and store.startswith(SCHEME):
+        raise UsageError(
+            "--load runs a model server here, and the store is in a cluster",
+            hint="verify the directory that the version was published from",
+        )
 
     if store.startswith(SCHEME):
         where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
@@ -90,6 +105,10 @@ def verify(
             checked = pvc.verify(storage, model, version, progress=console.progress)
     else:
         checked = catalog.verify(Path(store), model, version, progress=console.progress)
+        if load:
+            from deployer.models.proof.loading import loaded
+
+            checked = loaded(Path(store), checked, prover(engine, image), progress=console.progress)
     console.result("Verification", checked, lambda: "\n".join(map(_verdict, checked)))
     return DAMAGED if any(result.faults for result in checked) else 0
 

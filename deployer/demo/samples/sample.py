@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from deployer.models.export.sample_inputs import Inputs
-from deployer.models.export.savedmodel import WrittenModel
+from deployer.models.export.samples import Inputs
+from deployer.models.export.sources.library import tensorflow
 from tfserving.wire.tensors import Array
 
 FeatureSpecDocument = Mapping[str, object]
@@ -63,5 +63,7 @@ class Sample:
 def offline_accuracy(version_dir: Path, sample: Sample, *, signature: str = "serving_default") -> float:
     """Share of the holdout that the exported SavedModel gets right, without any server in between, from 0 to 1."""
     holdout = sample.holdout()
-    answers = sample.answer(WrittenModel(version_dir).run(signature, holdout.inputs))
+    function = tensorflow().saved_model.load(str(version_dir)).signatures[signature]
+    outputs = function(**{name: tensorflow().constant(array) for name, array in holdout.inputs.items()})
+    answers = sample.answer({name: np.asarray(value) for name, value in outputs.items()})
     return float(np.mean([answer == wanted for answer, wanted in zip(answers, holdout.expected, strict=True)]))

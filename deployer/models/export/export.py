@@ -1,7 +1,11 @@
-"""Export: a trained model becomes the next version of a store, after everything that can be checked was."""
+"""Export: a trained model becomes the next version of a store, after everything that can be checked was.
+
+The checks run on the model server that will serve the version: what export publishes, the server loads.
+"""
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,10 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deployer.domain.store import DEFAULT_SIGNATURE, Manifest, ParityFact, SignatureFact, size_text
+from deployer.domain.store import DEFAULT_SIGNATURE, Manifest, ParityFact, SignatureFact, WarmUp, size_text
 from deployer.errors import ExportError, SpecError, disk_errors
-from deployer.models.export import parity, sample_inputs, warmup
-from deployer.models.export.savedmodel import Source, WrittenModel, open_source
+from deployer.models.export import samples, warmup
+from deployer.models.export.samples import Inputs
+from deployer.models.export.sources import Source, open_source
+from deployer.models.proof import parity
+from deployer.models.proof.served import Prover, row_by_row
 from deployer.targets.base import Progress
 from deployer.targets.storage import manifest, signatures
 from deployer.targets.storage.disk import OnStep, no_step
@@ -21,6 +28,9 @@ from gateway.spec import SpecProblem, check_signature, parse_spec
 
 Clock = Callable[[], datetime]
 
+STAGED, SOURCE = "staged", "source"
+"""What the two models of a proof are called on its server."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRequest:
@@ -28,7 +38,9 @@ class ExportRequest:
 
     `version` None is the next free one. `samples` None makes up `sample_rows` random rows from `seed`.
     `warmup_batch_sizes` should be the allowed batch sizes of the release. `max_size` is in bytes, None for no limit.
-    With `require_batchable` a signature that cannot be batched is an error instead of a remark in the manifest.
+    With `require_batchable` a signature that cannot be batched is an error instead of a remark in the manifest. With
+    `trust` a source file may run code of its own while it is read. `prover` starts the server that the checks run on.
+    Errors at construction: ExportError for a metric that is no finite number.
     """
 
     source: str
@@ -41,22 +53,47 @@ class ExportRequest:
     sample_rows: int = 8
     seed: int = 0
     tolerance: parity.Tolerance = field(default_factory=parity.Tolerance)
+    warmup: WarmUp = WarmUp.KEEP
     warmup_batch_sizes: tuple[int, ...] = (1, 8, 32)
     metrics: Mapping[str, float] = field(default_factory=dict)
     max_size: int | None = None
     require_batchable: bool = False
+    trust: bool = False
     dry_run: bool = False
+    prover: Prover = field(default_factory=Prover)
+
+    def __post_init__(self) -> None:
+        for name, value in self.metrics.items():
+            if not math.isfinite(value):
+                raise ExportError(
+                    f"metric {name} is {value}, which is no finite number",
+                    hint="leave it out, or find out why the evaluation gave it",
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A published version, or with `dry_run` one that passed every check and was thrown away."""
+    """A published version, or with `dry_run` one that passed every check and was thrown away.
+
+    `kept_warmup` is the number of the model's own warm-up requests that were kept, None when new ones were written.
+    """
 
     model: str
     version: int
     path: Path
     dry_run: bool
     manifest: Manifest
+    kept_warmup: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Proof:
+    """What the model server said of a staged version."""
+
+    parity: ParityFact | None
+    batching_problem: str
+    warmup_batch_sizes: tuple[int, ...]
+    kept_warmup: int | None
 
 
 def export(
@@ -68,21 +105,20 @@ def export(
 ) -> Exported:
     """Write, check and publish one version; nothing is visible to a server before everything held.
 
-    Errors: ExportError (source, signature, parity, size, version exists), SpecError (features.yaml).
+    Errors: ExportError (source, signature, load, parity, size, version exists), SpecError (features.yaml).
     """
     store = ModelStore(root=request.store, model=request.model)
     with disk_errors(ExportError), _workplace(store, request) as staging:
         progress(f"reading {request.source}")
-        source = open_source(request.source)
+        source = open_source(request.source, trust=request.trust)
         progress(f"writing version {staging.version} of model {request.model}")
         source.save(staging.path, on_step=on_step)
         facts = signatures.read(staging.path)
         signature = facts.signature(request.signature)
-        problem = _batching_problem(signature, request)
-        if problem:
-            progress(f"signature '{request.signature}' cannot be batched: {problem}")
         _put_features(staging.path, signature, request.features)
-        same, sizes = _try_out(source, staging.path, signature, request, progress=progress)
+        proof = _proven(source, staging.path, signature, request, progress=progress)
+        if proof.batching_problem:
+            progress(f"signature '{request.signature}' cannot be batched: {proof.batching_problem}")
         result = Manifest(
             model=request.model,
             version=staging.version,
@@ -92,9 +128,9 @@ def export(
             signature=request.signature,
             signatures=facts.signatures,
             files=manifest.measure(staging.path, on_file=lambda path: on_step(f"measure {path}")),
-            batching_problem=problem,
-            warmup_batch_sizes=sizes,
-            parity=same,
+            batching_problem=proof.batching_problem,
+            warmup_batch_sizes=proof.warmup_batch_sizes,
+            parity=proof.parity,
             metrics=request.metrics,
         )
         _check_size(result, request.max_size)
@@ -104,7 +140,14 @@ def export(
         if not request.dry_run:
             path = store.publish(staging, on_step=on_step)
             progress(f"published {path} ({size_text(result.size)})")
-    return Exported(model=request.model, version=result.version, path=path, dry_run=request.dry_run, manifest=result)
+    return Exported(
+        model=request.model,
+        version=result.version,
+        path=path,
+        dry_run=request.dry_run,
+        manifest=result,
+        kept_warmup=proof.kept_warmup,
+    )
 
 
 @contextmanager
@@ -117,16 +160,6 @@ def _workplace(store: ModelStore, request: ExportRequest) -> Iterator[Staging]:
     version = store.free(request.version)
     with tempfile.TemporaryDirectory(prefix="deployer-dry-run-") as directory:
         yield Staging(version=version, path=Path(directory))
-
-
-def _batching_problem(signature: SignatureFact, request: ExportRequest) -> str:
-    problem = signature.batching_problem()
-    if problem and request.require_batchable:
-        raise ExportError(
-            f"signature '{request.signature}' cannot be batched: {problem}",
-            hint="give every input and output an unknown dimension 0 (None), or serve this model without batching",
-        )
-    return problem
 
 
 def _put_features(version_dir: Path, signature: SignatureFact, features: Path | None) -> None:
@@ -150,26 +183,73 @@ def _put_features(version_dir: Path, signature: SignatureFact, features: Path | 
     target.write_bytes(text)
 
 
-def _try_out(
-    source: Source, version_dir: Path, signature: SignatureFact, request: ExportRequest, *, progress: Progress
-) -> tuple[ParityFact, tuple[int, ...]]:
-    """Compare with the source, then write the warm-up records and replay them."""
+def _proven(
+    source: Source, staged: Path, signature: SignatureFact, request: ExportRequest, *, progress: Progress
+) -> _Proof:
+    """Serve the staged version and ask it; then serve it with its warm-up requests. Errors: ExportError."""
+    parts = source.parts()
+    inputs = _inputs(signature, parts, request, progress)
+    versions = {STAGED: staged} | ({SOURCE: source.directory} if source.directory is not None else {})
+    progress("loading the version on a model server")
+    with request.prover.serving(versions, warm_up=False) as served:
+        responses = served.run(STAGED, request.signature, inputs)
+        problem = _declared_problem(signature, parts)
+        rows = max((len(array) for array in inputs.values() if array.ndim), default=1) if not problem else 1
+        progress(f"comparing the responses to {rows} sample row{'' if rows == 1 else 's'} with those of the source")
+        expected = (
+            source.run(request.signature, inputs)
+            if source.directory is None
+            else served.run(SOURCE, request.signature, inputs)
+        )
+        same = parity.compare(expected, responses, request.tolerance, rows=rows)
+        if not problem:
+            problem = row_by_row(served, STAGED, request.signature, inputs, responses)
+    if problem and request.require_batchable:
+        raise ExportError(
+            f"signature '{request.signature}' cannot be batched: {problem}",
+            hint="give every input and output an unknown dimension 0 (None), or serve this model without batching",
+        )
+    sizes = request.warmup_batch_sizes if not problem else ()
+    kept = _put_warmup(staged, inputs, sizes, request, progress)
+    progress("loading the version again, with its warm-up requests")
+    with request.prover.serving({STAGED: staged}, warm_up=True):
+        pass
+    return _Proof(
+        parity=same,
+        batching_problem=problem,
+        warmup_batch_sizes=() if kept is not None else sizes,
+        kept_warmup=kept,
+    )
+
+
+def _inputs(
+    signature: SignatureFact, parts: Mapping[str, samples.Part], request: ExportRequest, progress: Progress
+) -> Inputs:
     if request.samples:
-        inputs = sample_inputs.read_inputs(request.samples, signature)
-    else:
-        inputs = sample_inputs.random_inputs(signature, rows=request.sample_rows, seed=request.seed)
-    batchable = not signature.batching_problem()
-    rows = len(next(iter(inputs.values()))) if batchable else 1
-    written = WrittenModel(version_dir)
-    progress(f"comparing the answers to {rows} sample rows with those of the source")
-    source_outputs, written_outputs = source.run(request.signature, inputs), written.run(request.signature, inputs)
-    same = parity.compare(source_outputs, written_outputs, request.tolerance, rows=rows)
-    sizes = request.warmup_batch_sizes if batchable else ()
-    path = version_dir / manifest.WARMUP
+        return samples.read_inputs(request.samples, signature, parts=parts, note=progress)
+    return samples.random_inputs(signature, rows=request.sample_rows, seed=request.seed, parts=parts)
+
+
+def _declared_problem(signature: SignatureFact, parts: Mapping[str, samples.Part]) -> str:
+    """Why the signature cannot be batched, as far as its declaration tells; empty when it can."""
+    for part in parts.values():
+        return f"the {part.kind} input '{part.tensor}' travels in parts, whose rows are not rows of the request"
+    return signature.batching_problem()
+
+
+def _put_warmup(
+    staged: Path, inputs: Inputs, sizes: tuple[int, ...], request: ExportRequest, progress: Progress
+) -> int | None:
+    """Write the warm-up requests, or keep the model's own: how many these are, None for new ones."""
+    path = staged / manifest.WARMUP
+    if path.exists() and request.warmup is WarmUp.KEEP:
+        kept = warmup.count(path)
+        progress(f"keeping the {kept} warm-up requests that came with the model; --warmup new replaces them")
+        return kept
+    if path.exists():
+        progress(f"replacing the {warmup.count(path)} warm-up requests that came with the model")
     warmup.write(path, model=request.model, signature=request.signature, inputs=inputs, batch_sizes=sizes)
-    count = warmup.replay(path, written)
-    progress(f"replaying {count} warm-up record{'' if count == 1 else 's'}")
-    return same, sizes
+    return None
 
 
 def _check_size(result: Manifest, limit: int | None) -> None:

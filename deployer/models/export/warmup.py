@@ -1,49 +1,66 @@
 """Warm-up requests: what a model server runs after loading a version and before it says AVAILABLE.
 
 One record per batch size, because kernels are chosen and memory is reserved per shape. A record that fails, or more
-than 1000 of them, makes TensorFlow Serving refuse the version; so they are replayed here before it is published.
+than 1000 of them, makes TensorFlow Serving refuse the version; export lets the server replay them before it publishes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from deployer.errors import ExportError
-from deployer.models.export.sample_inputs import Inputs, take_rows
-from deployer.models.export.savedmodel import WrittenModel, read_records, write_records
+from deployer.models.export.samples import Inputs, take_rows
 from tfserving.wire import messages_pb2 as m
-from tfserving.wire.tensors import to_array, to_proto
+from tfserving.wire.tensors import to_proto
+from tfserving.wire.tfrecords import NotRecords, framed, masked, records
 
 MAX_RECORDS = 1000
 """TensorFlow Serving's limit (kMaxNumRecords)."""
 
 
-def write(path: Path, *, model: str, signature: str, inputs: Inputs, batch_sizes: Sequence[int]) -> None:
+def write(path: Path, *, model: str, signature: str, inputs: Inputs, batch_sizes: Sequence[int]) -> int:
     """Write one PredictionLog per batch size, or a single one of `inputs` as they are when there is no batch size.
 
-    Errors: ExportError for sizes that are not positive or too many.
+    Returns how many. Errors: ExportError for sizes that are not positive or too many.
     """
     if len(batch_sizes) > MAX_RECORDS:
         raise ExportError(f"{len(batch_sizes)} warm-up batch sizes; a server takes {MAX_RECORDS}", hint="name fewer")
     if any(size < 1 for size in batch_sizes):
         raise ExportError(f"warm-up batch size {min(batch_sizes)} is not positive", hint="name sizes from 1 up")
-    batches = [take_rows(inputs, size) for size in batch_sizes] or [inputs]
-    write_records(path, [_record(model, signature, batch) for batch in batches])
+    batches: list[Mapping[str, object]] = [take_rows(inputs, size) for size in batch_sizes] or [inputs]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(_framed(_record(model, signature, batch)) for batch in batches))
+    return len(batches)
 
 
-def replay(path: Path, written: WrittenModel) -> int:
-    """Run every record through the SavedModel, as a server does; return how many. Errors: ExportError."""
-    records = read_records(path)
-    for record in records:
-        request = m.PredictionLog.FromString(record).predict_log.request
-        inputs = {name: to_array(proto) for name, proto in request.inputs.items()}
-        written.run(request.model_spec.signature_name, inputs)
-    return len(records)
+def count(path: Path) -> int:
+    """How many requests a warm-up file holds. Errors: ExportError for a file that is none."""
+    found = 0
+    try:
+        with path.open("rb") as stream:
+            for record in records(stream):
+                m.PredictionLog.FromString(record)
+                found += 1
+    except (NotRecords, DecodeError) as error:
+        raise ExportError(
+            f"{path} is not a file of warm-up requests",
+            cause=str(error),
+            hint="--warmup new writes one from the sample inputs in its place",
+        ) from error
+    return found
 
 
-def _record(model: str, signature: str, inputs: Inputs) -> bytes:
+def _framed(data: bytes) -> bytes:
+    import google_crc32c  # the data may be large, and a checksum in Python would take seconds
+
+    return framed(data, masked(google_crc32c.value(data)))
+
+
+def _record(model: str, signature: str, inputs: Mapping[str, object]) -> bytes:
     request = m.PredictRequest(model_spec=m.ModelSpec(name=model, signature_name=signature))
     for name, array in inputs.items():
-        request.inputs[name].CopyFrom(to_proto(array))
+        request.inputs[name].CopyFrom(to_proto(array))  # type: ignore[arg-type]
     return m.PredictionLog(predict_log=m.PredictLog(request=request)).SerializeToString(deterministic=True)

@@ -21,8 +21,8 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,14 +95,17 @@ class ModelStore:
     def stage(self, version: int | None) -> Iterator[Staging]:
         """Reserve `version`, or the next free number, and hold an empty staging directory for it.
 
-        What dead exporters left is cleaned first. On leaving, an unpublished directory is removed.
+        What dead exporters left is cleaned first. On leaving, an unpublished directory is removed, and with it the
+        folders of model and store where this call made them and nothing else is in them.
         Errors: ExportError when the number exists or is being exported.
         """
+        made = [folder for folder in (self.base, self.root) if not folder.exists()]
         try:
             self.base.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ExportError(f"store {self.base} cannot be created", hint="check the path and permissions") from error
         with ExitStack() as held:
+            held.callback(_remove_empty, made)
             with locked(self.base):
                 self._clean(time.time())
                 version = self._reserve(version)
@@ -212,6 +215,12 @@ class ModelStore:
             cause="a version is immutable: servers never load changed content under a known number",
             hint=f"leave the number out to publish version {next_version(self._taken())}",
         )
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # what has something in it stays
+            folder.rmdir()
 
 
 def _discard(path: Path) -> None:

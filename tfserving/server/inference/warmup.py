@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,15 +23,10 @@ from tfserving.server.inference.inputs import ProtoInputs
 from tfserving.server.metrics import Metrics
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import Code, StatusError, invalid
+from tfserving.wire.tfrecords import NotRecords, records
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
-
-_CRC_TABLE = []
-for _byte in range(256):
-    for _ in range(8):
-        _byte = _byte >> 1 ^ (0x82F63B78 if _byte & 1 else 0)
-    _CRC_TABLE.append(_byte)
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,7 @@ class Replay:
         self.metrics.model_warmup_latency.observe((time.perf_counter() - start) * 1e6, path, status)
 
     def _replay(self, stream: BinaryIO, path: str, servable: Servable) -> None:
-        for number, record in enumerate(_records(stream)):
+        for number, record in enumerate(records(stream)):
             if number == MAX_RECORDS:
                 raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
             try:
@@ -104,38 +97,3 @@ class Replay:
 
     def _named(self, spec: m.ModelSpec) -> Run:
         return Run(metrics=self.metrics, model=spec.name, check_method=self.check_method)
-
-
-class NotRecords(StatusError):
-    """A file that is no TFRecord file; `what` is found wrong."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(Code.DATA_LOSS, f"{what}. Please verify your warmup data is in TFRecord format.")
-        self.what = what
-
-
-def _records(stream: BinaryIO) -> Iterator[bytes]:
-    """Records of an uncompressed TFRecord file. Errors: NotRecords.
-
-    As in TensorFlow a torn length is the end of the file. The checksum of each length is verified, that of the data is
-    not: a torn file shows in its lengths, and a large record would take long.
-    """
-    offset = 0
-    while len(header := stream.read(12)) == 12:
-        length, checksum = struct.unpack("<QI", header)
-        if _masked_crc(header[:8]) != checksum:
-            raise NotRecords(f"corrupted record at {offset} (Is this even a TFRecord file?)")
-        body = stream.read(length + 4)
-        if len(body) < length + 4:
-            raise NotRecords(f"truncated record at {offset}' failed with Read less bytes than requested")
-        yield body[:length]
-        offset += 12 + len(body)
-
-
-def _masked_crc(data: bytes) -> int:
-    """CRC-32C in the masked form of TFRecord."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _CRC_TABLE[(crc ^ byte) & 255] ^ crc >> 8
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

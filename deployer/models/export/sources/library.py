@@ -1,0 +1,77 @@
+"""The import of tensorflow and keras, which takes seconds and talks, and errors out of the code of models."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import importlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from deployer.errors import DeployerError, ExportError
+from deployer.models.proof import reasons
+
+
+@functools.cache
+def tensorflow() -> Any:
+    """The tensorflow package. Errors: ExportError when it is not installed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        with _muted():
+            tf = importlib.import_module("tensorflow")
+            tf.config.list_physical_devices()  # looks for GPUs now, while complaints about absent ones are held back
+            return tf
+    except ImportError as error:
+        raise ExportError(
+            "tensorflow is not installed", hint="pip install 'tfserving-deployer[export]', or export in its image"
+        ) from error
+
+
+@functools.cache
+def keras() -> Any:
+    """The keras package. Errors: ExportError when it is not installed."""
+    tensorflow()
+    return importlib.import_module("keras")
+
+
+@contextmanager
+def model_code(message: str, hint: str) -> Iterator[None]:
+    """Around whatever runs code of the model or of its author, out of which any exception can come."""
+    try:
+        yield
+    except DeployerError:
+        raise
+    except Exception as error:
+        text = str(error)
+        if os.strerror(errno.ENOSPC) in text:  # TensorFlow wraps what the disk says, with the path in front
+            hint = "make room on the disk, and call again"
+        else:
+            hint = reasons.remedy(text, hint)
+        cause = f"{type(error).__name__}: {reasons.sentence(text)}"
+        raise ExportError(message, cause=cause, hint=hint) from error
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Hold back warnings, and what native code writes to stderr: the import talks about absent GPUs at any log level.
+
+    The latter is shown when the block fails.
+    """
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as held, warnings.catch_warnings(action="ignore"):
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(real, held.read())
+            raise
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
