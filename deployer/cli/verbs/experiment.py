@@ -11,14 +11,14 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import console
-from deployer.cli.options.target import Context, Kubeconfig, Namespace, StateDir, TargetKind, local_target, target
-from deployer.cli.verb import DryRun, File, Timeout, Verb, duration
+from deployer.cli.options.target import LocalOptions, TargetOptions
+from deployer.cli.verb import DryRun, Timeout, Verb, duration
 from deployer.cli.views.experiment import differences, found_text, outline, swept
 from deployer.domain import release
 from deployer.errors import ToolError, UsageError
 from deployer.experiment.request import ExperimentRequest
 from deployer.experiment.results import LagBounds, Objective
-from deployer.release.where import Kind
+from deployer.release.where import Kind, open_target
 
 app = Verb(group=True, help="Measure latency and throughput over replica counts, and report.")
 
@@ -78,12 +78,8 @@ def run(
     ] = None,
     wished_rate: Annotated[float, typer.Option("--for", min=0, help="Requests a second to size for.")] = 0.0,
     timeout: Timeout = 300.0,
-    file: File = Path("deployer.yaml"),
-    kind: TargetKind = Kind.LOCAL,
-    context: Context = "",
-    namespace: Namespace = "",
-    kubeconfig: Kubeconfig = "",
-    state_dir: StateDir = None,
+    *,
+    where: TargetOptions,
     load_image: Annotated[
         str, typer.Option("--load-image", help="Image of the load generator's Job; by default the deployer's own.")
     ] = "",
@@ -91,7 +87,7 @@ def run(
 ) -> None:
     """Find what each number of replicas carries within an objective, and write a folder with a report."""
     _need_libraries()
-    described = _described(file, state_dir)
+    described = _described(where.file, where.state_dir)
     objective = Objective(
         p99_ms=described.p99_ms if p99 is None else p99 * 1e3,
         error_rate=described.error_rate if max_errors is None else max_errors,
@@ -124,14 +120,14 @@ def run(
     )
     from deployer.experiment import run as experiment
 
-    where = target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig)
-    if kind is Kind.CLUSTER:
-        console.progress(where.describe())
+    target = open_target(where)
+    if where.kind is Kind.CLUSTER:
+        console.progress(target.describe())
     if dry_run:
-        planned = experiment.plan(where, request)
-        console.result("ExperimentPlan", planned, lambda: outline(planned, where=where.describe(), out=request.out))
+        planned = experiment.plan(target, request)
+        console.result("ExperimentPlan", planned, lambda: outline(planned, where=target.describe(), out=request.out))
         return
-    found = experiment.run(where, request, console.progress)
+    found = experiment.run(target, request, console.progress)
     console.result("Experiment", found, lambda: found_text(found, request.out))
 
 
@@ -169,8 +165,8 @@ def batching(
     warmup: Annotated[float, typer.Option("--warmup", min=0, help="Seconds before each window.")] = 1.0,
     label: Annotated[str, typer.Option("--label", help="Version label that answers.")] = "stable",
     timeout: Timeout = 300.0,
-    file: File = Path("deployer.yaml"),
-    state_dir: StateDir = None,
+    *,
+    where: LocalOptions,
     dry_run: DryRun = False,
 ) -> None:
     """Find out whether batching in the model server pays, and write the best batching_parameters.txt."""
@@ -178,7 +174,7 @@ def batching(
     from deployer.experiment.batching import sweep as usecase
     from deployer.experiment.batching.search import candidates
 
-    described, now = _described(file, state_dir), _batching(file, state_dir)
+    described, now = _described(where.file, where.state_dir), _batching(where.file, where.state_dir)
     path = records or (Path(described.records) if described.records else None)
     if path is None:
         raise UsageError("there are no records to send", hint="give --records, or experiment.records in deployer.yaml")
@@ -211,13 +207,13 @@ def batching(
     )
     if dry_run:
         usecase.check(request)
-        local_target(file, state_dir).replicas()
+        where.target().replicas()
         names = [candidate.name for candidate in request.candidates]
         sizes = ", ".join(map(str, request.client_batches))
         words = f"would try: {'; '.join(names)}\neach with {sizes} records in a request"
         console.result("BatchingPlan", {"candidates": names, "batches": request.client_batches}, words)
         return
-    found = usecase.run(local_target(file, state_dir), request, console.progress)
+    found = usecase.run(where.target(), request, console.progress)
     console.result("BatchingExperiment", found, lambda: swept(found, request.each.out))
 
 

@@ -9,7 +9,7 @@ import typer
 
 from deployer.cli.console import console
 from deployer.cli.options.choices import Labels, Versions, Weights, choices
-from deployer.cli.options.target import StateDir, local_target
+from deployer.cli.options.target import LocalOptions, StateDir
 from deployer.cli.verb import DURATION, DryRun, File, Timeout, Verb, duration
 from deployer.cli.verbs import status as status_verb
 from deployer.errors import UsageError
@@ -75,8 +75,7 @@ def up(
 
 @app.command()
 def down(
-    file: File = Path("deployer.yaml"),
-    state_dir: StateDir = None,
+    where: LocalOptions,
     timeout: Annotated[
         float,
         typer.Option(
@@ -86,7 +85,7 @@ def down(
     dry_run: DryRun = False,
 ) -> None:
     """Stop every process of the release; its logs and files stay."""
-    target = local_target(file, state_dir)
+    target = where.target()
     if dry_run:
         there = local.living(target)
         words = "would stop " + ", ".join(there) if there else "nothing runs"
@@ -99,11 +98,10 @@ def down(
 @app.command()
 def logs(
     process: Annotated[str, typer.Argument(help="replica-0, gateway-0 …", show_default=False)],
-    file: File = Path("deployer.yaml"),
-    state_dir: StateDir = None,
+    where: LocalOptions,
 ) -> None:
     """Print the log of one process."""
-    log = local_target(file, state_dir).layout.log(process)
+    log = where.target().layout.log(process)
     if not log.exists():
         there = ", ".join(sorted(path.stem for path in log.parent.glob("*.log"))) or "none"
         raise UsageError(f"there is no log of {process}", hint=f"logs: {there}")
