@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import console
-from deployer.cli.options.choices import Labels, Versions, Weights, choices
+from deployer.cli.options.choices import ChoiceOptions
 from deployer.cli.options.target import LocalOptions, StateDir
 from deployer.cli.verb import DURATION, DryRun, File, Timeout, Verb, duration
 from deployer.cli.verbs import status as status_verb
@@ -24,9 +24,8 @@ app = Verb(group=True, help="Run a release as processes on this machine.")
 @app.command()
 def up(
     file: File = Path("deployer.yaml"),
-    version: Versions = None,
-    label: Labels = None,
-    weight: Weights = None,
+    *,
+    chosen: ChoiceOptions,
     replicas: Annotated[
         int | None, typer.Option("--replicas", min=1, help="Model servers; by default as described.")
     ] = None,
@@ -49,7 +48,7 @@ def up(
     request = local.UpRequest(
         file=file,
         state_dir=state_dir,
-        choices=choices(version, label, weight),
+        choices=chosen.choices(),
         replicas=replicas,
         cpus=cpus_per_replica,
         engine=engine,
