@@ -61,6 +61,7 @@ NewTimeout = Annotated[
     ),
 ]
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
+Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file; by default kubectl's.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 

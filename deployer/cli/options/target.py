@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from deployer.cli.options.group import OptionGroup
-from deployer.cli.verb import File
+from deployer.cli.verb import File, Kubeconfig
 from deployer.release.where import Kind, Where, local_target
 from deployer.targets.local.target import LocalTarget
 
@@ -23,7 +23,6 @@ StateDir = Annotated[
 ]
 Context = Annotated[str, typer.Option("--context", help="Kube-context; by default that of the file, else the current.")]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace; by default that of the file.")]
-Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file; by default kubectl's.")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ import typer
 
 from deployer.cli.console import Table, console
 from deployer.cli.options.choices import ChoiceOptions
-from deployer.cli.options.target import Context, Kubeconfig, Namespace
-from deployer.cli.verb import DryRun, File, Timeout, Verb, Yes
+from deployer.cli.options.target import Context, Namespace
+from deployer.cli.verb import DryRun, File, Kubeconfig, Timeout, Verb, Yes
 from deployer.release.deploy import deploy as usecase
 from deployer.release.where import Kind, Where
 from deployer.tools.kind import CONTEXT_PREFIX

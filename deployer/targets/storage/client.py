@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 
-from deployer.domain.store import FileFact
+from deployer.domain.store import FileFact, version_of
 from deployer.errors import TargetError
 from deployer.targets.base import HttpReply
 from deployer.targets.storage.agent import TOKEN_HEADER
@@ -27,6 +27,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     directory: bool
     size: int
     modified: float
+
+
+def version_directories(entries: Iterable[Entry]) -> dict[int, str]:
+    """Which of a model's children are versions, as a server sees them: directory name by number."""
+    return {n: entry.name for entry in entries if entry.directory and (n := version_of(entry.name)) is not None}
 
 
 class _Problem(msgspec.Struct, frozen=True):

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 
 from deployer.domain.location import PvcStore
 from deployer.domain.release import Storage as Wanted
-from deployer.domain.store import version_of
 from deployer.errors import SpecError, TargetError
 from deployer.targets.base import Progress
 from deployer.targets.cluster.api import ApiServer
 from deployer.targets.cluster.objects import Pvc
 from deployer.targets.storage import manifest
-from deployer.targets.storage.client import Storage
-from deployer.targets.storage.contents import Contents, StoredVersion
+from deployer.targets.storage.client import Storage, version_directories
+from deployer.targets.storage.contents import Contents, StoredVersion, contents
 from deployer.targets.storage.pod import pvc_path, storage_in
 
 
@@ -25,8 +24,8 @@ class PvcVersions:
 
     def versions(self, model: str) -> Mapping[int, str]:
         """Directory names of a model's versions by number; empty when there is none."""
-        entries = self._storage.entries(model) or ()
-        return {n: e.name for e in entries if e.directory and (n := version_of(e.name)) is not None and n >= 1}
+        there = version_directories(self._storage.entries(model) or ())
+        return {number: name for number, name in there.items() if number >= 1}
 
     def read(self, model: str, version: int) -> StoredVersion:
         """One version. Errors: SpecError when the claim does not hold it."""
@@ -41,12 +40,8 @@ class PvcVersions:
         path = f"{base}/{manifest.MANIFEST}"
         written, features = self._storage.read(path), self._storage.read(f"{base}/{manifest.FEATURES}")
         known = None if written is None else manifest.decode(written, path)
-        return StoredVersion(
-            size=known.size if known else 0,
-            warmup=known.warmup_batch_sizes if known else (),
-            features=None if features is None else features.decode(),
-            parity=known.parity.max_difference if known is not None and known.parity is not None else None,
-        )
+        text = None if features is None else features.decode()
+        return StoredVersion.of(known, size=known.size if known else 0, features=text)
 
 
 def creation(storage: Wanted) -> str:
@@ -65,7 +60,7 @@ def look(
     timeout: float,
     progress: Progress,
 ) -> Contents:
-    """Look into a claim by a short-lived pod; `wanted` is versions by model, empty for a model's newest one.
+    """Look into a claim by a short-lived pod; `wanted` as of `contents`.
 
     `creation` are the options of `publish` that make the claim, for the hint where there is none.
 
@@ -79,9 +74,4 @@ def look(
         )
     with storage_in(api, store, pvc, image=image, timeout=timeout, progress=progress) as storage:
         there = PvcVersions(storage)
-        versions = {model: tuple(sorted(there.versions(model))) for model in wanted}
-        stored = {
-            model: {number: there.read(model, number) for number in (tuple(numbers) or versions[model][-1:])}
-            for model, numbers in wanted.items()
-        }
-    return Contents(versions=versions, stored=stored)
+        return contents(wanted, there.versions, there.read)
