@@ -9,7 +9,7 @@ import typer
 
 from deployer.cli.console import Table, console
 from deployer.cli.options.target import TargetOptions
-from deployer.cli.verb import Timeout, Verb
+from deployer.cli.verb import ModelName, Timeout, Verb
 from deployer.release.predict import Predicted, PredictRequest, predict
 from deployer.release.where import open_target
 
@@ -20,7 +20,7 @@ app = Verb()
 
 @app.command()
 def predict_(
-    model: Annotated[str, typer.Argument(help="Name of the model.", show_default=False)],
+    model: ModelName,
     records: Annotated[
         Path, typer.Option("--records", help='JSON lines: {"record": {…}, "expected": …}.', show_default=False)
     ],
