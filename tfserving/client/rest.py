@@ -16,6 +16,7 @@ import requests
 from tfserving.client import rest_json
 from tfserving.client.rest_json import SOLE_OUTPUT
 from tfserving.client.values import DEFAULT_TIMEOUT, Metadata, ModelServerError, Prediction, VersionStatus
+from tfserving.wire.methods import DEFAULT_SIGNATURE
 from tfserving.wire.tensors import Array
 
 __all__ = ["SOLE_OUTPUT", "AsyncRestClient", "RestClient"]
@@ -79,7 +80,7 @@ class RestClient:
         body = rest_json.predict_body(inputs, signature)
         answer = self._ask("POST", _path(model, version, label) + ":predict", timeout, body)
         return Prediction(
-            outputs=rest_json.outputs(answer), model=model, version=version, signature=signature or "serving_default"
+            outputs=rest_json.outputs(answer), model=model, version=version, signature=signature or DEFAULT_SIGNATURE
         )
 
     def status(

@@ -17,11 +17,11 @@ from tfserving.server.metrics import Metrics
 from tfserving.server.versions.manager import Handle
 from tfserving.server.versions.models import ModelCore
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.methods import DEFAULT_SIGNATURE
 from tfserving.wire.status import Code, StatusError, invalid
 from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import DTYPES, to_flat
 
-DEFAULT_SIGNATURE = "serving_default"
 _FAR_FUTURE_SECONDS = 365 * 86400
 _PREDICT_METHODS = ("tensorflow/serving/predict", ex.CLASSIFY_METHOD, ex.REGRESS_METHOD)
 
