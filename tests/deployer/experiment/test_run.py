@@ -12,12 +12,11 @@ from fake_gateway import Behaviour, FakeGateway
 from fake_target import FakeTarget
 
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
-from deployer.experiment.loadgen.machine import Machine
 from deployer.experiment.loadgen.plan import Outcome, Plan
 from deployer.experiment.loadgen.workers import Mark, Workers
 from deployer.experiment.report import folder
 from deployer.experiment.request import ExperimentRequest
-from deployer.experiment.results import Experiment, Kind, LagBounds, Objective
+from deployer.experiment.results import Experiment, Kind, LagBounds, Machine, Objective
 from deployer.experiment.run import run
 from deployer.targets.base import CpuReading
 
