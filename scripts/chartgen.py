@@ -1,4 +1,5 @@
-"""Makes values.schema.json and the values table of README.md of every chart from its commented values.yaml.
+"""Makes values.schema.json and the values table of README.md of every chart from its commented values.yaml, and
+copies the files that charts share: each is usable alone.
 
 A value's description is the comment above it that starts with `# --`; a line `# @schema {…}` below it narrows the
 JSON Schema (draft-07) that the default implies. A map with a description is documented as a whole; a map without one
@@ -19,6 +20,8 @@ import yaml
 
 CHARTS = Path(__file__).resolve().parent.parent / "charts"
 BEGIN, END = "<!-- values: made by scripts/chartgen.py -->", "<!-- end of values -->"
+COPIES = {"gateway/files/predict.py": "tf-serving/files/predict.py"}
+"""Copy: original. Helm gives a chart no file outside it."""
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
 
@@ -104,6 +107,11 @@ def generate(chart: Path) -> dict[Path, str]:
     return {
         chart / "values.schema.json": json.dumps(schema(found, chart.name), indent=1, ensure_ascii=False) + "\n",
         chart / "README.md": f"{head}{BEGIN}\n{table(found)}\n{END}{tail}",
+        **{
+            CHARTS / copy: (CHARTS / original).read_text()
+            for copy, original in COPIES.items()
+            if copy.startswith(f"{chart.name}/")
+        },
     }
 
 
