@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
-
-import msgspec
 
 from deployer.domain.rollout import CANARY
 from deployer.domain.verdict import Judgement, Verdict
 from deployer.errors import DeployerError, TargetError
+from deployer.release.smoke import Asked, predict_body
 from deployer.rollout import proof
 from deployer.rollout.proof import PARALLEL, POLL_SECONDS, Clock, Ends, alive
 from deployer.targets.base import Target
@@ -26,8 +24,6 @@ MEASURE_SECONDS = 1.0
 TOLD_SECONDS = 5.0
 """Until a kubelet has told that a container has ended."""
 
-Nested = list["Nested"] | float | int | bool | str
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
@@ -36,36 +32,6 @@ class _Answer:
     name: str
     status: int
     text: str
-
-
-class _Dim(msgspec.Struct):
-    size: str = "-1"
-
-
-class _Shape(msgspec.Struct):
-    dim: list[_Dim] = []
-    unknown_rank: bool = False
-
-
-class _Tensor(msgspec.Struct):
-    dtype: str
-    tensor_shape: _Shape
-
-
-class _Signature(msgspec.Struct):
-    inputs: dict[str, _Tensor] = {}
-
-
-class _Signatures(msgspec.Struct):
-    signature_def: dict[str, _Signature]
-
-
-class _Field(msgspec.Struct):
-    signature_def: _Signatures
-
-
-class _Metadata(msgspec.Struct):
-    metadata: _Field
 
 
 def smoke(target: Target, model: str, *, version: int, stable: int, signature: str, clock: Clock) -> Judgement:
@@ -81,7 +47,7 @@ def smoke(target: Target, model: str, *, version: int, stable: int, signature: s
     names = [name for name in before if version in held[name]]
     if not names:
         raise TargetError(f"no replica runs with version {version}", hint="`deployer status` shows why")
-    body = smoke_body(target, names[0], model, version=version, signature=signature)
+    body = predict_body(target, names[0], Asked(model=model, version=version), signature=signature, timeout=TIMEOUT)
     found: list[_Answer] = []
     while names and not found:
         first, *names = names
@@ -130,22 +96,6 @@ def _versions(model_config: str, model: str) -> tuple[int, ...]:
     return next((m.policy.versions for m in models if m.name == model and isinstance(m.policy, Specific)), ())
 
 
-def smoke_body(target: Target, name: str, model: str, *, version: int, signature: str) -> bytes:
-    """A REST request with one row of zeros (empty strings) for every input of a signature."""
-    path = f"/v1/models/{quote(model)}/versions/{version}/metadata"
-    reply = target.get(name, path, timeout=TIMEOUT)
-    try:
-        known = msgspec.json.decode(reply.body, type=_Metadata).metadata.signature_def.signature_def
-    except msgspec.MsgspecError as error:
-        raise TargetError(f"{name} does not describe {model} version {version}") from error
-    if signature not in known:
-        raise TargetError(
-            f"version {version} of {model} has no signature {signature}", hint=f"it has {', '.join(known)}"
-        )
-    inputs = {key: _zeros(tensor) for key, tensor in known[signature].inputs.items()}
-    return msgspec.json.encode({"signature_name": signature, "inputs": inputs})
-
-
 def memory(target: Target, *, since: float = 0.0) -> float | None:
     """Bytes in use by the largest replica; None where that is not known of all, or not yet since a moment."""
     readings = target.memory_readings()
@@ -177,17 +127,8 @@ def accuracy(target: Target, model: str, labelled: Path) -> tuple[float | None, 
 
 
 def _answer(target: Target, name: str, model: str, version: int, body: bytes) -> _Answer:
-    path = f"/v1/models/{quote(model)}/versions/{version}:predict"
     try:
-        reply = target.post(name, path, body, timeout=TIMEOUT)
+        reply = target.post(name, Asked(model=model, version=version).predict_path, body, timeout=TIMEOUT)
     except DeployerError as error:
         return _Answer(name=name, status=0, text=error.message)
     return _Answer(name=name, status=reply.status, text=f"{reply.status} {reply.body[:200].decode(errors='replace')}")
-
-
-def _zeros(tensor: _Tensor) -> Nested:
-    sizes = [int(dim.size) for dim in tensor.tensor_shape.dim]
-    zero: Nested = "" if tensor.dtype == "DT_STRING" else False if tensor.dtype == "DT_BOOL" else 0
-    for size in reversed([1] if tensor.tensor_shape.unknown_rank else sizes):
-        zero = [zero] * (size if size > 0 else 1)
-    return zero
