@@ -62,15 +62,6 @@ class Table:
                     found[path] = dict(zip(self.header, row, strict=True))
         return found
 
-    def by_code(self) -> dict[str, dict[str, Cell]]:
-        """Each row by header, under each name in backticks of its first cell. Errors: AssertionError for a repetition."""
-        found: dict[str, dict[str, Cell]] = {}
-        for row in self.rows:
-            for code in row[0].codes:
-                assert code not in found, f"{code} stands twice under {self.section!r}"
-                found[code] = dict(zip(self.header, row, strict=True))
-        return found
-
 
 @dataclass(frozen=True)
 class Page:
@@ -142,7 +133,8 @@ class Page:
         return found
 
     def _read_tables(self) -> Iterator[Table]:
-        section, section_codes = "", ()
+        section = ""
+        section_codes: tuple[str, ...] = ()
         rows: list[tuple[Cell, ...]] = []
         cells: list[Cell] = []
         for opened, token in pairwise(self._tokens):
