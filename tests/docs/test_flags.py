@@ -8,6 +8,7 @@ import runpy
 import pytest
 from markdown_pages import REFERENCE, Page
 from paths import ROOT
+from source_code import calls, modules, strings
 from type_keys import leaves
 
 from deployer.cli.__main__ import OPTIONS, VERBS
@@ -35,6 +36,17 @@ def test_every_verb_and_common_option_has_its_place() -> None:
     headings = [heading for heading in CLI.headings if re.fullmatch(r"deployer \w+", heading)]
     assert headings == [f"deployer {verb}" for verb in VERBS]
     assert CLI.codes >= OPTIONS.keys()
+
+
+def test_every_kind_of_result_has_its_place_and_nothing_else_has() -> None:
+    printed = {
+        kind
+        for module in modules("deployer/cli")
+        for call in calls(module, "console.result")
+        for kind in strings(call.args[0])
+    }
+    told = {code for code in CLI.table("Kinds of results").codes("`kind` with `-o json`") if code not in VERBS}
+    assert told == printed
 
 
 def test_every_flag_of_the_gateway_has_its_row_and_nothing_else_has() -> None:
