@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from markdown_pages import REFERENCE, Page
 
+from deployer.domain import gate
 from deployer.domain.gate import BEFORE_LOAD, BEFORE_TRAFFIC, Metric, parse_gate
 
 ROWS = Page(REFERENCE / "gates.md").table("Gates").keys()
 NO_UNIT = ""
-UNITS = {unit for row in ROWS.values() for unit in row["Unit of the bound"].codes} | {NO_UNIT}
+UNITS = {NO_UNIT, "*stable"} | {unit for units in gate._UNITS.values() for unit in units}
 RELATIONS = ("<", "<=", ">", ">=")
 
 
@@ -23,6 +24,7 @@ def test_a_metric_takes_the_relations_and_units_of_its_row(metric: Metric) -> No
     unit_cell = row["Unit of the bound"]
     relations = set(row["Relation"].codes)
     units = set(unit_cell.codes) | ({NO_UNIT} if unit_cell.text.startswith("none") else set())
+    assert units <= UNITS
     taken = {(relation, unit) for relation in RELATIONS for unit in UNITS if taken_by(metric, relation, unit)}
     assert taken == {(relation, unit) for relation in relations for unit in units}
 

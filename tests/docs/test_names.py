@@ -68,7 +68,7 @@ def test_tests() -> None:
 
 def test_dotted_keys() -> None:
     known = {path for keys in known_keys() for path in (*keys, *inner(keys))}
-    known |= {path.replace("[]", "") for path in known}
+    known |= {path.replace("[]", "") for path in known} | {path.rpartition("<>.")[2] for path in known}
     tops = {path.split(".")[0].removesuffix("[]") for path in known}
     unknown = {
         f"{page.path.relative_to(ROOT)}: {code}"
