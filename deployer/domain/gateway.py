@@ -49,8 +49,12 @@ class Rates:
     file: str | None = None
 
 
-def _gateway_resources() -> Resources:
-    return Resources(cpu="500m", memory="256Mi")
+@dataclass(frozen=True, kw_only=True)
+class GatewayResources(Resources):
+    """What one gateway gets; a key that is left out has a gateway's default, not a model server's."""
+
+    cpu: str = "500m"
+    memory: str = "256Mi"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ class Gateway:
     image: Image = field(default_factory=Image)
     replicas: int = 2
     port: int = 0
-    resources: Resources = field(default_factory=_gateway_resources)
+    resources: GatewayResources = field(default_factory=GatewayResources)
     limits: Limits = field(default_factory=Limits)
     batching: GatewayBatching = field(default_factory=GatewayBatching)
     rates: Rates | None = None

@@ -72,6 +72,12 @@ experiment: {replicas: [1, 2, 4], rates: [50, 100.5], records: data/records.json
     ]
 
 
+def test_resources_left_out_are_those_of_the_part() -> None:
+    release = spec.parse(MINIMAL + "serving: {resources: {cpu: 2}}\ngateway: {resources: {cpu: 50m}}", Path("/"))
+    assert release.serving.resources.memory == "2Gi"
+    assert release.gateway.resources.memory == "256Mi"
+
+
 def test_a_claim_brings_its_namespace() -> None:
     assert spec.parse("release: a\nstore: pvc://ml/c\nmodels: [m]", Path("/")).namespace == "ml"
 
