@@ -1,11 +1,11 @@
-"""Tests and intervals that gates are judged by: exact where that is cheap, without any library."""
+"""Tests and intervals that gates are judged by: exact, and without any library."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 
 def binomial_at_least(successes: int, trials: int, share: float) -> float:
@@ -73,19 +73,20 @@ class Interval:
 
 
 def quantile(q: float, bounds: Sequence[float], counts: Sequence[int], alpha: float) -> Interval | None:
-    """The q-quantile of a histogram: each side of the interval is wrong with a probability of at most about `alpha`.
+    """The q-quantile of a histogram: each side of the interval is wrong with a probability of at most `alpha`.
 
     `counts` has one more than `bounds`: what lies above the last. The interval goes from the lower edge of the bucket
-    that holds the lower rank to the upper edge of the one that holds the upper rank (ranks of order statistics, normal
-    approximation of the binomial); the estimate is interpolated in its bucket. None without observations.
+    that holds the lower rank to the upper edge of the one that holds the upper rank (order statistics, whose ranks are
+    binomial); the estimate is interpolated in its bucket. None without observations.
     """
     total = sum(counts)
     if total == 0:
         return None
-    spread = NormalDist().inv_cdf(1 - alpha) * math.sqrt(total * q * (1 - q))
-    low, high = math.floor(total * q - spread), math.ceil(total * q + spread) + 1
+    ranks = range(1, total + 1)
+    low = bisect_left(ranks, True, key=lambda rank: 1 - binomial_at_least(rank, total, q) > alpha)
+    high = bisect_left(ranks, True, key=lambda rank: binomial_at_least(rank, total, q) <= alpha) + 1
     return Interval(
-        low=_edges(max(1, low), bounds, counts)[0],
+        low=_edges(low, bounds, counts)[0] if low else 0.0,
         estimate=_interpolated(q * total, bounds, counts),
         high=_edges(high, bounds, counts)[1] if high <= total else math.inf,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +19,7 @@ from gateway.backends.rpc import RpcError, Transport
 from gateway.backends.transport import GrpcTransport
 from gateway.observe.metrics import Metrics
 from gateway.routing.labels import NEWEST, Choice
+from tfserving.http2 import frames
 from tfserving.wire import methods
 from tfserving.wire.status import Code
 from tfserving.wire.tensors import Array, to_bytes
@@ -116,6 +118,57 @@ def test_a_peer_that_does_not_speak_http2_is_not_connected() -> None:
         await asyncio.sleep(0.1)
         web.close()
         await web.wait_closed()
+
+    asyncio.run(work())
+
+
+STATUS, GRPC, OK = b"\x88", b"\x00\x0ccontent-type\x10application/grpc", b"\x00\x0bgrpc-status\x010"
+"""Header fields of a response, as HPACK."""
+
+
+@pytest.mark.parametrize(
+    ("head", "then", "broken"),
+    [
+        (GRPC + STATUS, b"", "malformed headers"),
+        (STATUS + STATUS + GRPC, b"", "malformed headers"),
+        (STATUS + b"\x00\x0aConnection\x05close" + GRPC, b"", "malformed headers"),
+        (STATUS + GRPC, frames.frame(frames.WINDOW_UPDATE, 0, 1, b"\x7f\xff\xff\xff"), "its window is too large"),
+    ],
+    ids=["late status", "two statuses", "header of the connection", "window overflow"],
+)
+def test_a_response_that_breaks_http2_ends_its_call_and_nothing_else(head: bytes, then: bytes, broken: str) -> None:
+    def answer(number: int, block: bytes, after: bytes = b"") -> bytes:
+        return frames.frame(frames.HEADERS, frames.END_HEADERS, number, block) + after
+
+    good = frames.frame(frames.DATA, 0, 3, b"\0\0\0\0\x02ok")
+    good += frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 3, OK)
+    answers = [answer(1, head, then), answer(3, STATUS + GRPC, good)]
+
+    async def work() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(frames.frame(frames.SETTINGS, 0, 0))
+            await reader.readexactly(len(frames.CLIENT_PREFACE))
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                while True:
+                    start = await reader.readexactly(9)
+                    received.append((start[3], await reader.readexactly(int.from_bytes(start[:3], "big"))))
+                    if start[3] == frames.DATA:
+                        writer.write(answers.pop(0))
+            writer.close()
+
+        received: list[tuple[int, bytes]] = []
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        transport = GrpcTransport(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await transport.start()
+        with pytest.raises(RpcError, match=broken) as error:
+            await transport.call(methods.PREDICT.path, b"", 10)
+        assert error.value.code == Code.INTERNAL
+        assert await transport.call(methods.PREDICT.path, b"", 10) == b"ok"
+        code = frames.FLOW_CONTROL_ERROR if then else frames.PROTOCOL_ERROR
+        assert (frames.RST_STREAM, code.to_bytes(4, "big")) in received
+        await transport.close()
+        server.close()
+        await server.wait_closed()
 
     asyncio.run(work())
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from tfserving.json import messages, predict, writer
@@ -27,7 +26,6 @@ from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import HTTP_STATUS, Code, StatusError, invalid
 from tfserving.wire.tensor import Tensor
 
-T = TypeVar("T")
 _Writer = Callable[[Mapping[str, Tensor]], bytes]
 
 _REST = re.compile(r"/v1/.*", re.IGNORECASE)
@@ -46,9 +44,6 @@ _CORS = (
 _MAX_UNZIPPED = 100 << 20
 _QUICK_BYTES = 16 * 1024
 """Larger requests are read by a thread that serves no other connections meanwhile."""
-_SHOWN_EXACTLY = 256 * 1024
-"""In larger requests a number that an error shows may differ in its last digit from the real server's."""
-_SHOWS_JSON = "JSON "
 _MOST_DIGITS = 20
 
 
@@ -184,7 +179,7 @@ class RestApi:
         raise invalid(f"Malformed request: {request.method} {request.path_and_query}")
 
     def _predict(self, spec: m.ModelSpec, body: bytes, *, only_if_quick: bool = False) -> bytes:
-        tensors, write = _converted(body, lambda document: self._tensors(spec, document))
+        tensors, write = self._tensors(spec, read_object(body))
         found = self._inference.predict(spec, tensors, timeout=self._timeout, only_if_quick=only_if_quick)
         return write(found.outputs)
 
@@ -206,11 +201,11 @@ class RestApi:
         return examples
 
     def _classify(self, spec: m.ModelSpec, body: bytes) -> bytes:
-        examples = _converted(body, lambda document: self._examples(spec, document))
+        examples = self._examples(spec, read_object(body))
         return writer.classification_body(self._inference.classify(spec, examples, timeout=self._timeout).result)
 
     def _regress(self, spec: m.ModelSpec, body: bytes) -> bytes:
-        examples = _converted(body, lambda document: self._examples(spec, document))
+        examples = self._examples(spec, read_object(body))
         return writer.regression_body(self._inference.regress(spec, examples, timeout=self._timeout).result)
 
 
@@ -301,13 +296,3 @@ def _body_of(request: Request, held: Hold) -> bytes:
 
 def _is_zipped(request: Request) -> bool:
     return "gzip" in request.headers.get("content-encoding", "")
-
-
-def _converted(body: bytes, convert: Callable[[Document], T]) -> T:
-    """What `convert` makes of a JSON document. Its errors show the document's numbers as the real server reads them."""
-    try:
-        return convert(read_object(body))
-    except StatusError as error:
-        if _SHOWS_JSON in error.message and len(body) <= _SHOWN_EXACTLY:
-            convert(read_object(body, exactly=True))
-        raise
