@@ -28,7 +28,7 @@ def test_every_exit_code_is_documented_under_its_name():
 
 
 def test_links_between_pages_lead_somewhere():
-    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "charts").glob("*/README.md")):
+    for page in PAGES:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
             assert (page.parent / link).exists(), f"{page.relative_to(ROOT)} links to {link}"
 
@@ -40,7 +40,12 @@ def commands_in(page: Path) -> list[str]:
     return [line for line in lines if line.startswith("deployer ") and not re.search(r"[…|]", line)]
 
 
-PAGES = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "charts").glob("*/README.md"))
+PAGES = (
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "charts").glob("*/README.md"),
+    *(ROOT / "examples").rglob("README.md"),
+)
 COMMANDS = [(page, line) for page in PAGES for line in commands_in(page)]
 
 
