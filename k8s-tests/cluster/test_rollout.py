@@ -12,9 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from rolling import GATES, Rolling, held_at_once, last_answers
+from rolling import GATES, SUPPORT, Rolling, held_at_once, last_answers
 from under_load import until
 from variants import CORRUPT, DEADLY, ERRS, SLOW, WRONG
 
@@ -163,7 +162,7 @@ def test_a_killed_deployer_a_dead_pod_and_a_new_one_do_not_stop_a_rollout(rollin
 def test_a_deployer_that_dies_at_every_point_of_the_journal_is_followed_by_one_that_resumes(
     rolling: Rolling, record_property: Callable[[str, object], None]
 ) -> None:
-    to, script = rolling.other, str(Path(__file__).with_name("mortal.py"))
+    to, script = rolling.other, str(SUPPORT / "mortal.py")
     with rolling.load.watched():
         argv = (sys.executable, script, str(rolling.file), rolling.kubeconfig, str(to))
         done = subprocess.run(argv, capture_output=True, text=True, timeout=400)

@@ -34,7 +34,7 @@ from gateway.settings import parse_settings
 from gateway.spec import dump_spec
 from tfserving.config import ModelConfig, ModelServerConfig
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parent
 GATES = ("--gate", "error_rate<5%", "--gate", "p99<5s", "--min-samples", "20", "--timeout", "60s")
 
 
@@ -190,8 +190,8 @@ def rolling_release(
     features = store / "features.yaml"
     SAMPLES["digits"].write_features(features)
     exported = subprocess.run(
-        [sys.executable, str(HERE / "bad_models.py"), str(store), str(features)],
-        env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
+        [sys.executable, str(SUPPORT / "bad_models.py"), str(store), str(features)],
+        env={**os.environ, "PYTHONPATH": str(SUPPORT.parents[1])},
         capture_output=True,
         text=True,
         timeout=300,
