@@ -16,7 +16,7 @@ from deployer.cli.verb import command_of
 
 
 def test_the_command_line_reference_is_what_the_verbs_say():
-    generator = runpy.run_path(str(ROOT / "scripts" / "docs"))
+    generator = runpy.run_path(str(ROOT / "scripts" / "docs.py"))
     assert generator["PAGE"].read_text("utf-8") == generator["page"](), "run `make docs`"
 
 

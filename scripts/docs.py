@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Generates docs/reference/cli.md from the commands themselves. With --check, says whether the file is up to date."""
 
 from __future__ import annotations
