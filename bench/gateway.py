@@ -24,6 +24,8 @@ from typing import Any
 
 import yaml
 
+from deployer.tools.ports import free
+
 ROOT = Path(__file__).parents[1]
 FEATURES = 30
 ROUNDS = 5
@@ -60,11 +62,11 @@ uvicorn.run(app, port=int(__import__("sys").argv[1]), loop="uvloop", http="httpt
 def main(arguments: list[str]) -> None:
     """Print one line per shape of load; the two applications take turns, so they share the noise."""
     with tempfile.TemporaryDirectory() as folder:
-        server_port = _free_port()
+        server_port, *for_applications = free(3)
         server = _model_server(Path(folder, "model"), server_port)
         config = Path(folder, "gateway.yaml")
         config.write_text(yaml.safe_dump(_config(server_port)))
-        ports = {"bare": _free_port(), "gateway": _free_port()}
+        ports = dict(zip(("bare", "gateway"), for_applications, strict=True))
         started = {
             "bare": _start([sys.executable, "-c", NOTHING, str(ports["bare"])]),
             "gateway": _start(
@@ -129,11 +131,6 @@ def _model_server(base: Path, port: int) -> subprocess.Popen[bytes]:
 def _start(command: list[str], **streams: Any) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, **streams)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _message(records: int) -> bytes:

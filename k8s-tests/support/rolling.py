@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
+from eventually import eventually
 from meanwhile import again_and_again
-from under_load import Release, Steady, until
+from under_load import Release, Steady
 from variants import CORRUPT, ERRS, altered, cut, unreadable
 
 from deployer.demo.samples import SAMPLES
@@ -101,7 +102,9 @@ class Rolling:
             stdout=subprocess.DEVNULL,
         )
         try:
-            until(lambda: self.state.weights.get("canary") == 50 or process.poll(), "traffic for canary", seconds=90)
+            eventually(
+                lambda: self.state.weights.get("canary") == 50 or process.poll(), "traffic for canary", seconds=90
+            )
             assert process.poll() is None, "the rollout has ended already"
             yield process
         finally:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import requests
 from fake_model_server import FakeModelServer
-from gateway_process import GatewayProcess, ModelServerProcess, config
-from ports import free_port
+from gateway_process import FakeModelServerProcess, GatewayProcess, config
+
+from deployer.tools import ports
 
 BODY = '{"records": [{"a": 1, "b": 2}]}'
 
@@ -57,14 +58,14 @@ class Load:
 
 
 def test_a_replica_killed_under_load_loses_no_request_and_is_used_again_when_it_is_back(tmp_path: Path) -> None:
-    replicas = [ModelServerProcess(free_port()) for _ in range(2)]
+    replicas = [FakeModelServerProcess(port) for port in ports.free(2)]
     gateway = GatewayProcess(tmp_path, config(*(r.address for r in replicas)), "--drain-seconds", "0")
     gateway.until("/routes", lambda routes: [b["state"] for b in routes["backends"]] == ["ready", "ready"])
     load = Load(gateway.url, 8)
     time.sleep(0.5)
     replicas[0].kill()
     time.sleep(0.5)
-    replicas[0] = ModelServerProcess(int(replicas[0].address.rpartition(":")[2]))
+    replicas[0] = FakeModelServerProcess(int(replicas[0].address.rpartition(":")[2]))
     gateway.until("/routes", lambda routes: [b["state"] for b in routes["backends"]] == ["ready", "ready"])
     replicas[1].kill()
     time.sleep(0.5)
@@ -127,7 +128,7 @@ def test_a_second_signal_skips_the_waiting(tmp_path: Path) -> None:
 
 
 def test_not_ready_and_503_without_a_model_server_and_ready_once_there_is_one(tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = ports.free(1)
     gateway = GatewayProcess(tmp_path, config(f"127.0.0.1:{port}"), "--drain-seconds", "0")
     assert gateway.get("/livez").status_code == 200
     assert gateway.get("/readyz").status_code == 503

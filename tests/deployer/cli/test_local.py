@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from eventually import eventually
 
 from deployer.tools.running import Running
 
@@ -181,24 +182,23 @@ def test_a_foreground_release_ends_with_its_deployer(small_store, tmp_path, numb
         command("local", "up", "-f", file, "--state-dir", where, "--foreground", "--replicas", "1", "-o", "json"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    eventually(lambda: (state / "state.json").exists() and json.loads((state / "state.json").read_text())["replicas"])
+    eventually(lambda: (state / "state.json").exists() and recorded(state)["replicas"], "a replica")
     if number == signal.SIGTERM:  # the others arrive in the middle of the start
-        eventually(lambda: json.loads((state / "state.json").read_text())["gateways"])
-    found = json.loads((state / "state.json").read_text())
+        eventually(lambda: recorded(state)["gateways"], "a gateway")
+    found = recorded(state)
     started = [Running(pid=p["pid"], started=p["started"]) for p in found["replicas"] + found["gateways"]]
     assert all(process.alive() for process in started)
     os.kill(up.pid, number)
     up.communicate(timeout=60)
     assert up.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
-    eventually(lambda: not any(process.alive() for process in started))
+    eventually(lambda: not any(process.alive() for process in started), "every process has ended")
     assert (state / "state.json").exists() == (number == signal.SIGKILL)
 
 
-def eventually(true, *, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.05)
+def recorded(state: Path) -> dict[str, Any]:
+    """What the deployer remembers of its processes."""
+    found: dict[str, Any] = json.loads((state / "state.json").read_text())
+    return found
 
 
 def test_an_experiment_past_the_gateway_takes_lines_with_inputs(directory, tmp_path):

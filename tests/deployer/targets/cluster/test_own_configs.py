@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from eventually import eventually
 from fake_api import FakeApi
 from paths import ROOT
 
@@ -44,13 +45,9 @@ class Volume:
         link.symlink_to(generation.name)
         link.replace(self.offered / "..data")
 
-    def follows(self, text: str) -> bool:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            if self.followed.exists() and self.followed.read_text() == text:
-                return True
-            time.sleep(0.05)
-        return False
+    def reaches(self, text: str) -> None:
+        """Wait until the server is given this text."""
+        eventually(lambda: self.followed.exists() and self.followed.read_text() == text, text)
 
 
 @pytest.fixture
@@ -66,19 +63,19 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
 
 
 def test_a_pod_follows_its_own_file_before_that_of_newcomers_and_that_before_the_release(volume):
-    assert volume.follows("release")
+    volume.reaches("release")
     volume.offer(model="release", newcomer="newcomer", own="")
-    assert volume.follows("newcomer")
+    volume.reaches("newcomer")
     volume.offer(model="another release", newcomer="newcomer", own="own")
-    assert volume.follows("own")
+    volume.reaches("own")
     volume.offer(model="another release", newcomer="newcomer", own="")
-    assert volume.follows("newcomer")
+    volume.reaches("newcomer")
     volume.offer(model="another release", own="")
-    assert volume.follows("another release")
+    volume.reaches("another release")
 
 
 def test_a_file_that_is_not_there_for_a_moment_leaves_the_server_what_it_has(volume):
-    assert volume.follows("release")
+    volume.reaches("release")
     volume.offer(own="")
     time.sleep(2.5)  # longer than the side-car's look
     assert volume.followed.read_text() == "release"

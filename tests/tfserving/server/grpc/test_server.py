@@ -24,7 +24,7 @@ def server(start, models, tmp_path_factory):
     file = tmp_path_factory.mktemp("config") / "models.config"
     file.write_text(_config(models))
     running = start(f"--model_config_file={file}", "--enable_grpc_healthcheck_service", "--grpc_max_threads=4")
-    assert running.wait_for("scale", {1: "AVAILABLE", 3: "AVAILABLE"}) == {1: "AVAILABLE", 3: "AVAILABLE"}
+    running.reaches("scale", {1: "AVAILABLE", 3: "AVAILABLE"})
     return running
 
 
