@@ -46,7 +46,7 @@ class Steady:
         first = len(self.outcomes)
         yield
         enough = len(self.outcomes) + 1  # the piece that is under way
-        eventually(lambda: len(self.outcomes) >= enough or self.running.done(), "the end of a piece", seconds=60)
+        eventually(lambda: len(self.outcomes) >= enough or self.running.done(), "the end of a piece")
         if self.running.done():
             self.running.result()
         for outcome in self.outcomes[first:]:

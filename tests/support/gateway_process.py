@@ -89,6 +89,10 @@ class GatewayProcess:
         """Wait until a GET gives a document for which `wanted` holds."""
         eventually(lambda: wanted(self.get(path).json()), lambda: self.get(path).text)
 
+    def logs(self, text: str) -> None:
+        """Wait until the log says this."""
+        eventually(lambda: any(text in line for line in self.log), lambda: "".join(self.log))
+
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 

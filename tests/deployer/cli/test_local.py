@@ -204,8 +204,8 @@ def recorded(state: Path) -> dict[str, Any]:
 def test_an_experiment_past_the_gateway_takes_lines_with_inputs(directory, tmp_path):
     lines = [{"inputs": {"x": [n, 1, 2]}, "expected": n + 3} for n in range(4)]
     file, out = records(tmp_path / "t.jsonl", *lines), tmp_path / "out"
-    quick = ("--rates", "150", "--refine", "0", "--seconds", "0.5", "--warmup", "0.1", "--replicas", "2")
-    options = (*quick, "--p99", "60s", "--direct", "--batch", "2", "--out", str(out), "-o", "json")
+    short = ("--rates", "150", "--refine", "0", "--seconds", "0.5", "--warmup", "0.1", "--replicas", "2")
+    options = (*short, "--p99", "60s", "--max-lag", "60s", "--direct", "--batch", "2", "--out", str(out), "-o", "json")
     shown = deployer(directory, "experiment", "run", "scale", "--records", file, *options)
     assert shown.returncode == 0, shown.stderr
     found = json.loads(shown.stdout)["result"]
@@ -214,7 +214,7 @@ def test_an_experiment_past_the_gateway_takes_lines_with_inputs(directory, tmp_p
     assert found["capacities"][0]["rate"] == 150
     assert all(not trial["errors"] and trial["batch"] == 2 for trial in found["trials"])
     other = records(tmp_path / "r.jsonl", {"record": {"a": 1, "b": 1}})
-    options = (*quick, "--direct", "--out", str(tmp_path / "other"))
+    options = (*short, "--direct", "--out", str(tmp_path / "other"))
     shown = deployer(directory, "experiment", "run", "scale", "--records", other, *options)
     assert shown.returncode == 3
     assert 'a model server takes lines with "inputs"' in shown.stderr

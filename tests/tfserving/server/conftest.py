@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
+from eventually import eventually
 from grpc_wire import Raw, caller, echo, quick, serving
 from model_server_process import ENVIRONMENT, ModelServerProcess, model_server
 from paths import SUPPORT
 from rest_echo import Served
 
+from tfserving.wire.tensors import Array
+
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with base paths: scale (versions 1 to 3), slow, words, keras."""
+    """A folder with base paths: scale (versions 1 to 3), slow, gated, words, keras."""
     folder = tmp_path_factory.mktemp("models")
     script = SUPPORT / "make_models.py"
     done = subprocess.run(
@@ -45,6 +49,36 @@ def run_to_exit() -> Callable[..., tuple[int, str]]:
         return done.returncode, done.stdout
 
     return run
+
+
+class Gate:
+    """A folder by which calls of the model `gated` are held up and let go.
+
+    A call that is held up keeps one of TensorFlow's threads busy, and there may be one only: hold up one at a time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def inputs(self, x: float) -> dict[str, Array]:
+        """Of one call."""
+        return {"x": np.array([x], np.float32), "gate": np.array(str(self._folder), object)}
+
+    def holds_a_call(self) -> None:
+        """Wait until a call is at work."""
+        eventually(lambda: list(self._folder.glob("entered")), "a call is at work")
+
+    def open(self) -> None:
+        """Let all calls go, and all that come."""
+        (self._folder / "go-0").touch()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A gate for one test; it is open in the end."""
+    gate = Gate(tmp_path)
+    yield gate
+    gate.open()
 
 
 @pytest.fixture

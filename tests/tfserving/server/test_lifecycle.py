@@ -4,13 +4,14 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from eventually import eventually
+from model_server_process import is_open
 from tfrecords import framed
 
 from deployer.tools import ports
@@ -246,20 +247,15 @@ def test_the_runtime_leaves_pythons_own_libraries_alone():
     assert done.returncode == 0
 
 
-def test_sigterm_finishes_what_was_accepted_and_exits_0(start, models):
-    server = start("--model_name=slow", f"--model_base_path={models}/slow", "--grpc_max_threads=16")
-    server.client.predict("slow", X)
-    accepted = []
-
-    def ask():
-        accepted.append(server.client.predict("slow", {"x": np.array([150], np.float32)}, timeout=60).outputs)
-
-    with ThreadPoolExecutor(6) as pool:
-        asking = [pool.submit(ask) for _ in range(6)]
-        time.sleep(0.3)  # all six are in flight, each has work left
+def test_sigterm_finishes_what_was_accepted_and_exits_0(start, models, gate):
+    server = start("--model_name=gated", f"--model_base_path={models}/gated", "--grpc_max_threads=16")
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(server.client.predict, "gated", gate.inputs(1), timeout=120)
+        gate.holds_a_call()
         server.terminate()
-        for one in asking:
-            one.result()
-    assert len(accepted) == 6
+        eventually(lambda: not is_open(server.port), "nobody is let in any more")
+        assert not held.done()
+        gate.open()
+        assert held.result().outputs["y"].tolist() == [1]
     assert server.process.wait(30) == 0
-    assert failure(server.client.predict, "slow", X, timeout=2).code is grpc.StatusCode.UNAVAILABLE
+    assert failure(server.client.predict, "gated", X, timeout=2).code is grpc.StatusCode.UNAVAILABLE

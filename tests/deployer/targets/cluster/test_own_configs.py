@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +31,9 @@ class Volume:
         self.offered = directory / "offered"
         self.followed = directory / "models" / "model.config"
         self.followed.parent.mkdir(parents=True)
+        self.looks = directory / "looks"
+        """Gets a line whenever the side-car has looked."""
+        self.looks.touch()
         self.offered.mkdir()
         self._count = 0
 
@@ -45,6 +47,10 @@ class Volume:
         link.symlink_to(generation.name)
         link.replace(self.offered / "..data")
 
+    def looked(self) -> int:
+        """How often the side-car has looked."""
+        return len(self.looks.read_text().splitlines())
+
     def reaches(self, text: str) -> None:
         """Wait until the server is given this text."""
         eventually(lambda: self.followed.exists() and self.followed.read_text() == text, text)
@@ -56,6 +62,7 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
     volume = Volume(tmp_path)
     volume.offer(model="release", own="")
     script = SCRIPT.read_text().replace("/etc/tf-serving", str(tmp_path))
+    script = script.replace("sleep 1", f"echo >> {volume.looks}; sleep 0.1")
     with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.DEVNULL) as side_car:
         yield volume
         side_car.terminate()
@@ -77,7 +84,8 @@ def test_a_pod_follows_its_own_file_before_that_of_newcomers_and_that_before_the
 def test_a_file_that_is_not_there_for_a_moment_leaves_the_server_what_it_has(volume):
     volume.reaches("release")
     volume.offer(own="")
-    time.sleep(2.5)  # longer than the side-car's look
+    looks = volume.looked()
+    eventually(lambda: volume.looked() >= looks + 2, "the side-car has looked, from beginning to end")
     assert volume.followed.read_text() == "release"
 
 
