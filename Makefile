@@ -17,7 +17,7 @@ lint: setup    ## style, types, import contracts
 bench: setup   ## side-by-side figures; nothing passes or fails
 	@.venv/bin/python -m bench
 docs: setup    ## regenerate the reference pages
-	@.venv/bin/python scripts/docs
+	@.venv/bin/python scripts/docs.py
 	@.venv/bin/python scripts/chartgen.py
 clean:         ## forget the environment and caches
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -24,6 +24,8 @@ from typing import Any
 
 import yaml
 
+from deployer.tools.ports import free
+
 ROOT = Path(__file__).parents[1]
 FEATURES = 30
 ROUNDS = 5
@@ -60,11 +62,11 @@ uvicorn.run(app, port=int(__import__("sys").argv[1]), loop="uvloop", http="httpt
 def main(arguments: list[str]) -> None:
     """Print one line per shape of load; the two applications take turns, so they share the noise."""
     with tempfile.TemporaryDirectory() as folder:
-        server_port = free_port()
+        server_port, *for_applications = free(3)
         server = start_model_server(Path(folder, "model"), server_port)
         config = Path(folder, "gateway.yaml")
         config.write_text(yaml.safe_dump(gateway_config(server_port)))
-        ports = {"bare": free_port(), "gateway": free_port()}
+        ports = dict(zip(("bare", "gateway"), for_applications, strict=True))
         started = {
             "bare": start_process([sys.executable, "-c", NOTHING, str(ports["bare"])]),
             "gateway": start_process(
@@ -129,11 +131,6 @@ def start_model_server(base: Path, port: int) -> subprocess.Popen[bytes]:
 def start_process(command: list[str], **streams: Any) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, **streams)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def request_bytes(records: int) -> bytes:

@@ -11,7 +11,6 @@ import argparse
 import http.client
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import grpc
 import numpy as np
 import psutil
 
+from deployer.tools import ports
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.methods import PREDICT
 from tfserving.wire.tensors import to_proto
@@ -102,7 +102,7 @@ def _model(folder: Path, given: str | None) -> Path:
 
 @contextmanager
 def _server(base: Path) -> Iterator[tuple[int, int, psutil.Process]]:
-    port, rest_port = _free_port(), _free_port()
+    port, rest_port = ports.free(2)
     start = time.monotonic()
     command = [sys.executable, "-m", "tfserving.server", f"--port={port}", f"--rest_api_port={rest_port}"]
     server = subprocess.Popen(
@@ -147,12 +147,6 @@ def _compare(cases: Mapping[str, tuple[Callable[[], None], psutil.Process]], req
     print(f"in turns, {ROUNDS} rounds of {requests}, 8 in flight:")
     for what, seconds in medians.items():
         print(f"  {what:<32}{seconds * 1e6:>11.0f} us{seconds / last:>8.2f} x")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def grpc_caller(port: int, rows: int) -> Callable[[], None]:

@@ -15,6 +15,7 @@ import httpx
 from bench import gateway as base
 from bench.libraries import compare, compare_calls, processes
 from deployer.records import http1
+from deployer.tools.ports import free
 from tfserving.server.rest.message import Request, RequestParser
 
 BODY = b"x" * 600
@@ -103,7 +104,7 @@ def _taken(read: object, message: bytes) -> str:
 
 async def _clients() -> None:
     """Clients of the load generator's kind, against a bare application in another process."""
-    port = base.free_port()
+    port = free(1)[0]
     server = base.start_process([sys.executable, "-c", base.NOTHING, str(port)])
     base.wait_for_port(port)
     url = f"http://127.0.0.1:{port}"

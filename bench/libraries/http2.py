@@ -16,6 +16,7 @@ import hpack
 
 from bench import gateway as base
 from bench.libraries import ROUNDS, compare_calls, show
+from deployer.tools.ports import free
 from gateway.backends.transport import GrpcTransport
 from tfserving.http2 import frames
 from tfserving.server.grpc import message as gm
@@ -53,7 +54,7 @@ threading.Event().wait()
 def main() -> None:
     """Print what a call costs a server in frames alone, and a client on a real socket."""
     asyncio.run(_server_side())
-    port = base.free_port()
+    port = free(1)[0]
     server = base.start_process([sys.executable, "-c", ECHO, str(port)])
     try:
         base.wait_for_port(port)

@@ -16,6 +16,7 @@ import yaml
 from bench import gateway as base
 from bench import model_server
 from bench.libraries import ROUNDS, show
+from deployer.tools.ports import free
 
 CLIENTS, REQUESTS = 8, 1200
 CONTROL = "own, a second process"
@@ -23,7 +24,7 @@ CONTROL = "own, a second process"
 
 def gateways(folder: Path, variant: str) -> None:
     """What a request with one record costs the gateway, and one with `variant` of `bench.libraries.variants`."""
-    server_port = base.free_port()
+    server_port = free(1)[0]
     server = base.start_model_server(folder / "model", server_port)
     config = folder / "gateway.yaml"
     config.write_text(yaml.safe_dump(base.gateway_config(server_port)))
@@ -67,7 +68,7 @@ def _started(
     programs = {"own": own, variant: ["bench.libraries.variants", variant], CONTROL: own}
     started = {}
     for name, module in programs.items():
-        port = base.free_port()
+        port = free(1)[0]
         started[name] = port, base.start_process([sys.executable, "-m", *module, *arguments(port)])
     try:
         for port, _ in started.values():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eventually import eventually
 
 from deployer.domain.serving import ServingConfig
 from deployer.release.render.readback import state_of
@@ -236,10 +237,8 @@ def test_uninstalling_leaves_only_the_claim(cluster: Any, installed: Installed) 
 
     target.helm.uninstall(timeout=120)
 
-    deadline = time.monotonic() + 90
-    while (pods := cluster.api.list(f"/api/v1/namespaces/{namespace}/pods", Pod)) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert not pods
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    eventually(lambda: not cluster.api.list(pods, Pod), "no pods are left", seconds=90)
     pvcs = cluster.api.list(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", Pvc)
     assert [(pvc.metadata.name, pvc.status.phase) for pvc in pvcs] == [("models", "Bound")]
     for collection in ("api/v1/services", "apis/apps/v1/deployments", "apis/policy/v1/poddisruptionbudgets"):

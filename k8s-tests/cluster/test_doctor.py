@@ -7,11 +7,11 @@ tests/deployer/test_doctor.py were recorded.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from eventually import eventually
 from variants import altered, cut
 
 from deployer.release.doctor.doctor import doctor
@@ -85,12 +85,13 @@ def releases(
 @pytest.mark.parametrize("name", SICK)
 def test_the_cause_is_found(releases: dict[str, ClusterTarget], name: str) -> None:
     wanted = SICK[name][1]
-    deadline = time.monotonic() + 120
-    found = causes(doctor(releases[name], rollouts=with_rollouts))
-    while not any(wanted in cause for cause in found):
-        assert time.monotonic() < deadline, found
-        time.sleep(2)
-        found = causes(doctor(releases[name], rollouts=with_rollouts))
+    found: list[str] = []
+
+    def is_found() -> bool:
+        found[:] = causes(doctor(releases[name], rollouts=with_rollouts))
+        return any(wanted in cause for cause in found)
+
+    eventually(is_found, lambda: f"{wanted}, not {found}", seconds=120)
 
 
 def causes(found: Diagnosis) -> list[str]:
@@ -122,10 +123,7 @@ def _install(target: ClusterTarget, cluster: Any, sick: Mapping[str, object], *,
 
 def _await_gateway(target: ClusterTarget) -> None:
     """Only a gateway that has started keeps its configuration when it refuses the next one."""
-    deadline = time.monotonic() + 90
-    while not any(pod.ready for pod in target.pods(GATEWAY_PODS)):
-        assert time.monotonic() < deadline, target.explain()
-        time.sleep(1)
+    eventually(lambda: any(pod.ready for pod in target.pods(GATEWAY_PODS)), target.explain, seconds=90)
 
 
 def _edit(target: ClusterTarget, what: str, key: str, change: Callable[[str], str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from eventually import eventually
 
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.release import spec
@@ -104,12 +105,12 @@ def test_a_gpu_replica_serves_beside_the_card_and_a_second_one_finds_none(
     (replica,) = target.pods(MODEL_SERVER)
     assert replica.spec.containers[0].resources.limits[GPU] == "1"
     target.scaling.to(2)
-    deadline = time.monotonic() + 60
-    while not any(
-        "no node has a free GPU" in finding.cause for finding in doctor(target, rollouts=with_rollouts).findings
-    ):
-        assert time.monotonic() < deadline, target.explain()
-        time.sleep(1)
+
+    def is_found() -> bool:
+        findings = doctor(target, rollouts=with_rollouts).findings
+        return any("no node has a free GPU" in finding.cause for finding in findings)
+
+    eventually(is_found, target.explain)
 
 
 def values(pool: str, namespace: str, directory: Path) -> Any:
@@ -125,9 +126,9 @@ def values(pool: str, namespace: str, directory: Path) -> Any:
 
 def placed(target: ClusterTarget) -> Pod:
     """The one replica, once the scheduler has decided."""
-    deadline = time.monotonic() + 60
-    while not (pods := [pod for pod in target.pods(MODEL_SERVER) if pod.spec.node_name]):
-        assert time.monotonic() < deadline, target.explain()
-        time.sleep(0.5)
-    (pod,) = pods
+
+    def scheduled() -> list[Pod]:
+        return [pod for pod in target.pods(MODEL_SERVER) if pod.spec.node_name]
+
+    (pod,) = eventually(scheduled, target.explain)
     return pod

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from deployer.tools import ports
 from tfserving.http2 import frames as h
 from tfserving.server.execution.servable import NotQuick
 from tfserving.server.grpc.server import GrpcServer
@@ -84,9 +85,7 @@ class Gate:
 def serving(table, *, quick=None, threads=4, arguments=(), path=None, tls=None, budget=None):
     budget = budget or Budget(1 << 30)
     server = GrpcServer(Methods(table, quick or {}), max_threads=threads, budget=budget, arguments=arguments)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = ports.free(1)
     if path:
         server.listen_unix(str(path), tls)
     else:

@@ -337,7 +337,7 @@ FAULTS = st.sampled_from(
     policy=st.sampled_from(Policy),
     replicas=st.integers(2, 4),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_any_interleaving_of_faults_ends_where_it_can_be_trusted(
     tmp_path_factory, faults, failures, unloadable, on_fail, policy, replicas
 ):

@@ -1,8 +1,4 @@
-#!/usr/bin/env python
-"""Generates docs/reference/cli.md from the commands themselves, and what chartgen.py makes of the charts.
-
-With --check, says whether cli.md is up to date.
-"""
+"""Generates docs/reference/cli.md from the commands themselves. With --check, says whether the file is up to date."""
 
 from __future__ import annotations
 
