@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from deployer.domain.rollout import CANARY, Course, Policy, Rollout, shared, without_canary
+from deployer.domain.rollout import CANARY, Course, Policy, Rollout, shared_weights, without_canary
 from deployer.domain.serving import STABLE, ModelState
 
 
@@ -145,7 +145,7 @@ def wanted(rollout: Rollout, step: Step, now: ModelState) -> ModelState:
         Kind.TEACH: lambda: _state(now, weights=base.weights),
         Kind.LOAD: lambda: _state(now, versions=(*now.versions, to)),
         Kind.LABEL: lambda: _state(now, labels={**now.labels, CANARY: to}),
-        Kind.SHIFT: lambda: _state(now, weights=shared(base.weights, step.share)),
+        Kind.SHIFT: lambda: _state(now, weights=shared_weights(base.weights, step.share)),
         Kind.SPREAD: lambda: now,
         Kind.PROMOTE: lambda: _state(now, labels={**now.labels, STABLE: to}),
         Kind.SETTLE: lambda: _state(now, weights=base.weights),

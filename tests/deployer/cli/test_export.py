@@ -55,7 +55,7 @@ def test_a_pipeline_gets_the_manifest(argv: list[str], tmp_path: Path, capsys: p
         (["--metrics-file", "nowhere.json"], 2, "metrics file nowhere.json cannot be read"),
         (["--features", "nowhere.yaml"], 3, "feature spec nowhere.yaml cannot be read"),
         (["--samples", "nowhere.npz"], 4, "samples nowhere.npz cannot be read"),
-        (["--model", "a/b"], 4, "'a/b' is no model name"),
+        (["--model", "a/b"], 4, "'a/b' is not a valid model name"),
     ],
 )
 def test_exit_codes(

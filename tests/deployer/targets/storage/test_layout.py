@@ -92,7 +92,7 @@ def test_version_zero_is_refused(store: ModelStore) -> None:
 
 
 def test_model_names_that_would_leave_the_store_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"'\.\./m' is no model name"):
+    with pytest.raises(ExportError, match=r"'\.\./m' is not a valid model name"):
         ModelStore(root=tmp_path, model="../m")
 
 
