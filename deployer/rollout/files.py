@@ -60,7 +60,7 @@ def put_replicas(
     """Write versions and labels; False when they are in force already. `seen` is what was read last.
 
     `before_write` is called just before, and raises when nothing may be written. `put` writes, if it is not the
-    target's usual way. Errors: Overtaken.
+    target's usual way. Errors: WriteConflict.
     """
     config = ModelServerConfig.parse(seen.model_config)
     models = tuple(
@@ -92,7 +92,7 @@ def put_gateways(
     `helpers` are the labels that fall back and shadow, by what they do; those that are not named are taken away.
     `seen` and `before_write` are as for `put_replicas`.
 
-    Errors: SpecError for a feature spec or settings that the gateway would refuse; Overtaken.
+    Errors: SpecError for a feature spec or settings that the gateway would refuse; WriteConflict.
     """
     text = seen.gateway_config
     document = load(text)

@@ -116,7 +116,7 @@ class _Reminder:
     def remind(self, missing: Missing, waited: float) -> None:
         if waited >= self._next:
             self._next *= 2
-            self._target.hasten({name for name, _ in missing if name})
+            self._target.refresh({name for name, _ in missing if name})
 
 
 def _joined(missing: Missing) -> str:

@@ -195,14 +195,14 @@ class Rollouts:
         asked = self._open()
         patience = bounded(asked.request, timeout).timeout
         self.progress(f"asking {self.histories.holder()} to {event.value}")
-        self.histories.order(self.model, event)
+        self.histories.send_command(self.model, event)
         deadline = self.clock.now() + patience
         while self.clock.now() < deadline:
             self.clock.sleep(ORDER_SECONDS)
             now = self.histories.read(self.model).rollout or asked
             if not self.histories.holder():
                 # One that died before it took the order leaves it to us.
-                return self._go_on(event, timeout) if self.histories.take_order(self.model) is event else now
+                return self._go_on(event, timeout) if self.histories.take_command(self.model) is event else now
             if event is Event.PROMOTE and now.position > asked.position:
                 return now
         raise WaitTimeout(f"the deployer at work did not {event.value} within {patience:g} s")

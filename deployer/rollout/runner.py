@@ -39,7 +39,7 @@ from deployer.rollout.steps import (
 from deployer.rollout.swap import Swap
 from deployer.rollout.synthetic import synthetic_load
 from deployer.rollout.transitions import Reaction, advance, begin, current, drift, reaction
-from deployer.targets.base import Overtaken, Progress, Target
+from deployer.targets.base import Progress, Target, WriteConflict
 from deployer.targets.history import HistoryStore
 
 LOOK_SECONDS = 1.0
@@ -85,7 +85,7 @@ class Runner:
 
     def run(self, rollout: Rollout) -> Rollout:
         """Go on until the rollout is over or rests. Errors: those of the target, after which it is paused."""
-        self.histories.take_order(rollout.model)
+        self.histories.take_command(rollout.model)
         while rollout.phase in (Phase.PENDING, Phase.PROGRESSING):
             rollout = self._step(rollout)
         if rollout.phase is not Phase.HEALTHY:
@@ -126,13 +126,13 @@ class Runner:
         for _ in range(ATTEMPTS - 1):
             try:
                 return self._once(rollout, step)
-            except Overtaken:
+            except WriteConflict:
                 continue
         return self._once(rollout, step)
 
     def _once(self, rollout: Rollout, step: Step) -> Happened:
         """One try, by one look at what is in force."""
-        self._take_order(rollout.model)
+        self._take_command(rollout.model)
         seen = files.in_force(self.target)
         return self._before(rollout, seen) or self._make(rollout, step, seen)
 
@@ -207,8 +207,8 @@ class Runner:
         one replica goes first, where that can be arranged."""
         before, running = proof.ends(self.target), alive(self.target)
         apart = len(running) > 1 and rollout.course is Course.FORWARD
-        staggered = apart and self.target.told_to_look
-        put = self.target.put_model_config_quietly if staggered else self.target.put_model_config
+        staggered = apart and self.target.needs_refresh
+        put = self.target.put_model_config_without_refresh if staggered else self.target.put_model_config
         files.put_replicas(
             self.target, rollout.model, after, seen=seen, before_write=self.histories.assert_held, put=put
         )
@@ -218,11 +218,11 @@ class Runner:
         first = 0.0
         if staggered:
             began, name = self.clock.now(), running[0].name
-            self.target.hasten([name])
+            self.target.refresh([name])
             nothing = replace(shown, versions=frozenset(), labels={})
             self._shown(rollout, lambda one: shown if one == name else nothing, fresh=True, fatal=fatal)
             first = self.clock.now() - began
-            self.target.hasten([replica.name for replica in running[1:]])
+            self.target.refresh([replica.name for replica in running[1:]])
         began = self.clock.now()
         self._shown(rollout, lambda _: shown, fresh=True, fatal=fatal)
         return max(first, self.clock.now() - began)
@@ -286,10 +286,10 @@ class Runner:
         )
 
     def _interruption(self, rollout: Rollout) -> Callable[[], None]:
-        return lambda: self._take_order(rollout.model)
+        return lambda: self._take_command(rollout.model)
 
-    def _take_order(self, model: str) -> None:
-        event = self.histories.take_order(model)
+    def _take_command(self, model: str) -> None:
+        event = self.histories.take_command(model)
         if event is not None:
             raise Ordered(event)
 
@@ -336,7 +336,7 @@ class Runner:
         """Sleep, but not through an order."""
         until = self.clock.now() + seconds
         while True:
-            self._take_order(rollout.model)
+            self._take_command(rollout.model)
             left = until - self.clock.now()
             if left <= 0:
                 return

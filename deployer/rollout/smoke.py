@@ -31,7 +31,7 @@ Nested = list["Nested"] | float | int | bool | str
 
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
-    """Of one replica; `status` 0 is a silence, and `said` why."""
+    """Of one replica; `status` 0 is a unreachable, and `said` why."""
 
     name: str
     status: int
@@ -101,7 +101,7 @@ def smoke(target: Target, model: str, *, version: int, stable: int, signature: s
 
 
 def _present(target: Target, answers: Sequence[_Answer], before: Ends, clock: Clock) -> list[_Answer]:
-    """Without those of replicas that have left; with the reason of a silence, where the server has ended."""
+    """Without those of replicas that have left; with the reason of a unreachable, where the server has ended."""
     found = []
     for one in answers:
         if one.status:

@@ -1,11 +1,11 @@
-"""Versions in a PVC, read by a short-lived pod."""
+"""Versions in a PVC, read through a short-lived pod."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from deployer.domain import release
 from deployer.domain.location import PvcStore
-from deployer.domain.release import Storage as Wanted
 from deployer.domain.store import version_of
 from deployer.errors import SpecError, TargetError
 from deployer.targets.base import Progress
@@ -24,23 +24,23 @@ class PvcVersions:
         self._storage = storage
 
     def versions(self, model: str) -> Mapping[int, str]:
-        """Directory names of a model's versions by number; empty when there is none."""
+        """Directory names of a model's versions by number; empty if there are none."""
         entries = self._storage.entries(model) or ()
         return {n: e.name for e in entries if e.directory and (n := version_of(e.name)) is not None and n >= 1}
 
     def read(self, model: str, version: int) -> StoredVersion:
-        """One version. Errors: SpecError when the claim does not hold it."""
-        there = self.versions(model)
-        if version not in there:
-            held = ", ".join(map(str, sorted(there))) or "none"
+        """One version. Errors: SpecError when the PVC does not contain it."""
+        existing = self.versions(model)
+        if version not in existing:
+            listed = ", ".join(map(str, sorted(existing))) or "none"
             raise SpecError(
-                f"version {version} of model {model} is not in the claim",
-                hint=f"versions there: {held}; `deployer publish {model} --version {version}` brings it",
+                f"version {version} of model {model} is not in the PVC",
+                hint=f"versions in the PVC: {listed}; `deployer publish {model} --version {version}` adds it",
             )
-        base = f"{model}/{there[version]}"
+        base = f"{model}/{existing[version]}"
         path = f"{base}/{manifest.MANIFEST}"
-        written, features = self._storage.read(path), self._storage.read(f"{base}/{manifest.FEATURES}")
-        known = None if written is None else manifest.decode(written, path)
+        content, features = self._storage.read(path), self._storage.read(f"{base}/{manifest.FEATURES}")
+        known = None if content is None else manifest.decode(content, path)
         return StoredVersion(
             size=known.size if known else 0,
             warmup=known.warmup_batch_sizes if known else (),
@@ -49,13 +49,13 @@ class PvcVersions:
         )
 
 
-def creation(storage: Wanted) -> str:
-    """The options of `publish` that make the claim as deployer.yaml describes it."""
+def creation(storage: release.Storage) -> str:
+    """The options of `publish` that create the PVC as deployer.yaml describes it."""
     options = f"--create {storage.size} --access-mode {storage.access_modes[0]}"
     return options + (f" --storage-class {storage.storage_class}" if storage.storage_class else "")
 
 
-def look(
+def read_pvc(
     api: ApiServer,
     store: PvcStore,
     wanted: Mapping[str, Iterable[int]],
@@ -65,23 +65,23 @@ def look(
     timeout: float,
     progress: Progress,
 ) -> Contents:
-    """Look into a claim by a short-lived pod; `wanted` is versions by model, empty for a model's newest one.
+    """Read a PVC through a short-lived pod; `wanted` is versions by model, empty for a model's newest one.
 
-    `creation` are the options of `publish` that make the claim, for the hint where there is none.
+    `creation` are the options of `publish` that create the PVC, for the hint if there is none.
 
-    Errors: TargetError when there is no such claim; SpecError for a version that is not there, WaitTimeout.
+    Errors: TargetError when there is no such PVC; SpecError for a missing version; WaitTimeout.
     """
     pvc = api.find(pvc_path(store), Pvc)
     if pvc is None:
         raise TargetError(
-            f"there is no claim {store.pvc} in namespace {store.namespace}, so no version can be served",
+            f"there is no PVC {store.pvc} in namespace {store.namespace}, so no version can be served",
             hint=f"`deployer publish MODEL --store DIR --to pvc://{store.namespace}/{store.pvc} {creation}`",
         )
     with storage_in(api, store, pvc, image=image, timeout=timeout, progress=progress) as storage:
-        there = PvcVersions(storage)
-        versions = {model: tuple(sorted(there.versions(model))) for model in wanted}
+        stored_versions = PvcVersions(storage)
+        versions = {model: tuple(sorted(stored_versions.versions(model))) for model in wanted}
         stored = {
-            model: {number: there.read(model, number) for number in (tuple(numbers) or versions[model][-1:])}
+            model: {number: stored_versions.read(model, number) for number in (tuple(numbers) or versions[model][-1:])}
             for model, numbers in wanted.items()
         }
     return Contents(versions=versions, stored=stored)

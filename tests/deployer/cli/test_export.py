@@ -46,7 +46,7 @@ def test_a_pipeline_gets_the_manifest(argv: list[str], tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("extra", "code", "error"),
     [
-        (["--version", "0"], 4, "version 0 is not possible"),
+        (["--version", "0"], 4, "version 0 is not allowed"),
         (["--max-size", "10"], 4, "the limit is 10 B"),
         (["--max-size", "ten"], 2, "'ten' is not a number with an optional unit"),
         (["--warmup-batch-sizes", "1,b"], 2, "'1,b' is not a list of whole numbers"),

@@ -76,6 +76,6 @@ def test_a_ledger_that_cannot_be_read_hides_nothing_else(tmp_path: Path) -> None
     (tmp_path / "loan.json").write_text("{")
     shown = found(tmp_path, None)
     assert shown.models[0] == ModelPhase(
-        model="loan", phase=Phase.DEGRADED, rollout=f"{tmp_path / 'loan.json'} is not a ledger of rollouts"
+        model="loan", phase=Phase.DEGRADED, rollout=f"{tmp_path / 'loan.json'} is not a rollout history"
     )
     assert shown.phase is Phase.DEGRADED

@@ -90,7 +90,7 @@ class FakeCluster:
         except OSError as error:
             raise TargetError("nobody answers", cause=str(error)) from error
 
-    def last_words(self, pod: Pod) -> str:
+    def crash_log(self, pod: Pod) -> str:
         return "Killed"
 
     def stop(self) -> None:

@@ -87,7 +87,7 @@ def test_a_version_that_appears_during_the_export_is_not_replaced(store: ModelSt
 
 
 def test_version_zero_is_refused(store: ModelStore) -> None:
-    with pytest.raises(ExportError, match="version 0 is not possible"), store.stage(0):
+    with pytest.raises(ExportError, match="version 0 is not allowed"), store.stage(0):
         pass
 
 
