@@ -58,7 +58,7 @@ class World:
             getattr(self.release, happens)()
 
     def state(self):
-        return files.state(files.in_force(self.release), MODEL)
+        return files.state(files.current_config(self.release), MODEL)
 
     def settle(self) -> None:
         for _ in range(6):

@@ -50,8 +50,8 @@ def test_a_release_without_rollouts_is_healthy_or_degraded(tmp_path: Path) -> No
 
 def test_without_a_gateway_or_a_replica_nothing_is_healthy(tmp_path: Path) -> None:
     alone = replace(release(), gateways=())
-    assert alone.missing == ("no gateway runs",)
-    assert replace(release(), replicas=()).missing == ("no replica runs",)
+    assert alone.missing == ("no gateway is running",)
+    assert replace(release(), replicas=()).missing == ("no replica is running",)
     assert of_histories(alone, FileHistory(tmp_path)).phase is Phase.DEGRADED
 
 
