@@ -143,13 +143,13 @@ def _verified(
 
 
 def _graph(storage: Storage, path: str) -> signatures.SavedModelFacts:
-    content = storage.read(f"{path}/{signatures.FILE}")
+    content = storage.read(f"{path}/{signatures.SAVED_MODEL_FILE}")
     if content is None:
         raise ExportError(
-            f"{path} in the claim is not a SavedModel: it has no {signatures.FILE}",
+            f"{path} in the claim is not a SavedModel: it has no {signatures.SAVED_MODEL_FILE}",
             hint="`deployer publish` brings whole versions only; another tool began this one",
         )
-    return signatures.decode(content, f"{path}/{signatures.FILE}")
+    return signatures.decode(content, f"{path}/{signatures.SAVED_MODEL_FILE}")
 
 
 def _manifest(storage: Storage, path: str) -> domain.Manifest:

@@ -17,8 +17,8 @@ from variants import altered, cut
 from deployer.release.doctor.doctor import doctor
 from deployer.release.doctor.finding import Diagnosis, Severity
 from deployer.rollout.overview import with_rollouts
-from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING
-from deployer.targets.cluster.names import GATEWAY as GATEWAY_PODS
+from deployer.targets.cluster.helm_releases import GATEWAY_CHART, TF_SERVING_CHART
+from deployer.targets.cluster.names import GATEWAY
 from deployer.targets.cluster.target import ClusterTarget
 
 CORRUPT, ABSENT = 7, 9
@@ -78,7 +78,7 @@ def releases(
     _edit(targets["label"], "models", "model.config", lambda text: text.replace("value: 1", f"value: {ABSENT}"))
     _await_gateway(targets["refused"])
     _edit(targets["refused"], "gateway", "gateway.yaml", lambda text: f"nonsense: 1\n{text}")
-    targets["refused"].touch(GATEWAY_PODS)  # instead of a minute until its kubelet looks
+    targets["refused"].touch(GATEWAY)  # instead of a minute until its kubelet looks
     return targets
 
 
@@ -117,13 +117,13 @@ def _install(target: ClusterTarget, cluster: Any, sick: Mapping[str, object], *,
         "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "config": routes,
     }
-    target.helm.apply(target.helm.change(TF_SERVING, serving))
-    target.helm.apply(target.helm.change(GATEWAY, gateway))
+    target.helm.apply(target.helm.change(TF_SERVING_CHART, serving))
+    target.helm.apply(target.helm.change(GATEWAY_CHART, gateway))
 
 
 def _await_gateway(target: ClusterTarget) -> None:
     """Only a gateway that has started keeps its configuration when it refuses the next one."""
-    eventually(lambda: any(pod.ready for pod in target.pods(GATEWAY_PODS)), target.explain, seconds=90)
+    eventually(lambda: any(pod.ready for pod in target.pods(GATEWAY)), target.explain, seconds=90)
 
 
 def _edit(target: ClusterTarget, what: str, key: str, change: Callable[[str], str]) -> None:

@@ -21,7 +21,7 @@ from deployer.release import spec
 from deployer.release.doctor.doctor import doctor
 from deployer.release.render import render_release
 from deployer.rollout.overview import with_rollouts
-from deployer.targets.cluster.helm_releases import TF_SERVING
+from deployer.targets.cluster.helm_releases import TF_SERVING_CHART
 from deployer.targets.cluster.names import MODEL_SERVER
 from deployer.targets.cluster.objects import Pod
 from deployer.targets.cluster.target import ClusterTarget
@@ -59,7 +59,7 @@ def test_the_node_with_the_card_takes_the_gpu_replica_and_no_other(
     where = {}
     for pool in ("gpu", "cpu"):
         target = ClusterTarget.open(pool, cluster.place(namespace))
-        target.helm.apply(target.helm.change(TF_SERVING, values(pool, namespace, tmp_path)))
+        target.helm.apply(target.helm.change(TF_SERVING_CHART, values(pool, namespace, tmp_path)))
         where[pool] = placed(target)
 
     assert where["gpu"].spec.node_name == gpu_node

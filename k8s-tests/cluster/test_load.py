@@ -15,8 +15,7 @@ from eventually import eventually
 from under_load import Release, served_throughout
 
 from deployer.targets.cluster.api import pod_path
-from deployer.targets.cluster.helm_releases import GATEWAY as GATEWAYS
-from deployer.targets.cluster.helm_releases import TF_SERVING
+from deployer.targets.cluster.helm_releases import GATEWAY_CHART, TF_SERVING_CHART
 from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER
 from deployer.targets.cluster.target import ClusterTarget
 
@@ -49,7 +48,7 @@ def settled(target: ClusterTarget, component: str, *, without: set[str]) -> bool
 
 def test_network_policies_let_only_gateways_reach_the_replicas(release: Release) -> None:
     target = release.target
-    for chart, found in ((TF_SERVING, target.helm.tf_serving()), (GATEWAYS, target.helm.gateway())):
+    for chart, found in ((TF_SERVING_CHART, target.helm.tf_serving()), (GATEWAY_CHART, target.helm.gateway())):
         assert found is not None
         target.helm.apply(target.helm.change(chart, {**found.values, "networkPolicy": {"enabled": True}}))
 
@@ -126,4 +125,4 @@ def _autoscale(target: ClusterTarget) -> None:
         "targetCPUUtilizationPercentage": 80,
         "behavior": {"scaleDown": down},
     }
-    target.helm.apply(target.helm.change(TF_SERVING, {**found.values, "autoscaling": scaling}))
+    target.helm.apply(target.helm.change(TF_SERVING_CHART, {**found.values, "autoscaling": scaling}))

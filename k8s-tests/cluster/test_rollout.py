@@ -20,8 +20,7 @@ from variants import CORRUPT, DEADLY, ERRS, SLOW, WRONG
 from deployer.domain.rollout import Event, Policy, RolloutRequest
 from deployer.rollout.facts import VersionFacts
 from deployer.targets.cluster.api import pod_path
-from deployer.targets.cluster.helm_releases import GATEWAY as GATEWAY_CHART
-from deployer.targets.cluster.helm_releases import charts_directory
+from deployer.targets.cluster.helm_releases import GATEWAY_CHART, charts_directory
 from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER
 from deployer.targets.cluster.own_configs import OWN_CONFIG
 
@@ -43,7 +42,7 @@ def test_a_good_version_goes_to_the_end_although_a_gateway_is_replaced_while_a_g
         done = rolling.verbs(at_point).start(request)
         assert (done.outcome, len(replaced)) == ("promoted", 1), done.reason
         assert rolling.state.labels == {"stable": 2}
-        eventually(lambda: all(pod.ready for pod in target.pods(GATEWAY) if not pod.leaving), "gateways")
+        eventually(lambda: all(pod.ready for pod in target.pods(GATEWAY) if not pod.terminating), "gateways")
         rolling.proven()
 
 
@@ -191,7 +190,7 @@ def test_an_order_to_abort_is_followed_in_every_step(rolling: Rolling) -> None:
 
             def at_point(name: str, step: str = step) -> None:
                 if name == f"{step}: begun recorded":
-                    other.histories.order("digits", Event.ABORT)
+                    other.histories.send_command("digits", Event.ABORT)
 
             done = rolling.verbs(at_point, facts=facts).start(request)
             assert (done.outcome, rolling.state) == ("aborted", before), (step, done.reason)

@@ -16,7 +16,7 @@ from deployer.errors import UsageError
 from deployer.release import local
 from deployer.release.status import status
 from deployer.targets.local.state import Engine
-from deployer.targets.local.supervisor import GRACE_SECONDS
+from deployer.targets.local.supervisor import STOP_GRACE_SECONDS
 
 app = Verb(group=True, help="Run a release as processes on this machine.")
 
@@ -80,7 +80,7 @@ def down(
         typer.Option(
             "--timeout", parser=duration, metavar=DURATION, help="Time for each to end by itself before it is killed."
         ),
-    ] = GRACE_SECONDS,
+    ] = STOP_GRACE_SECONDS,
     dry_run: DryRun = False,
 ) -> None:
     """Stop every process of the release; its logs and files stay."""

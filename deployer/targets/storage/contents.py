@@ -1,4 +1,4 @@
-"""What a release must know of the versions in its store: which there are, how large, and with which feature spec."""
+"""What a release needs to know about the versions in its store: numbers, sizes, feature specs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from deployer.targets.storage.layout import ModelStore
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVersion:
-    """A version: its bytes, the row counts of its warm-up requests and its largest difference from the source model by
-    its manifest (0, none and None without one), and the text of its feature spec, if any."""
+    """A version: its size in bytes, and the text of its feature spec, if any. From the manifest, if there is one: the
+    row counts of its warm-up requests, and its largest difference from the source model."""
 
     size: int
     warmup: tuple[int, ...]
@@ -36,18 +36,18 @@ class StoredVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What was found in a store for some models: all version numbers, and those that were asked for in full."""
+    """The contents of a store for some models: all version numbers, and details of the requested versions."""
 
     versions: Mapping[str, tuple[int, ...]]
     stored: Mapping[str, Mapping[int, StoredVersion]]
 
 
-def in_directory(store: DirectoryStore, wanted: Mapping[str, Iterable[int]]) -> Contents:
-    """Read a store on this machine; `wanted` as of `contents`.
+def in_directory(location: DirectoryStore, wanted: Mapping[str, Iterable[int]]) -> Contents:
+    """Read a local store; `wanted` as of `contents`.
 
-    Errors: SpecError for a version that is not there, or whose manifest or feature spec cannot be read.
+    Errors: SpecError for a missing version, or an unreadable manifest or feature spec.
     """
-    stores = {model: ModelStore(root=Path(store.path), model=model) for model in wanted}
+    stores = {model: ModelStore(root=Path(location.path), model=model) for model in wanted}
     return contents(wanted, lambda model: stores[model].versions(), lambda model, number: _read(stores[model], number))
 
 
@@ -67,8 +67,8 @@ def contents(
 
 def _read(store: ModelStore, version: int) -> StoredVersion:
     if version not in store.versions():
-        there = ", ".join(map(str, store.versions())) or "none"
-        raise SpecError(f"{store.base} holds no version {version} of {store.model}", hint=f"versions: {there}")
+        existing = ", ".join(map(str, store.versions())) or "none"
+        raise SpecError(f"{store.base} has no version {version} of {store.model}", hint=f"versions: {existing}")
     path = store.path(version)
     known = None
     if (path / manifest.MANIFEST).exists():

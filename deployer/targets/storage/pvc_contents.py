@@ -1,11 +1,11 @@
-"""Versions in a PVC, read by a short-lived pod."""
+"""Versions in a PVC, read through a short-lived pod."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from deployer.domain import release
 from deployer.domain.location import PvcStore
-from deployer.domain.release import Storage as Wanted
 from deployer.errors import SpecError, TargetError
 from deployer.targets.base import Progress
 from deployer.targets.cluster.api import ApiServer
@@ -28,29 +28,29 @@ class PvcVersions:
         return {number: name for number, name in there.items() if number >= 1}
 
     def read(self, model: str, version: int) -> StoredVersion:
-        """One version. Errors: SpecError when the claim does not hold it."""
-        there = self.versions(model)
-        if version not in there:
-            held = ", ".join(map(str, sorted(there))) or "none"
+        """One version. Errors: SpecError when the PVC does not contain it."""
+        existing = self.versions(model)
+        if version not in existing:
+            listed = ", ".join(map(str, sorted(existing))) or "none"
             raise SpecError(
-                f"version {version} of model {model} is not in the claim",
-                hint=f"versions there: {held}; `deployer publish {model} --version {version}` brings it",
+                f"version {version} of model {model} is not in the PVC",
+                hint=f"versions in the PVC: {listed}; `deployer publish {model} --version {version}` adds it",
             )
-        base = f"{model}/{there[version]}"
+        base = f"{model}/{existing[version]}"
         path = f"{base}/{manifest.MANIFEST}"
-        written, features = self._storage.read(path), self._storage.read(f"{base}/{manifest.FEATURES}")
-        known = None if written is None else manifest.decode(written, path)
+        content, features = self._storage.read(path), self._storage.read(f"{base}/{manifest.FEATURES}")
+        known = None if content is None else manifest.decode(content, path)
         text = None if features is None else features.decode()
         return StoredVersion.of(known, size=known.size if known else 0, features=text)
 
 
-def creation(storage: Wanted) -> str:
-    """The options of `publish` that make the claim as deployer.yaml describes it."""
+def creation(storage: release.Storage) -> str:
+    """The options of `publish` that create the PVC as deployer.yaml describes it."""
     options = f"--create {storage.size} --access-mode {storage.access_modes[0]}"
     return options + (f" --storage-class {storage.storage_class}" if storage.storage_class else "")
 
 
-def look(
+def read_pvc(
     api: ApiServer,
     store: PvcStore,
     wanted: Mapping[str, Iterable[int]],
@@ -60,18 +60,18 @@ def look(
     timeout: float,
     progress: Progress,
 ) -> Contents:
-    """Look into a claim by a short-lived pod; `wanted` as of `contents`.
+    """Read a PVC through a short-lived pod; `wanted` as of `contents`.
 
-    `creation` are the options of `publish` that make the claim, for the hint where there is none.
+    `creation` are the options of `publish` that create the PVC, for the hint if there is none.
 
-    Errors: TargetError when there is no such claim; SpecError for a version that is not there, WaitTimeout.
+    Errors: TargetError when there is no such PVC; SpecError for a missing version; WaitTimeout.
     """
     pvc = api.find(pvc_path(store), Pvc)
     if pvc is None:
         raise TargetError(
-            f"there is no claim {store.pvc} in namespace {store.namespace}, so no version can be served",
+            f"there is no PVC {store.pvc} in namespace {store.namespace}, so no version can be served",
             hint=f"`deployer publish MODEL --store DIR --to pvc://{store.namespace}/{store.pvc} {creation}`",
         )
     with storage_in(api, store, pvc, image=image, timeout=timeout, progress=progress) as storage:
-        there = PvcVersions(storage)
-        return contents(wanted, there.versions, there.read)
+        stored = PvcVersions(storage)
+        return contents(wanted, stored.versions, stored.read)

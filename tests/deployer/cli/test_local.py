@@ -100,7 +100,7 @@ def test_tensors_go_straight_to_a_replica(directory, tmp_path):
         (["scale", "--label", "nope"], [{"record": {"a": 1, "b": 1}}], 3, "label: nope"),
         (["other"], [{"record": {"a": 1}}], 3, "no model other"),
         (["scale"], [{"rekord": {}}], 3, "r.jsonl:1"),
-        (["scale"], [], 3, "holds no record"),
+        (["scale"], [], 3, "has no records"),
     ],
 )
 def test_what_cannot_be_answered_is_named(directory, tmp_path, arguments, lines, code, words):
@@ -217,4 +217,4 @@ def test_an_experiment_past_the_gateway_takes_lines_with_inputs(directory, tmp_p
     options = (*short, "--direct", "--out", str(tmp_path / "other"))
     shown = deployer(directory, "experiment", "run", "scale", "--records", other, *options)
     assert shown.returncode == 3
-    assert 'a model server takes lines with "inputs"' in shown.stderr
+    assert 'a model server needs lines with "inputs"' in shown.stderr

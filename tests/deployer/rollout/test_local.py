@@ -75,7 +75,7 @@ def version_1_again(target, directory):
     verbs = rollouts(target, directory)
     if verbs.histories.read("scale").open is not None:
         verbs.abort()
-    if files.state(files.in_force(target), "scale").labels["stable"] != 1:
+    if files.state(files.current_config(target), "scale").labels["stable"] != 1:
         back = verbs.rollback(1, timeout=40)
         assert back.outcome == "rolled back", back.reason
 
@@ -141,10 +141,10 @@ def test_a_good_version_is_promoted_and_rolled_back_without_a_lost_request(targe
     with traffic(target) as seen:
         done = verbs.start(request(GOOD, shares=(20, 60), keep_previous=True))
         assert done.outcome == "promoted", done.reason
-        assert files.state(files.in_force(target), "scale").labels == {"stable": GOOD}
+        assert files.state(files.current_config(target), "scale").labels == {"stable": GOOD}
         back = verbs.rollback()
         assert back.outcome == "rolled back", back.reason
-        assert files.state(files.in_force(target), "scale").labels == {"stable": 1}
+        assert files.state(files.current_config(target), "scale").labels == {"stable": 1}
     assert none_failed(seen)
     assert {version for _, version in seen} == {1, GOOD}
     shown = rollout_status(target, verbs.histories, "scale", now=time.time())
@@ -157,7 +157,7 @@ def test_a_version_that_errors_is_taken_back_and_its_requests_are_answered_by_st
         done = verbs.start(request(BROKEN))
     assert (done.outcome, done.gate_failed) == ("aborted", True), done.reason
     assert "error_rate<5%: fail" in done.reason
-    assert files.state(files.in_force(target), "scale") == done.base
+    assert files.state(files.current_config(target), "scale") == done.base
     assert none_failed(seen)
     assert {version for _, version in seen} == {1}
 
@@ -167,7 +167,7 @@ def test_wrong_answers_are_found_before_any_traffic(target, directory):
     with traffic(target) as seen:
         done = rollouts(target, directory).start(request(WRONG, gates=("accuracy>=0.9",), labelled=labelled))
     assert done.outcome == "aborted"
-    assert "accuracy>=0.9: fail (0.00 % right)" in done.reason
+    assert "accuracy>=0.9: fail (0.00 % correct)" in done.reason
     assert none_failed(seen)
     assert {version for _, version in seen} == {1}
 
@@ -262,7 +262,7 @@ def test_sparing_resources_no_replica_holds_two_versions_and_no_request_is_lost(
 
 
 def half_canary(target) -> bool:
-    return files.state(files.in_force(target), "scale").weights.get("canary") == 50
+    return files.state(files.current_config(target), "scale").weights.get("canary") == 50
 
 
 def deployer(directory, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -321,7 +321,7 @@ def test_an_order_from_another_terminal_reaches_the_deployer_at_work(target, dir
     assert json.loads(paused.stdout)["result"]["phase"] == "Paused", paused.stderr
     assert first.wait(30) == 7
     assert deployer(directory, "rollout", "promote", "scale", "-q").returncode == 0
-    assert files.state(files.in_force(target), "scale").labels == {"stable": GOOD}
+    assert files.state(files.current_config(target), "scale").labels == {"stable": GOOD}
     told = json.loads(deployer(directory, "rollout", "history", "scale", "-o", "json").stdout)["result"]
     assert told["rollout"]["phase"] == "Healthy"
     assert [entry["event"] for entry in told["entries"]][-1] == "proven"

@@ -92,7 +92,7 @@ class FakeCluster:
         except OSError as error:
             raise TargetError("nobody answers", cause=str(error)) from error
 
-    def last_words(self, pod: Pod) -> str:
+    def crash_log(self, pod: Pod) -> str:
         return "Killed"
 
     def stop(self) -> None:
@@ -163,7 +163,7 @@ def test_the_job_goes_with_its_pod_on_every_way_out(cluster: FakeCluster) -> Non
 def test_an_error_of_the_generator_arrives_as_what_it_is(cluster: FakeCluster, records: Path) -> None:
     nowhere = RecordApi(urls=("http://127.0.0.1:9",), path="/")
     records.write_text('{"inputs": {"x": 1}}\n')
-    with started(cluster) as job, pytest.raises(SpecError, match='takes lines with "record"'):
+    with started(cluster) as job, pytest.raises(SpecError, match='needs lines with "record"'):
         job.run(Plan(target=nowhere, load=Reference(), records=str(records)))
 
 

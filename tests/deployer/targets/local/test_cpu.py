@@ -74,12 +74,12 @@ def test_without_cgroups_it_is_whole_cores_and_says_so(tmp_path, busy):
     second = min(1, len(limiter.cores) - 1)
     assert limiter.limit("replica-1", 1, busy.pid, 0.25) == ""
     assert os.sched_getaffinity(busy.pid) == {limiter.cores[second]}
-    assert limiter.describe(0.25) == "affinity to 1 core (0.25 CPU needs cgroups, which this user cannot change)"
+    assert limiter.describe(0.25) == "affinity to 1 core (0.25 CPU would need cgroups, which this user cannot write)"
     assert limiter.describe(1) == "affinity to 1 core"
 
 
 def test_a_system_that_offers_nothing_is_told():
-    assert NoLimit().describe(0.5).startswith("none (0.5 CPU was asked for")
+    assert NoLimit().describe(0.5).startswith("none (0.5 CPU was requested")
 
 
 def test_a_cgroup_that_lingers_is_tried_again(tmp_path):

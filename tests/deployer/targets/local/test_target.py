@@ -145,7 +145,7 @@ def test_a_new_model_config_is_polled_by_every_replica(target, small_store):
 
 @pytest.mark.parametrize("put", ["put_model_config", "put_gateway_config"])
 def test_a_configuration_that_cannot_be_read_is_refused(target, put):
-    with pytest.raises(SpecError, match="cannot be"):
+    with pytest.raises(SpecError, match=r"cannot be|is invalid"):
         getattr(target, put)("model_config_list: [")
 
 
@@ -284,7 +284,7 @@ def test_an_absent_binary_is_named(small_store, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError, match="tensorflow_model_server is not on PATH"):
         LocalTarget(tmp_path).up(release(small_store, engine=Engine.BINARY), timeout=TIMEOUT, progress=silent)
-    with pytest.raises(TargetError, match="no release runs"):
+    with pytest.raises(TargetError, match="no release is running"):
         LocalTarget(tmp_path).replicas()
 
 
@@ -302,7 +302,7 @@ def test_a_gateway_port_in_use_is_named_and_nothing_is_left(small_store, tmp_pat
 
 def test_a_server_that_ends_at_once_shows_its_last_words(small_store, tmp_path):
     flags = {"ssl_config_file": str(tmp_path / "absent")}
-    with pytest.raises(TargetError, match="replica-0 ended while it started") as caught:
+    with pytest.raises(TargetError, match="replica-0 exited during startup") as caught:
         LocalTarget(tmp_path).up(release(small_store, server_flags=flags), timeout=TIMEOUT, progress=silent)
     assert "absent" in caught.value.cause
     assert "replica-0.log" in caught.value.hint
