@@ -24,6 +24,8 @@ from typing import Any
 
 import yaml
 
+from deployer.tools.ports import free
+
 ROOT = Path(__file__).parents[1]
 FEATURES = 30
 ROUNDS = 5
@@ -60,31 +62,31 @@ uvicorn.run(app, port=int(__import__("sys").argv[1]), loop="uvloop", http="httpt
 def main(arguments: list[str]) -> None:
     """Print one line per shape of load; the two applications take turns, so they share the noise."""
     with tempfile.TemporaryDirectory() as folder:
-        server_port = _free_port()
-        server = _model_server(Path(folder, "model"), server_port)
+        server_port, *for_applications = free(3)
+        server = start_model_server(Path(folder, "model"), server_port)
         config = Path(folder, "gateway.yaml")
-        config.write_text(yaml.safe_dump(_config(server_port)))
-        ports = {"bare": _free_port(), "gateway": _free_port()}
+        config.write_text(yaml.safe_dump(gateway_config(server_port)))
+        ports = dict(zip(("bare", "gateway"), for_applications, strict=True))
         started = {
-            "bare": _start([sys.executable, "-c", NOTHING, str(ports["bare"])]),
-            "gateway": _start(
+            "bare": start_process([sys.executable, "-c", NOTHING, str(ports["bare"])]),
+            "gateway": start_process(
                 [sys.executable, "-m", "gateway", "--config", str(config), "--port", str(ports["gateway"])]
             ),
         }
         try:
             for port in ports.values():
-                _wait(port)
-            idle = {name: _idle(process.pid) for name, process in started.items()}
+                wait_for_port(port)
+            idle = {name: idle_share(process.pid) for name, process in started.items()}
             print(f"us of CPU, records of {FEATURES} features, least of {ROUNDS} rounds, idle use taken off")
             print("idle: " + ", ".join(f"{name} {share * 1e6:.0f} us a second" for name, share in idle.items()))
             for clients, records, requests in SHAPES:
-                message = _message(records)
+                message = request_bytes(records)
                 for port in ports.values():
-                    _load(port, message, clients, requests // 5)
+                    send_requests(port, message, clients, requests // 5)
                 ticks = _ticks(started["gateway"].pid)
                 rounds = [
                     {
-                        name: _cpu_micros(process.pid, idle[name], ports[name], message, clients, requests)
+                        name: cpu_micros(process.pid, idle[name], ports[name], message, clients, requests)
                         for name, process in started.items()
                     }
                     for _ in range(ROUNDS)
@@ -104,7 +106,7 @@ def main(arguments: list[str]) -> None:
                 process.wait(20)
 
 
-def _config(port: int) -> dict[str, Any]:
+def gateway_config(port: int) -> dict[str, Any]:
     spec = {
         "features": [
             {"name": f"feature_{index:02d}", "type": "float", "normalize": {"mean": 1.0, "std": 2.0}}
@@ -117,26 +119,21 @@ def _config(port: int) -> dict[str, Any]:
     return {"version": "v1", "models": models, "backends": {"static": [f"127.0.0.1:{port}"]}}
 
 
-def _model_server(base: Path, port: int) -> subprocess.Popen[bytes]:
+def start_model_server(base: Path, port: int) -> subprocess.Popen[bytes]:
     """The embedded model server, with a model of one matrix product."""
     subprocess.run([sys.executable, "-c", MODEL, str(base / "1")], check=True, timeout=120, stderr=subprocess.DEVNULL)
     names = ["--model_name=m", f"--model_base_path={base}"]
-    server = _start([sys.executable, "-m", "tfserving.server", f"--port={port}", *names])
-    _wait(port)
+    server = start_process([sys.executable, "-m", "tfserving.server", f"--port={port}", *names])
+    wait_for_port(port)
     return server
 
 
-def _start(command: list[str], **streams: Any) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+def start_process(command: list[str], **streams: Any) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, **streams)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def _message(records: int) -> bytes:
+def request_bytes(records: int) -> bytes:
     """A whole request."""
     record = {f"feature_{index:02d}": index * 1.1 for index in range(FEATURES)}
     body = json.dumps({"records": [record] * records}).encode()
@@ -144,7 +141,7 @@ def _message(records: int) -> bytes:
     return head.encode() + body
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """What the scheduler has charged all threads of a process."""
     threads = Path(f"/proc/{pid}/task").iterdir()
     return sum(int(Path(thread, "schedstat").read_text().split()[0]) for thread in threads) / 1e9
@@ -156,21 +153,21 @@ def _ticks(pid: int) -> tuple[int, int]:
     return int(fields[11]), int(fields[12])
 
 
-def _idle(pid: int) -> float:
+def idle_share(pid: int) -> float:
     """Seconds of CPU that a process uses a second while nobody asks."""
-    before, started = _cpu_seconds(pid), time.monotonic()
+    before, started = cpu_seconds(pid), time.monotonic()
     time.sleep(IDLE_SECONDS)
-    return (_cpu_seconds(pid) - before) / (time.monotonic() - started)
+    return (cpu_seconds(pid) - before) / (time.monotonic() - started)
 
 
-def _cpu_micros(pid: int, idle: float, port: int, message: bytes, clients: int, requests: int) -> float:
-    before, started = _cpu_seconds(pid), time.monotonic()
-    _load(port, message, clients, requests)
-    used = _cpu_seconds(pid) - before - idle * (time.monotonic() - started)
+def cpu_micros(pid: int, idle: float, port: int, message: bytes, clients: int, requests: int) -> float:
+    before, started = cpu_seconds(pid), time.monotonic()
+    send_requests(port, message, clients, requests)
+    used = cpu_seconds(pid) - before - idle * (time.monotonic() - started)
     return used / requests * 1e6
 
 
-def _load(port: int, message: bytes, clients: int, requests: int) -> None:
+def send_requests(port: int, message: bytes, clients: int, requests: int) -> None:
     threads = [threading.Thread(target=_client, args=(port, message, requests // clients)) for _ in range(clients)]
     for thread in threads:
         thread.start()
@@ -189,7 +186,7 @@ def _client(port: int, message: bytes, requests: int) -> None:
                 raise RuntimeError(text.decode())
 
 
-def _wait(port: int) -> None:
+def wait_for_port(port: int) -> None:
     for _ in range(300):
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -11,7 +11,6 @@ import argparse
 import http.client
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import grpc
 import numpy as np
 import psutil
 
+from deployer.tools import ports
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.methods import PREDICT
 from tfserving.wire.tensors import to_proto
@@ -79,14 +79,14 @@ def main(arguments: list[str]) -> None:
         print(f"{'request':<34}{'server CPU':>14}{'p50':>10}{'p99':>10}{'rate':>12}")
         with _server(base) as (port, rest_port, process), _empty_server() as (empty_port, empty):
             for rows, in_flight in ((1, 1), (1, 8), (1, 32), (32, 8)):
-                call = _grpc_caller(port, rows)
+                call = grpc_caller(port, rows)
                 _line(f"gRPC, {rows} rows, {in_flight} in flight", call, process, in_flight, options.requests)
             _line("REST, 1 row, 8 in flight", _rest_caller(rest_port), process, 8, options.requests)
             _compare(
                 {
-                    "gRPC, 1 row": (_grpc_caller(port, 1), process),
-                    "gRPC, 32 rows": (_grpc_caller(port, 32), process),
-                    "empty grpcio method": (_grpc_caller(empty_port, 1), empty),
+                    "gRPC, 1 row": (grpc_caller(port, 1), process),
+                    "gRPC, 32 rows": (grpc_caller(port, 32), process),
+                    "empty grpcio method": (grpc_caller(empty_port, 1), empty),
                 },
                 options.requests // ROUNDS,
             )
@@ -102,7 +102,7 @@ def _model(folder: Path, given: str | None) -> Path:
 
 @contextmanager
 def _server(base: Path) -> Iterator[tuple[int, int, psutil.Process]]:
-    port, rest_port = _free_port(), _free_port()
+    port, rest_port = ports.free(2)
     start = time.monotonic()
     command = [sys.executable, "-m", "tfserving.server", f"--port={port}", f"--rest_api_port={rest_port}"]
     server = subprocess.Popen(
@@ -149,13 +149,7 @@ def _compare(cases: Mapping[str, tuple[Callable[[], None], psutil.Process]], req
         print(f"  {what:<32}{seconds * 1e6:>11.0f} us{seconds / last:>8.2f} x")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _grpc_caller(port: int, rows: int) -> Callable[[], None]:
+def grpc_caller(port: int, rows: int) -> Callable[[], None]:
     channel = grpc.insecure_channel(f"127.0.0.1:{port}")
     predict = channel.unary_unary(PREDICT.path)
     request = m.PredictRequest(model_spec=m.ModelSpec(name="mlp"))

@@ -1,13 +1,13 @@
-"""Everything that can go wrong, in one tree. `deployer.cli` alone turns an error into text and an exit code.
+"""The error classes, as one tree. Only `deployer.cli` turns an error into text and an exit code.
 
 DeployerError            1   a bug, or an error that fits nowhere below
-├─ UsageError            2   a flag or an argument that cannot be meant
+├─ UsageError            2   an invalid flag or argument
 ├─ SpecError             3   deployer.yaml or a feature spec; flags that contradict
 ├─ ExportError           4   unreadable SavedModel, no batchable signature, parity, version exists
 ├─ ToolError             5   helm, kind or docker absent, too old, or failed
 ├─ TargetError           6   unreachable, forbidden, or not in the state that the verb needs
 ├─ GateFailed            7   rolled back or paused by a gate
-├─ WaitTimeout           8   a bounded wait ran out
+├─ WaitTimeout           8   a wait timed out
 └─ ExperimentInvalid     9   the load generator lagged, or no steady state
 Interrupted by Ctrl-C: 130.
 """
@@ -20,10 +20,10 @@ from contextlib import contextmanager
 
 
 class DeployerError(Exception):
-    """An error that a user can read: what happened, why, and what to do.
+    """An error for the user: what happened, why, and what to do.
 
-    `message` is what happened; `cause` says why where that is another fact; `hint` names the remedy. The exception
-    that led here is chained with `raise … from`.
+    `message` says what happened, `cause` why (empty when the message already says it), `hint` what to do. The original
+    exception is chained with `raise … from`.
     """
 
     exit_code = 1
@@ -36,13 +36,13 @@ class DeployerError(Exception):
 
     @property
     def cause(self) -> str:
-        """Why it happened, in one line where one is enough; empty when the message says it all."""
+        """Why it happened, one line if possible; empty when the message already says it."""
         text = self._cause or _words(self.__cause__, self.message)
         return "" if self.message.endswith(text) else text
 
 
 class UsageError(DeployerError):
-    """A flag or an argument that cannot be meant."""
+    """An invalid flag or argument."""
 
     exit_code = 2
 
@@ -54,7 +54,7 @@ class SpecError(DeployerError):
 
 
 class ExportError(DeployerError):
-    """A model that cannot become a version of the store."""
+    """A model that cannot be exported or stored as a version."""
 
     exit_code = 4
 
@@ -72,36 +72,36 @@ class TargetError(DeployerError):
 
 
 class GateFailed(DeployerError):
-    """A gate said no; the rollout was rolled back or paused."""
+    """A gate failed; the rollout was rolled back or paused."""
 
     exit_code = 7
 
 
 class WaitTimeout(DeployerError):
-    """A bounded wait ran out; the message names what was still missing."""
+    """A wait timed out; the message names what was still missing."""
 
     exit_code = 8
 
 
 class ExperimentInvalid(DeployerError):
-    """Figures that must not be believed: the load generator lagged, or nothing was steady."""
+    """Invalid measurements: the load generator lagged, or there was no steady state."""
 
     exit_code = 9
 
 
 _DISK = {
-    errno.ENOSPC: "make room on the disk, and call again",
-    errno.EDQUOT: "make room in the quota, and call again",
-    errno.EFBIG: "a limit on the size of files is in force (ulimit -f); raise it",
-    errno.EROFS: "the file system is mounted read-only; name a place that can be written",
-    errno.EACCES: "this user may not write there; change the permissions, or name another place",
-    errno.EPERM: "this user may not write there; change the permissions, or name another place",
-    errno.ENOTDIR: "a file is in the way; remove it, or name another place",
+    errno.ENOSPC: "free space on the disk and try again",
+    errno.EDQUOT: "free space within the quota and try again",
+    errno.EFBIG: "raise the limit on file size (ulimit -f)",
+    errno.EROFS: "the file system is mounted read-only; choose a writable path",
+    errno.EACCES: "this user may not write there; change the permissions or choose another path",
+    errno.EPERM: "this user may not write there; change the permissions or choose another path",
+    errno.ENOTDIR: "a file exists where a directory is needed; remove it or choose another path",
 }
 
 
 def of_disk(error: OSError, kind: type[DeployerError] = UsageError) -> DeployerError | None:
-    """What to tell a user when a disk refuses (full, read-only, forbidden); None for an error of another nature."""
+    """The error to show when a file cannot be written (disk full, read-only, forbidden); None for any other error."""
     if error.errno not in _DISK:
         return None
     where = f"{error.filename} cannot be written" if error.filename else "a file cannot be written"
@@ -110,7 +110,7 @@ def of_disk(error: OSError, kind: type[DeployerError] = UsageError) -> DeployerE
 
 @contextmanager
 def disk_errors(kind: type[DeployerError]) -> Iterator[None]:
-    """Within this block, what a disk refuses is an error of `kind`."""
+    """Within this block, a failed write (disk full, read-only, forbidden) is raised as an error of `kind`."""
     try:
         yield
     except OSError as error:
@@ -121,7 +121,7 @@ def disk_errors(kind: type[DeployerError]) -> Iterator[None]:
 
 
 def _words(error: BaseException | None, message: str) -> str:
-    """An exception for a person: that of the operating system without its number, and its file named once."""
+    """An exception as text: an OSError without its number, and its file named only once."""
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror[:1].lower() + error.strerror[1:]
         named = error.filename is not None and str(error.filename) not in message

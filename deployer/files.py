@@ -1,4 +1,4 @@
-"""Files that are replaced whole: a reader sees all of the old content or all of the new, also on a full disk."""
+"""Atomic replacement of files: a reader sees the old content or the new content, never a part, even on a full disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file by rename; its directory is made when absent. Errors: OSError, and then nothing has changed."""
+    """Write a file by rename; its directory is created if missing. Errors: OSError; nothing has changed then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:

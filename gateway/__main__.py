@@ -6,6 +6,7 @@ import argparse
 import gc
 import logging
 import sys
+from enum import IntEnum
 from pathlib import Path
 
 import uvloop
@@ -14,8 +15,18 @@ from gateway.lifecycle import Options, run
 from gateway.settings import SettingsError
 
 
-def main(arguments: list[str]) -> int:
-    """Run the gateway; 0 after a drain, 2 for a bad command line, 3 for a bad config, 6 when the port is not free."""
+class Exit(IntEnum):
+    """How the process ends."""
+
+    DRAINED = 0
+    USAGE = 2
+    """argparse's own for a bad command line."""
+    CONFIG = 3
+    PORT = 6
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The flags of the gateway."""
     parser = argparse.ArgumentParser(
         prog="gateway", description="Records in, predictions out, before TensorFlow Serving."
     )
@@ -30,7 +41,12 @@ def main(arguments: list[str]) -> int:
         "--drain-seconds", type=float, default=5.0,
         help="how long new requests are still answered after SIGTERM (default: %(default)s)",
     )  # fmt: skip
-    line = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run the gateway; return the exit code, one of `Exit`."""
+    line = command_line().parse_args(arguments)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
     )
@@ -39,12 +55,14 @@ def main(arguments: list[str]) -> int:
     try:
         uvloop.run(run(options, announce=lambda url: logging.getLogger("gateway").info("listening on %s", url)))
     except SettingsError as error:
-        return _failed(str(error), "correct the config file; docs/reference/gateway.md lists every key", code=3)
+        return _failed(
+            str(error), "correct the config file; docs/reference/gateway.md lists every key", code=Exit.CONFIG
+        )
     except OSError as error:
         return _failed(
-            f"cannot listen on {options.host}:{options.port}: {error.strerror}", "choose another --port", code=6
+            f"cannot listen on {options.host}:{options.port}: {error.strerror}", "choose another --port", code=Exit.PORT
         )
-    return 0
+    return Exit.DRAINED
 
 
 def _calm_the_collector() -> None:

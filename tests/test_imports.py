@@ -6,9 +6,12 @@ Import contracts between our own packages are import-linter's, in pyproject.toml
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,9 @@ TENSORFLOW = {
     "tfserving/server/execution": "loads and runs a version",
 }
 """Where a version is made or run; nothing else imports tensorflow or keras."""
+
+UNSEEN = {"httptools": "uvicorn's parser of HTTP, which the gateway's protocol builds on"}
+"""Packages that the code needs and does not import itself."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -77,3 +83,13 @@ def test_starting_up_brings_no_tensorflow(module: str) -> None:
     code = f"import sys, {module}; sys.exit(', '.join({{'tensorflow', 'keras', 'kubernetes'}} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_package_that_is_asked_for_is_imported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = {re.split(r"[^\w.-]", requirement)[0].lower() for some in lists for requirement in some}
+    used = {name for package in OURS for path in (ROOT / package).rglob("*.py") for name in imports(path)}
+    brought = packages_distributions()
+    found = {distribution.lower() for name in used for distribution in brought.get(name, ())}
+    assert sorted(wanted - found - UNSEEN.keys() - {project["name"]}) == []

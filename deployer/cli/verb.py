@@ -6,6 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 
 from deployer.cli.console import Format, console
 from deployer.cli.examples import examples
+from deployer.cli.options.group import OptionGroup, flattened
 from deployer.errors import UsageError
 
 DURATION = "DURATION"
@@ -58,15 +60,19 @@ NewTimeout = Annotated[
         "--timeout", parser=duration, metavar=DURATION, help="Bound on all waiting; by default as it was at the start."
     ),
 ]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
+Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file; by default kubectl's.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
-_COMMON = {
-    "output": Annotated[Format, typer.Option("-o", "--output", help="How the result is printed.")],
-    "quiet": Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")],
-    "verbose": Annotated[bool, typer.Option("-v", "--verbose", help="More detail on stderr; tracebacks.")],
-}
-_DEFAULTS = {"output": Format.TABLE, "quiet": False, "verbose": False}
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions(OptionGroup):
+    """What every verb takes."""
+
+    output: Annotated[Format, typer.Option("-o", "--output", help="How the result is printed.")] = Format.TABLE
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")] = False
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More detail on stderr; tracebacks.")] = False
 
 
 class Verb(typer.Typer):
@@ -93,7 +99,7 @@ class Verb(typer.Typer):
         register = super().command(name, **settings)
 
         def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-            register(_with_common_options(function))
+            register(flattened(_with_common_options(function)))
             return function
 
         return decorate
@@ -101,19 +107,15 @@ class Verb(typer.Typer):
 
 def _with_common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     own = inspect.signature(function, eval_str=True)
-    common = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS[name], annotation=annotation)
-        for name, annotation in _COMMON.items()
-    ]
+    common = inspect.Parameter("common", inspect.Parameter.KEYWORD_ONLY, annotation=CommonOptions)
 
     @functools.wraps(function)
-    def run(*, output: Format, quiet: bool, verbose: bool, **arguments: Any) -> Any:
-        console.configure(output=output, quiet=quiet, verbose=verbose)
+    def run(*, common: CommonOptions, **arguments: Any) -> Any:
+        console.configure(output=common.output, quiet=common.quiet, verbose=common.verbose)
         return function(**arguments)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.parameters.values()]
-    run.__signature__ = own.replace(parameters=[*parameters, *common])  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in [*parameters, *common]}
+    run.__signature__ = own.replace(parameters=[*parameters, common])  # type: ignore[attr-defined]
     return run
 
 

@@ -1,4 +1,4 @@
-"""Gates as they are written: `p99<200ms`, `error_rate<1%`, `p99<1.2*stable`, `samples>=500`."""
+"""Gates and their syntax: `p99<200ms`, `error_rate<1%`, `p99<1.2*stable`, `samples>=500`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Metric(StrEnum):
-    """What a gate looks at, with the unit its value is kept in."""
+    """What a gate checks, with the unit of its value."""
 
     P50 = "p50"
     """Milliseconds."""
@@ -17,25 +17,25 @@ class Metric(StrEnum):
     P95 = "p95"
     P99 = "p99"
     ERROR_RATE = "error_rate"
-    """Share of answers, 0 to 1."""
+    """Share of failed requests, 0 to 1."""
     DISAGREEMENT = "disagreement"
-    """Share of mirrored requests that two versions answer differently, 0 to 1."""
+    """Share of mirrored requests for which the two versions predict differently, 0 to 1."""
     SAMPLES = "samples"
-    """Answers in the window."""
+    """Responses in the window."""
     SIZE = "size"
     """Bytes of the version on disk."""
     LOAD_TIME = "load_time"
-    """Seconds until AVAILABLE."""
+    """Seconds until the version is AVAILABLE."""
     ACCURACY = "accuracy"
-    """Share of a labelled sample that is answered right, 0 to 1."""
+    """Share of a labelled sample that is predicted correctly, 0 to 1."""
     MEMORY = "memory"
-    """Bytes resident in the largest replica while both versions are loaded."""
+    """Resident bytes of the largest replica while both versions are loaded."""
     PARITY = "parity"
-    """Largest difference between the exported version and its source, as the manifest says."""
+    """Largest difference between the exported version and its source model, from the manifest."""
 
 
 BEFORE_LOAD = frozenset([Metric.SIZE, Metric.PARITY])
-"""Known from the store: judged before anything is touched."""
+"""Known from the store: judged before anything changes."""
 BEFORE_TRAFFIC = frozenset([Metric.LOAD_TIME, Metric.MEMORY, Metric.ACCURACY])
 """Known once the version is loaded and labelled: judged before it gets any traffic."""
 
@@ -57,7 +57,7 @@ _GATE = re.compile(r"\s*([a-z0-9_]+)\s*(<=|>=|<|>)\s*([0-9]+(?:\.[0-9]+)?(?:e-?[
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """`metric` must stand in `relation` ("<", "<=", ">", ">=") to `bound`, in the metric's unit.
+    """A condition: `metric` `relation` ("<", "<=", ">", ">=") `bound`, in the metric's unit.
 
     With `of_stable` the bound is a multiple of the stable label's value of the same metric.
     """
@@ -69,7 +69,7 @@ class Gate:
     of_stable: bool = False
 
     def holds(self, value: float, scale: float = 1.0) -> bool:
-        """Whether a value stands in the relation to the bound; `scale` is stable's value for a relative gate."""
+        """Whether a value satisfies the gate; `scale` is the stable label's value for a relative gate."""
         bound = self.bound * scale
         if self.relation == "<":
             return value < bound
@@ -82,25 +82,25 @@ class Gate:
 
 @functools.cache
 def parse_gate(text: str) -> Gate:
-    """Read one gate. Errors: ValueError naming what is wrong with it and what could stand there."""
+    """Parse one gate. Errors: ValueError that says what is wrong and what is allowed."""
     match = _GATE.fullmatch(text)
     if not match:
-        raise ValueError(f"{text!r} is no gate; write METRIC, one of < <= > >=, and a bound, as in p99<200ms")
+        raise ValueError(f"{text!r} is not a gate; write METRIC, one of < <= > >=, and a bound, as in p99<200ms")
     name, relation, number, unit = match.groups()
     if name not in {metric.value for metric in Metric}:
-        raise ValueError(f"gate {text!r}: no metric {name!r}; there are {', '.join(Metric)}")
+        raise ValueError(f"gate {text!r}: unknown metric {name!r}; metrics are {', '.join(Metric)}")
     metric = Metric(name)
     of_stable = unit.startswith("*")
     if relation.startswith("<") == (metric in _FLOORS):
-        raise ValueError(f"gate {text!r}: {metric} is bounded by {'> or >=' if metric in _FLOORS else '< or <='}")
+        raise ValueError(f"gate {text!r}: use {'> or >=' if metric in _FLOORS else '< or <='} with {metric}")
     if of_stable and metric not in _RELATIVE:
-        raise ValueError(f"gate {text!r}: {metric} is not compared with stable")
+        raise ValueError(f"gate {text!r}: {metric} cannot be relative to stable")
     units = {"*": 1.0} if of_stable else _UNITS[metric]
     unit = "*" if of_stable else unit
     if unit not in units:
         wanted = ", ".join(known or "none" for known in units)
-        raise ValueError(f"gate {text!r}: unit {unit or 'none'} does not fit {metric}; expected {wanted}")
+        raise ValueError(f"gate {text!r}: unit {unit or 'none'} is not valid for {metric}; expected {wanted}")
     bound = float(number) * units[unit]
     if metric in _SHARES and not of_stable and bound > 1:
-        raise ValueError(f"gate {text!r}: {metric} is a share and never above 100%")
+        raise ValueError(f"gate {text!r}: {metric} is a share and cannot be above 100%")
     return Gate(text=text.strip(), metric=metric, relation=relation, bound=bound, of_stable=of_stable)

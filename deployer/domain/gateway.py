@@ -1,4 +1,4 @@
-"""The gateway of a release. Names and meaning are those of the gateway's own settings file."""
+"""The gateway of a release. Names and meanings are the same as in the gateway's own settings file."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from deployer.domain.workload import Autoscaling, Image, Resources, at_least
 
 @dataclass(frozen=True, kw_only=True)
 class Sticky:
-    """Where the key that keeps a caller on one label is found: a field of a request's metadata, or a header."""
+    """Where to find the key that keeps a caller on one label: a field of the request's metadata, or a header."""
 
     metadata: str | None = None
     header: str | None = None
 
     def __post_init__(self) -> None:
         if (self.metadata is None) == (self.header is None):
-            raise ValueError("name exactly one of metadata and header")
+            raise ValueError("set exactly one of metadata and header")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds past which the gateway refuses a request at once."""
+    """Limits beyond which the gateway rejects a request."""
 
     max_body_bytes: int = 10 * 1024 * 1024
     max_records: int = 10_000
@@ -33,7 +33,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayBatching:
-    """Joining of concurrent requests in the gateway."""
+    """Batching of concurrent requests in the gateway."""
 
     enabled: bool = False
     max_batch_size: int = 32
@@ -49,21 +49,25 @@ class Rates:
     file: str | None = None
 
 
-def _gateway_resources() -> Resources:
-    return Resources(cpu="500m", memory="256Mi")
+@dataclass(frozen=True, kw_only=True)
+class GatewayResources(Resources):
+    """What one gateway gets; a key that is left out has a gateway's default, not a model server's."""
+
+    cpu: str = "500m"
+    memory: str = "256Mi"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:
-    """The gateways in front of the replicas. `port` is used on this machine only; 0 takes a free one.
+    """The gateways in front of the replicas. `port` applies to a local release only; 0 takes a free port.
 
-    `values` are further values of their chart, which only a cluster uses: routes, a NetworkPolicy, monitors.
+    `values` are further values of the chart, used in a cluster only: routes, a NetworkPolicy, monitors.
     """
 
     image: Image = field(default_factory=Image)
     replicas: int = 2
     port: int = 0
-    resources: Resources = field(default_factory=_gateway_resources)
+    resources: GatewayResources = field(default_factory=GatewayResources)
     limits: Limits = field(default_factory=Limits)
     batching: GatewayBatching = field(default_factory=GatewayBatching)
     rates: Rates | None = None
@@ -74,4 +78,4 @@ class Gateway:
     def __post_init__(self) -> None:
         at_least(1, replicas=self.replicas)
         if not 0 <= self.port < 65536:
-            raise ValueError(f"port {self.port} is none of 0 to 65535")
+            raise ValueError(f"port {self.port} is not between 0 and 65535")

@@ -1,4 +1,4 @@
-"""The journal of one model: every step before and after it, and the rollouts of the past in short."""
+"""The rollout history of one model: every step of the latest rollout, and a summary of earlier ones."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from deployer.domain.rollout import Rollout
 from deployer.domain.serving import STABLE
 
 ENTRIES = 200
-"""Entries kept of the latest rollout; the oldest ones beyond are counted only."""
+"""Entries kept of the latest rollout; older ones are dropped and only counted."""
 PAST = 30
-"""Earlier rollouts kept, each in one line."""
+"""Earlier rollouts kept as a summary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One thing that happened: `at` seconds since 1970, `step` as it is called, `text` for a person."""
+    """One event: `at` in seconds since 1970, the name of the `step`, `text` for the user."""
 
     at: float
     who: str
@@ -26,7 +26,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """A rollout that is over, in short."""
+    """Summary of a finished rollout."""
 
     id: str
     started: float
@@ -40,7 +40,7 @@ class Past:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """Everything remembered of one model. `dropped` counts entries of the latest rollout that no longer fit."""
+    """The history of one model. `dropped` counts older entries of the latest rollout that were removed."""
 
     rollout: Rollout | None = None
     entries: tuple[Entry, ...] = ()
@@ -49,33 +49,33 @@ class History:
 
     @property
     def open(self) -> Rollout | None:
-        """The rollout that is not over, if there is one."""
+        """The rollout that is not finished, if there is one."""
         return self.rollout if self.rollout is not None and self.rollout.open else None
 
     def start(self, rollout: Rollout) -> History:
-        """A ledger with a new rollout; the one before becomes one line. Errors: ValueError while that one is open."""
+        """Add a new rollout; the previous one becomes a summary. Errors: ValueError while the previous one is open."""
         if self.open is not None:
             raise ValueError(f"rollout {self.open.id} is open")
         past = (*self.past, summary(self.rollout)) if self.rollout is not None else self.past
         return History(rollout=rollout, past=past[-PAST:])
 
     def record(self, rollout: Rollout, entry: Entry) -> History:
-        """The ledger with the rollout as it is now and what happened to it."""
+        """Update the rollout and add an entry."""
         entries = (*self.entries, entry)
         surplus = max(0, len(entries) - ENTRIES)
         return replace(self, rollout=rollout, entries=entries[surplus:], dropped=self.dropped + surplus)
 
     def before(self, stable: int) -> int | None:
-        """The version that was stable before `stable` became it, as far as is remembered."""
+        """The version that was stable before `stable`, if the history still knows it."""
         done = [*self.past, *([summary(self.rollout)] if self.rollout is not None and not self.rollout.open else [])]
-        for one in reversed(done):
-            if one.outcome in ("promoted", "rolled back") and one.to == stable:
-                return one.previous
+        for rollout in reversed(done):
+            if rollout.outcome in ("promoted", "rolled back") and rollout.to == stable:
+                return rollout.previous
         return None
 
 
 def summary(rollout: Rollout) -> Past:
-    """One line on a rollout."""
+    """The summary of a rollout."""
     return Past(
         id=rollout.id,
         started=rollout.started,

@@ -1,4 +1,4 @@
-"""Where the store of a release is: a directory, or a claim in a cluster."""
+"""Where the store of a release is: a directory, or a PVC in a cluster."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 MODELS_MOUNT = "/models"
-"""Where a claim is mounted in a replica."""
+"""Where the PVC is mounted in a replica."""
 
-_CLAIM = re.compile(r"pvc://([a-z0-9-]+)/([a-z0-9][a-z0-9.-]*)(?:/(.+))?")
+_PVC = re.compile(r"pvc://([a-z0-9-]+)/([a-z0-9][a-z0-9.-]*)(?:/(.+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,23 +40,23 @@ Store = DirectoryStore | PvcStore
 
 
 def cluster_store(store: Store, *, release: str, namespace: str) -> PvcStore:
-    """Where replicas in a cluster find the versions: a directory's are published to the claim of this name."""
+    """Where replicas in a cluster find the versions; those of a directory are published to the PVC RELEASE-models."""
     if isinstance(store, PvcStore):
         return store
     return PvcStore(namespace=namespace, pvc=f"{release}-models")
 
 
 def parse_store(text: str, directory: str) -> Store:
-    """`pvc://NAMESPACE/CLAIM[/SUBPATH]`, or a path that counts from `directory`. Errors: ValueError."""
+    """`pvc://NAMESPACE/PVC[/SUBPATH]`, or a path relative to `directory`. Errors: ValueError."""
     if not text:
-        raise ValueError("store is empty; name a directory or pvc://NAMESPACE/CLAIM")
+        raise ValueError("store is empty; name a directory or pvc://NAMESPACE/PVC")
     scheme, separator, _ = text.partition("://")
     if not separator:
         return DirectoryStore(path=str(PurePosixPath(directory) / text))
-    match = _CLAIM.fullmatch(text)
+    match = _PVC.fullmatch(text)
     if scheme != "pvc" or not match:
-        raise ValueError(f"store {text!r} is neither a directory nor pvc://NAMESPACE/CLAIM[/SUBPATH]")
+        raise ValueError(f"store {text!r} is neither a directory nor pvc://NAMESPACE/PVC[/SUBPATH]")
     subpath = match[3] or ""
     if ".." in PurePosixPath(subpath).parts:
-        raise ValueError(f"store {text!r} leaves its claim by '..'")
+        raise ValueError(f"store {text!r} leaves its PVC through '..'")
     return PvcStore(namespace=match[1], pvc=match[2], subpath=subpath.strip("/"))

@@ -12,23 +12,23 @@ _FACTORS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 def cpus(quantity: str) -> float:
-    """CPUs of "2", "0.5" or "500m". Errors: ValueError, also for nothing at all."""
+    """CPUs in "2", "0.5" or "500m". Errors: ValueError, also for 0."""
     match = _CPU.fullmatch(quantity)
     value = float(match[1]) / (1000 if match[2] else 1) if match else 0.0
     if value <= 0:
-        raise ValueError(f"{quantity!r} is no number of CPUs; write 2, 0.5 or 500m")
+        raise ValueError(f"{quantity!r} is not a number of CPUs; write 2, 0.5 or 500m")
     return value
 
 
 def whole_cpus(quantity: str) -> int:
-    """CPUs rounded up: how many threads can make progress at once."""
+    """CPUs rounded up: how many threads can run at the same time."""
     return math.ceil(cpus(quantity))
 
 
 def memory(quantity: str) -> int:
-    """Bytes of "2Gi", "512M" or a bare number. Errors: ValueError, also for nothing at all."""
+    """Bytes in "2Gi", "512M" or a plain number. Errors: ValueError, also for 0."""
     match = _MEMORY.fullmatch(quantity)
     value = int(float(match[1]) * _FACTORS[match[2]]) if match else 0
     if value <= 0:
-        raise ValueError(f"{quantity!r} is no amount of memory; write 2Gi or 512Mi")
+        raise ValueError(f"{quantity!r} is not an amount of memory; write 2Gi or 512Mi")
     return value

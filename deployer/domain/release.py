@@ -1,6 +1,6 @@
-"""A release as deployer.yaml describes it. Which version is stable or canary is not here: see `serving`.
+"""A release as deployer.yaml describes it. Versions and labels are not part of it: see `serving`.
 
-Every class checks itself: ValueError at construction, with a sentence that names the remedy.
+Every class validates itself: ValueError at construction, with a message that says what to change.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from deployer.domain.store import DEFAULT_SIGNATURE, model_name_problem
 from deployer.domain.workload import Autoscaling, Image, Resources, at_least
 
 
-def _refuse(problem: str) -> None:
+def _raise_if(problem: str) -> None:
     if problem:
         raise ValueError(problem)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One model. `features` replaces the feature spec that was exported with a version, by version; paths of files."""
+    """One model. `features` maps a version to the path of a feature spec that replaces the exported one."""
 
     name: str
     signature: str = DEFAULT_SIGNATURE
@@ -33,14 +33,14 @@ class Model:
     sticky: Sticky | None = None
 
     def __post_init__(self) -> None:
-        _refuse(model_name_problem(self.name))
+        _raise_if(model_name_problem(self.name))
         if not self.signature:
             raise ValueError("signature is empty; leave it out for serving_default")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Threads:
-    """Thread pools of a replica. None derives the count from the CPUs, because the server would take the node's."""
+    """Thread pools of a replica. None derives the size from the replica's CPUs; the server would use the node's."""
 
     intra_op: int | None = None
     inter_op: int | None = None
@@ -52,19 +52,17 @@ class Threads:
     def __post_init__(self) -> None:
         at_least(1, intra_op=self.intra_op, inter_op=self.inter_op, grpc=self.grpc, unload=self.unload)
         if self.load < 2:
-            raise ValueError(
-                f"load is {self.load}; with fewer than 2 threads one broken version blocks every other load"
-            )
+            raise ValueError(f"load is {self.load}; with fewer than 2 threads a broken version blocks all other loads")
         if self.rest is not None and self.rest < 2:
-            raise ValueError(f"rest is {self.rest}; the first thread is the event loop, so 1 never answers")
+            raise ValueError(f"rest is {self.rest}; the first thread is the event loop, so at least 2 are needed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """The model servers: image, number, pool, resources, and the few settings of theirs that are worth a choice.
+    """The model servers: image, replicas, pool, resources, and their most important settings.
 
-    `rollout_policy` says whether a replica may hold two versions while one replaces the other. `values` are further
-    values of their chart, which only a cluster uses: tolerations, a NetworkPolicy, monitors.
+    `rollout_policy` says whether a replica may hold two versions during a rollout. `values` are further values of the
+    chart, used in a cluster only: tolerations, a NetworkPolicy, monitors.
     """
 
     image: Image = field(default_factory=Image)
@@ -90,9 +88,9 @@ class Serving:
 
 @dataclass(frozen=True, kw_only=True)
 class Batching:
-    """Batching in the model server; names and meaning are those of TensorFlow Serving's BatchingParameters.
+    """Batching in the model server; names and meanings are those of TensorFlow Serving's BatchingParameters.
 
-    `num_batch_threads` None derives it from the CPUs.
+    `num_batch_threads`: None derives it from the CPUs.
     """
 
     max_batch_size: int = 32
@@ -107,7 +105,7 @@ class Batching:
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """The claim to make for the models where there is none."""
+    """The PVC to create for the models if there is none."""
 
     size: str = "10Gi"
     storage_class: str = ""
@@ -123,10 +121,10 @@ class Storage:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What `experiment run` measures when its flags say nothing else.
+    """Defaults of `experiment run`; its flags override them.
 
-    `rates` are requests a second, empty to choose them from the ceiling; `p99_ms` and `error_rate` are the objective
-    that capacity is counted at.
+    `rates` are requests a second; empty chooses them from the measured maximum. `p99_ms` and `error_rate` are the
+    objective that defines capacity.
     """
 
     replicas: tuple[int, ...] = (1, 2)
@@ -140,7 +138,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         if not self.replicas or min(self.replicas) < 1 or list(self.replicas) != sorted(set(self.replicas)):
-            raise ValueError(f"replicas {list(self.replicas)} must increase from 1 or more")
+            raise ValueError(f"replicas {list(self.replicas)} must be increasing and at least 1")
         if any(rate <= 0 for rate in self.rates):
             raise ValueError("rates must be above 0 requests a second")
         if self.seconds <= 0 or self.warmup_seconds < 0 or self.p99_ms <= 0 or not 0 <= self.error_rate <= 1:
@@ -149,7 +147,7 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """Everything that deployer.yaml says; `context` empty means the current kube-context."""
+    """The content of deployer.yaml; an empty `context` means the current kube-context."""
 
     name: str
     store: Store
@@ -165,12 +163,12 @@ class Release:
     experiment: Experiment = field(default_factory=Experiment)
 
     def __post_init__(self) -> None:
-        _refuse(names.release_problem(self.name))
-        _refuse(names.namespace_problem(self.namespace))
+        _raise_if(names.release_problem(self.name))
+        _raise_if(names.namespace_problem(self.namespace))
         if isinstance(self.store, PvcStore) and self.store.namespace != self.namespace:
             raise ValueError(
-                f"namespace is {self.namespace} and the store is a claim in {self.store.namespace};"
-                " a pod mounts only claims of its own namespace"
+                f"namespace is {self.namespace} and the store is a PVC in {self.store.namespace};"
+                " a pod can only mount a PVC of its own namespace"
             )
         if not self.models:
             raise ValueError("models is empty; name at least one")

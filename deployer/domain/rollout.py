@@ -1,4 +1,4 @@
-"""A rollout as data: what was asked for, where it stands, and what it found so far."""
+"""A rollout as data: the request, its current state, and what was measured so far."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ CANARY = "canary"
 
 
 class Phase(StrEnum):
-    """What a person is told first."""
+    """The overall state of a rollout."""
 
     PENDING = "Pending"
-    """Recorded; nothing was touched yet."""
+    """Recorded; nothing has changed yet."""
     PROGRESSING = "Progressing"
-    """A step is being made; when no deployer is at work, its deployer was killed and `resume` goes on."""
+    """A step is in progress. If no deployer is running it, that deployer was killed; `resume` continues."""
     PAUSED = "Paused"
-    """At rest between two steps; a person decides: resume, promote or abort."""
+    """Stopped between two steps; the user decides: resume, promote or abort."""
     HEALTHY = "Healthy"
-    """At its end, whichever, and every replica and gateway proved it."""
+    """Finished (promoted, aborted or rolled back), and verified on every replica and gateway."""
     DEGRADED = "Degraded"
-    """At rest, and the way back could not be proven; the reason says where."""
+    """Stopped; the abort path or rollback path could not be verified. The reason says where."""
 
 
 class Course(StrEnum):
-    """Which way a rollout goes. Each has its own list of steps, and `position` counts in it."""
+    """The path of a rollout. Each has its own list of steps; `position` is the index in that list."""
 
     FORWARD = "forward"
     ABORT = "abort"
@@ -37,33 +37,33 @@ class Course(StrEnum):
 
 
 class OnFail(StrEnum):
-    """What a failed gate, a version that does not load, or the end of `max_duration` leads to."""
+    """What to do after a failed gate, a version that does not load, or when `max_duration` is over."""
 
     ABORT = "abort"
     PAUSE = "pause"
 
 
 class Policy(StrEnum):
-    """Which is spared while a version is rolled out."""
+    """What a rollout preserves: availability or memory."""
 
     AVAILABILITY = "availability-preserving"
-    """Every replica holds both versions until the end: all of them serve at any time."""
+    """Every replica holds both versions until the end; all replicas serve all the time."""
     RESOURCES = "resource-preserving"
-    """No replica ever holds two versions: each is emptied before it loads the other one, while the rest serve."""
+    """No replica holds two versions: each is emptied before it loads the new one, while the others serve."""
 
 
 class Event(StrEnum):
     """What can happen to a rollout."""
 
     PROVEN = "proven"
-    """The step is done, and shown to be."""
+    """The step is done and verified."""
     GATE_FAILED = "gate failed"
     INCONCLUSIVE = "inconclusive"
-    """A window has ended, and no gate says yes or no."""
+    """A window has ended without enough evidence for pass or fail."""
     UNPROVEN = "unproven"
-    """Replicas or gateways are not as the step wants them, and time is up or they never will be."""
+    """Replicas or gateways did not reach the state of the step: timed out, or they never can."""
     DRIFTED = "drifted"
-    """Somebody else changed what is in force."""
+    """Somebody else changed the configuration."""
     EXPIRED = "expired"
     """`max_duration` has passed."""
     PAUSE = "pause"
@@ -74,11 +74,11 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutRequest:
-    """What was asked for. Times in seconds, `shares` in percent (0 only mirrors), `gates` as they were written.
+    """The request for a rollout. Times in seconds, `shares` in percent (0 only mirrors), `gates` as text.
 
-    `rollback` asks for the way without canary and gates. `patience` multiplies `soak`: how long an inconclusive window
-    may grow. `labelled` is a JSONL file of records with their right answers; `load` requests a second of it are sent
-    to both labels while a window is open (0: none). `accept_downtime` lets a single replica be emptied.
+    `rollback` skips canary and gates. An inconclusive window may grow to `patience` times `soak`. `labelled` is a JSONL
+    file of records with their expected values; `load` requests a second from it are sent to both labels while a window
+    is open (0: none). `accept_downtime` allows emptying the only replica.
     Errors at construction: ValueError for shares that do not increase within 0 to 100, and bounds below 0.
     """
 
@@ -100,18 +100,20 @@ class RolloutRequest:
 
     def __post_init__(self) -> None:
         if self.to < 1:
-            raise ValueError(f"version {self.to}: versions count from 1")
+            raise ValueError(f"version {self.to}: versions start at 1")
         if list(self.shares) != sorted(set(self.shares)) or any(not 0 <= share <= 100 for share in self.shares):
             raise ValueError(f"steps {list(self.shares)} must increase, from 0 (mirror only) up to 100 percent")
         if self.soak < 0 or self.load < 0 or self.min_samples < 0 or self.max_duration <= 0 or self.timeout <= 0:
             raise ValueError("soak, load and min_samples are 0 or more; timeout and max_duration above 0")
         if self.keep_previous and self.policy is Policy.RESOURCES:
-            raise ValueError(f"the {self.policy} policy never holds two versions, so it cannot keep the previous one")
+            raise ValueError(
+                f"with the {self.policy} policy a replica never holds two versions, so the previous one cannot be kept"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What was measured on the way; None where it was not. Bytes and seconds."""
+    """What was measured during the rollout, in bytes and seconds; None if it was not measured."""
 
     size: float | None = None
     parity: float | None = None
@@ -122,13 +124,12 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """One rollout at one moment.
+    """The state of one rollout.
 
-    `base` is the state it started from and an abort returns to. `left` is what was in force before the step under way,
-    and `intended` what that step writes: whatever else is in force was changed by somebody else. `begun` says that
-    the step at `position` was started. `verdicts` are the latest. Moments are seconds since 1970;
-    `max_duration` counts from `counted_from`, the start or the last time that a person said resume. `replicas` is how
-    many ran when it started.
+    `base` is the serving state at the start; an abort returns to it. `left` is the state before the current step, and
+    `intended` the state that this step writes: any other state was written by somebody else. `begun`: the step at
+    `position` was started. `verdicts` are the latest ones. Times are seconds since 1970; `max_duration` counts from
+    `counted_from`, the start or the last resume. `replicas` is the number of replicas at the start.
     """
 
     id: str
@@ -154,49 +155,49 @@ class Rollout:
 
     @property
     def previous(self) -> int:
-        """The version that was stable when it started."""
+        """The version that was stable at the start."""
         return self.base.labels[STABLE]
 
     @property
     def outcome(self) -> str:
-        """How it ended, or which way it goes: "promoted", "aborted", "rolled back"; empty while it is open."""
+        """How it ended: "promoted", "aborted" or "rolled back"; empty while it is open."""
         if self.phase is not Phase.HEALTHY:
             return ""
         return {Course.FORWARD: "promoted", Course.ABORT: "aborted", Course.ROLLBACK: "rolled back"}[self.course]
 
     @property
     def open(self) -> bool:
-        """Whether something is left to do."""
+        """Whether the rollout is not finished."""
         return self.phase is not Phase.HEALTHY
 
     def with_found(self, **figures: float | None) -> Rollout:
-        """The same with figures that were measured."""
+        """A copy with these measurements."""
         return replace(self, found=replace(self.found, **figures))
 
 
 def refusal(base: ModelState, request: RolloutRequest) -> str:
-    """Why no rollout can start from here; empty when one can."""
+    """Why no rollout can start from this state; empty if one can."""
     if STABLE not in base.labels:
-        return f"no version has the label {STABLE}, so there is nothing to compare with or to return to"
+        return f"no version has the label {STABLE}, so a rollout has nothing to compare with or return to"
     if base.labels[STABLE] == request.to:
-        return f"version {request.to} is {STABLE} already"
+        return f"version {request.to} is already {STABLE}"
     if request.policy is Policy.RESOURCES and set(base.versions) != {base.labels[STABLE]}:
-        return f"versions {list(base.versions)} are in memory, and the {request.policy} policy keeps one at a time"
+        return f"versions {list(base.versions)} are in memory; the {request.policy} policy allows one at a time"
     other = base.labels.get(CANARY)
     if other is not None and base.weights.get(CANARY, 0) > 0:
-        return f"version {other} is {CANARY} and gets traffic that no rollout gave it"
+        return f"version {other} is {CANARY} and gets traffic, but no rollout is open"
     return ""
 
 
 def without_canary(state: ModelState) -> ModelState:
-    """The state with the canary label gone, and the traffic on the others; stable takes all when nothing was said."""
+    """The state without the canary label and its weight; without any other weight, stable gets all traffic."""
     labels = {label: version for label, version in state.labels.items() if label != CANARY}
     weights = {label: weight for label, weight in state.weights.items() if label != CANARY}
     return ModelState(versions=state.versions, labels=labels, weights=weights or {STABLE: 100})
 
 
-def shared(weights: Mapping[str, float], percent: float) -> dict[str, float]:
-    """Weights in percent with `percent` for canary, the others scaled down in proportion."""
+def shared_weights(weights: Mapping[str, float], percent: float) -> dict[str, float]:
+    """Weights in percent: `percent` for canary, the other labels share the rest in proportion."""
     others = {label: weight for label, weight in weights.items() if label != CANARY} or {STABLE: 100}
     total = sum(others.values())
     return {**{label: _even(weight / total * (100 - percent)) for label, weight in others.items()}, CANARY: percent}

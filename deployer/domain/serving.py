@@ -1,4 +1,4 @@
-"""What a release serves right now: versions, labels and traffic shares. Owned by rollouts, not by deployer.yaml."""
+"""What a release serves now: versions, labels and traffic weights. Rollouts change it, not deployer.yaml."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from deployer.domain.names import label_problem
 
 STABLE = "stable"
-"""The label that takes all traffic of a model that is not being rolled out."""
+"""The label that gets all traffic of a model while no rollout is open."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelState:
-    """One model: the `versions` in memory, what each label stands for, and the labels' shares of traffic.
+    """The state of one model: the `versions` in memory, the version of each label, and the labels' weights.
 
-    `weights` are relative, over labels; empty means that only requests that name a label or version are routed by it,
-    and all others go to the newest version. Values are kept in order, so equal states are rendered equally.
-    Errors at construction: ValueError for a state that no server could be in, or that would answer nothing.
+    `weights` are relative. When empty, requests that name no label or version go to the newest version. Values are
+    sorted, so that equal states are rendered equally.
+    Errors at construction: ValueError for a state that is impossible or would serve nothing.
     """
 
     versions: tuple[int, ...]
@@ -28,7 +28,7 @@ class ModelState:
         if not self.versions:
             raise ValueError("no version is served")
         if min(self.versions) < 1:
-            raise ValueError(f"version {min(self.versions)}: versions count from 1")
+            raise ValueError(f"version {min(self.versions)}: versions start at 1")
         object.__setattr__(self, "versions", tuple(sorted(set(self.versions))))
         object.__setattr__(self, "labels", dict(sorted(self.labels.items())))
         object.__setattr__(self, "weights", dict(sorted(self.weights.items())))
@@ -36,17 +36,19 @@ class ModelState:
             if problem := label_problem(label):
                 raise ValueError(problem)
             if version not in self.versions:
-                raise ValueError(f"label {label} stands for version {version}; served are {list(self.versions)}")
+                raise ValueError(
+                    f"label {label} is version {version}, which is not served; served are {list(self.versions)}"
+                )
         self._check_weights()
 
     def _check_weights(self) -> None:
         for label, weight in self.weights.items():
             if label not in self.labels:
-                raise ValueError(f"weight for label {label}, which stands for no version")
+                raise ValueError(f"weight for label {label}, which has no version")
             if not 0 <= weight < float("inf"):
-                raise ValueError(f"weight {weight} of label {label} is no share of traffic")
+                raise ValueError(f"weight {weight} of label {label} must be a finite number, 0 or more")
         if self.weights and sum(self.weights.values()) <= 0:
-            raise ValueError("all weights are 0; no label would take traffic")
+            raise ValueError("all weights are 0; no label would get traffic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +59,11 @@ class ServingConfig:
 
 
 def first_state(available: Collection[int]) -> ModelState:
-    """What a model serves when nothing was decided yet: its newest version, as stable, with all traffic.
+    """The initial state of a model: its newest version is stable and gets all traffic.
 
     Errors: ValueError when there is no version.
     """
     if not available:
-        raise ValueError("the store holds no version")
+        raise ValueError("the store has no version")
     newest = max(available)
     return ModelState(versions=(newest,), labels={STABLE: newest}, weights={STABLE: 100})

@@ -1,7 +1,7 @@
-"""The model store as pure values: version numbers, what a version is made of, and which versions may go.
+"""The model store as pure values: version numbers, the content of a version, and which versions can be pruned.
 
-A store is `<store>/<model>/<N>/…`. TensorFlow Serving takes every child of `<model>` whose name reads as an integer
-for a version, so the rules for names here are the server's, and everything unfinished has a name that is no integer.
+A store is `<store>/<model>/<N>/…`. For TensorFlow Serving, every child of `<model>` whose name is an integer is a
+version. The same rule applies here, so unfinished directories never have an integer as their name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _INT64_MAX = 2**63 - 1
 
 
 def version_of(name: str) -> int | None:
-    """The version that TensorFlow Serving sees in a directory name ("3", " 3", "+3", "0003"), else None."""
+    """The version number that TensorFlow Serving reads from a directory name ("3", " 3", "+3", "0003"), else None."""
     if not _SERVER_NUMBER.match(name):
         return None
     number = int(name)
@@ -29,15 +29,18 @@ def version_of(name: str) -> int | None:
 
 
 def next_version(taken: Iterable[int]) -> int:
-    """The number after the highest one taken; 1 in an empty store. Gaps are not filled: numbers tell the order."""
+    """The number after the highest one in use; 1 in an empty store. Gaps are not filled: numbers give the order."""
     return max((0, *taken)) + 1
 
 
 def model_name_problem(name: str) -> str:
-    """Why `name` cannot name a model in URLs, labels and directories; empty when it can."""
+    """Why `name` is not a valid model name (in URLs, labels and directories); empty if it is valid."""
     if _MODEL_NAME.match(name):
         return ""
-    return f"{name!r} is no model name: 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends"
+    return (
+        f"{name!r} is not a valid model name: 1 to 63 letters, digits, '-', '_' or '.'"
+        ", the first and last a letter or digit"
+    )
 
 
 def parse_size(text: str) -> int:
@@ -49,7 +52,7 @@ def parse_size(text: str) -> int:
 
 
 def size_text(size: int) -> str:
-    """Bytes for a person, in decimal units: 12_345_678 -> "12.3 MB"."""
+    """Bytes as text in decimal units: 12_345_678 -> "12.3 MB"."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
@@ -90,9 +93,9 @@ class SignatureFact:
     method: str = ""
 
     def batching_problem(self) -> str:
-        """Why requests to this signature cannot share a batch; empty when they can.
+        """Why requests to this signature cannot be batched; empty if they can.
 
-        TensorFlow Serving joins requests along dimension 0 of every input and cuts every output along it.
+        TensorFlow Serving concatenates requests along dimension 0 of every input and splits every output along it.
         """
         if not self.inputs:
             return "the signature has no input"
@@ -117,7 +120,7 @@ class FileFact:
 
 @dataclass(frozen=True, kw_only=True)
 class ParityFact:
-    """What the comparison of the written SavedModel with its source said.
+    """Result of the comparison of the written SavedModel with its source model.
 
     `max_difference` is the largest absolute difference over all numeric outputs of `rows` sample rows.
     """
@@ -130,11 +133,10 @@ class ParityFact:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything that is known about one immutable version.
+    """What is known about one immutable version.
 
-    `created` is ISO 8601 in UTC. `files` maps the path inside the version to its facts and leaves out only the
-    manifest itself. `batching_problem` is empty when `signature` may be batched. `parity` is None when the version was
-    not written by an export that compares.
+    `created` is ISO 8601 in UTC. `files` maps each path inside the version, except the manifest, to its facts.
+    `batching_problem` is empty when `signature` can be batched. `parity` is None when the export did not compare.
     """
 
     model: str
@@ -157,13 +159,13 @@ class Manifest:
 
     @property
     def batchable(self) -> bool:
-        """Whether TensorFlow Serving may join requests to `signature`."""
+        """Whether TensorFlow Serving can batch requests to `signature`."""
         return not self.batching_problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One difference between a version and its manifest. `problem` says what was expected and what is there."""
+    """One difference between a version and its manifest; `problem` says what was expected and what was found."""
 
     path: str
     problem: str
@@ -188,17 +190,17 @@ def find_faults(expected: Mapping[str, FileFact], found: Mapping[str, FileFact])
 
 @dataclass(frozen=True, kw_only=True)
 class PrunePlan:
-    """Versions to remove, ascending, and why each other one stays."""
+    """Versions to remove, ascending, and why each of the others stays."""
 
     remove: tuple[int, ...]
     keep: Mapping[int, str]
 
 
 def plan_prune(versions: Collection[int], *, keep: int, protected: Mapping[int, str]) -> PrunePlan:
-    """Keep the `keep` highest versions and every protected one; `protected` maps a version to who uses it.
+    """Keep the `keep` highest versions and all protected ones; `protected` maps a version to its user.
 
-    Errors: ValueError when `keep` is below 1. The highest version always stays, so that its number is never given out
-    again and a server that follows the newest version is never left without one.
+    Errors: ValueError when `keep` is below 1. The highest version always stays: its number is not used again, and a
+    server that follows the newest version always has one.
     """
     if keep < 1:
         raise ValueError(f"prune keeps at least 1 version, not {keep}")

@@ -1,4 +1,4 @@
-"""What can be said after a measurement: of a gate, and of a trial against its objective."""
+"""The result of a measurement: of a gate, or of a trial against its objective."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """The verdict on one gate, and the numbers behind it in one sentence part."""
+    """The verdict on one gate, and the figures behind it as text."""
 
     gate: str
     verdict: Verdict

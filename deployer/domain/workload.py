@@ -1,4 +1,4 @@
-"""What model servers and gateways have in common as workloads: image, resources, scale."""
+"""What model servers and gateways have in common: image, resources, autoscaling."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Literal
 from deployer.domain import quantity
 
 
-def at_least(least: int, **values: int | None) -> None:
-    """Raise ValueError for the first value below `least`."""
+def at_least(minimum: int, **values: int | None) -> None:
+    """Raise ValueError for the first value below `minimum`."""
     for name, value in values.items():
-        if value is not None and value < least:
-            raise ValueError(f"{name} is {value}; it must be at least {least}")
+        if value is not None and value < minimum:
+            raise ValueError(f"{name} is {value}; it must be at least {minimum}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A container image; `digest` wins over `tag`, and an empty tag is the chart's."""
+    """A container image; `digest` takes precedence over `tag`; an empty tag means the chart's default."""
 
     registry: str = ""
     repository: str = ""
@@ -33,9 +33,9 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one replica gets, as Kubernetes quantities. Memory is request and limit at once.
+    """Resources of one replica, as Kubernetes quantities. `memory` is both request and limit.
 
-    `cpu_limit` holds a replica to `cpu`; without it, `cpu` is only what the scheduler reserves.
+    With `cpu_limit`, `cpu` is also the limit; without it, only the request.
     """
 
     cpu: str = "1"
@@ -49,7 +49,7 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Autoscaling:
-    """Bounds of a HorizontalPodAutoscaler, and the CPU it aims at in percent of the request."""
+    """Bounds of a HorizontalPodAutoscaler, and its CPU target in percent of the request."""
 
     min_replicas: int = 2
     max_replicas: int = 10

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from deployer.experiment.loadgen.machine import Machine
 from deployer.experiment.loadgen.plan import Outcome, Plan
 from deployer.experiment.loadgen.remote import RemoteGenerator, load_agent
 from deployer.experiment.loadgen.workers import Mark, Workers
+from deployer.experiment.results import Machine
 from deployer.release.kind_cluster import image as own_image
 from deployer.targets.base import Progress, Target
 

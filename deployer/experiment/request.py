@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from deployer.experiment.loadgen import machine
-from deployer.experiment.loadgen.machine import Machine
-from deployer.experiment.results import Environment, LagBounds, Objective, Settings
+from deployer.experiment.results import Environment, LagBounds, Machine, Objective, Settings
 from deployer.targets.base import Target
 
 TOOL = "tfserving-deployer"
@@ -101,15 +100,11 @@ def outline(request: ExperimentRequest, *, through: str, records: int) -> Outlin
 def environment(target: Target, generator: Machine) -> Environment:
     """Where the figures will come from: the machine of the generator, and the limits of the replicas that run now."""
     shares = {replica.cpus for replica in target.replicas()}
+    known = {TOOL: machine.versions().get(TOOL, "unknown"), **generator.versions}
     return Environment(
+        **{**asdict(generator), "versions": known},
         target=target.kind,
         description=target.describe(),
-        cpu_model=generator.cpu_model,
-        cores=generator.cores,
-        memory_gib=generator.memory_gib,
-        system=generator.system,
-        versions={TOOL: machine.versions().get(TOOL, "unknown"), **generator.versions},
-        load_average=generator.load_average,
         cpu_limit=target.cpu_limit(),
         cpus_per_replica=shares.pop() if len(shares) == 1 else None,
     )

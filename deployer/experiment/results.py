@@ -173,17 +173,23 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Environment:
-    """Where the figures come from: without it they mean nothing. `versions` are those of the generating side."""
+class Machine:
+    """What it is, and its load average when asked; `versions` of Python and of distributions that are installed."""
 
-    target: str
-    description: str
     cpu_model: str
     cores: int
     memory_gib: float
     system: str
     versions: Mapping[str, str]
     load_average: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(Machine):
+    """Where the figures come from, without which they mean nothing: the machine that sent, and what it sent to."""
+
+    target: str
+    description: str
     cpu_limit: str
     cpus_per_replica: float | None
 

@@ -140,50 +140,25 @@ def _at(n: int, parameters: tuple[float, float, float]) -> float:
 
 def _solve(points: Sequence[Point], terms: tuple[int, ...]) -> tuple[float, float, float]:
     """λ, σ, κ of least squares; of the fits with some of σ and κ held at 0, the best that has none negative."""
-    best, best_error = (0.0, 0.0, 0.0), math.inf
+    import numpy as np  # a tenth of a second, which help and most verbs need not wait for
+
+    # N/X = (1 + σ(N−1) + κN(N−1)) / λ; both sides times X/N make the error of every point relative to its X.
+    rows = np.array([[p.throughput / p.replicas * term for term in _terms(p.replicas)] for p in points])
+    best, best_error = np.zeros(3), math.inf
     for size in range(1, len(terms) + 1):
-        for chosen in combinations(terms, size):
+        for chosen in map(list, combinations(terms, size)):
             if 0 not in chosen:
                 continue
-            coefficients = _least_squares(points, chosen)
-            if coefficients is None or coefficients[0] <= 0 or min(coefficients) < 0:
+            found, _, rank, _ = np.linalg.lstsq(rows[:, chosen], np.ones(len(points)), rcond=None)
+            if rank < size or found[0] <= 0 or found.min() < 0:
                 continue
-            error = sum(
-                (1 - p.throughput / p.replicas * sum(c * t for c, t in zip(coefficients, _terms(p), strict=True))) ** 2
-                for p in points
-            )
+            error = float(((rows[:, chosen] @ found - 1) ** 2).sum())
             if error < best_error - 1e-15:
-                rate = 1 / coefficients[0]
-                best, best_error = (rate, coefficients[1] * rate, coefficients[2] * rate), error
-    return best
+                best, best_error = np.zeros(3), error
+                best[chosen] = found
+    rate = 1 / float(best[0]) if best[0] else 0.0
+    return rate, float(best[1]) * rate, float(best[2]) * rate
 
 
-def _terms(point: Point) -> tuple[float, float, float]:
-    n = point.replicas
+def _terms(n: int) -> tuple[float, float, float]:
     return 1.0, n - 1.0, n * (n - 1.0)
-
-
-def _least_squares(points: Sequence[Point], chosen: tuple[int, ...]) -> tuple[float, float, float] | None:
-    """Coefficients of N/X on the chosen terms, weighted by (X/N)²; None when the points do not determine them."""
-    size = len(chosen)
-    matrix = [[0.0] * (size + 1) for _ in range(size)]
-    for p in points:
-        weight = p.throughput / p.replicas
-        row = [weight * _terms(p)[i] for i in chosen]
-        for i in range(size):
-            for j in range(size):
-                matrix[i][j] += row[i] * row[j]
-            matrix[i][size] += row[i]
-    for i in range(size):
-        pivot = max(range(i, size), key=lambda r: abs(matrix[r][i]))
-        matrix[i], matrix[pivot] = matrix[pivot], matrix[i]
-        if abs(matrix[i][i]) < 1e-12 * max(1e-12, abs(matrix[0][0])):
-            return None
-        for r in range(size):
-            if r != i:
-                factor = matrix[r][i] / matrix[i][i]
-                matrix[r] = [a - factor * b for a, b in zip(matrix[r], matrix[i], strict=True)]
-    found = [0.0, 0.0, 0.0]
-    for i, term in enumerate(chosen):
-        found[term] = matrix[i][size] / matrix[i][i]
-    return found[0], found[1], found[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from deployer.domain import store as domain
 from deployer.errors import ExportError
@@ -55,52 +56,78 @@ class Verification:
     faults: tuple[domain.Fault, ...]
 
 
-def list_versions(store: Path, model: str | None = None) -> tuple[VersionSummary, ...]:
-    """Every version of one model, or of all, ascending. Errors: ExportError for an unreadable store, no such model."""
-    names = models(store)
-    if model is not None and model not in names:
-        there = ", ".join(names) or "none"
-        raise ExportError(f"there is no model {model} in {store}", hint=f"models: {there}")
-    found = []
-    for name in names if model is None else (model,):
-        place = ModelStore(root=store, model=name)
-        found += [_summary(place, version) for version in place.versions()]
-    return tuple(found)
+class Catalog(Protocol):
+    """The versions of a store, wherever it is."""
+
+    def versions(self, model: str | None = None) -> tuple[VersionSummary, ...]:
+        """Every version of one model, or of all, ascending.
+
+        Errors: ExportError for an unreadable store, no such model.
+        """
+        ...
+
+    def inspect(self, model: str, version: int | None = None) -> Inspection:
+        """One version, by default the newest.
+
+        Errors: ExportError when there is none, or its saved_model.pb is broken.
+        """
+        ...
+
+    def verify(self, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
+        """Recompute the checksums of one version, or of all of a model.
+
+        Errors: ExportError when there is no version, or a file cannot be read. Faults are in the result; a missing
+        manifest is one of them where all are verified, and an ExportError for the one version that was asked for.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectoryCatalog:
+    """A store in a directory of this machine."""
+
+    root: Path
+
+    def versions(self, model: str | None = None) -> tuple[VersionSummary, ...]:
+        """As `Catalog.versions`."""
+        names = models(self.root)
+        if model is not None and model not in names:
+            there = ", ".join(names) or "none"
+            raise ExportError(f"there is no model {model} in {self.root}", hint=f"models: {there}")
+        found = []
+        for name in names if model is None else (model,):
+            place = ModelStore(root=self.root, model=name)
+            found += [_summary(place, version) for version in place.versions()]
+        return tuple(found)
+
+    def inspect(self, model: str, version: int | None = None) -> Inspection:
+        """As `Catalog.inspect`."""
+        place, version = _choose(self.root, model, version)
+        path = place.path(version)
+        facts = signatures.read(path)
+        features = path / manifest.FEATURES
+        return Inspection(
+            model=model,
+            version=version,
+            path=str(path),
+            tensorflow=facts.tensorflow,
+            signatures=facts.signatures,
+            features=features.read_text("utf-8") if features.exists() else None,
+            manifest=manifest.read(path) if (path / manifest.MANIFEST).exists() else None,
+        )
+
+    def verify(self, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
+        """As `Catalog.verify`."""
+        place = ModelStore(root=self.root, model=model)
+        versions = place.versions() if version is None else (version,)
+        if not versions:
+            raise _no_versions(self.root, model)
+        return tuple(_verified(place, number, alone=version is not None, progress=progress) for number in versions)
 
 
 def version_numbers(store: Path, model: str) -> tuple[int, ...]:
     """The versions of a model in a directory, ascending."""
     return ModelStore(root=store, model=model).versions()
-
-
-def inspect(store: Path, model: str, version: int | None = None) -> Inspection:
-    """One version, by default the newest. Errors: ExportError when there is none, or its saved_model.pb is broken."""
-    place, version = _choose(store, model, version)
-    path = place.path(version)
-    facts = signatures.read(path)
-    features = path / manifest.FEATURES
-    return Inspection(
-        model=model,
-        version=version,
-        path=str(path),
-        tensorflow=facts.tensorflow,
-        signatures=facts.signatures,
-        features=features.read_text("utf-8") if features.exists() else None,
-        manifest=manifest.read(path) if (path / manifest.MANIFEST).exists() else None,
-    )
-
-
-def verify(store: Path, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
-    """Recompute the checksums of one version, or of all of a model.
-
-    Errors: ExportError when there is no version, or a file cannot be read. Faults are in the result; a missing manifest
-    is one of them where all are verified, and an ExportError for the one version that was asked for.
-    """
-    place = ModelStore(root=store, model=model)
-    versions = place.versions() if version is None else (version,)
-    if not versions:
-        raise _no_versions(store, model)
-    return tuple(_verified(place, number, alone=version is not None, progress=progress) for number in versions)
 
 
 def _verified(place: ModelStore, version: int, *, alone: bool, progress: Progress) -> Verification:

@@ -9,7 +9,7 @@ from pathlib import Path
 from deployer.domain import store as domain
 from deployer.errors import ExportError, UsageError, disk_errors
 from deployer.targets.base import Progress
-from deployer.targets.storage.client import Storage
+from deployer.targets.storage.client import Storage, version_directories
 from deployer.targets.storage.layout import ModelStore, models
 
 
@@ -51,7 +51,7 @@ def prune_pvc(
     Errors: UsageError when `keep` is below 1, ExportError without versions, TargetError.
     """
     entries = storage.entries(model) or ()
-    names = {n: e.name for e in entries if e.directory and (n := domain.version_of(e.name)) is not None}
+    names = version_directories(entries)
     if not names:
         hint = "`deployer models list` shows what it holds"
         raise ExportError(f"model {model} has no version in the claim", hint=hint)

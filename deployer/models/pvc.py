@@ -14,7 +14,7 @@ from deployer.targets.base import Progress
 from deployer.targets.cluster.api import ApiServer, Place, connect
 from deployer.targets.cluster.target import resolved
 from deployer.targets.storage import manifest, signatures
-from deployer.targets.storage.client import Storage
+from deployer.targets.storage.client import Storage, version_directories
 from deployer.targets.storage.pod import NewPvc, require_pvc, storage_in
 
 
@@ -48,50 +48,53 @@ def opened(access: PvcAccess, progress: Progress, *, new: NewPvc | None = None) 
         yield storage
 
 
-def list_versions(storage: Storage, model: str | None = None) -> tuple[VersionSummary, ...]:
-    """Every version of one model, or of all. Errors: ExportError when there is no such model."""
-    names = [
-        entry.name for entry in storage.entries() or () if entry.directory and not domain.model_name_problem(entry.name)
-    ]
-    if model is not None and model not in names:
-        raise ExportError(f"there is no model {model} in the claim", hint=f"models: {', '.join(names) or 'none'}")
-    return tuple(
-        _summary(storage, name, version, directory)
-        for name in (names if model is None else [model])
-        for version, directory in sorted(_versions(storage, name).items())
-    )
+class PvcCatalog:
+    """A store in a claim, through the storage agent; checksums are recomputed beside the disk."""
 
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
 
-def inspect(storage: Storage, model: str, version: int | None = None) -> Inspection:
-    """One version, by default the newest. Errors: ExportError when there is none, or its saved_model.pb is broken."""
-    there = _there(storage, model, version)
-    number = max(there) if version is None else version
-    path = f"{model}/{there[number]}"
-    known = _manifest(storage, path) if storage.read(f"{path}/{manifest.MANIFEST}") is not None else None
-    facts = known or _graph(storage, path)
-    features = storage.read(f"{path}/{manifest.FEATURES}")
-    return Inspection(
-        model=model,
-        version=number,
-        path=path,
-        tensorflow=facts.tensorflow,
-        signatures=facts.signatures,
-        features=None if features is None else features.decode(),
-        manifest=known,
-    )
+    def versions(self, model: str | None = None) -> tuple[VersionSummary, ...]:
+        """As `Catalog.versions`."""
+        names = [
+            entry.name
+            for entry in self._storage.entries() or ()
+            if entry.directory and not domain.model_name_problem(entry.name)
+        ]
+        if model is not None and model not in names:
+            raise ExportError(f"there is no model {model} in the claim", hint=f"models: {', '.join(names) or 'none'}")
+        return tuple(
+            _summary(self._storage, name, version, directory)
+            for name in (names if model is None else [model])
+            for version, directory in sorted(_versions(self._storage, name).items())
+        )
 
+    def inspect(self, model: str, version: int | None = None) -> Inspection:
+        """As `Catalog.inspect`."""
+        storage = self._storage
+        there = _there(storage, model, version)
+        number = max(there) if version is None else version
+        path = f"{model}/{there[number]}"
+        known = _manifest(storage, path) if storage.read(f"{path}/{manifest.MANIFEST}") is not None else None
+        facts = known or _graph(storage, path)
+        features = storage.read(f"{path}/{manifest.FEATURES}")
+        return Inspection(
+            model=model,
+            version=number,
+            path=path,
+            tensorflow=facts.tensorflow,
+            signatures=facts.signatures,
+            features=None if features is None else features.decode(),
+            manifest=known,
+        )
 
-def verify(storage: Storage, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
-    """Recompute the checksums of one version, or of all of a model, beside the disk.
-
-    Errors: ExportError when there is no version. Faults are in the result; a missing manifest is one of them where all
-    are verified, and an ExportError for the one version that was asked for.
-    """
-    there = _there(storage, model, version)
-    return tuple(
-        _verified(storage, model, number, there[number], alone=version is not None, progress=progress)
-        for number in (sorted(there) if version is None else (version,))
-    )
+    def verify(self, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
+        """As `Catalog.verify`."""
+        there = _there(self._storage, model, version)
+        return tuple(
+            _verified(self._storage, model, number, there[number], alone=version is not None, progress=progress)
+            for number in (sorted(there) if version is None else (version,))
+        )
 
 
 def _there(storage: Storage, model: str, version: int | None) -> Mapping[int, str]:
@@ -105,8 +108,7 @@ def _there(storage: Storage, model: str, version: int | None) -> Mapping[int, st
 
 
 def _versions(storage: Storage, model: str) -> Mapping[int, str]:
-    entries = storage.entries(model) or ()
-    return {n: entry.name for entry in entries if entry.directory and (n := domain.version_of(entry.name)) is not None}
+    return version_directories(storage.entries(model) or ())
 
 
 def _summary(storage: Storage, model: str, version: int, directory: str) -> VersionSummary:
@@ -141,13 +143,13 @@ def _verified(
 
 
 def _graph(storage: Storage, path: str) -> signatures.SavedModelFacts:
-    content = storage.read(f"{path}/{signatures.FILE}")
+    content = storage.read(f"{path}/{signatures.SAVED_MODEL_FILE}")
     if content is None:
         raise ExportError(
-            f"{path} in the claim is not a SavedModel: it has no {signatures.FILE}",
+            f"{path} in the claim is not a SavedModel: it has no {signatures.SAVED_MODEL_FILE}",
             hint="`deployer publish` brings whole versions only; another tool began this one",
         )
-    return signatures.decode(content, f"{path}/{signatures.FILE}")
+    return signatures.decode(content, f"{path}/{signatures.SAVED_MODEL_FILE}")
 
 
 def _manifest(storage: Storage, path: str) -> domain.Manifest:

@@ -1,1 +1,1 @@
-"""Records in files: read, sent to a release, and compared with the predictions that were expected."""
+"""Records in files: read, sent to a release, and compared with the expected predictions."""

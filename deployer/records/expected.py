@@ -1,4 +1,4 @@
-"""Whether an answer under load is the answer without load."""
+"""Comparison of predictions: under load with those without load, and with expected values."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from deployer.records.files import Batch, Sample
 
 @dataclass(frozen=True, kw_only=True)
 class Checker:
-    """Compares predictions with those of the reference pass; numbers may differ by `tolerance` of their size."""
+    """Compares predictions with those of the reference pass; numbers may differ by the relative `tolerance`."""
 
     baseline: Sequence[Value]
     tolerance: float = 1e-3
 
-    def wrong(self, batch: Batch, predictions: Sequence[Value]) -> str:
-        """What is wrong with the answer to a batch; empty when nothing is."""
+    def mismatch(self, batch: Batch, predictions: Sequence[Value]) -> str:
+        """What is wrong with the predictions of a batch; empty if they are correct."""
         if len(predictions) != len(batch.indices):
             return f"{len(predictions)} predictions for {len(batch.indices)} records"
         for index, got in zip(batch.indices, predictions, strict=True):
@@ -27,19 +27,19 @@ class Checker:
                 return f"record {index}: {got!r:.80}, but {self.baseline[index]!r:.80} without load"
         return ""
 
-    def _same(self, right: Value, got: Value) -> bool:
-        if right == got:
+    def _same(self, expected: Value, got: Value) -> bool:
+        if expected == got:
             return True
-        if isinstance(right, str) or isinstance(got, str):
+        if isinstance(expected, str) or isinstance(got, str):
             return False
-        a, b = np.atleast_1d(right), np.atleast_1d(got)
+        a, b = np.atleast_1d(expected), np.atleast_1d(got)
         return a.shape == b.shape and bool(np.all(np.abs(a - b) <= self.tolerance * (1 + np.abs(a))))
 
 
 def accuracy(samples: Sequence[Sample], predictions: Sequence[Value]) -> float | None:
-    """The share of samples whose expected prediction was given; None when no sample says what it expects.
+    """The share of samples whose prediction is the expected one; None if no sample has an expected value.
 
-    Rows of several numbers count by the index of the largest, which is what `expected` names then; a row of one is it.
+    For rows of several numbers, `expected` is the index of the largest one; a row of one number is compared directly.
     """
     judged = [(s.expected, p) for s, p in zip(samples, predictions, strict=True) if s.expected is not None]
     if not judged:

@@ -1,7 +1,8 @@
-"""A lean HTTP/1.1 client: keep-alive connections on raw asyncio protocols.
+"""A small HTTP/1.1 client: keep-alive connections on raw asyncio protocols.
 
-The generator shares its machine with what it measures, so its own cost is part of the error. This client does only
-what a load generator needs: POST of ready-made bytes, one request per connection at a time, no redirects, no cookies.
+The load generator shares a machine with the servers that it measures, so its own CPU use distorts the result. This
+client only does what a load generator needs: POST prepared bytes, one request per connection at a time, no redirects,
+no cookies.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _MAX_HEAD = 65536
 
 
 class HttpError(Exception):
-    """The connection failed or the peer does not speak HTTP/1.1; `code` is a short word for counting."""
+    """The connection failed or the peer does not speak HTTP/1.1; `code` is a short id for counting."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -24,7 +25,7 @@ class HttpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Status code and body of an answer."""
+    """Status code and body of a response."""
 
     status: int
     body: bytes
@@ -32,7 +33,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the head of an answer says about its body. `length` is None when only the end of the stream tells."""
+    """Status and body framing of a response. `length` is None when the body ends with the connection."""
 
     status: int
     length: int | None
@@ -41,11 +42,11 @@ class Head:
 
 
 def parse_head(head: bytes) -> Head:
-    """Read a status line and headers, without the empty line. Errors: HttpError "protocol"."""
+    """Parse a status line and headers, without the empty line. Errors: HttpError "protocol"."""
     lines = head.split(b"\r\n")
     status_line = lines[0]
     if not status_line.startswith(b"HTTP/1.") or not status_line[9:12].isdigit():
-        raise HttpError("protocol", f"not an HTTP/1.x answer: {status_line[:60]!r}")
+        raise HttpError("protocol", f"not an HTTP/1.x response: {status_line[:60]!r}")
     status = int(status_line[9:12])
     length: int | None = 0 if status in (204, 304) else None
     chunked = False
@@ -63,7 +64,7 @@ def parse_head(head: bytes) -> Head:
 
 
 def parse_chunks(data: bytes) -> tuple[bytes, int] | None:
-    """Join a chunked body: the body and how many bytes it took; None while the last chunk has not arrived."""
+    """Join a chunked body: returns the body and its encoded size; None until the last chunk has arrived."""
     body, at = bytearray(), 0
     while True:
         line_end = data.find(b"\r\n", at)
@@ -115,7 +116,7 @@ class _Connection(asyncio.Protocol):
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
                 if len(self._buffer) > _MAX_HEAD:
-                    raise HttpError("protocol", f"the head of the answer is longer than {_MAX_HEAD} bytes")
+                    raise HttpError("protocol", f"the head of the response is longer than {_MAX_HEAD} bytes")
                 return
             self._head = parse_head(bytes(self._buffer[:end]))
             del self._buffer[: end + 4]
@@ -151,7 +152,7 @@ class _Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Keep-alive connections to one "http://host:port". The one used last is used next, so spare ones stay spare."""
+    """Keep-alive connections to one "http://host:port". The last used one is used next, so few are in use."""
 
     def __init__(self, base_url: str, *, timeout: float) -> None:
         parts = urlsplit(base_url)
@@ -164,7 +165,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
 
     async def request(self, data: bytes) -> Response:
-        """Send `data`, a whole request, and return the answer.
+        """Send `data`, a whole request, and return the response.
 
         Errors: HttpError "timeout", "connection" or "protocol".
         """
@@ -181,11 +182,11 @@ class Pool:
                 self._idle.append(connection)
 
     async def warm(self, connections: int) -> None:
-        """Open `connections` in advance, so that the first requests do not pay for them."""
+        """Open `connections` in advance, so that the first requests do not include connection setup."""
         self._idle.extend([await self._connect() for _ in range(connections - len(self._idle))])
 
     def close(self) -> None:
-        """Close what is idle; requests in flight must have ended."""
+        """Close idle connections; requests in flight must have ended."""
         for connection in self._idle:
             connection.close()
         self._idle.clear()
@@ -193,7 +194,7 @@ class Pool:
     def _expire(self, connection: _Connection, waiter: asyncio.Future[Response]) -> None:
         connection.close()
         if not waiter.done():
-            waiter.set_exception(HttpError("timeout", f"no answer within {self._timeout:g} s"))
+            waiter.set_exception(HttpError("timeout", f"no response within {self._timeout:g} s"))
 
     async def _take(self) -> _Connection:
         while self._idle:

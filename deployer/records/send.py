@@ -1,4 +1,4 @@
-"""Ways to send a payload and to read the predictions from what comes back."""
+"""Senders: send a payload, and read the predictions from the response."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from deployer.records.files import Batch
 from tfserving.wire import messages_pb2, methods, tensors
 
 
-class _Refusal(msgspec.Struct):
+class _ErrorBody(msgspec.Struct):
     error: str
 
 
 class SendFailed(Exception):
-    """A request without a right answer; `code` is what errors are counted by."""
+    """A request without a successful response; errors are counted by `code`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -28,22 +28,22 @@ class SendFailed(Exception):
 
 
 class Sender(Protocol):
-    """One protocol to one target. Payloads are made once, before the trial."""
+    """One protocol to one target. Payloads are encoded once, before the trial."""
 
     def payload(self, batch: Batch) -> bytes:
-        """The bytes of the request for one batch. Errors: SpecError for samples that this protocol cannot carry."""
+        """The bytes of the request for one batch. Errors: SpecError for samples that this protocol cannot send."""
         ...
 
     async def open(self, connections: int) -> None:
-        """Connect, so that the first requests do not pay for it. Errors: SendFailed."""
+        """Open connections in advance. Errors: SendFailed."""
         ...
 
     async def send(self, payload: bytes) -> bytes:
-        """Send and return the body of a successful answer. Errors: SendFailed."""
+        """Send, and return the body of a successful response. Errors: SendFailed."""
         ...
 
-    def predictions(self, answer: bytes) -> list[Value]:
-        """The predictions in an answer, one a record. Errors: SendFailed "malformed"."""
+    def predictions(self, response: bytes) -> list[Value]:
+        """The predictions in a response, one per record. Errors: SendFailed "malformed"."""
         ...
 
     async def close(self) -> None:
@@ -51,7 +51,7 @@ class Sender(Protocol):
         ...
 
 
-class _Answer(msgspec.Struct):
+class _PredictionsBody(msgspec.Struct):
     predictions: list[dict[str, Any]]
 
 
@@ -62,12 +62,12 @@ class RecordSender:
         self._pools = [http1.Pool(url, timeout=timeout) for url in target.urls]
         self._path = target.path
         self._next = 0
-        self._decode = msgspec.json.Decoder(_Answer).decode
+        self._decode = msgspec.json.Decoder(_PredictionsBody).decode
 
     def payload(self, batch: Batch) -> bytes:
         records = [sample.record for sample in batch.samples]
         if None in records:
-            raise SpecError('the gateway takes lines with "record", not "inputs"')
+            raise SpecError('the gateway needs lines with "record", not "inputs"')
         return http1.post(
             self._pools[0].authority, self._path, msgspec.json.encode({"version": "v1", "records": records})
         )
@@ -90,11 +90,11 @@ class RecordSender:
             raise SendFailed(str(response.status), _reason(response.body))
         return response.body
 
-    def predictions(self, answer: bytes) -> list[Value]:
+    def predictions(self, response: bytes) -> list[Value]:
         try:
-            return [_value(p) for p in self._decode(answer).predictions]
+            return [_value(p) for p in self._decode(response).predictions]
         except (msgspec.MsgspecError, KeyError) as error:
-            raise SendFailed("malformed", f"an answer without predictions: {error}") from error
+            raise SendFailed("malformed", f"a response without predictions: {error}") from error
 
     async def close(self) -> None:
         for pool in self._pools:
@@ -114,12 +114,12 @@ def _value(prediction: dict[str, Any]) -> Value:
 def _numbers(found: object) -> Value:
     try:
         return tuple(np.asarray(found, np.float64).ravel().tolist())
-    except (TypeError, ValueError):  # text, or rows of different lengths: comparable as it is written
+    except (TypeError, ValueError):  # text, or rows of different lengths: compared as JSON
         return msgspec.json.encode(found, order="sorted").decode()
 
 
 class GrpcSender:
-    """Predict through one channel, as a client without balancing has it."""
+    """gRPC Predict through one channel, like a client without load balancing."""
 
     def __init__(self, target: Grpc, *, timeout: float) -> None:
         import grpc.aio
@@ -143,9 +143,9 @@ class GrpcSender:
                 request.inputs[name].CopyFrom(tensors.to_proto(np.asarray(rows, dtype.storage)))
             except (ValueError, TypeError, tensors.TensorError) as error:
                 raise SpecError(
-                    f"input {name} of line {batch.indices[0] + 1} ff. is no {dtype.name} tensor",
+                    f"input {name} of line {batch.indices[0] + 1} ff. is not a {dtype.name} tensor",
                     cause=str(error),
-                    hint="a line holds one row of each input; rows in one request must have equal shapes",
+                    hint="a line has one row of each input; rows in one request must have equal shapes",
                 ) from error
         return request.SerializeToString()
 
@@ -160,16 +160,16 @@ class GrpcSender:
         import grpc.aio
 
         try:
-            answer: bytes = await self._call(payload, timeout=self._timeout)
+            response: bytes = await self._call(payload, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
             raise SendFailed(error.code().name, error.details() or "") from error
-        return answer
+        return response
 
-    def predictions(self, answer: bytes) -> list[Value]:
-        response = messages_pb2.PredictResponse.FromString(answer)
-        columns = [tensors.to_values(response.outputs[name]) for name in sorted(response.outputs)]
+    def predictions(self, response: bytes) -> list[Value]:
+        message = messages_pb2.PredictResponse.FromString(response)
+        columns = [tensors.to_values(message.outputs[name]) for name in sorted(message.outputs)]
         if not columns:
-            raise SendFailed("malformed", "an answer without outputs")
+            raise SendFailed("malformed", "a response without outputs")
         if any(column.dtype == object for column in columns):
             return [repr(row) for row in zip(*columns, strict=True)]
         rows = np.concatenate([column.reshape(len(column), -1).astype(np.float64) for column in columns], axis=1)
@@ -180,12 +180,12 @@ class GrpcSender:
 
 
 def _names(batch: Batch) -> list[str]:
-    """The inputs that every line of a batch gives. Errors: SpecError when they differ, or a line has none."""
+    """The input names that all lines of a batch have. Errors: SpecError when they differ, or a line has none."""
     names = sorted(batch.samples[0].inputs or {})
     for index, sample in zip(batch.indices, batch.samples, strict=True):
         if not sample.inputs:
             raise SpecError(
-                f'record {index + 1}: a model server takes lines with "inputs", not "record"',
+                f'record {index + 1}: a model server needs lines with "inputs", not "record"',
                 hint='write {"inputs": {NAME: one row}, "expected": …}, or leave out --direct',
             )
         if sorted(sample.inputs) != names:
@@ -194,7 +194,7 @@ def _names(batch: Batch) -> list[str]:
 
 
 def sender(target: RecordApi | Grpc, *, timeout: float) -> Sender:
-    """The sender for a target. Errors: SendFailed for an address that cannot be meant."""
+    """The sender for a target. Errors: SendFailed for an invalid address."""
     if isinstance(target, Grpc):
         return GrpcSender(target, timeout=timeout)
     try:
@@ -204,8 +204,8 @@ def sender(target: RecordApi | Grpc, *, timeout: float) -> Sender:
 
 
 def _reason(body: bytes) -> str:
-    """What a refusal says, for a person: the `error` of a gateway's JSON, else the beginning of the body."""
+    """The text of an error response: the `error` of a gateway's JSON, else the beginning of the body."""
     try:
-        return msgspec.json.decode(body, type=_Refusal).error
+        return msgspec.json.decode(body, type=_ErrorBody).error
     except msgspec.MsgspecError:
         return body[:500].decode(errors="replace")

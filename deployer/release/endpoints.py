@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from deployer.errors import SpecError, TargetError
 from deployer.records.endpoint import Grpc, RecordApi
-from deployer.release import smoke
+from deployer.release.smoke import Asked
+from deployer.release.smoke import inputs as inputs_of
 from deployer.targets.base import GatewayReplica, Target
 from gateway.settings import ModelSettings, SettingsError, parse_settings
 from tfserving.client import Client, ModelServerError
@@ -34,7 +33,7 @@ def endpoint(
     if not reached:
         raise TargetError("no gateway of the release can be reached", hint="`deployer status` shows what runs")
     through = ", ".join(f"{g.name} at {g.url}" for g in reached)
-    return through, RecordApi(urls=tuple(g.url for g in reached), path=_path(model, label))
+    return through, RecordApi(urls=tuple(g.url for g in reached), path=Asked(model=model, label=label).predict_path)
 
 
 def load_endpoint(
@@ -46,20 +45,16 @@ def load_endpoint(
     """
     settings, load_endpoints = _settings(target, model), target.load_endpoints()
     if not direct:
-        return ", ".join(load_endpoints.gateways), RecordApi(urls=load_endpoints.gateways, path=_path(model, label))
+        path = Asked(model=model, label=label).predict_path
+        return ", ".join(load_endpoints.gateways), RecordApi(urls=load_endpoints.gateways, path=path)
     replica = next((r.name for r in target.replicas() if r.alive), None)
     if replica is None:
         raise TargetError("no replica of the release runs", hint="`deployer status` shows what does")
-    inputs = smoke.inputs(target, replica, model, label, signature=settings.signature, timeout=timeout)
+    inputs = inputs_of(target, replica, model, label, signature=settings.signature, timeout=timeout)
     dtypes = {name: tensor.dtype.removeprefix("DT_").lower() for name, tensor in inputs.items()}
     address = load_endpoints.model_servers
     found = Grpc(address=address, model=model, label=label, signature=settings.signature, dtypes=dtypes)
     return f"one gRPC channel to {address}", found
-
-
-def _path(model: str, label: str) -> str:
-    under = f"/labels/{quote(label)}" if label else ""
-    return f"/v1/models/{quote(model)}{under}:predict"
 
 
 def _replica(target: Target, model: str, *, label: str, signature: str, timeout: float) -> tuple[str, Grpc]:

@@ -45,7 +45,7 @@ class Window:
 
 
 def read(target: Target, model: str) -> Reading:
-    """Ask every gateway that runs. Errors: TargetError when none answers."""
+    """Query every running gateway. Errors: TargetError when none responds."""
     found: dict[str, Series] = {}
     silent = set()
     for gateway in target.gateways():
@@ -104,23 +104,23 @@ def _mirrored(grown: Series, *results: str) -> int:
 
 
 def _labels(grown: Series) -> dict[str, LabelWindow]:
-    answers: dict[str, float] = defaultdict(float)
+    responses: dict[str, float] = defaultdict(float)
     failed: dict[str, float] = defaultdict(float)
     buckets: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     for (name, pairs), value in grown.items():
         facts = dict(pairs)
         label = facts.get("label", "")
         if name == "gateway_requests_total":
-            answers[label] += value
+            responses[label] += value
         elif name == "gateway_errors_total":
             ours = facts["stage"] in OF_THE_SERVER or facts["code"].startswith("5")
             failed[label] += value if ours else 0
-            answers[label] -= 0 if ours else value
+            responses[label] -= 0 if ours else value
         elif name == "gateway_request_seconds_bucket":
             buckets[label][float(facts["le"])] += value
     return {
-        label: replace(_latency(buckets[label]), answers=round(answers[label]), failed=round(failed[label]))
-        for label in answers.keys() | buckets.keys()
+        label: replace(_latency(buckets[label]), responses=round(responses[label]), failed=round(failed[label]))
+        for label in responses.keys() | buckets.keys()
     }
 
 

@@ -13,7 +13,7 @@ from deployer.errors import ToolError
 from deployer.targets.base import Progress
 from deployer.targets.cluster import apply
 from deployer.targets.cluster.api import FIELD_MANAGER, ApiServer, Place, connect
-from deployer.targets.cluster.helm_releases import GATEWAY, charts_directory
+from deployer.targets.cluster.helm_releases import GATEWAY_CHART, charts_directory
 from deployer.targets.cluster.objects import Deployment, Event, Pod
 from deployer.targets.cluster.scale import Scale
 from deployer.targets.cluster.state.view import explain
@@ -135,7 +135,7 @@ def gateway_image(release: Release) -> str:
 
 
 def _chart_tag() -> str:
-    chart = yaml.safe_load((charts_directory() / GATEWAY / "Chart.yaml").read_text("utf-8"))
+    chart = yaml.safe_load((charts_directory() / GATEWAY_CHART / "Chart.yaml").read_text("utf-8"))
     return str(chart["appVersion"])
 
 
@@ -173,7 +173,7 @@ def _install_metrics(api: ApiServer, deadline: float, progress: Progress) -> Non
     there = api.find(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{METRICS_SERVER}", Deployment)
     if there is None or there.metadata.labels.get("app.kubernetes.io/managed-by") == FIELD_MANAGER:
         progress("installing metrics-server")
-        apply.apply(api, apply.METRICS_SERVER)
+        apply.apply(api, apply.METRICS_SERVER_MANIFEST)
     scale = Scale(api, SYSTEM, METRICS_SERVER)
 
     def missing() -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from deployer.release.render import render_release, state_of
 from deployer.release.render.render import Choice, choose, feature_specs
 from deployer.release.render.values import EMBEDDED_SERVER
 from deployer.targets.base import GatewayReplica, Progress, Replica
-from deployer.targets.cluster.helm_releases import TF_SERVING, charts_directory
+from deployer.targets.cluster.helm_releases import TF_SERVING_CHART, charts_directory
 from deployer.targets.local.container import Container
 from deployer.targets.local.process import log_tail
 from deployer.targets.local.state import Engine
@@ -148,7 +148,7 @@ def chart_image(image: Image | None = None) -> tuple[str, str]:
 
     The entry point of an image of our own is empty: it knows what to start.
     """
-    image, chart = image or Image(), charts_directory() / TF_SERVING
+    image, chart = image or Image(), charts_directory() / TF_SERVING_CHART
     values = yaml.safe_load((chart / "values.yaml").read_text("utf-8"))
     registry = image.registry or ("" if image.repository else values["image"]["registry"])
     name = image.repository or values["image"]["repository"]
@@ -167,7 +167,7 @@ def _state(release: Release, choices: Mapping[str, Choice], target: LocalTarget)
         if name in before and before[name] != chosen[name]:
             raise TargetError(
                 f"{name} runs with other versions, labels or weights than those that were chosen",
-                cause="moving a label at once with its version would leave requests without an answer",
+                cause="rolling_out a label at once with its version would leave requests without an answer",
                 hint="`deployer local down` first, then up with the new choice",
             )
     return ServingConfig(models={name: before.get(name, state) for name, state in chosen.items()})

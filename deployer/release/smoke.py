@@ -19,6 +19,30 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A version as a server or gateway is asked for it over REST: by label, by number, or whichever answers."""
+
+    model: str
+    label: str = ""
+    version: int | None = None
+
+    def __str__(self) -> str:
+        by_label = f" label {self.label}" if self.label else ""
+        return self.model + (by_label if self.version is None else f" version {self.version}")
+
+    @property
+    def path(self) -> str:
+        """Where it is asked, without the verb."""
+        by_label = f"/labels/{quote(self.label)}" if self.label else ""
+        return f"/v1/models/{quote(self.model)}" + (by_label if self.version is None else f"/versions/{self.version}")
+
+    @property
+    def predict_path(self) -> str:
+        """Where it is asked to predict."""
+        return f"{self.path}:predict"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Smoke:
     """A Predict that was answered: by which version, after how many seconds.
 
@@ -33,7 +57,7 @@ class Smoke:
 
 
 class _Dimension(msgspec.Struct, frozen=True):
-    size: int
+    size: int = 0
 
 
 class _Shape(msgspec.Struct, frozen=True):
@@ -49,7 +73,7 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class _Signature(msgspec.Struct, frozen=True):
-    inputs: dict[str, Input]
+    inputs: dict[str, Input] = {}
 
 
 class _Signatures(msgspec.Struct, frozen=True):
@@ -78,13 +102,14 @@ def smoke(target: Target, place: str, model: str, label: str, *, signature: str,
 
     Errors: TargetError when it does not answer, has no such signature, or fails in another way than by refusing zeros.
     """
-    version, known = _described(target, place, model, label, signature=signature, timeout=timeout)
-    body = {"signature_name": signature, "inputs": {name: zeros(t) for name, t in known.items()}}
+    asked = Asked(model=model, label=label)
+    version, known = _described(target, place, asked, signature=signature, timeout=timeout)
+    body = _zeros_for(known, signature)
     began = time.monotonic()
-    answer = target.post(place, f"{_path(model, label)}:predict", msgspec.json.encode(body), timeout=timeout)
+    answer = target.post(place, asked.predict_path, body, timeout=timeout)
     seconds = time.monotonic() - began
     if answer.status not in (200, 400):
-        raise _failed(f"{place} does not answer a Predict for {model} label {label}", answer)
+        raise _failed(f"{place} does not answer a Predict for {asked}", answer)
     return Smoke(
         model=model,
         label=label,
@@ -98,35 +123,42 @@ def inputs(
     target: Target, place: str, model: str, label: str, *, signature: str, timeout: float = TIMEOUT
 ) -> Mapping[str, Input]:
     """What a signature takes, by the name of each tensor. Errors: as `smoke`."""
-    return _described(target, place, model, label, signature=signature, timeout=timeout)[1]
+    return _described(target, place, Asked(model=model, label=label), signature=signature, timeout=timeout)[1]
 
 
-def _path(model: str, label: str) -> str:
-    return f"/v1/models/{quote(model)}" + (f"/labels/{quote(label)}" if label else "")
+def predict_body(target: Target, place: str, asked: Asked, *, signature: str, timeout: float = TIMEOUT) -> bytes:
+    """A Predict with one row of zeros for every input of a signature. Errors: TargetError without such a signature."""
+    return _zeros_for(_described(target, place, asked, signature=signature, timeout=timeout)[1], signature)
+
+
+def _zeros_for(inputs: Mapping[str, Input], signature: str) -> bytes:
+    rows = {name: zeros(tensor) for name, tensor in inputs.items()}
+    return msgspec.json.encode({"signature_name": signature, "inputs": rows})
 
 
 def _described(
-    target: Target, place: str, model: str, label: str, *, signature: str, timeout: float
+    target: Target, place: str, asked: Asked, *, signature: str, timeout: float
 ) -> tuple[int, Mapping[str, Input]]:
-    """The version behind a label, and what its signature takes."""
-    asked = target.get(place, f"{_path(model, label)}/metadata", timeout=timeout)
-    if asked.status != 200:
-        raise _failed(f"{place} does not describe {model} label {label}", asked)
-    described = _decode(asked, _Metadata, place)
+    """The version that answers, and what its signature takes."""
+    reply = target.get(place, f"{asked.path}/metadata", timeout=timeout)
+    if reply.status != 200:
+        raise _failed(f"{place} does not describe {asked}", reply)
+    described = _decode(reply, _Metadata, place)
     known = described.metadata.signature_def.signature_def
     if signature not in known:
         raise TargetError(
-            f"{model} version {described.model_spec.version} has no signature {signature}",
+            f"{asked.model} version {described.model_spec.version} has no signature {signature}",
             hint=f"it has {', '.join(sorted(known))}; models[].signature of deployer.yaml chooses one",
         )
     return described.model_spec.version, known[signature].inputs
 
 
 def zeros(tensor: Input) -> object:
-    """One row of zeros (of empty strings, of false) as nested lists; unknown dimensions are 1."""
+    """One row of zeros (of empty strings, of false) as nested lists; what the signature leaves open is 1."""
     value: object = {"DT_STRING": "", "DT_BOOL": False}.get(tensor.dtype, 0)
-    for dimension in reversed(tensor.tensor_shape.dim):
-        value = [value] * max(1, dimension.size)
+    shape = tensor.tensor_shape
+    for size in [1] if shape.unknown_rank else [dimension.size for dimension in reversed(shape.dim)]:
+        value = [value] * max(1, size)
     return value
 
 

@@ -34,10 +34,10 @@ class Where:
 
     file: Path
     kind: Kind = Kind.LOCAL
-    state_dir: Path | None = None
     context: str = ""
     namespace: str = ""
     kubeconfig: str = ""
+    state_dir: Path | None = None
 
 
 def open_target(where: Where) -> Target:

@@ -1,4 +1,4 @@
-"""What a gateway counted per label between two moments."""
+"""Counts of the gateways per label between two points in time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from dataclasses import dataclass, field
 class LabelWindow:
     """One label's part of the traffic of one model.
 
-    `answers` counts requests that reached a model server or should have; a request that was wrong in itself is in none
-    of the figures. `failed` are those of them that the version or its server did not answer. `latency` counts all
-    requests by upper bound in milliseconds (`latency_bounds`; one count more for what is above the last).
+    `responses` counts requests that were, or should have been, sent to a model server; invalid requests do not count.
+    `failed` are those without a successful response. `latency` counts all requests by upper bound in milliseconds
+    (`latency_bounds`; the last count is for those above the last bound).
     """
 
-    answers: int = 0
+    responses: int = 0
     failed: int = 0
     latency_bounds: tuple[float, ...] = ()
     latency: tuple[int, ...] = ()
 
 
 def above(window: LabelWindow, milliseconds: float) -> int:
-    """How many requests were surely slower."""
+    """How many requests were certainly slower."""
     edges = (0.0, *window.latency_bounds)
     return sum(count for edge, count in zip(edges, window.latency, strict=True) if edge >= milliseconds)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """Everything that gates can look at. What was not measured is None.
+    """All measurements that gates can check. None means not measured.
 
     `compared` and `disagreed` count mirrored requests. Units are those of `Metric`.
     """

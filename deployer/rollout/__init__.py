@@ -1,1 +1,1 @@
-"""Rollouts: a new version gets traffic step by step, is judged by gates, and is promoted or taken back."""
+"""Rollouts: a new version gets traffic step by step, is judged by gates, and is promoted or rolled back."""

@@ -1,4 +1,4 @@
-"""What the store knows of a version before anything loads it."""
+"""Facts of a version from the store, before it is loaded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from deployer.errors import SpecError
 from deployer.release.kind_cluster import gateway_image
 from deployer.targets.base import Progress, Target
 
-LOOK_TIMEOUT = 120.0
+STORE_READ_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class VersionFacts:
-    """One version: `size` in bytes and `parity` as its manifest says, its feature spec, and how much memory a replica
-    may use, in bytes. None is what is not known."""
+    """One version: `size` in bytes and `parity` from its manifest, its feature spec, and the memory limit of a replica
+    in bytes. None means unknown."""
 
     size: int | None = None
     parity: float | None = None
@@ -26,17 +26,17 @@ class VersionFacts:
 
 
 def version_facts(target: Target, release: Release, model: str, version: int, progress: Progress) -> VersionFacts:
-    """Read them from the store of the release, where the target has it: a directory, or a PVC by a short-lived pod.
+    """Read the facts from the store of the release: a directory, or a PVC through a short-lived pod.
 
-    Errors: SpecError for a model that the release has not, a version that the store has not, and unreadable files;
-    TargetError, WaitTimeout.
+    Errors: SpecError for an unknown model, a version that is not in the store, and unreadable files; TargetError,
+    WaitTimeout.
     """
     if not release.has(model):
-        known = ", ".join(one.name for one in release.models)
-        raise SpecError(f"the release has no model {model}", hint=f"it has {known}")
+        known = ", ".join(model.name for model in release.models)
+        raise SpecError(f"the release has no model {model}", hint=f"models: {known}")
     override = release.model(model).features.get(version)
     contents = target.read_store(
-        release, {model: (version,)}, image=gateway_image(release), timeout=LOOK_TIMEOUT, progress=progress
+        release, {model: (version,)}, image=gateway_image(release), timeout=STORE_READ_TIMEOUT, progress=progress
     )
     stored = contents.stored[model][version]
     return VersionFacts(

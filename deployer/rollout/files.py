@@ -1,4 +1,4 @@
-"""One model's part in the two files of a release, read and rewritten; everything else in them stays as it is."""
+"""Reads and writes one model's part of the two configuration files of a release; the rest of the files is unchanged."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from tfserving.config import ModelServerConfig, Specific
 
 FALLBACK, SHADOW = "fallback", "shadow"
 HELPERS = (FALLBACK, SHADOW)
-"""Settings of the gateway's routing that are there while a rollout is."""
+"""Routing settings of the gateway that are only set during a rollout."""
 
 Put = Callable[[str], None]
 """Writes a model_config."""
 
-DRAFT = "`deployer render` writes files that can be used"
+RENDER_HINT = "`deployer render` writes valid files"
 
 
 @dataclass(frozen=True, kw_only=True)
-class InForce:
-    """The two texts of a release as they were read at one moment."""
+class ReleaseConfig:
+    """The two configuration texts of a release, read at the same time."""
 
     model_config: str
     gateway_config: str
 
 
-def in_force(target: Target) -> InForce:
+def current_config(target: Target) -> ReleaseConfig:
     """Read both. Errors: TargetError."""
-    return InForce(model_config=target.model_config(), gateway_config=target.gateway_config())
+    return ReleaseConfig(model_config=target.model_config(), gateway_config=target.gateway_config())
 
 
-def state(seen: InForce, model: str) -> ModelState:
-    """What is in force for a model. Errors: TargetError for a model that the release has not, SpecError."""
-    models = state_of(seen.model_config, seen.gateway_config).models
+def state(config: ReleaseConfig, model: str) -> ModelState:
+    """The current state of a model. Errors: TargetError for an unknown model, SpecError."""
+    models = state_of(config.model_config, config.gateway_config).models
     if model not in models:
-        raise TargetError(f"the release serves no model {model}", hint=f"it serves {', '.join(models)}")
+        raise TargetError(f"the release serves no model {model}", hint=f"models: {', '.join(models)}")
     return models[model]
 
 
@@ -53,21 +53,21 @@ def put_replicas(
     model: str,
     wanted: ModelState,
     *,
-    seen: InForce,
+    config: ReleaseConfig,
     before_write: Callable[[], None],
     put: Put | None = None,
 ) -> bool:
-    """Write versions and labels; False when they are in force already. `seen` is what was read last.
+    """Write versions and labels; returns False if they are already set. `config` is the configuration as last read.
 
-    `before_write` is called just before, and raises when nothing may be written. `put` writes, if it is not the
-    target's usual way. Errors: Overtaken.
+    `before_write` is called just before the write; it raises if nothing must be written. `put` replaces the target's
+    `put_model_config`. Errors: WriteConflict.
     """
-    config = ModelServerConfig.parse(seen.model_config)
+    served = ModelServerConfig.parse(config.model_config)
     models = tuple(
         replace(m, policy=Specific(versions=wanted.versions), labels=wanted.labels) if m.name == model else m
-        for m in config.models
+        for m in served.models
     )
-    if models == config.models:
+    if models == served.models:
         return False
     before_write()
     (put or target.put_model_config)(ModelServerConfig(models=models).to_text())
@@ -81,20 +81,19 @@ def put_gateways(
     labels: Mapping[str, int],
     weights: Mapping[str, float],
     specs: Mapping[int, str],
-    remembered: Collection[int] | None,
+    kept_specs: Collection[int] | None,
     helpers: Mapping[str, str],
-    seen: InForce,
+    config: ReleaseConfig,
     before_write: Callable[[], None],
 ) -> bool:
-    """Write labels and weights, and add feature specs by version; False when all that is in force already.
+    """Write labels and weights, and add feature specs by version; returns False if nothing changes.
 
-    Of the specs that are there, those of versions that are not `remembered` are taken away (None: none of them).
-    `helpers` are the labels that fall back and shadow, by what they do; those that are not named are taken away.
-    `seen` and `before_write` are as for `put_replicas`.
+    Existing specs of versions that are not in `kept_specs` are removed (None: none are). `helpers` are the labels for
+    fallback and shadow; those that are not given are removed. `config` and `before_write` as for `put_replicas`.
 
-    Errors: SpecError for a feature spec or settings that the gateway would refuse; Overtaken.
+    Errors: SpecError for a feature spec or settings that the gateway would reject; WriteConflict.
     """
-    text = seen.gateway_config
+    text = config.gateway_config
     document = load(text)
     section = document["models"][model]
     section["labels"] = dict(labels)
@@ -103,7 +102,7 @@ def put_gateways(
     known = {
         str(version): spec
         for version, spec in (section.get("specs") or {}).items()
-        if remembered is None or int(version) in remembered
+        if kept_specs is None or int(version) in kept_specs
     }
     section["specs"] = {**known, **{str(version): _spec(model, version, spec) for version, spec in specs.items()}}
     changed = to_yaml(document) + "\n"
@@ -115,7 +114,7 @@ def put_gateways(
 
 
 def one_model(target: Target, model: str) -> ModelServerConfig:
-    """The model_config in force with nothing but this model in it."""
+    """The current model_config, reduced to this model."""
     config = ModelServerConfig.parse(target.model_config())
     return ModelServerConfig(models=tuple(m for m in config.models if m.name == model))
 
@@ -126,7 +125,7 @@ def signature(target: Target, model: str) -> str:
 
 
 def versions_with_spec(target: Target, model: str) -> frozenset[int]:
-    """Versions whose feature spec the gateways have been given."""
+    """Versions whose feature spec the gateways have."""
     return frozenset(map(int, _parsed(target.gateway_config()).models[model].specs))
 
 
@@ -134,7 +133,7 @@ def _parsed(text: str) -> Settings:
     try:
         return parse_settings(text)
     except SettingsError as error:
-        raise SpecError("the gateway would refuse its settings", hint=DRAFT) from error
+        raise SpecError("the gateway would reject its settings", hint=RENDER_HINT) from error
 
 
 def _spec(model: str, version: int, text: str) -> object:
@@ -142,6 +141,6 @@ def _spec(model: str, version: int, text: str) -> object:
         return msgspec.to_builtins(dump_spec(parse_spec(text)))
     except SpecProblem as error:
         raise SpecError(
-            f"the feature spec of {model} version {version} cannot be used",
-            hint="docs/reference/features-yaml.md describes every key; the spec was exported with the version",
+            f"the feature spec of {model} version {version} is invalid",
+            hint="docs/reference/features-yaml.md describes every key; correct it and export the version again",
         ) from error

@@ -1,4 +1,4 @@
-"""A release as `deployer status` shows it: what runs, and for each model where its latest rollout stands."""
+"""A release as `deployer status` shows it: what is running, and the latest rollout of each model."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from deployer.targets.history import HistoryStore
 from deployer.targets.serving_view import ServingView
 from tfserving.config import ConfigError, ModelServerConfig
 
-WATCH_SECONDS = 2.0
+STATUS_WATCH_SECONDS = 2.0
 
-_GRAVEST_FIRST = (Phase.DEGRADED, Phase.PAUSED, Phase.PROGRESSING, Phase.PENDING, Phase.HEALTHY)
+_WORST_FIRST = (Phase.DEGRADED, Phase.PAUSED, Phase.PROGRESSING, Phase.PENDING, Phase.HEALTHY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPhase:
-    """Where one model stands: `rollout` tells its latest rollout in a few words, empty when there was none."""
+    """The phase of one model; `rollout` summarizes its latest rollout, empty if there was none."""
 
     model: str
     phase: Phase
@@ -40,52 +40,52 @@ class Overview:
 
     @property
     def phase(self) -> Phase:
-        """The gravest of all models; Degraded when something is not as configured and no rollout is changing it."""
+        """The worst phase of all models; Degraded if something is not as configured and no rollout is in progress."""
         found = {model.phase for model in self.models}
-        moving = found & {Phase.PENDING, Phase.PROGRESSING}
-        if self.release.missing and not moving:
+        in_progress = found & {Phase.PENDING, Phase.PROGRESSING}
+        if self.release.missing and not in_progress:
             return Phase.DEGRADED
-        return next((phase for phase in _GRAVEST_FIRST if phase in found), Phase.HEALTHY)
+        return next((phase for phase in _WORST_FIRST if phase in found), Phase.HEALTHY)
 
 
 def overview(target: Target) -> Overview:
-    """Ask every replica and gateway, and read the ledgers. Errors: as of `release.status`, TargetError."""
+    """Query every replica and gateway, and read the histories. Errors: as for `release.status`, TargetError."""
     return of_histories(status(target), target.history())
 
 
-def with_rollouts(target: Target, seen: ServingView) -> ServingView:
-    """The view with the rollouts that are open, as far as anything can be read of them."""
+def with_rollouts(target: Target, view: ServingView) -> ServingView:
+    """The view with the open rollouts; unchanged if the histories cannot be read."""
     try:
         histories = target.history()
-        models = [model.name for model in ModelServerConfig.parse(seen.model_config).models]
-        found = tuple(one for model in models if (one := histories.read(model).open) is not None)
-        steps = {one.model: str(step) for one in found if (step := current(one)) is not None}
-        return replace(seen, rollouts=found, steps=steps, at_work=histories.holder())
+        models = [model.name for model in ModelServerConfig.parse(view.model_config).models]
+        found = tuple(rollout for model in models if (rollout := histories.read(model).open) is not None)
+        steps = {rollout.model: str(step) for rollout in found if (step := current(rollout)) is not None}
+        return replace(view, rollouts=found, steps=steps, at_work=histories.holder())
     except (ConfigError, TargetError):
-        return seen
+        return view
 
 
 def of_histories(found: Status, histories: HistoryStore) -> Overview:
-    """A status, and what these ledgers tell of its models."""
-    served = {one.model for replica in found.replicas for one in replica.served}
+    """A status, combined with the histories of its models."""
+    served = {model.model for replica in found.replicas for model in replica.served}
     return Overview(release=found, models=tuple(_model(histories, name) for name in sorted({*served, *found.weights})))
 
 
 def watch(target: Target, show: Callable[[Overview], None], *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
-    """Show the overview now and whenever it has changed, until interrupted. Errors: as of `overview`."""
+    """Show the overview now and after every change, until interrupted. Errors: as for `overview`."""
     shown = None
     while True:
         found = overview(target)
         if found != shown:
             show(found)
             shown = found
-        sleep(WATCH_SECONDS)
+        sleep(STATUS_WATCH_SECONDS)
 
 
 def _model(histories: HistoryStore, model: str) -> ModelPhase:
     try:
         rollout = histories.read(model).rollout
-    except DeployerError as error:  # one ledger that cannot be read hides nothing of the rest
+    except DeployerError as error:  # one unreadable history must not hide the other models
         return ModelPhase(model=model, phase=Phase.DEGRADED, rollout=error.message)
     if rollout is None:
         return ModelPhase(model=model, phase=Phase.HEALTHY, rollout="")

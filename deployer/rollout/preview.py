@@ -1,4 +1,4 @@
-"""What a rollout or a rollback would do, found without touching the release."""
+"""Dry runs: what a rollout or a rollback would do, without changing the release."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deployer.rollout.transitions import advance
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStep:
-    """A step, and what of the model would be in force once it is made."""
+    """A step, and the state of the model after it."""
 
     step: str
     after: ModelState
@@ -27,8 +27,8 @@ class PlannedStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What would be done. `at_work` names the deployer that holds the lease, which would be refused or asked; empty
-    when none does. `verdicts` are on what is judged before a replica loads the version, `later` are the other gates."""
+    """The planned steps. `at_work` names the deployer that holds the lease, empty if none does. `verdicts` are those of
+    the gates before the version is loaded, `later` are the other gates."""
 
     rollout: Rollout
     at_work: str
@@ -38,18 +38,18 @@ class Preview:
 
     @property
     def exit_code(self) -> int:
-        """0 when the first step would be passed, 7 when it would not."""
+        """0 if the first step would pass, else 7."""
         return 0 if overall(self.verdicts) is Verdict.PASS else GateFailed.exit_code
 
 
 def preview_start(rollouts: Rollouts, request: RolloutRequest) -> Preview:
-    """What `start` would do. Errors: as of it; another deployer at work is none."""
+    """What `start` would do. Errors: as for `start`, except that another deployer at work is not an error."""
     rollout, facts = rollouts.prepared(request)
     gates = [parse_gate(text) for text in request.gates]
     first = [gate for gate in gates if gate.metric in BEFORE_LOAD]
     verdicts: tuple[Judgement, ...] = ()
     if any(step.kind is Kind.CHECK for step in plan(rollout)):
-        rollout, verdicts = before_traffic.of_the_store(rollouts.target, facts, rollout, first)
+        rollout, verdicts = before_traffic.judge_stored(rollouts.target, facts, rollout, first)
     return Preview(
         rollout=rollout,
         at_work=rollouts.histories.holder(),
@@ -60,16 +60,16 @@ def preview_start(rollouts: Rollouts, request: RolloutRequest) -> Preview:
 
 
 def preview_rollback(rollouts: Rollouts, to: int | None, *, timeout: float) -> Preview:
-    """What `rollback` would do. Errors: as of it; another deployer at work is none."""
+    """What `rollback` would do. Errors: as for `rollback`, except that another deployer at work is not an error."""
     request = rollouts.rollback_request(to, timeout=timeout)
     if request is not None:
         return preview_start(rollouts, request)
     found = rollouts.histories.read(rollouts.model).open
     if found is None:
-        raise TargetError(f"the rollout of {rollouts.model} has ended in this moment", hint="ask again")
-    now = files.state(files.in_force(rollouts.target), rollouts.model)
-    back = advance(found, Event.ABORT, reason="", now=rollouts.clock.now())
-    return Preview(rollout=back, at_work=rollouts.histories.holder(), steps=_steps(back, now))
+        raise TargetError(f"the rollout of {rollouts.model} has just ended", hint="try again")
+    now = files.state(files.current_config(rollouts.target), rollouts.model)
+    aborted = advance(found, Event.ABORT, reason="", now=rollouts.clock.now())
+    return Preview(rollout=aborted, at_work=rollouts.histories.holder(), steps=_steps(aborted, now))
 
 
 def _steps(rollout: Rollout, now: ModelState) -> tuple[PlannedStep, ...]:

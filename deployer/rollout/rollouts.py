@@ -1,4 +1,4 @@
-"""The verbs of a rollout: start, pause, resume, promote, abort, and rollback without a plan."""
+"""The operations on a rollout: start, pause, resume, promote, abort, and rollback."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from deployer.targets.base import Progress, Target
 from deployer.targets.history import HistoryStore
 
 Facts = Callable[[int], VersionFacts]
-"""What the store knows of a version of the model. Errors: SpecError for one that it has not."""
+"""Returns the facts of a version of the model from the store. Errors: SpecError if the version is missing."""
 
-ORDER_SECONDS = 0.2
-"""Between two looks at whether the deployer at work has done what it was asked for."""
+COMMAND_RESULT_POLL_SECONDS = 0.2
+"""Between two checks whether the deployer at work has executed a command."""
 
 
-def whoever() -> str:
-    """Who works here, as others are told: user, machine and process."""
+def process_identity() -> str:
+    """This deployer as others see it: user, machine and process."""
     return f"{getpass.getuser()} on {platform.node()} (process {os.getpid()})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rollouts:
-    """The rollouts of one model of a release. Time and identity come in; tests bring their own."""
+    """The rollouts of one model of a release. Clock and identity can be replaced in tests."""
 
     target: Target
     histories: HistoryStore
@@ -44,33 +44,33 @@ class Rollouts:
     facts: Facts
     progress: Progress
     clock: Clock = field(default_factory=lambda: Clock(now=time.time, sleep=time.sleep))
-    who: str = field(default_factory=whoever)
+    who: str = field(default_factory=process_identity)
     at_point: Callable[[str], None] = lambda _: None
     gates: tuple[str, ...] = ()
-    """Those of deployer.yaml, for a request that names none."""
+    """Gates of deployer.yaml, for a request without gates."""
     policy: Policy = Policy.AVAILABILITY
-    """That of deployer.yaml, for a request that names none."""
+    """Policy of deployer.yaml, for a request without a policy."""
 
     def start(self, request: RolloutRequest) -> Rollout:
-        """Roll out a version; returns when it is promoted, has been taken back, or waits for a person.
+        """Roll out a version; returns when it is promoted, aborted or paused.
 
-        Errors: UsageError for a gate that cannot be read or judged, TargetError when another rollout is open, another
-        deployer is at work, or the release is in no state to start from; SpecError for a version that is not there.
+        Errors: UsageError for an invalid gate, TargetError when another rollout is open, another deployer is at work,
+        or no rollout can start from the current state; SpecError for a missing version.
         """
         check(request)
         with self.histories.locked(self.who):
             rollout, facts = self.prepared(request)
             if not request.rollback:
-                self.target.record()  # what has drifted, or another chart, is better found before than halfway
-            entry = Entry(at=rollout.started, who=self.who, step="start", event="started", text=asked(rollout))
+                self.target.record()  # detects drift, or another chart version, before the rollout starts
+            entry = Entry(at=rollout.started, who=self.who, step="start", event="started", text=description(rollout))
             self.histories.write(self.model, self.histories.read(self.model).start(rollout).record(rollout, entry))
-            self.progress(f"{self.model}: {asked(rollout)}")
+            self.progress(f"{self.model}: {description(rollout)}")
             return self._runner(facts).run(rollout)
 
     def prepared(self, request: RolloutRequest) -> tuple[Rollout, VersionFacts]:
-        """The rollout that `start` would begin, and what the store knows of its version; nothing is touched.
+        """The rollout that `start` would begin, and the facts of its version; changes nothing.
 
-        Errors: as of `start`.
+        Errors: as for `start`.
         """
         check(request)
         open_ = self.histories.read(self.model).open
@@ -78,10 +78,10 @@ class Rollouts:
             raise TargetError(
                 f"the rollout of {self.model} to version {open_.request.to} is {open_.phase}",
                 cause=open_.reason,
-                hint="`deployer rollout resume`, `promote` or `abort` ends it",
+                hint="finish it with `deployer rollout resume`, `promote` or `abort`",
             )
         facts = self._facts(request)
-        base = files.state(files.in_force(self.target), self.model)
+        base = files.state(files.current_config(self.target), self.model)
         if problem := refusal(base, request):
             raise TargetError(f"{self.model} cannot be rolled out to version {request.to}", cause=problem)
         replicas, now = self._replicas(request), self.clock.now()
@@ -100,31 +100,33 @@ class Rollouts:
         return rollout, facts
 
     def resume(self, timeout: float | None = None) -> Rollout:
-        """Go on where the rollout stands: after a pause, a way back that failed, or a deployer that was killed.
+        """Continue the rollout: after a pause, a failed abort, or a deployer that was killed.
 
-        `timeout` bounds each proof from here on, in seconds, and replaces that of the start; the same below.
+        `timeout` limits each verification from now on, in seconds, and replaces that of the start; also below.
         """
-        return self._go_on(Event.RESUME, timeout)
+        return self._continue(Event.RESUME, timeout)
 
     def promote(self, timeout: float | None = None) -> Rollout:
-        """Skip what is left of steps and gates. The deployer at work is asked for it, if there is one."""
-        return self._ask(Event.PROMOTE, timeout) if self.histories.holder() else self._go_on(Event.PROMOTE, timeout)
+        """Skip the remaining steps and gates. If a deployer is at work, it gets a command."""
+        return (
+            self._command(Event.PROMOTE, timeout) if self.histories.holder() else self._continue(Event.PROMOTE, timeout)
+        )
 
     def abort(self, timeout: float | None = None) -> Rollout:
-        """Take the way back from wherever the rollout stands. The deployer at work is asked for it, if there is one."""
-        return self._ask(Event.ABORT, timeout) if self.histories.holder() else self._go_on(Event.ABORT, timeout)
+        """Abort the rollout. If a deployer is at work, it gets a command."""
+        return self._command(Event.ABORT, timeout) if self.histories.holder() else self._continue(Event.ABORT, timeout)
 
     def pause(self) -> Rollout:
-        """Rest before the next step. What is in force stays."""
+        """Pause before the next step. The current state stays."""
         if self.histories.holder():
-            return self._ask(Event.PAUSE, None)
+            return self._command(Event.PAUSE, None)
         with self.histories.locked(self.who):
             return self._runner(VersionFacts()).apply(self._open(), Event.PAUSE, f"paused by {self.who}")
 
     def rollback(self, to: int | None = None, *, timeout: float = 120.0, keep_previous: bool = False) -> Rollout:
-        """Back to the version that was stable before, at once: an open rollout is aborted, a finished one reversed.
+        """Go back to the previous stable version at once: an open rollout is aborted, a finished one reversed.
 
-        `to` names another version. Errors: TargetError when the ledger knows of none before, and as of `start`.
+        `to` selects another version. Errors: TargetError when the history has no previous version; as for `start`.
         """
         request = self.rollback_request(to, timeout=timeout, keep_previous=keep_previous)
         return self.abort(timeout) if request is None else self.start(request)
@@ -132,17 +134,17 @@ class Rollouts:
     def rollback_request(
         self, to: int | None = None, *, timeout: float = 120.0, keep_previous: bool = False
     ) -> RolloutRequest | None:
-        """What `rollback` would start; None when it would abort the open rollout. Errors: as of `rollback`."""
+        """The request that `rollback` would start; None if it would abort an open rollout. Errors: as `rollback`."""
         is_open = self.histories.read(self.model).open
         if is_open is not None and (to is None or to == is_open.previous):
             return None
         if to is None:
-            stable = files.state(files.in_force(self.target), self.model).labels.get(STABLE)
+            stable = files.state(files.current_config(self.target), self.model).labels.get(STABLE)
             to = self.histories.read(self.model).before(stable) if stable is not None else None
             if to is None:
                 raise TargetError(
-                    f"the ledger knows of no version of {self.model} before the one that is stable",
-                    hint="--to names the version to go back to",
+                    f"the history has no version of {self.model} before the stable one",
+                    hint="name the version with --to",
                 )
         request = RolloutRequest(to=to, shares=(), rollback=True, keep_previous=keep_previous)
         return self._as_before(bounded(request, timeout))
@@ -150,9 +152,9 @@ class Rollouts:
     # -- helpers
 
     def _as_before(self, request: RolloutRequest) -> RolloutRequest:
-        """The way back spares memory when the way there did, unless both versions are loaded already."""
+        """A rollback uses the policy of the last rollout, unless both versions are already loaded."""
         last = self.histories.read(self.model).rollout
-        loaded = files.state(files.in_force(self.target), self.model).versions
+        loaded = files.state(files.current_config(self.target), self.model).versions
         policy = last.request.policy if last is not None else self.policy
         if policy is not Policy.RESOURCES or len(loaded) > 1:
             return request
@@ -160,50 +162,52 @@ class Rollouts:
         return replace(request, policy=policy, accept_downtime=accepted, keep_previous=False)
 
     def _facts(self, request: RolloutRequest) -> VersionFacts:
-        """A way back to a version that the gateways know already asks nobody: it must work when the store does not."""
+        """A rollback to a version that the gateways know does not read the store: it must work without the store."""
         known = files.versions_with_spec(self.target, self.model) if request.rollback else frozenset()
         return VersionFacts() if request.to in known else self.facts(request.to)
 
     def _replicas(self, request: RolloutRequest) -> int:
-        """How many run; refuses to empty the only one. Errors: TargetError."""
+        """The number of running replicas. Errors: TargetError if the policy would empty the only one."""
         count = len(alive(self.target))
         if request.policy is Policy.RESOURCES:
             self.target.require_own_configs()
             if count < 2 and not request.accept_downtime:
                 raise TargetError(
-                    f"the {request.policy} policy empties a replica while the others serve, and {count} runs",
-                    hint="scale to 2 or more, or say --accept-downtime",
+                    f"the {request.policy} policy empties one replica while others serve, but only {count} is running",
+                    hint="scale to 2 or more, or use --accept-downtime",
                 )
         return count
 
-    def _go_on(self, event: Event, timeout: float | None) -> Rollout:
+    def _continue(self, event: Event, timeout: float | None) -> Rollout:
         with self.histories.locked(self.who):
             rollout = self._open()
             rollout = replace(rollout, request=bounded(rollout.request, timeout))
-            back = event is Event.ABORT or rollout.course is Course.ABORT
-            facts = VersionFacts() if back else self._facts(rollout.request)
+            aborting = event is Event.ABORT or rollout.course is Course.ABORT
+            facts = VersionFacts() if aborting else self._facts(rollout.request)
             runner = self._runner(facts)
             try:
                 return runner.run(runner.apply(rollout, event, f"{event.value} by {self.who}"))
             except ValueError as error:
                 raise TargetError(
-                    f"no {event.value} here", cause=str(error), hint="`deployer rollout status`"
+                    f"{event.value} is not possible now",
+                    cause=str(error),
+                    hint="`deployer rollout status` shows the rollout",
                 ) from None
 
-    def _ask(self, event: Event, timeout: float | None) -> Rollout:
-        """Leave an order to the deployer at work, and wait until it rests or goes on from there."""
-        asked = self._open()
-        patience = bounded(asked.request, timeout).timeout
-        self.progress(f"asking {self.histories.holder()} to {event.value}")
-        self.histories.order(self.model, event)
+    def _command(self, event: Event, timeout: float | None) -> Rollout:
+        """Send a command to the deployer at work, and wait until it has executed it."""
+        before = self._open()
+        patience = bounded(before.request, timeout).timeout
+        self.progress(f"sending {event.value} to {self.histories.holder()}")
+        self.histories.send_command(self.model, event)
         deadline = self.clock.now() + patience
         while self.clock.now() < deadline:
-            self.clock.sleep(ORDER_SECONDS)
-            now = self.histories.read(self.model).rollout or asked
+            self.clock.sleep(COMMAND_RESULT_POLL_SECONDS)
+            now = self.histories.read(self.model).rollout or before
             if not self.histories.holder():
-                # One that died before it took the order leaves it to us.
-                return self._go_on(event, timeout) if self.histories.take_order(self.model) is event else now
-            if event is Event.PROMOTE and now.position > asked.position:
+                # If it died before it read the command, execute it here.
+                return self._continue(event, timeout) if self.histories.take_command(self.model) is event else now
+            if event is Event.PROMOTE and now.position > before.position:
                 return now
         raise WaitTimeout(f"the deployer at work did not {event.value} within {patience:g} s")
 
@@ -226,7 +230,7 @@ class Rollouts:
 
 
 def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
-    """The rollouts of a model of a release, wherever it runs. Errors: SpecError, UsageError, TargetError."""
+    """The rollouts of a model of a release. Errors: SpecError, UsageError, TargetError."""
     release, target = open_release(where)
     return Rollouts(
         target=target,
@@ -240,31 +244,33 @@ def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
 
 
 def check(request: RolloutRequest) -> None:
-    """Refuse what cannot be meant. Errors: UsageError."""
+    """Validate a request. Errors: UsageError."""
     for text in request.gates:
         try:
             gate = parse_gate(text)
         except ValueError as error:
             raise UsageError(str(error), hint="docs/reference/gates.md lists metrics and units") from None
         if gate.metric is Metric.ACCURACY and not request.labelled:
-            raise UsageError(f"gate {text!r} needs records with right answers", hint="--labelled names their file")
+            raise UsageError(
+                f"gate {text!r} needs records with expected values", hint="name their file with --labelled"
+            )
     if request.load and not request.labelled:
-        raise UsageError("synthetic load needs records to send", hint="--labelled names a JSONL file of them")
+        raise UsageError("synthetic load needs records", hint="name a JSONL file with --labelled")
 
 
 def bounded(request: RolloutRequest, timeout: float | None) -> RolloutRequest:
-    """The request with another bound on each proof, in seconds; None leaves its own. Errors: UsageError."""
+    """The request with another timeout of each verification, in seconds; None keeps its own. Errors: UsageError."""
     try:
         return request if timeout is None else replace(request, timeout=timeout)
     except ValueError as error:
         raise UsageError(str(error), hint="--timeout 2m") from None
 
 
-def asked(rollout: Rollout) -> str:
-    """What a rollout is meant to do, in one sentence."""
-    way = f"from version {rollout.previous} to version {rollout.request.to}"
+def description(rollout: Rollout) -> str:
+    """A rollout in one line: versions, steps and policy."""
+    change = f"from version {rollout.previous} to version {rollout.request.to}"
     if rollout.request.rollback:
-        return f"back {way}"
+        return f"roll back {change}"
     steps = ", ".join(f"{share:g} %" for share in rollout.request.shares)
-    how = "" if rollout.request.policy is Policy.AVAILABILITY else f", {rollout.request.policy}"
-    return f"{way}" + (f" in steps of {steps}" if steps else "") + how
+    policy = "" if rollout.request.policy is Policy.AVAILABILITY else f", {rollout.request.policy}"
+    return change + (f" in steps of {steps}" if steps else "") + policy

@@ -1,4 +1,4 @@
-"""Makes the steps of a rollout, one after the other, until it rests. Every step is recorded before and after."""
+"""Executes the steps of a rollout, one after the other, until it ends or pauses. Records each step before and after."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from deployer.release import gateway_metrics
 from deployer.release.window import LabelWindow
 from deployer.rollout import files, proof
 from deployer.rollout.facts import VersionFacts
-from deployer.rollout.files import InForce
+from deployer.rollout.files import ReleaseConfig
 from deployer.rollout.gates import before_traffic
 from deployer.rollout.gates.before_traffic import observations
 from deployer.rollout.gates.judge import ALPHA, EARLY_ALPHA, judge, overall
-from deployer.rollout.proof import Clock, Ends, Unproven, Wanted, alive
+from deployer.rollout.proof import Clock, EndCounts, Unproven, Wanted, alive
 from deployer.rollout.steps import (
     AT_GATEWAYS,
     JUDGING,
     Kind,
     Step,
-    arriving,
-    gone,
+    absent_labels,
+    absent_versions,
+    gateway_labels,
+    kept_specs,
+    new_versions,
     plan,
-    remembered,
     required,
-    taught,
-    unloaded,
     wanted,
 )
 from deployer.rollout.swap import Swap
 from deployer.rollout.synthetic import synthetic_load
 from deployer.rollout.transitions import Reaction, advance, begin, current, drift, reaction
-from deployer.targets.base import Overtaken, Progress, Target
+from deployer.targets.base import Progress, Target, WriteConflict
 from deployer.targets.history import HistoryStore
 
-LOOK_SECONDS = 1.0
-"""Between two looks at an open window."""
+WINDOW_POLL_SECONDS = 1.0
+"""Between two evaluations of the gates of an open window."""
 
-ORDER_SECONDS = 0.25
-"""Between two looks for orders while a window is open."""
+COMMAND_POLL_SECONDS = 0.25
+"""Between two reads of commands while a window is open."""
 
-ATTEMPTS = 3
-"""At a step, when somebody else writes at the moment when it does."""
+STEP_ATTEMPTS = 3
+"""Attempts at a step, if somebody else writes the configuration at the same time."""
 
 
-class Ordered(Exception):
-    """Somebody asked the deployer at work for something."""
+class CommandReceived(Exception):
+    """Another deployer sent a command."""
 
     def __init__(self, event: Event) -> None:
         super().__init__(event.value)
@@ -61,8 +61,8 @@ class Ordered(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Happened:
-    """What a step led to; `reason` is empty when there is nothing to explain."""
+class StepResult:
+    """The event that a step ended with; `reason` may be empty."""
 
     event: Event
     reason: str = ""
@@ -70,7 +70,7 @@ class Happened:
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """Everything a rollout is run with. `facts` are those of the version that it goes to.
+    """Runs a rollout. `facts` are those of the new version.
 
     `at_point` is called after each record and each write with the name of that point; tests kill the process there.
     """
@@ -84,16 +84,16 @@ class Runner:
     at_point: Callable[[str], None] = lambda _: None
 
     def run(self, rollout: Rollout) -> Rollout:
-        """Go on until the rollout is over or rests. Errors: those of the target, after which it is paused."""
-        self.histories.take_order(rollout.model)
+        """Run until the rollout has ended or is paused. Errors: those of the target; the rollout is paused then."""
+        self.histories.take_command(rollout.model)
         while rollout.phase in (Phase.PENDING, Phase.PROGRESSING):
             rollout = self._step(rollout)
         if rollout.phase is not Phase.HEALTHY:
-            self._keep_if_possible(rollout)
+            self._persist_if_possible(rollout)
         return rollout
 
     def apply(self, rollout: Rollout, event: Event, reason: str = "") -> Rollout:
-        """The rollout after an event, recorded. Errors: ValueError when the event cannot be meant there."""
+        """Apply an event to the rollout, and record it. Errors: ValueError when the event is not allowed now."""
         after = advance(rollout, event, reason=reason, now=self.clock.now())
         self._record(after, current(rollout), event.value, reason)
         return after
@@ -104,71 +104,73 @@ class Runner:
         step = current(rollout)
         assert step is not None  # a rollout at its end is healthy
         try:
-            happened = self._tried(rollout, step)
-        except Ordered as order:
-            happened = Happened(event=order.event, reason=f"{order.event.value} was asked for")
+            result = self._attempt(rollout, step)
+        except CommandReceived as command:
+            result = StepResult(event=command.event, reason=f"{command.event.value} was requested")
         except Unproven as error:
-            happened = Happened(event=Event.UNPROVEN, reason=f"{step}: {error}")
+            result = StepResult(event=Event.UNPROVEN, reason=f"{step}: {error}")
         except KeyboardInterrupt:
             self.apply(self._latest(rollout), Event.PAUSE, "interrupted")
             raise
         except DeployerError as error:
-            happened = Happened(event=Event.UNPROVEN, reason=f"{step}: {error.message}" + _because(error))
+            result = StepResult(event=Event.UNPROVEN, reason=f"{step}: {error.message}" + _because(error))
         rollout = self._latest(rollout)
         try:
-            return self.apply(rollout, happened.event, happened.reason)
+            return self.apply(rollout, result.event, result.reason)
         except ValueError as error:
-            self.progress(f"{happened.event.value}: {error}")
+            self.progress(f"{result.event.value}: {error}")
             return rollout
 
-    def _tried(self, rollout: Rollout, step: Step) -> Happened:
-        """Begin the step, and begin it again when somebody wrote in the same moment: that may be drift, or nothing."""
-        for _ in range(ATTEMPTS - 1):
+    def _attempt(self, rollout: Rollout, step: Step) -> StepResult:
+        """Execute the step; try again after a write conflict, which may or may not be drift."""
+        for _ in range(STEP_ATTEMPTS - 1):
             try:
-                return self._once(rollout, step)
-            except Overtaken:
+                return self._attempt_once(rollout, step)
+            except WriteConflict:
                 continue
-        return self._once(rollout, step)
+        return self._attempt_once(rollout, step)
 
-    def _once(self, rollout: Rollout, step: Step) -> Happened:
-        """One try, by one look at what is in force."""
-        self._take_order(rollout.model)
-        seen = files.in_force(self.target)
-        return self._before(rollout, seen) or self._make(rollout, step, seen)
+    def _attempt_once(self, rollout: Rollout, step: Step) -> StepResult:
+        """One attempt, based on one read of the configuration."""
+        self._take_command(rollout.model)
+        config = files.current_config(self.target)
+        return self._blocked(rollout, config) or self._execute(rollout, step, config)
 
-    def _before(self, rollout: Rollout, seen: InForce) -> Happened | None:
-        """Reasons not to begin the step."""
+    def _blocked(self, rollout: Rollout, config: ReleaseConfig) -> StepResult | None:
+        """A reason not to begin the step, if there is one."""
         if reaction(rollout, Event.EXPIRED) is not Reaction.GO:
             past = self.clock.now() - rollout.counted_from
             if past > rollout.request.max_duration:
-                text = f"{past:.0f} s have passed, more than --max-duration {rollout.request.max_duration:g} s"
-                return Happened(event=Event.EXPIRED, reason=text)
-        return _drift(rollout, seen)
+                text = (
+                    f"the rollout has taken {past:.0f} s, more than --max-duration {rollout.request.max_duration:g} s"
+                )
+                return StepResult(event=Event.EXPIRED, reason=text)
+        return _drift(rollout, config)
 
-    def _make(self, rollout: Rollout, step: Step, seen: InForce) -> Happened:
-        now = files.state(seen, rollout.model)
+    def _execute(self, rollout: Rollout, step: Step, config: ReleaseConfig) -> StepResult:
+        now = files.state(config, rollout.model)
         after = wanted(rollout, step, now)
         rollout = begin(rollout, now, after, now=self.clock.now())
         self._record(rollout, step, "begun", "")
         if step.kind in JUDGING:
             return self._judge(rollout, step)
         if step.kind in AT_GATEWAYS:
-            self._change_gateways(rollout, step, after, seen)
+            self._change_gateways(rollout, step, after, config)
         else:
-            self._change_replicas(rollout, step, now, after, seen)
+            self._change_replicas(rollout, step, now, after, config)
         if rollout.position == len(plan(rollout)) - 1:
             self.at_point(f"{step}: proven")
-            self._keep(rollout)
-        return Happened(event=Event.PROVEN)
+            self._persist(rollout)
+        return StepResult(event=Event.PROVEN)
 
-    def _change_gateways(self, rollout: Rollout, step: Step, after: ModelState, seen: InForce) -> None:
-        # Replicas that came since the last step get no traffic for a label that they have not proven.
+    def _change_gateways(self, rollout: Rollout, step: Step, after: ModelState, config: ReleaseConfig) -> None:
+        # Replicas that started since the last step must serve the label before it gets traffic.
         if step.kind is Kind.SHIFT:
             self._prove_replicas(rollout, step, after, fresh=False)
-            seen = files.in_force(self.target)  # that took its time
-        facts = self.facts.features
-        specs = {rollout.request.to: facts} if facts is not None and rollout.course is not Course.ABORT else {}
-        labels = taught(rollout, step, after)
+            config = files.current_config(self.target)  # read again: the wait may have taken long
+        spec = self.facts.features
+        specs = {rollout.request.to: spec} if spec is not None and rollout.course is not Course.ABORT else {}
+        labels = gateway_labels(rollout, step, after)
         before = self.histories.read(rollout.model).before(rollout.previous)
         helpers = _helpers(rollout) if step.kind is Kind.SHIFT else {}
         files.put_gateways(
@@ -177,40 +179,42 @@ class Runner:
             labels=labels,
             weights=after.weights,
             specs=specs,
-            remembered=remembered(rollout, step, after, before=before),
+            kept_specs=kept_specs(rollout, step, after, before=before),
             helpers=helpers,
-            seen=seen,
+            config=config,
             before_write=self.histories.assert_held,
         )
         self.at_point(f"{step}: written")
         self._prove_gateways(rollout)
 
-    def _change_replicas(self, rollout: Rollout, step: Step, now: ModelState, after: ModelState, seen: InForce) -> None:
+    def _change_replicas(
+        self, rollout: Rollout, step: Step, now: ModelState, after: ModelState, config: ReleaseConfig
+    ) -> None:
         if rollout.request.policy is Policy.RESOURCES:
-            if (seconds := self._swap(rollout).make(step, after, seen)) is not None and step.kind is Kind.LOAD:
+            if (seconds := self._swap(rollout).make(step, after, config)) is not None and step.kind is Kind.LOAD:
                 self._record_load_time(rollout, step, seconds)
             return
-        if versions := arriving(now, after):
-            nobody = Wanted(model=rollout.model, versions=frozenset(), labels={}, unloaded=versions)
-            self._shown(rollout, lambda _: nobody, fresh=False)
+        if versions := new_versions(now, after):
+            not_loaded = Wanted(model=rollout.model, versions=frozenset(), labels={}, absent_versions=versions)
+            self._wait_for(rollout, lambda _: not_loaded, fresh=False)
         if step.kind is Kind.LOAD:
-            seconds = self._load(rollout, step, after, seen)
+            seconds = self._load(rollout, step, after, config)
             if rollout.request.to not in now.versions:
                 self._record_load_time(rollout, step, seconds)
             return
-        files.put_replicas(self.target, rollout.model, after, seen=seen, before_write=self.histories.assert_held)
+        files.put_replicas(self.target, rollout.model, after, config=config, before_write=self.histories.assert_held)
         self.at_point(f"{step}: written")
         self._prove_replicas(rollout, step, after, fresh=True)
 
-    def _load(self, rollout: Rollout, step: Step, after: ModelState, seen: InForce) -> float:
-        """The seconds that the slowest replica took. A version that ends the server that loads it shall not end all:
-        one replica goes first, where that can be arranged."""
-        before, running = proof.ends(self.target), alive(self.target)
+    def _load(self, rollout: Rollout, step: Step, after: ModelState, config: ReleaseConfig) -> float:
+        """Load the version; returns the seconds of the slowest replica. If possible, one replica goes first, so that a
+        version that crashes the server does not crash all of them."""
+        before, running = proof.end_counts(self.target), alive(self.target)
         apart = len(running) > 1 and rollout.course is Course.FORWARD
-        staggered = apart and self.target.told_to_look
-        put = self.target.put_model_config_quietly if staggered else self.target.put_model_config
+        staggered = apart and self.target.needs_refresh
+        put = self.target.put_model_config_without_refresh if staggered else self.target.put_model_config
         files.put_replicas(
-            self.target, rollout.model, after, seen=seen, before_write=self.histories.assert_held, put=put
+            self.target, rollout.model, after, config=config, before_write=self.histories.assert_held, put=put
         )
         self.at_point(f"{step}: written")
         shown = Wanted(model=rollout.model, versions=required(rollout, after), labels=after.labels)
@@ -218,13 +222,13 @@ class Runner:
         first = 0.0
         if staggered:
             began, name = self.clock.now(), running[0].name
-            self.target.hasten([name])
+            self.target.refresh([name])
             nothing = replace(shown, versions=frozenset(), labels={})
-            self._shown(rollout, lambda one: shown if one == name else nothing, fresh=True, fatal=fatal)
+            self._wait_for(rollout, lambda one: shown if one == name else nothing, fresh=True, fatal=fatal)
             first = self.clock.now() - began
-            self.target.hasten([replica.name for replica in running[1:]])
+            self.target.refresh([replica.name for replica in running[1:]])
         began = self.clock.now()
-        self._shown(rollout, lambda _: shown, fresh=True, fatal=fatal)
+        self._wait_for(rollout, lambda _: shown, fresh=True, fatal=fatal)
         return max(first, self.clock.now() - began)
 
     def _record_load_time(self, rollout: Rollout, step: Step, seconds: float) -> None:
@@ -249,33 +253,35 @@ class Runner:
             model=rollout.model,
             versions=required(rollout, after),
             labels=after.labels,
-            gone=gone(step, after),
-            unloaded=unloaded(rollout, step, after),
+            absent_labels=absent_labels(step, after),
+            absent_versions=absent_versions(rollout, step, after),
         )
-        self._shown(rollout, lambda _: shown, fresh=fresh)
+        self._wait_for(rollout, lambda _: shown, fresh=fresh)
 
     def _prove_gateways(self, rollout: Rollout) -> None:
-        proof.gateways(
+        proof.wait_for_gateways(
             self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=self._interruption(rollout)
         )
 
-    def _keep(self, rollout: Rollout) -> None:
-        """What is in force is also what a `helm upgrade` by hand would bring. It is late on purpose: traffic first."""
+    def _persist(self, rollout: Rollout) -> None:
+        """Write the live configuration into the Helm values. It is slow, so it happens after the traffic moved."""
         self.histories.assert_held()
         self.target.record()
-        proof.gateways(self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=lambda: None)
+        proof.wait_for_gateways(
+            self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=lambda: None
+        )
 
-    def _keep_if_possible(self, rollout: Rollout) -> None:
-        """The same where the rollout goes on without it; its last step insists."""
+    def _persist_if_possible(self, rollout: Rollout) -> None:
+        """As `_persist`, but a failure is only reported; the last step of the rollout requires it."""
         try:
-            self._keep(rollout)
+            self._persist(rollout)
         except (DeployerError, Unproven) as error:
-            self.progress(f"what is in force is not in the values of the Helm releases yet: {error}")
+            self.progress(f"the Helm values are not updated yet: {error}")
 
-    def _shown(
-        self, rollout: Rollout, shown: Callable[[str], Wanted], *, fresh: bool, fatal: Ends | None = None
+    def _wait_for(
+        self, rollout: Rollout, shown: Callable[[str], Wanted], *, fresh: bool, fatal: EndCounts | None = None
     ) -> None:
-        proof.replicas(
+        proof.wait_for_replicas(
             self.target,
             shown,
             clock=self.clock,
@@ -286,89 +292,91 @@ class Runner:
         )
 
     def _interruption(self, rollout: Rollout) -> Callable[[], None]:
-        return lambda: self._take_order(rollout.model)
+        return lambda: self._take_command(rollout.model)
 
-    def _take_order(self, model: str) -> None:
-        event = self.histories.take_order(model)
+    def _take_command(self, model: str) -> None:
+        event = self.histories.take_command(model)
         if event is not None:
-            raise Ordered(event)
+            raise CommandReceived(event)
 
     # -- judging
 
-    def _judge(self, rollout: Rollout, step: Step) -> Happened:
+    def _judge(self, rollout: Rollout, step: Step) -> StepResult:
         gates = [parse_gate(text) for text in rollout.request.gates]
         if step.kind is Kind.CHECK:
             first = [g for g in gates if g.metric in BEFORE_LOAD]
-            return self._verdict(step, *before_traffic.of_the_store(self.target, self.facts, rollout, first))
+            return self._verdict(step, *before_traffic.judge_stored(self.target, self.facts, rollout, first))
         if step.kind is Kind.TRY:
-            self._keep_if_possible(rollout)
+            self._persist_if_possible(rollout)
             tried = [g for g in gates if g.metric in BEFORE_TRAFFIC]
-            judged = before_traffic.of_itself(self.target, rollout, tried, clock=self.clock, progress=self.progress)
+            judged = before_traffic.judge_loaded(self.target, rollout, tried, clock=self.clock, progress=self.progress)
             return self._verdict(step, *judged)
         later = [g for g in gates if g.metric not in BEFORE_LOAD | BEFORE_TRAFFIC]
-        # A share of 0 only mirrors: there are no answers of canary to judge by.
+        # A share of 0 only mirrors: there are no responses of canary.
         return self._watch(rollout, step, [g for g in later if step.share or g.metric is Metric.DISAGREEMENT])
 
-    def _watch(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> Happened:
-        """An open window: at its end all gates are judged; before, only what is blatant ends it."""
+    def _watch(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> StepResult:
+        """Watch a window: all gates are judged at its end; before, only clear failures end it."""
         request = rollout.request
-        self.progress(f"canary has {step.share:g} % of {rollout.model} for {request.soak:g} s")
-        began, kept = self.clock.now(), False
+        self.progress(f"canary gets {step.share:g} % of the traffic of {rollout.model} for {request.soak:g} s")
+        began, persisted = self.clock.now(), False
         with ExitStack() as stack:
             if request.load:
                 stack.enter_context(synthetic_load(self.target, rollout.model, Path(request.labelled), request.load))
             opened = gateway_metrics.read(self.target, rollout.model)
             while True:
                 passed = self.clock.now() - began
-                verdicts = self._look(rollout, opened, gates, EARLY_ALPHA if passed < request.soak else ALPHA)
+                verdicts = self._judge_window(rollout, opened, gates, EARLY_ALPHA if passed < request.soak else ALPHA)
                 verdict = overall(verdicts)
                 over = passed >= request.soak * (request.patience if verdict is Verdict.INCONCLUSIVE else 1.0)
                 if verdict is Verdict.FAIL or over:
-                    # Figures of a window in which somebody moved the traffic would be about something else.
-                    return _drift(rollout, files.in_force(self.target)) or self._verdict(step, rollout, verdicts)
-                if not kept and passed >= request.soak / 2:  # Nobody looks for seconds: not while it is all new.
-                    self._keep_if_possible(rollout)
-                    kept = True
+                    # If somebody else changed the traffic, the figures of the window mean nothing.
+                    return _drift(rollout, files.current_config(self.target)) or self._verdict(step, rollout, verdicts)
+                if (
+                    not persisted and passed >= request.soak / 2
+                ):  # Takes seconds without a check of the gates: not at the start.
+                    self._persist_if_possible(rollout)
+                    persisted = True
                 left = request.soak - passed if passed < request.soak else request.soak * request.patience - passed
-                self._rest(rollout, min(LOOK_SECONDS, max(left, 0.01)))
+                self._sleep(rollout, min(WINDOW_POLL_SECONDS, max(left, 0.01)))
 
-    def _rest(self, rollout: Rollout, seconds: float) -> None:
-        """Sleep, but not through an order."""
+    def _sleep(self, rollout: Rollout, seconds: float) -> None:
+        """Sleep; a command interrupts it."""
         until = self.clock.now() + seconds
         while True:
-            self._take_order(rollout.model)
+            self._take_command(rollout.model)
             left = until - self.clock.now()
             if left <= 0:
                 return
-            self.clock.sleep(min(ORDER_SECONDS, left))
+            self.clock.sleep(min(COMMAND_POLL_SECONDS, left))
 
-    def _look(
+    def _judge_window(
         self, rollout: Rollout, opened: gateway_metrics.Reading, gates: Sequence[Gate], alpha: float
     ) -> tuple[Judgement, ...]:
-        seen = gateway_metrics.between(opened, gateway_metrics.read(self.target, rollout.model))
+        window = gateway_metrics.between(opened, gateway_metrics.read(self.target, rollout.model))
         found = replace(
             observations(rollout),
-            canary=seen.labels.get(CANARY, LabelWindow()),
-            stable=seen.labels.get(STABLE, LabelWindow()),
-            compared=seen.compared,
-            disagreed=seen.disagreed,
+            canary=window.labels.get(CANARY, LabelWindow()),
+            stable=window.labels.get(STABLE, LabelWindow()),
+            compared=window.compared,
+            disagreed=window.disagreed,
         )
         return judge(gates, found, min_samples=rollout.request.min_samples, alpha=alpha)
 
-    def _verdict(self, step: Step, rollout: Rollout, verdicts: Sequence[Judgement]) -> Happened:
+    def _verdict(self, step: Step, rollout: Rollout, verdicts: Sequence[Judgement]) -> StepResult:
         rollout = replace(rollout, verdicts=tuple(verdicts))
         verdict = overall(verdicts)
         self._record(rollout, step, f"judged: {verdict}", "; ".join(map(str, verdicts)))
         decisive = "; ".join(str(v) for v in verdicts if v.verdict is verdict)
         if verdict is Verdict.PASS:
-            return Happened(event=Event.PROVEN)
+            return StepResult(event=Event.PROVEN)
         event = Event.GATE_FAILED if verdict is Verdict.FAIL else Event.INCONCLUSIVE
-        return Happened(event=event, reason=f"{step}: {decisive}")
+        return StepResult(event=event, reason=f"{step}: {decisive}")
 
-    # -- the record
+    # -- history
 
     def _latest(self, rollout: Rollout) -> Rollout:
-        """As it was recorded last: a step records what it finds."""
+        """The rollout as recorded last: a step records its measurements."""
         return self.histories.read(rollout.model).rollout or rollout
 
     def _record(self, rollout: Rollout, step: Step | None, event: str, text: str) -> None:
@@ -381,14 +389,14 @@ class Runner:
         self.at_point(f"{name}: {event} recorded")
 
 
-def _drift(rollout: Rollout, seen: InForce) -> Happened | None:
-    if found := drift(rollout, files.state(seen, rollout.model)):
-        return Happened(event=Event.DRIFTED, reason=f"changed by somebody else: {found}")
+def _drift(rollout: Rollout, config: ReleaseConfig) -> StepResult | None:
+    if found := drift(rollout, files.state(config, rollout.model)):
+        return StepResult(event=Event.DRIFTED, reason=f"changed by somebody else: {found}")
     return None
 
 
 def _helpers(rollout: Rollout) -> dict[str, str]:
-    """While canary has traffic, stable answers what it fails to; it is mirrored to if a gate asks for that."""
+    """While canary has traffic, stable is its fallback; requests are mirrored to canary if a gate needs it."""
     mirrored = any(parse_gate(text).metric is Metric.DISAGREEMENT for text in rollout.request.gates)
     return {files.FALLBACK: STABLE, **({files.SHADOW: CANARY} if mirrored else {})}
 

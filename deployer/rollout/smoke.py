@@ -1,4 +1,4 @@
-"""Asking a version that has no traffic yet: one smoke request on every replica, its memory, its accuracy."""
+"""Checks of a version without traffic: one smoke request on every replica, memory, accuracy."""
 
 from __future__ import annotations
 
@@ -6,123 +6,90 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
-
-import msgspec
 
 from deployer.domain.rollout import CANARY
 from deployer.domain.verdict import Judgement, Verdict
 from deployer.errors import DeployerError, TargetError
+from deployer.release.smoke import Asked, predict_body
 from deployer.rollout import proof
-from deployer.rollout.proof import PARALLEL, POLL_SECONDS, Clock, Ends, alive
+from deployer.rollout.proof import PARALLEL, PROOF_POLL_SECONDS, Clock, EndCounts, alive
 from deployer.targets.base import Target
 from deployer.targets.waiting import shortened
 from tfserving.config import ModelServerConfig, Specific
 
-TIMEOUT = 30.0
+SMOKE_TIMEOUT = 30.0
 SMOKE = "smoke"
-MEASURE_SECONDS = 1.0
+MEMORY_POLL_SECONDS = 1.0
 
-TOLD_SECONDS = 5.0
-"""Until a kubelet has told that a container has ended."""
-
-Nested = list["Nested"] | float | int | bool | str
+END_REPORT_SECONDS = 5.0
+"""Time for a kubelet to report that a container has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Answer:
-    """Of one replica; `status` 0 is a silence, and `said` why."""
+class _Reply:
+    """The response of one replica; `status` is 0 if there was none, and `text` says why."""
 
     name: str
     status: int
     text: str
 
 
-class _Dim(msgspec.Struct):
-    size: str = "-1"
-
-
-class _Shape(msgspec.Struct):
-    dim: list[_Dim] = []
-    unknown_rank: bool = False
-
-
-class _Tensor(msgspec.Struct):
-    dtype: str
-    tensor_shape: _Shape
-
-
-class _Signature(msgspec.Struct):
-    inputs: dict[str, _Tensor] = {}
-
-
-class _Signatures(msgspec.Struct):
-    signature_def: dict[str, _Signature]
-
-
-class _Field(msgspec.Struct):
-    signature_def: _Signatures
-
-
-class _Metadata(msgspec.Struct):
-    metadata: _Field
-
-
 def smoke(target: Target, model: str, *, version: int, stable: int, signature: str, clock: Clock) -> Judgement:
-    """One row of zeros to `version` on every replica that is to hold it; on one of them first, for what ends that
-    server would end all others.
+    """Send one row of zeros to `version` on every replica that should have it; first on one replica, because a request
+    that crashes its server would crash the others too.
 
-    A version fails when a replica refuses what it answers for the stable version, or does not answer at all; when
-    stable refuses zeros too, they say nothing. Errors: TargetError when there is no such replica.
+    A version fails if a replica rejects the request for it but not for the stable version, or does not respond. If
+    stable rejects the zeros too, the test says nothing. Errors: TargetError when there is no such replica.
     """
-    before = proof.ends(target)
+    before = proof.end_counts(target)
     shared, own = target.model_config(), target.own_configs()
-    held = {name: _versions(own.get(name, shared), model) for name in before}
-    names = [name for name in before if version in held[name]]
+    assigned = {name: _versions(own.get(name, shared), model) for name in before}
+    names = [name for name in before if version in assigned[name]]
     if not names:
-        raise TargetError(f"no replica runs with version {version}", hint="`deployer status` shows why")
-    body = smoke_body(target, names[0], model, version=version, signature=signature)
-    found: list[_Answer] = []
+        raise TargetError(f"no running replica has version {version}", hint="`deployer status` shows why")
+    asked = Asked(model=model, version=version)
+    body = predict_body(target, names[0], asked, signature=signature, timeout=SMOKE_TIMEOUT)
+    found: list[_Reply] = []
     while names and not found:
         first, *names = names
-        found = _present(target, [_answer(target, first, model, version, body)], before, clock)
+        found = _of_existing(target, [_predict(target, first, model, version, body)], before, clock)
     if found and found[0].status:
         with ThreadPoolExecutor(PARALLEL) as pool:
-            others = list(pool.map(lambda name: _answer(target, name, model, version, body), names))
-        found += _present(target, others, before, clock)
-    refused = [f"{one.name}: {one.text}" for one in found if one.status != 200]
-    if not refused:
-        return Judgement(gate=SMOKE, verdict=Verdict.PASS, numbers=f"{len(found)} of {len(found)} replicas answer")
-    beside = next((name for name in before if stable in held[name]), found[0].name)
-    if all(one.status for one in found) and _answer(target, beside, model, stable, body).status != 200:
-        text = "a row of zeros is refused by stable, too, and proves nothing"
+            others = list(pool.map(lambda name: _predict(target, name, model, version, body), names))
+        found += _of_existing(target, others, before, clock)
+    failed = [f"{reply.name}: {reply.text}" for reply in found if reply.status != 200]
+    if not failed:
+        return Judgement(gate=SMOKE, verdict=Verdict.PASS, numbers=f"{len(found)} of {len(found)} replicas respond")
+    reference = next((name for name in before if stable in assigned[name]), found[0].name)
+    if all(reply.status for reply in found) and _predict(target, reference, model, stable, body).status != 200:
+        text = "stable rejects a row of zeros too, so the test says nothing"
         return Judgement(gate=SMOKE, verdict=Verdict.PASS, numbers=text)
-    return Judgement(gate=SMOKE, verdict=Verdict.FAIL, numbers=shortened(refused))
+    return Judgement(gate=SMOKE, verdict=Verdict.FAIL, numbers=shortened(failed))
 
 
-def _present(target: Target, answers: Sequence[_Answer], before: Ends, clock: Clock) -> list[_Answer]:
-    """Without those of replicas that have left; with the reason of a silence, where the server has ended."""
+def _of_existing(target: Target, replies: Sequence[_Reply], before: EndCounts, clock: Clock) -> list[_Reply]:
+    """Without responses of replicas that no longer exist; for servers that have ended, with the reason."""
     found = []
-    for one in answers:
-        if one.status:
-            found.append(one)
-        elif (how := _fate(target, one.name, before, clock)) is not None:
-            found.append(replace(one, text=f"its server has ended: {how}") if how else one)
+    for reply in replies:
+        if reply.status:
+            found.append(reply)
+        elif (how := _how_ended(target, reply.name, before, clock)) is not None:
+            found.append(replace(reply, text=f"its server has ended: {how}") if how else reply)
     return found
 
 
-def _fate(target: Target, name: str, before: Ends, clock: Clock) -> str | None:
-    """How the server of a silent replica has ended; empty when it has not, None when the replica is not there."""
-    deadline = clock.now() + TOLD_SECONDS
+def _how_ended(target: Target, name: str, before: EndCounts, clock: Clock) -> str | None:
+    """How the server of an unreachable replica ended; empty if it has not, None if the replica no longer exists."""
+    deadline = clock.now() + END_REPORT_SECONDS
     while True:
-        replica = next((one for one in alive(target) if one.name == name), None)
+        replica = next((replica for replica in alive(target) if replica.name == name), None)
         if replica is None:
             return None
         if replica.ends > before[name]:
             return replica.ended
         if clock.now() >= deadline:
             return ""
-        clock.sleep(POLL_SECONDS)
+        clock.sleep(PROOF_POLL_SECONDS)
 
 
 def _versions(model_config: str, model: str) -> tuple[int, ...]:
@@ -130,24 +97,8 @@ def _versions(model_config: str, model: str) -> tuple[int, ...]:
     return next((m.policy.versions for m in models if m.name == model and isinstance(m.policy, Specific)), ())
 
 
-def smoke_body(target: Target, name: str, model: str, *, version: int, signature: str) -> bytes:
-    """A REST request with one row of zeros (empty strings) for every input of a signature."""
-    path = f"/v1/models/{quote(model)}/versions/{version}/metadata"
-    reply = target.get(name, path, timeout=TIMEOUT)
-    try:
-        known = msgspec.json.decode(reply.body, type=_Metadata).metadata.signature_def.signature_def
-    except msgspec.MsgspecError as error:
-        raise TargetError(f"{name} does not describe {model} version {version}") from error
-    if signature not in known:
-        raise TargetError(
-            f"version {version} of {model} has no signature {signature}", hint=f"it has {', '.join(known)}"
-        )
-    inputs = {key: _zeros(tensor) for key, tensor in known[signature].inputs.items()}
-    return msgspec.json.encode({"signature_name": signature, "inputs": inputs})
-
-
 def memory(target: Target, *, since: float = 0.0) -> float | None:
-    """Bytes in use by the largest replica; None where that is not known of all, or not yet since a moment."""
+    """Bytes in use by the largest replica, measured after `since`; None if unknown for any replica."""
     readings = target.memory_readings()
     found = [readings.get(replica.name) for replica in alive(target)]
     known = [reading.size for reading in found if reading is not None and reading.at >= since]
@@ -155,39 +106,31 @@ def memory(target: Target, *, since: float = 0.0) -> float | None:
 
 
 def settled_memory(target: Target, *, since: float, clock: Clock, timeout: float) -> float | None:
-    """`memory` once every replica has been measured after a moment; a cluster measures now and then."""
+    """`memory`, once every replica has been measured after `since`; a cluster only measures from time to time."""
     deadline = clock.now() + timeout
     while (found := memory(target, since=since)) is None and target.memory_readings() and clock.now() < deadline:
-        clock.sleep(MEASURE_SECONDS)
+        clock.sleep(MEMORY_POLL_SECONDS)
     return found
 
 
 def accuracy(target: Target, model: str, labelled: Path) -> tuple[float | None, str]:
-    """The share of labelled records that canary gets right through the gateways; or None, and why it gave no answer.
+    """The share of labelled records that canary predicts correctly through the gateways; or None, and why.
 
     Errors: SpecError for a file that cannot be read.
     """
-    from deployer.release.predict import PredictRequest, predict  # slow to import; a rollback does without
+    from deployer.release.predict import PredictRequest, predict  # slow to import, and a rollback does not need it
 
     try:
         found = predict(target, PredictRequest(model=model, records=labelled, label=CANARY), lambda _: None)
     except TargetError as error:
         return None, f"{error.message}: {error.cause}" if error.cause else error.message
-    return found.accuracy, "" if found.accuracy is not None else f"no record of {labelled} says what it expects"
+    return found.accuracy, "" if found.accuracy is not None else f"no record of {labelled} has an expected value"
 
 
-def _answer(target: Target, name: str, model: str, version: int, body: bytes) -> _Answer:
-    path = f"/v1/models/{quote(model)}/versions/{version}:predict"
+def _predict(target: Target, name: str, model: str, version: int, body: bytes) -> _Reply:
+    path = Asked(model=model, version=version).predict_path
     try:
-        reply = target.post(name, path, body, timeout=TIMEOUT)
+        reply = target.post(name, path, body, timeout=SMOKE_TIMEOUT)
     except DeployerError as error:
-        return _Answer(name=name, status=0, text=error.message)
-    return _Answer(name=name, status=reply.status, text=f"{reply.status} {reply.body[:200].decode(errors='replace')}")
-
-
-def _zeros(tensor: _Tensor) -> Nested:
-    sizes = [int(dim.size) for dim in tensor.tensor_shape.dim]
-    zero: Nested = "" if tensor.dtype == "DT_STRING" else False if tensor.dtype == "DT_BOOL" else 0
-    for size in reversed([1] if tensor.tensor_shape.unknown_rank else sizes):
-        zero = [zero] * (size if size > 0 else 1)
-    return zero
+        return _Reply(name=name, status=0, text=error.message)
+    return _Reply(name=name, status=reply.status, text=f"{reply.status} {reply.body[:200].decode(errors='replace')}")

@@ -1,4 +1,4 @@
-"""A rollout as it is shown: what was recorded of it, and what every replica and gateway says right now."""
+"""The status of a rollout: what was recorded, and what every replica and gateway reports now."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from deployer.targets.history import HistoryStore
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutStatus:
-    """`rollout` is None when there never was one. `at_work` names the deployer that is, empty when none is.
+    """`rollout` is None if there never was one. `at_work` names the deployer that runs it, empty if none does.
 
-    `step` counts from 1 in `steps`, 0 at the end; `seconds_left` is how much of `max_duration` remains, None when
-    nothing runs. `window_left` is what remains of the soak time of the share that is being watched, in seconds.
+    `step` is the position in `steps`, from 1; 0 at the end. `seconds_left` is the rest of `max_duration`, None if the
+    rollout is not in progress. `window_left` is the rest of the current soak time, in seconds.
     """
 
     model: str
@@ -33,19 +33,19 @@ class RolloutStatus:
 
     @property
     def phase(self) -> Phase:
-        """As recorded; Healthy when nothing ever was, and the release is as configured."""
+        """The recorded phase; without a rollout, Healthy if the release is as configured."""
         if self.rollout is not None:
             return self.rollout.phase
         return Phase.DEGRADED if self.release.missing else Phase.HEALTHY
 
     @property
     def killed(self) -> bool:
-        """Whether a step is under way that nobody makes any more."""
+        """Whether the rollout is in progress but its deployer is gone."""
         return self.phase in (Phase.PENDING, Phase.PROGRESSING) and not self.at_work
 
     @property
     def exit_code(self) -> int:
-        """For a pipeline: 0 healthy and not taken back, 7 taken back or paused, 6 degraded, 0 while it runs."""
+        """For pipelines: 0 healthy or in progress, 7 aborted or paused, 6 degraded."""
         if self.phase is Phase.DEGRADED:
             return TargetError.exit_code
         return exit_code(self.rollout) if self.rollout is not None and not self.at_work else 0
@@ -53,7 +53,7 @@ class RolloutStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutHistory:
-    """The latest rollout with all that happened in it, and the ones before in short."""
+    """The latest rollout with its events, and summaries of earlier ones."""
 
     model: str
     rollout: Rollout | None
@@ -63,14 +63,14 @@ class RolloutHistory:
 
 
 def exit_code(rollout: Rollout) -> int:
-    """0 for a version that was promoted or rolled back to as asked, 6 degraded, 7 for everything else."""
+    """0 if the version was promoted, or rolled back to on request; 6 if degraded; else 7."""
     if rollout.phase is Phase.DEGRADED:
         return TargetError.exit_code
     return 0 if rollout.outcome in ("promoted", "rolled back") else GateFailed.exit_code
 
 
 def rollout_status(target: Target, histories: HistoryStore, model: str, *, now: float) -> RolloutStatus:
-    """Read the ledger and ask every replica and gateway. Errors: as of `release.status`."""
+    """Read the history, and query every replica and gateway. Errors: as for `release.status`."""
     rollout = histories.read(model).rollout
     steps = tuple(map(str, plan(rollout))) if rollout is not None else ()
     busy = rollout is not None and current(rollout) is not None and rollout.open
@@ -94,12 +94,12 @@ def rollout_status(target: Target, histories: HistoryStore, model: str, *, now: 
 
 
 def history(histories: HistoryStore, model: str) -> RolloutHistory:
-    """Everything that is remembered of a model. Errors: TargetError for a history that cannot be read."""
-    kept = histories.read(model)
+    """The history of a model. Errors: TargetError for an unreadable history."""
+    found = histories.read(model)
     return RolloutHistory(
         model=model,
-        rollout=kept.rollout,
-        entries=kept.entries,
-        dropped=kept.dropped,
-        past=kept.past,
+        rollout=found.rollout,
+        entries=found.entries,
+        dropped=found.dropped,
+        past=found.past,
     )

@@ -1,7 +1,7 @@
-"""The steps of a rollout, and the state that each one leaves behind.
+"""The steps of a rollout, and the state after each step.
 
-A step changes either the replicas or the gateways, never both, and is proven before the next one starts. What a step
-writes follows from the state in force, so making it twice is making it once.
+A step changes either the replicas or the gateways, never both, and is verified before the next one starts. What a step
+writes is derived from the current state, so it is idempotent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from deployer.domain.rollout import CANARY, Course, Policy, Rollout, shared, without_canary
+from deployer.domain.rollout import CANARY, Course, Policy, Rollout, shared_weights, without_canary
 from deployer.domain.serving import STABLE, ModelState
 
 
@@ -18,37 +18,37 @@ class Kind(StrEnum):
     """What a step does."""
 
     CHECK = "check"
-    """Judge what the store knows of the version; touch nothing."""
+    """Judge the facts of the version in the store; changes nothing."""
     TEACH = "teach"
-    """Gateways learn the feature spec of the version, and send it nothing."""
+    """Gateways get the feature spec of the version, but send it no traffic."""
     LOAD = "load"
-    """Replicas load the version; labels stay."""
+    """Replicas load the version; labels are unchanged."""
     LABEL = "label"
-    """Replicas: canary stands for the version."""
+    """Replicas: label canary points to the version."""
     TRY = "try"
-    """Ask the version itself, without traffic: smoke request on every replica, labelled records, memory."""
+    """Test the version without traffic: smoke request on every replica, labelled records, memory."""
     SHIFT = "shift"
-    """Gateways give canary its share."""
+    """Gateways: canary gets its share of traffic."""
     JUDGE = "judge"
     """Watch for the soak time and judge the gates."""
     SPREAD = "spread"
-    """Replicas: one more of them holds the version, and it only."""
+    """Replicas: one more replica has the version, and only this version."""
     PROMOTE = "promote"
-    """Replicas: stable stands for the version."""
+    """Replicas: label stable points to the version."""
     SETTLE = "settle"
     """Gateways: all traffic to stable."""
     UNLOAD = "unload"
-    """Replicas: canary is gone and the previous version leaves memory."""
+    """Replicas: remove label canary and unload the previous version."""
     WITHDRAW = "withdraw"
-    """Gateways: canary gets nothing."""
+    """Gateways: canary gets no traffic."""
     RESTORE = "restore"
-    """Replicas: every version of the start is in memory again, and the new one is not unless it has a label."""
+    """Replicas: load all versions of the start again; unload the new version unless it has a label."""
     UNLABEL = "unlabel"
-    """Replicas: labels as they were."""
+    """Replicas: labels as at the start."""
     FORGET = "forget"
-    """Gateways: labels and feature specs as they were."""
+    """Gateways: labels and feature specs as at the start."""
     DROP = "drop"
-    """Replicas: the version leaves memory, if the rollout brought it."""
+    """Replicas: unload the version, if the rollout loaded it."""
 
 
 JUDGING = frozenset([Kind.CHECK, Kind.TRY, Kind.JUDGE])
@@ -59,9 +59,9 @@ AT_GATEWAYS = frozenset([Kind.TEACH, Kind.SHIFT, Kind.SETTLE, Kind.WITHDRAW, Kin
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step; `share` is canary's part of the traffic while it is made, in percent.
+    """One step; `share` is canary's share of the traffic during the step, in percent.
 
-    `replicas` is how many hold the version once it is made, where that is not all of them.
+    `replicas` is how many replicas have the version after the step, if not all of them do.
     """
 
     kind: Kind
@@ -74,27 +74,27 @@ class Step:
         return f"{self.kind} {self.share:g} %" if self.kind in (Kind.SHIFT, Kind.JUDGE) else str(self.kind)
 
 
-_BACK = (Kind.WITHDRAW, Kind.RESTORE, Kind.UNLABEL, Kind.FORGET, Kind.DROP)
+_ABORT_STEPS = (Kind.WITHDRAW, Kind.RESTORE, Kind.UNLABEL, Kind.FORGET, Kind.DROP)
 
 
 def plan(rollout: Rollout) -> tuple[Step, ...]:
-    """The steps of the course that a rollout is on."""
+    """The steps of a rollout's current course."""
     return _PLANS[rollout.course](rollout)
 
 
 def _forward(rollout: Rollout) -> tuple[Step, ...]:
     if rollout.request.policy is Policy.RESOURCES:
-        return _emptying(rollout)
+        return _resource_preserving(rollout)
     first = [Step(kind=kind) for kind in (Kind.CHECK, Kind.TEACH, Kind.LOAD, Kind.LABEL, Kind.TRY)]
     shares = [Step(kind=kind, share=share) for share in rollout.request.shares for kind in (Kind.SHIFT, Kind.JUDGE)]
     last = rollout.request.shares[-1] if rollout.request.shares else 0.0
     return (*first, *shares, Step(kind=Kind.PROMOTE, share=last), Step(kind=Kind.SETTLE), Step(kind=Kind.UNLOAD))
 
 
-def _emptying(rollout: Rollout) -> tuple[Step, ...]:
-    """One replica becomes canary; the others follow when it was judged, and traffic follows them.
+def _resource_preserving(rollout: Rollout) -> tuple[Step, ...]:
+    """One replica becomes canary; after it was judged, the others follow, and then the traffic.
 
-    A single replica has no canary: it is tried once it holds the version, with nobody beside it.
+    With a single replica there is no canary: the version is tested after it has replaced the previous one.
     """
     count = rollout.replicas
     first = [Step(kind=kind) for kind in (Kind.CHECK, Kind.TEACH, Kind.LOAD, Kind.LABEL)]
@@ -114,14 +114,14 @@ def _emptying(rollout: Rollout) -> tuple[Step, ...]:
 
 
 def canary_replicas(rollout: Rollout, step: Step) -> int:
-    """How many replicas at least hold the version after a step, where no replica holds two."""
+    """The minimum number of replicas with the version after a step, under the resource-preserving policy."""
     if step.kind is Kind.LOAD:
         return 1 if rollout.course is Course.FORWARD and rollout.replicas > 1 else 0
     return step.replicas
 
 
 def _abort(rollout: Rollout) -> tuple[Step, ...]:
-    return tuple(Step(kind=kind) for kind in _BACK)
+    return tuple(Step(kind=kind) for kind in _ABORT_STEPS)
 
 
 def _rollback(rollout: Rollout) -> tuple[Step, ...]:
@@ -137,7 +137,7 @@ _PLANS: dict[Course, Callable[[Rollout], tuple[Step, ...]]] = {
 
 
 def wanted(rollout: Rollout, step: Step, now: ModelState) -> ModelState:
-    """What is to be in force after a step that is made while `now` is."""
+    """The state after a step, if `now` is the state before."""
     base, to = without_canary(rollout.base), rollout.request.to
     if step.kind in JUDGING:
         return now
@@ -145,7 +145,7 @@ def wanted(rollout: Rollout, step: Step, now: ModelState) -> ModelState:
         Kind.TEACH: lambda: _state(now, weights=base.weights),
         Kind.LOAD: lambda: _state(now, versions=(*now.versions, to)),
         Kind.LABEL: lambda: _state(now, labels={**now.labels, CANARY: to}),
-        Kind.SHIFT: lambda: _state(now, weights=shared(base.weights, step.share)),
+        Kind.SHIFT: lambda: _state(now, weights=shared_weights(base.weights, step.share)),
         Kind.SPREAD: lambda: now,
         Kind.PROMOTE: lambda: _state(now, labels={**now.labels, STABLE: to}),
         Kind.SETTLE: lambda: _state(now, weights=base.weights),
@@ -158,8 +158,8 @@ def wanted(rollout: Rollout, step: Step, now: ModelState) -> ModelState:
     }[step.kind]()
 
 
-def taught(rollout: Rollout, step: Step, after: ModelState) -> dict[str, int]:
-    """What the gateways are told about labels in a step that changes them."""
+def gateway_labels(rollout: Rollout, step: Step, after: ModelState) -> dict[str, int]:
+    """The labels that gateways get in a step that changes gateways."""
     if step.kind is Kind.TEACH and rollout.course is Course.FORWARD:
         return {**after.labels, CANARY: rollout.request.to}
     if step.kind is Kind.SETTLE:
@@ -167,11 +167,11 @@ def taught(rollout: Rollout, step: Step, after: ModelState) -> dict[str, int]:
     return dict(after.labels)
 
 
-def remembered(rollout: Rollout, step: Step, after: ModelState, *, before: int | None) -> frozenset[int] | None:
-    """The versions whose feature specs gateways keep in a step that changes them; None when they forget none.
+def kept_specs(rollout: Rollout, step: Step, after: ModelState, *, before: int | None) -> frozenset[int] | None:
+    """The versions whose feature specs gateways keep in a step that changes gateways; None to remove none.
 
-    At its end a rollout leaves those of what is served, and of the version that a rollback from there goes back to:
-    that one shall need no look into the store. `before` is that version for the one which was stable at the start.
+    At its end a rollout keeps the specs of the served versions, and of the version that a rollback would return to, so
+    that a rollback does not need the store. `before` is the version before the one that was stable at the start.
     """
     if step.kind is Kind.SETTLE:
         return frozenset([*after.versions, rollout.previous, rollout.request.to])
@@ -181,36 +181,36 @@ def remembered(rollout: Rollout, step: Step, after: ModelState, *, before: int |
 
 
 def required(rollout: Rollout, state: ModelState) -> frozenset[int]:
-    """The versions that every replica must have AVAILABLE for a step to be proven.
+    """The versions that must be AVAILABLE on every replica for a step to be verified.
 
-    On the way back the new version is not among them: it may be the very one that cannot be loaded.
+    On the abort path the new version is not among them: it may be the one that cannot be loaded.
     """
     if rollout.course is Course.ABORT:
         return frozenset(rollout.base.versions) & frozenset(state.versions) | frozenset(state.labels.values())
     return frozenset(state.versions)
 
 
-def gone(step: Step, state: ModelState) -> frozenset[str]:
-    """Labels that no replica may know any more once a step that leaves `state` is proven."""
+def absent_labels(step: Step, state: ModelState) -> frozenset[str]:
+    """Labels that must be removed on every replica after a step that ends in `state`."""
     if step.kind in (Kind.UNLOAD, Kind.UNLABEL, Kind.DROP):
         return frozenset([CANARY]) - state.labels.keys()
     return frozenset()
 
 
-def arriving(now: ModelState, after: ModelState) -> frozenset[int]:
-    """Versions that a step asks for while nobody is meant to have them; no replica may hold one when it does.
+def new_versions(now: ModelState, after: ModelState) -> frozenset[int]:
+    """Versions that a step loads and that no replica should have before.
 
-    A replica that still does has not read the configuration that took it away. To be AVAILABLE would be no proof then
-    that it has read the one that brings it back: it may skip that one, and refuse every later one.
+    A replica that still has one has not read the configuration that removed it. AVAILABLE would then not show that it
+    has read the configuration that loads it again: the replica may miss that one, and reject all later ones.
     """
     return frozenset(after.versions) - frozenset(now.versions)
 
 
-def unloaded(rollout: Rollout, step: Step, state: ModelState) -> frozenset[int]:
-    """Versions that must have left every replica once a step that leaves `state` is proven.
+def absent_versions(rollout: Rollout, step: Step, state: ModelState) -> frozenset[int]:
+    """Versions that must be unloaded on every replica after a step that ends in `state`.
 
-    One that still looks AVAILABLE because nobody has read the configuration yet would be taken for loaded by the next
-    rollout, which then moves a label to a version that is about to go.
+    If one still looked AVAILABLE because the configuration has not been read yet, the next rollout would consider it
+    loaded, and move a label to a version that is about to be unloaded.
     """
     if step.kind not in (Kind.UNLOAD, Kind.DROP):
         return frozenset()
@@ -223,7 +223,7 @@ def _state(now: ModelState, **changes: object) -> ModelState:
 
 
 def _withdrawn(rollout: Rollout, now: ModelState) -> ModelState:
-    """Only the traffic is taken away. Labels that somebody removed by hand cannot get any; what is left takes all."""
+    """Canary without traffic. Labels that were removed manually cannot get any; the remaining labels get all."""
     weights = {label: w for label, w in without_canary(rollout.base).weights.items() if label in now.labels}
     if not sum(weights.values()):
         weights = {label: 100.0 for label in now.labels if label != CANARY}
@@ -231,7 +231,7 @@ def _withdrawn(rollout: Rollout, now: ModelState) -> ModelState:
 
 
 def _restored(rollout: Rollout, now: ModelState) -> ModelState:
-    """A version without a label may be one that ends whichever server loads it: none could prove anything before."""
+    """The new version stays only if it has a label: without one it may be a version that crashes every server."""
     kept = {*rollout.base.versions, *now.labels.values()}
     versions = tuple(version for version in now.versions if version in kept or version != rollout.request.to)
     return _state(now, versions=(*versions, *rollout.base.versions))
@@ -239,5 +239,5 @@ def _restored(rollout: Rollout, now: ModelState) -> ModelState:
 
 def _unloaded(rollout: Rollout, now: ModelState) -> ModelState:
     labels = {label: version for label, version in now.labels.items() if label != CANARY}
-    leaving = set() if rollout.request.keep_previous else {rollout.previous} - set(labels.values())
-    return _state(now, versions=tuple(version for version in now.versions if version not in leaving), labels=labels)
+    removed = set() if rollout.request.keep_previous else {rollout.previous} - set(labels.values())
+    return _state(now, versions=tuple(version for version in now.versions if version not in removed), labels=labels)

@@ -1,4 +1,4 @@
-"""Requests of our own to both labels while a window is open, where there is too little traffic to judge by."""
+"""Synthetic load on both labels while a window is open, if there is too little other traffic for the gates."""
 
 from __future__ import annotations
 
@@ -18,44 +18,46 @@ from deployer.errors import DeployerError, SpecError
 from deployer.records import files
 from deployer.targets.base import Target
 
-TIMEOUT = 10.0
-WORKERS = 4
+SYNTHETIC_TIMEOUT = 10.0
+SYNTHETIC_WORKERS = 4
 
 
 @contextmanager
 def synthetic_load(target: Target, model: str, file: Path, rate: float) -> Iterator[None]:
-    """Send records of a JSONL file to canary and stable in turn, `rate` requests a second in all, until left.
+    """Send records of a JSONL file to canary and stable in turn, `rate` requests a second in total, within the context.
 
-    They go through the gateways by the label in the URL, so they count in the label's figures and change nobody's
-    share. Answers are not looked at: the gateways count them. Errors: SpecError without a file.
+    The label is in the URL, so the requests count in the label's figures but do not change the weights. Responses are
+    ignored: the gateways count them. Errors: SpecError without a file.
     """
     if not file.name:
-        raise SpecError("--load synthetic has no records to send", hint="--labelled names a JSONL file of them")
+        raise SpecError("--load synthetic needs records", hint="name a JSONL file with --labelled")
     bodies = [msgspec.json.encode({"version": "v1", "records": [s.record]}) for s in files.load(file)]
-    over, turn, lock = threading.Event(), itertools.count(), threading.Lock()
-    begun = time.monotonic()
+    done, turn, lock = threading.Event(), itertools.count(), threading.Lock()
+    started = time.monotonic()
 
     def work() -> None:
         while True:
             with lock:
                 number = next(turn)
-            if over.wait(max(0.0, begun + number / rate - time.monotonic())):
+            if done.wait(max(0.0, started + number / rate - time.monotonic())):
                 return
             gateways = [gateway.name for gateway in target.gateways() if gateway.alive]
             label = (CANARY, STABLE)[number % 2]
             path = f"/v1/models/{quote(model)}/labels/{label}:predict"
             try:
-                target.post(gateways[number % len(gateways)], path, bodies[number // 2 % len(bodies)], timeout=TIMEOUT)
+                target.post(
+                    gateways[number % len(gateways)], path, bodies[number // 2 % len(bodies)], timeout=SYNTHETIC_TIMEOUT
+                )
             except DeployerError:
-                # A gateway that does not answer is seen by the proof of the next step.
+                # The next step detects a gateway that does not respond.
                 continue
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(WORKERS)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(SYNTHETIC_WORKERS)]
     for thread in threads:
         thread.start()
     try:
         yield
     finally:
-        over.set()
+        done.set()
         for thread in threads:
-            thread.join(TIMEOUT)
+            thread.join(SYNTHETIC_TIMEOUT)

@@ -1,4 +1,4 @@
-"""The table of a rollout: what each event leads to, by course, and the rollout that comes out of it."""
+"""The state machine of a rollout: the reaction to each event, by course, and the resulting rollout."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from deployer.rollout.steps import Kind, Step, plan
 
 
 class Reaction(StrEnum):
-    """What an event leads to."""
+    """The reaction to an event."""
 
     NEXT = "next step"
     PAUSE = "paused"
     DEGRADE = "degraded"
-    ABORT = "way back"
-    FAIL = "way back or paused, as --on-fail says"
-    SKIP = "on to promote"
+    ABORT = "abort path"
+    FAIL = "abort path or paused, as --on-fail says"
+    SKIP = "continue at promote"
     GO = "the same step"
     REFUSE = "refused"
 
@@ -42,10 +42,10 @@ _TABLE: dict[Event, dict[Course, Reaction]] = {
 
 
 def reaction(rollout: Rollout, event: Event) -> Reaction:
-    """What an event leads to where a rollout stands.
+    """The reaction to an event in the current state of a rollout.
 
-    Two places differ from the table. What is over takes no event. And when stable is moved and proven, the step that
-    frees memory is no reason to go back.
+    Two cases differ from the table. A finished rollout accepts no event. And once stable has moved and is verified, a
+    failure to unload the previous version does not lead to an abort.
     """
     if not rollout.open:
         return Reaction.REFUSE
@@ -62,7 +62,7 @@ def reaction(rollout: Rollout, event: Event) -> Reaction:
 
 
 def advance(rollout: Rollout, event: Event, *, reason: str = "", now: float) -> Rollout:
-    """The rollout after an event. Errors: ValueError when the event cannot be meant where it stands."""
+    """The rollout after an event. Errors: ValueError when the event is not allowed in its state."""
     what = reaction(rollout, event)
     if what is Reaction.FAIL:
         what = Reaction.ABORT if rollout.request.on_fail is OnFail.ABORT else Reaction.PAUSE
@@ -97,44 +97,44 @@ def advance(rollout: Rollout, event: Event, *, reason: str = "", now: float) -> 
 
 
 def begin(rollout: Rollout, found: ModelState, intended: ModelState, *, now: float) -> Rollout:
-    """The rollout with its step under way, to be recorded before anything is written. `found` is in force then."""
+    """The rollout with its step begun, to be recorded before anything is written. `found` is the current state."""
     started = rollout.step_started if rollout.begun else now
     return replace(rollout, begun=True, left=found, intended=intended, phase=Phase.PROGRESSING, step_started=started)
 
 
 def current(rollout: Rollout) -> Step | None:
-    """The step that is under way or comes next; None at the end."""
+    """The current or next step; None at the end."""
     steps = plan(rollout)
     return steps[rollout.position] if rollout.position < len(steps) else None
 
 
 def promotable(rollout: Rollout) -> bool:
-    """Whether every replica has proven the label of the new version, so that stable may follow."""
+    """Whether every replica serves the new version under its label, so that stable can move to it."""
     return rollout.course is Course.FORWARD and rollout.position > _position(rollout, Kind.LABEL)
 
 
 def drift(rollout: Rollout, now: ModelState) -> str:
-    """What somebody else changed: the state in force is neither what was left nor what the step writes; else empty."""
+    """What somebody else changed: the current state is neither `left` nor `intended`; empty if nothing."""
     if rollout.course is Course.ABORT and rollout.position == 0:
-        return ""  # The way back starts from anything.
-    # A step that was cut short, also by an order to skip it, may have been written or not.
-    meant = (rollout.left, rollout.intended) if rollout.intended is not None else (rollout.left,)
-    if now in meant:
+        return ""  # The abort path can start from any state.
+    # An interrupted or skipped step may have been written or not.
+    expected = (rollout.left, rollout.intended) if rollout.intended is not None else (rollout.left,)
+    if now in expected:
         return ""
-    return difference(meant[-1], now)
+    return difference(expected[-1], now)
 
 
-def difference(meant: ModelState, now: ModelState) -> str:
-    """Two states of a model in one sentence part; empty when they are equal."""
+def difference(expected: ModelState, now: ModelState) -> str:
+    """The difference of two states of a model as text; empty if they are equal."""
     found = []
-    if meant.versions != now.versions:
-        found.append(f"versions are {list(now.versions)}, not {list(meant.versions)}")
-    for label in sorted({*meant.labels, *now.labels}):
-        if meant.labels.get(label) != now.labels.get(label):
-            found.append(f"label {label} is {_shown(now.labels.get(label))}, not {_shown(meant.labels.get(label))}")
-    for label in sorted({*meant.weights, *now.weights}):
-        if meant.weights.get(label, 0) != now.weights.get(label, 0):
-            found.append(f"weight of {label} is {now.weights.get(label, 0):g}, not {meant.weights.get(label, 0):g}")
+    if expected.versions != now.versions:
+        found.append(f"versions are {list(now.versions)}, not {list(expected.versions)}")
+    for label in sorted({*expected.labels, *now.labels}):
+        if expected.labels.get(label) != now.labels.get(label):
+            found.append(f"label {label} is {_shown(now.labels.get(label))}, not {_shown(expected.labels.get(label))}")
+    for label in sorted({*expected.weights, *now.weights}):
+        if expected.weights.get(label, 0) != now.weights.get(label, 0):
+            found.append(f"weight of {label} is {now.weights.get(label, 0):g}, not {expected.weights.get(label, 0):g}")
     return "; ".join(found)
 
 
@@ -156,7 +156,7 @@ def _position(rollout: Rollout, kind: Kind) -> int:
 
 
 def _after_judging(rollout: Rollout) -> int:
-    """Where a rollout goes on when its shares and gates are skipped."""
+    """The position where a rollout continues if its shares and gates are skipped."""
     kinds = [step.kind for step in plan(rollout)]
     if Kind.JUDGE in kinds:
         return len(kinds) - kinds[::-1].index(Kind.JUDGE)
@@ -165,7 +165,7 @@ def _after_judging(rollout: Rollout) -> int:
 
 def _why_not(rollout: Rollout, event: Event) -> str:
     if not rollout.open:
-        return f"the rollout of {rollout.model} to version {rollout.request.to} is over ({rollout.outcome})"
+        return f"the rollout of {rollout.model} to version {rollout.request.to} has ended ({rollout.outcome})"
     if event is Event.PROMOTE and rollout.course is Course.FORWARD:
         return f"version {rollout.request.to} is not loaded and labelled on every replica yet"
-    return f"the rollout is on its way back ({rollout.course}) and takes no {event}"
+    return f"the rollout is on its {rollout.course} path and does not accept {event}"

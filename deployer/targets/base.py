@@ -1,4 +1,4 @@
-"""Where a release runs, seen by every verb: the same rollout, status and experiment work on any `Target`."""
+"""Where a release runs: rollout, status and experiment work on any `Target`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from deployer.targets.storage.contents import Contents
 
 Progress = Callable[[str], None]
-"""Called with one plain sentence whenever something worth telling a person has happened."""
+"""Called with one line of progress for the user."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replica:
-    """One model server: a process here, a pod there.
+    """One model server: a local process or a pod.
 
-    `grpc` and `rest` are "host:port" as this machine reaches them, empty where it cannot (a pod behind the API server).
-    `cpus` is the CPU share in force, `memory_limit` bytes; None when unlimited. `ends` counts how often its server has
-    ended and was started again under the same name, and `ended` says how the last time ("OOMKilled (exit code 137)").
+    `grpc` and `rest` are "host:port" as reached from this machine, empty if unreachable (a pod behind the API server).
+    `cpus` is the CPU limit, `memory_limit` is in bytes; None when unlimited. `ends` counts how often its server has
+    ended under the same name; `ended` is the reason of the last time ("OOMKilled (exit code 137)").
     """
 
     name: str
@@ -42,7 +42,7 @@ class Replica:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayReplica:
-    """One gateway: `url` is its base URL as this machine reaches it, empty where it cannot."""
+    """One gateway: `url` is its base URL as reached from this machine, empty if unreachable."""
 
     name: str
     url: str
@@ -52,7 +52,7 @@ class GatewayReplica:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpReply:
-    """An answer of a replica or a gateway."""
+    """A response of a replica or a gateway."""
 
     status: int
     body: bytes
@@ -60,7 +60,7 @@ class HttpReply:
 
 @dataclass(frozen=True, kw_only=True)
 class CpuReading:
-    """CPU `seconds` that a replica or gateway had used `at` a moment (Unix time by the clock of where it runs)."""
+    """CPU `seconds` used by a replica or gateway until `at` (Unix time, by the clock of its machine)."""
 
     seconds: float
     at: float
@@ -68,7 +68,7 @@ class CpuReading:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryReading:
-    """Bytes that a replica held `at` a moment (Unix time by the clock of where it runs)."""
+    """Memory of a replica in bytes at the time `at` (Unix time, by the clock of its machine)."""
 
     size: int
     at: float
@@ -76,9 +76,9 @@ class MemoryReading:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadEndpoints:
-    """Where load enters a release, as the load generator beside it reaches it.
+    """The endpoints of a release, as the load generator next to it reaches them.
 
-    `gateways` are base URLs, `model_servers` a gRPC address that is one connection to a client without balancing.
+    `gateways` are base URLs. `model_servers` is one gRPC address; a client without load balancing opens one connection.
     """
 
     gateways: tuple[str, ...]
@@ -87,10 +87,10 @@ class LoadEndpoints:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaBatching:
-    """How replicas join requests, and what has to fit to it.
+    """The batching of replicas, and the settings that must match it.
 
-    `parameters` is the text of batching_parameters_file, None for no batching. `grpc_threads` bounds the requests in
-    flight at a replica (None: the server's default), `rows_per_call` the rows that a gateway sends it at once.
+    `parameters` is the text of batching_parameters_file, None for no batching. `grpc_threads` limits the requests in
+    flight at a replica (None: the server's default), `rows_per_call` the rows of one call of the gateway.
     """
 
     parameters: str | None
@@ -98,25 +98,25 @@ class ReplicaBatching:
     rows_per_call: int
 
 
-class Overtaken(TargetError):
-    """Somebody else has written between a look and the write that followed from it. Looking again shows what."""
+class WriteConflict(TargetError):
+    """The configuration was changed by somebody else between our read and our write. Read again to see the change."""
 
 
 class Target(Protocol):
     """A place that runs replicas and gateways of one release.
 
-    Errors of every method: TargetError when the place cannot be reached or refuses, WaitTimeout when a bounded wait
-    ran out (the message names the replica and the model that were missing).
+    Errors of every method: TargetError when the target is unreachable or refuses, WaitTimeout when a wait timed out
+    (the message names the replica and the model that were missing).
     """
 
     kind: str
     """"local" or "cluster"."""
 
-    told_to_look: bool = False
-    """Whether replicas look at a new model_config when `hasten` tells them to, and else within a minute or two."""
+    needs_refresh: bool = False
+    """Whether replicas see a new model_config at once only after `refresh`, and otherwise within a minute or two."""
 
     def describe(self) -> str:
-        """What a person is told before anything is touched: directory, or context and namespace."""
+        """Where the release is, shown to the user before any change: directory, or context and namespace."""
         ...
 
     def replicas(self) -> tuple[Replica, ...]:
@@ -128,7 +128,7 @@ class Target(Protocol):
         ...
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences about what else decides how the release runs, such as an autoscaler."""
+        """Sentences about other controllers of the release, such as an autoscaler."""
         ...
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
@@ -140,52 +140,52 @@ class Target(Protocol):
         ...
 
     def reachable_gateways(self) -> AbstractContextManager[tuple[GatewayReplica, ...]]:
-        """Gateways whose `url` this machine can open for as long as the context lasts."""
+        """Gateways whose `url` is reachable from this machine while the context is open."""
         ...
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
-        """Have exactly `replicas` model servers, each AVAILABLE for every version, and every gateway aware of them."""
+        """Scale to `replicas` model servers; wait until every version is AVAILABLE and every gateway knows them."""
         ...
 
     def model_config(self) -> str:
-        """The model_config text that is in force for the release."""
+        """The model_config text of the release."""
         ...
 
     def put_model_config(self, text: str) -> None:
-        """Replace the model_config of the release. Replicas pick it up by polling; the caller proves convergence.
+        """Replace the model_config of the release. Replicas pick it up by polling; the caller verifies convergence.
 
-        Errors: Overtaken when what was read last is not in force any more, where the place can tell.
+        Errors: WriteConflict when it was changed since it was last read, where the target can detect that.
         """
         ...
 
     def gateway_config(self) -> str:
-        """The gateway configuration text that is in force for the release."""
+        """The gateway configuration text of the release."""
         ...
 
     def put_gateway_config(self, text: str) -> None:
         """Replace the gateway configuration; gateways reload it by themselves and report its hash at /routes.
 
-        Errors: as of `put_model_config`.
+        Errors: as for `put_model_config`.
         """
         ...
 
     def held(self, *, timeout: float, progress: Progress) -> AbstractContextManager[None]:
-        """Nobody but `scale` changes the number of replicas for as long as the context lasts.
+        """Only `scale` changes the number of replicas while the context is open.
 
-        Afterwards the release has as many as before, and an autoscaler is at work again, on every way out.
+        On every exit, the release is scaled back to the number before, and an autoscaler works again.
         """
         ...
 
     def load_endpoints(self) -> LoadEndpoints:
-        """Where load goes in. Errors: TargetError when nothing of the release runs."""
+        """The endpoints for load. Errors: TargetError when nothing of the release runs."""
         ...
 
     def cpu_readings(self) -> Mapping[str, CpuReading]:
-        """CPU time used so far, by replica or gateway name; the latest that is known."""
+        """CPU time used so far, by replica or gateway name; the latest known values."""
         ...
 
     def memory_readings(self) -> Mapping[str, MemoryReading]:
-        """Memory in use, by replica name; the latest that is known, and nothing where nobody can look."""
+        """Memory in use, by replica name; the latest known values, empty if unknown."""
         ...
 
     def cpu_limit(self) -> str:
@@ -193,88 +193,88 @@ class Target(Protocol):
         ...
 
     def history(self) -> HistoryStore:
-        """Where the history of rollouts is kept, and who is at work on the release."""
+        """The history of rollouts, and the lock that says which deployer works on the release."""
         ...
 
     def read_store(
         self, release: Release, wanted: Mapping[str, Iterable[int]], *, image: str, timeout: float, progress: Progress
     ) -> Contents:
-        """What the store of the release holds; `wanted` is versions by model, empty for a model's newest one.
+        """The contents of the release's store; `wanted` is versions by model, empty for a model's newest one.
 
-        `image` runs the pod that reads a PVC. Errors: SpecError for a version that is not there, or a store of a kind
-        that this place does not have; TargetError, WaitTimeout.
+        `image` is the image of the pod that reads a PVC. Errors: SpecError for a missing version, or a kind of store
+        that this target does not support; TargetError, WaitTimeout.
         """
         ...
 
     def snapshot(self) -> Snapshot:
-        """All that `deployer doctor` looks at, at one moment. Errors: TargetError when the release is not there."""
+        """The state that `deployer doctor` checks. Errors: TargetError when the release does not exist."""
         ...
 
     def run_agent(
         self, program: AgentProgram, *, timeout: float, progress: Progress
     ) -> AbstractContextManager[Agent | None]:
-        """Run one of the deployer's own programs beside the release for as long as the context lasts.
+        """Run an agent next to the release while the context is open.
 
-        None where the release is on this machine: the caller is beside it. Errors: TargetError, WaitTimeout.
+        None for a local release: the caller is already on the same machine. Errors: TargetError, WaitTimeout.
         """
         return nullcontext()
 
-    # -- what not every place can do, or need do
+    # -- optional: not every target can or must do these
 
-    def put_model_config_quietly(self, text: str) -> None:
-        """As `put_model_config`, but telling nobody: with `told_to_look`, replicas look within a minute or two."""
+    def put_model_config_without_refresh(self, text: str) -> None:
+        """As `put_model_config`, without `refresh`: with `needs_refresh`, replicas see it within a minute or two."""
         self.put_model_config(text)
 
-    def hasten(self, names: Collection[str]) -> None:
-        """Have these replicas look at their configuration now. Nothing where they always do."""
+    def refresh(self, names: Collection[str]) -> None:
+        """Make these replicas read their configuration now. Does nothing where they poll often anyway."""
         return
 
     def record(self) -> None:
-        """Have the place that also writes the configuration down say what is in force: the values of Helm releases.
+        """Write the live configuration into the values of the Helm releases as well.
 
-        Until then a `helm upgrade` by hand would bring back what was in force when this was last called.
-        Gateways may have to read the same settings again. Errors: ToolError, WaitTimeout, TargetError.
+        Until then a manual `helm upgrade` would restore the configuration of the last call. Gateways may reload the
+        same settings. Errors: ToolError, WaitTimeout, TargetError.
         """
         return
 
     def require_own_configs(self) -> None:
-        """Errors: TargetError when replicas of this release cannot be given a model_config of their own."""
+        """Errors: TargetError when replicas of this release cannot have a model_config of their own."""
         raise TargetError(
             f"replicas of a {self.kind} release cannot be emptied one by one",
-            cause="they all follow one model_config",
-            hint="leave out --policy, and allow the memory for two versions",
+            cause="they all use the same model_config",
+            hint="leave out --policy; replicas then need memory for two versions",
         )
 
     def own_configs(self) -> Mapping[str, str]:
-        """The model_config that only one replica follows, by its name; all others follow the one of the release."""
+        """The model_config of single replicas, by replica name; all others use that of the release."""
         return {}
 
     def put_own_config(self, name: str, text: str | None) -> None:
-        """Have a replica follow this one, or again (None) that of the release. Replicas pick it up by polling.
+        """Give one replica its own model_config, or (None) that of the release again. It picks it up by polling.
 
-        Errors: as of `require_own_configs`; the same below.
+        Errors: as for `require_own_configs`; also below.
         """
         self.require_own_configs()
 
     def newcomer_config(self) -> str | None:
-        """What a replica that starts from now on gets as its own; None when it follows the release."""
+        """The own model_config of replicas that start from now on; None if they use that of the release."""
         return None
 
     def put_newcomer_config(self, text: str | None) -> None:
-        """Decide that."""
+        """Set the own model_config of replicas that start from now on."""
         self.require_own_configs()
 
 
 class Rebatchable(Target, Protocol):
-    """A target whose replicas can be given other batching parameters for the time of an experiment."""
+    """A target whose replicas can run with other batching parameters during an experiment."""
 
     def batching(self) -> ReplicaBatching:
-        """What is in force."""
+        """The current batching."""
         ...
 
     def with_batching(self, wanted: ReplicaBatching, *, timeout: float, progress: Progress) -> None:
-        """Restart replica by replica with `wanted`; gateways follow. Given what was in force before, it is undone.
+        """Restart replica by replica with `wanted`; gateways follow. Call it with the earlier value to undo it.
 
-        After an error some replicas may run with `wanted` and others not; another call makes them equal.
+        After an error some replicas may run with `wanted` and others not; call it again to make them equal.
         """
         ...

@@ -1,4 +1,4 @@
-"""Where ledgers are kept, who is at work, and what others ask of the one who is."""
+"""Where rollout histories are stored, which deployer is at work, and commands of others to that deployer."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from deployer.errors import TargetError
 from deployer.files import replace_file
 
 LOCK_PATIENCE = 0.5
-"""Seconds in which a lock may be busy because somebody looks who holds it."""
+"""Seconds to wait for a lock that is only busy because somebody checks who holds it."""
 
 
 class HistoryStore(Protocol):
-    """The ledgers of a release, by model. One deployer at a time works on a release."""
+    """The rollout histories of a release, by model. Only one deployer at a time works on a release."""
 
     def read(self, model: str) -> History:
-        """The ledger of a model; empty when nothing was recorded. Errors: TargetError for one that is not ours."""
+        """The history of a model; empty if nothing was recorded. Errors: TargetError if it cannot be read."""
         ...
 
     def write(self, model: str, history: History) -> None:
-        """Replace the ledger of a model, all or nothing."""
+        """Replace the history of a model atomically."""
         ...
 
     def locked(self, who: str) -> AbstractContextManager[None]:
-        """Work on the release as `who`. Errors: TargetError naming who is at work already."""
+        """Lock the release as `who`. Errors: TargetError naming the deployer that already works on it."""
         ...
 
     def assert_held(self) -> None:
-        """Called before every write. Errors: TargetError when somebody else may be at work by now."""
+        """Call this before every write. Errors: TargetError when another deployer may be at work by now."""
         ...
 
     def holder(self) -> str:
-        """Who is at work, empty when nobody is. A deployer that was killed is not."""
+        """The deployer at work, empty if none. A deployer that was killed does not count."""
         ...
 
-    def order(self, model: str, event: Event) -> None:
-        """Ask the deployer that is at work for something; the latest order counts."""
+    def send_command(self, model: str, event: Event) -> None:
+        """Send a command to the deployer at work; only the latest command counts."""
         ...
 
-    def take_order(self, model: str) -> Event | None:
-        """What was asked for since the last call, if anything."""
+    def take_command(self, model: str) -> Event | None:
+        """The command since the last call, if any."""
         ...
 
 
 class FileHistory:
-    """Ledgers in a directory: one JSON file a model; a lock that the kernel drops with its holder."""
+    """Histories in a directory: one JSON file per model; a lock that the kernel releases when its holder dies."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -90,7 +90,7 @@ class FileHistory:
                 file.truncate(0)
 
     def assert_held(self) -> None:
-        """The kernel takes the lock from nobody who lives."""
+        """Nothing to check: a living process cannot lose this lock."""
 
     def holder(self) -> str:
         try:
@@ -99,11 +99,11 @@ class FileHistory:
         except FileNotFoundError:
             return ""
 
-    def order(self, model: str, event: Event) -> None:
-        replace_file(self._order(model), event.value.encode())
+    def send_command(self, model: str, event: Event) -> None:
+        replace_file(self._command(model), event.value.encode())
 
-    def take_order(self, model: str) -> Event | None:
-        path = self._order(model)
+    def take_command(self, model: str) -> Event | None:
+        path = self._command(model)
         try:
             text = path.read_text()
         except FileNotFoundError:
@@ -114,23 +114,23 @@ class FileHistory:
     def _history(self, model: str) -> Path:
         return self.directory / f"{model}.json"
 
-    def _order(self, model: str) -> Path:
+    def _command(self, model: str) -> Path:
         return self.directory / f"{model}.order"
 
 
 def encode(history: History) -> bytes:
-    """A ledger as JSON."""
+    """A history as JSON."""
     return msgspec.json.format(msgspec.json.encode(history), indent=1)
 
 
 def decode(content: bytes, where: str) -> History:
-    """A ledger from JSON. Errors: TargetError when it is none; `where` says which."""
+    """A history from JSON. Errors: TargetError naming `where` when it cannot be decoded."""
     try:
         return msgspec.json.decode(content, type=History)
     except msgspec.MsgspecError as error:
         raise TargetError(
-            f"{where} is not a ledger of rollouts",
-            hint="it was edited or written by another version; move it away to start with an empty one",
+            f"{where} is not a rollout history",
+            hint="it was edited, or written by another version; move it away to start with an empty history",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What replicas and gateways prove about themselves, over HTTP: versions by status, labels by metadata, hashes."""
+"""What replicas and gateways report over HTTP: versions by status, labels by metadata, configuration hashes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """One model on one replica: state by version, and what each label really resolves to (None: nothing).
+    """One model on one replica: state by version, and the version that each label resolves to (None: nothing).
 
-    `problems` are the server's own words on versions that went wrong.
+    `problems` are the server's error messages by version.
     """
 
     model: str
@@ -56,7 +56,7 @@ class _Metadata(msgspec.Struct):
 
 
 def served(target: Target, name: str, config: ModelServerConfig, *, timeout: float = GET_TIMEOUT) -> tuple[Served, ...]:
-    """What replica `name` says of every model of `config`. A status request ignores labels; metadata resolves them.
+    """What replica `name` serves of each model of `config`. A status request ignores labels; metadata resolves them.
 
     Errors: TargetError when the replica does not answer.
     """
@@ -64,7 +64,7 @@ def served(target: Target, name: str, config: ModelServerConfig, *, timeout: flo
 
 
 def missing(served: tuple[Served, ...], config: ModelServerConfig) -> tuple[str, ...]:
-    """What keeps a replica from being as `config` says: "digits 2 is LOADING", "label canary of digits → 1, not 2"."""
+    """Differences of a replica from `config`: "digits version 2 is LOADING", "label canary of digits is 1, not 2"."""
     found: list[str] = []
     for model, now in zip(config.models, served, strict=True):
         for version in model.policy.versions if isinstance(model.policy, Specific) else ():
@@ -73,12 +73,12 @@ def missing(served: tuple[Served, ...], config: ModelServerConfig) -> tuple[str,
                 found.append(f"{model.name} version {version} is {state}")
         for label, version in model.labels.items():
             if now.labels.get(label) != version:
-                found.append(f"label {label} of {model.name} is {now.labels.get(label) or 'nowhere'}, not {version}")
+                found.append(f"label {label} of {model.name} is {now.labels.get(label) or 'not set'}, not {version}")
     return tuple(found)
 
 
 def missing_from(target: Target, name: str, config: ModelServerConfig) -> tuple[str, ...]:
-    """`missing` of a replica that may not answer yet, which then is what is missing."""
+    """`missing` for a replica by name. If it does not respond yet, that is what is missing."""
     try:
         return missing(served(target, name, config), config)
     except DeployerError as error:
@@ -86,7 +86,7 @@ def missing_from(target: Target, name: str, config: ModelServerConfig) -> tuple[
 
 
 def not_ready(target: Target, name: str) -> tuple[str, ...]:
-    """Why a gateway cannot take traffic yet; nothing when every routed label has a backend."""
+    """Why a gateway is not ready for traffic; empty when every routed label has a backend."""
     try:
         reply = target.get(name, "/readyz", timeout=GET_TIMEOUT)
     except DeployerError as error:
@@ -95,7 +95,7 @@ def not_ready(target: Target, name: str) -> tuple[str, ...]:
 
 
 def not_following(target: Target, name: str, text: str) -> tuple[str, ...]:
-    """Why a gateway does not use this configuration yet; nothing when /routes shows its hash."""
+    """Why a gateway does not use this configuration yet; empty when /routes shows its hash."""
     try:
         reply = target.get(name, "/routes", timeout=GET_TIMEOUT)
     except DeployerError as error:
@@ -120,9 +120,9 @@ def not_connected(target: Target, name: str, addresses: Collection[str]) -> tupl
     except DeployerError as error:
         return (error.message,)
     except msgspec.MsgspecError:
-        return (f"{name} does not show its routes yet",)
-    there = {backend.address for backend in backends if backend.state != "disconnected"}
-    return tuple(f"{name} is not connected to {address} yet" for address in addresses if address not in there)
+        return (f"{name} does not serve /routes yet",)
+    connected = {backend.address for backend in backends if backend.state != "disconnected"}
+    return tuple(f"{name} is not connected to {address} yet" for address in addresses if address not in connected)
 
 
 def _served(target: Target, name: str, model: ModelConfig, timeout: float) -> Served:
@@ -131,9 +131,9 @@ def _served(target: Target, name: str, model: ModelConfig, timeout: float) -> Se
     statuses = _decode(reply.body, _ModelStatus, name).model_version_status if reply.status == 200 else []
     labels: dict[str, int | None] = {}
     for label in model.labels:
-        answer = target.get(name, f"{path}/labels/{quote(label)}/metadata", timeout=timeout)
-        ok = answer.status == 200
-        labels[label] = _decode(answer.body, _Metadata, name).model_spec.version if ok else None
+        metadata = target.get(name, f"{path}/labels/{quote(label)}/metadata", timeout=timeout)
+        ok = metadata.status == 200
+        labels[label] = _decode(metadata.body, _Metadata, name).model_spec.version if ok else None
     return Served(
         model=model.name,
         versions={s.version: s.state for s in statuses},
@@ -146,4 +146,4 @@ def _decode(body: bytes, shape: type[T], name: str) -> T:
     try:
         return msgspec.json.decode(body, type=shape, strict=False)
     except msgspec.MsgspecError as error:
-        raise TargetError(f"{name} answers with something that is not TensorFlow Serving's") from error
+        raise TargetError(f"{name} sent a response that is not TensorFlow Serving's") from error

@@ -1,4 +1,4 @@
-"""What the replicas and gateways of a release say of themselves, at one moment. Silence is part of the view."""
+"""What the replicas and gateways of a release report, at one moment, including those that do not respond."""
 
 from __future__ import annotations
 
@@ -36,36 +36,36 @@ class _Routes(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaView:
-    """What one replica serves; `silence` says why it does not answer, empty when it does.
+    """What one replica serves; `unreachable` says why it does not respond, empty if it does.
 
-    `own` is the model_config that it follows instead of the release's, None when it follows that one.
+    `own` is its own model_config, None if it uses that of the release.
     """
 
     served: tuple[Served, ...] = ()
-    silence: str = ""
+    unreachable: str = ""
     own: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayView:
-    """What one gateway uses: the hash of its configuration, what is wrong with a newer one, its backends by state.
+    """What one gateway reports: its configuration hash, the error of a newer configuration, the state of each backend.
 
-    `unready` is its own word on why it takes no traffic; `silence` why it does not answer.
+    `unready` is why it takes no traffic; `unreachable` why it does not respond.
     """
 
     hash: str = ""
     error: str = ""
     backends: Mapping[str, str] = field(default_factory=dict)
     unready: str = ""
-    silence: str = ""
+    unreachable: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServingView:
-    """The configuration in force, and what each replica and gateway makes of it.
+    """The current configuration, and what each replica and gateway reports.
 
-    `rollouts` are those that are open, `steps` the step that each is at, by model; `at_work` names the deployer that
-    makes them go on, empty when none does.
+    `rollouts` are the open ones, `steps` their current step by model; `at_work` names the deployer that runs them,
+    empty if none does.
     """
 
     model_config: str
@@ -77,8 +77,8 @@ class ServingView:
     at_work: str = ""
 
     @property
-    def moving(self) -> frozenset[str]:
-        """Models that a deployer is changing right now, step by step, and that nobody else need worry about."""
+    def rolling_out(self) -> frozenset[str]:
+        """Models that a deployer is rolling out right now."""
         under_way = (Phase.PENDING, Phase.PROGRESSING)
         return frozenset(r.model for r in self.rollouts if r.phase in under_way) if self.at_work else frozenset()
 
@@ -89,7 +89,7 @@ class ServingView:
 
 
 def view(target: Target) -> ServingView:
-    """Ask everybody. Errors: TargetError when the release is not there, or its place cannot be reached."""
+    """Query all replicas and gateways. Errors: TargetError when the release does not exist or is unreachable."""
     model_config, gateway_config = target.model_config(), target.gateway_config()
     try:
         config = ModelServerConfig.parse(model_config)
@@ -99,13 +99,13 @@ def view(target: Target) -> ServingView:
     gateways = [gateway.name for gateway in target.gateways() if gateway.alive]
     own = target.own_configs()
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        seen = pool.map(lambda name: _replica(target, name, own.get(name), config), replicas)
-        known = pool.map(lambda name: _gateway(target, name), gateways)
+        replica_views = pool.map(lambda name: _replica(target, name, own.get(name), config), replicas)
+        gateway_views = pool.map(lambda name: _gateway(target, name), gateways)
         return ServingView(
             model_config=model_config,
             gateway_config=gateway_config,
-            replicas=dict(zip(replicas, seen, strict=True)),
-            gateways=dict(zip(gateways, known, strict=True)),
+            replicas=dict(zip(replicas, replica_views, strict=True)),
+            gateways=dict(zip(gateways, gateway_views, strict=True)),
         )
 
 
@@ -114,7 +114,7 @@ def _replica(target: Target, name: str, own: str | None, config: ModelServerConf
         followed = config if own is None else ModelServerConfig.parse(own)
         return ReplicaView(served=proof.served(target, name, followed), own=own)
     except DeployerError as error:
-        return ReplicaView(silence=error.cause or error.message)
+        return ReplicaView(unreachable=error.cause or error.message)
 
 
 def _gateway(target: Target, name: str) -> GatewayView:
@@ -122,9 +122,9 @@ def _gateway(target: Target, name: str) -> GatewayView:
         reply = target.get(name, "/routes", timeout=proof.GET_TIMEOUT)
         routes = msgspec.json.decode(reply.body, type=_Routes)
     except DeployerError as error:
-        return GatewayView(silence=error.cause or error.message)
+        return GatewayView(unreachable=error.cause or error.message)
     except msgspec.MsgspecError as error:
-        return GatewayView(silence=f"its /routes cannot be read: {error}")
+        return GatewayView(unreachable=f"its /routes cannot be read: {error}")
     return GatewayView(
         hash=routes.config.hash,
         error=routes.config.error or "",

@@ -1,4 +1,4 @@
-"""All that `deployer doctor` looks at, frozen at one moment. What a place has besides replicas and gateways differs."""
+"""The state that `deployer doctor` checks, at one moment; a different type for each kind of target."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deployer.targets.serving_view import ServingView
 
 @dataclass(frozen=True, kw_only=True)
 class EndedProcess:
-    """A process that has ended by itself: the path of its log, and the end of that."""
+    """A process that has ended by itself: the path of its log, and the last lines of it."""
 
     name: str
     log: str
@@ -19,9 +19,9 @@ class EndedProcess:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalSnapshot:
-    """A release on this machine: how many gateways it has, which processes have ended, and what the others report.
+    """A local release: how many gateways it has, which processes have ended, and what the others report.
 
-    `before` is what replicas and gateways reported a few seconds earlier, None when they were asked once.
+    `before` is what replicas and gateways reported a few seconds earlier, None when they were queried only once.
     """
 
     release: str

@@ -1,4 +1,4 @@
-"""Bounded waiting for a list of lacks to become empty."""
+"""Waiting, with a deadline, until nothing is missing any more."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from deployer.errors import WaitTimeout
 from deployer.targets.base import Progress
 
-POLL_SECONDS = 0.25
-SAY_SECONDS = 5.0
-"""Between two sentences about the same wait, when something else is missing."""
+WAIT_POLL_SECONDS = 0.25
+PROGRESS_SECONDS = 5.0
+"""Between two progress lines of one wait, when what is missing has changed."""
 
 REPEAT_SECONDS = 120.0
-"""Before a sentence is said again. Two that take turns, as a failed pull and the pause after it do, are no news."""
+"""Before a progress line is repeated. A failed image pull and its back-off alternate; that is not new information."""
 
-SHOWN = 5
-"""Lacks named in one sentence."""
+MAX_SHOWN = 5
+"""Missing items named in one line."""
 
 
 def until_nothing(
@@ -29,30 +29,30 @@ def until_nothing(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Return once `lacks()` names nothing any more; say now and then what is still missing.
+    """Return once `find_missing()` is empty; report now and then what is still missing.
 
-    `what` completes "… is not so yet" ("4 replicas proven"); `deadline` is a reading of `clock`. Errors: WaitTimeout
-    that names what was missing; its cause is `explain()`, asked only then.
+    `what` is the awaited state ("4 replicas ready"); `deadline` is a time of `clock`. Errors: WaitTimeout that names
+    what was missing; its cause is `explain()`, called only then.
     """
-    began = spoke = clock()
+    started = last_progress = clock()
     reported: dict[str, float] = {}
     while missing := find_missing():
         now = clock()
         if now >= deadline:
             raise WaitTimeout(
-                f"not within {now - began:.0f} s: {what} ({shortened(missing)})",
+                f"timed out after {now - started:.0f} s waiting for {what} ({shortened(missing)})",
                 cause=explain(),
                 hint="--timeout allows more; `deployer doctor` looks for the reason",
             )
         current = f"waiting for {what}: {shortened(missing)}"
         known = reported.get(current)
-        if now - spoke >= SAY_SECONDS and (known is None or now - known >= REPEAT_SECONDS):
+        if now - last_progress >= PROGRESS_SECONDS and (known is None or now - known >= REPEAT_SECONDS):
             progress(current)
-            spoke = reported[current] = now
-        sleep(min(POLL_SECONDS, deadline - now))
+            last_progress = reported[current] = now
+        sleep(min(WAIT_POLL_SECONDS, deadline - now))
 
 
-def shortened(find_missing: Sequence[str]) -> str:
-    """Several lacks in one sentence."""
-    more = len(find_missing) - SHOWN
-    return "; ".join(find_missing[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+def shortened(missing: Sequence[str]) -> str:
+    """Missing items in one line."""
+    more = len(missing) - MAX_SHOWN
+    return "; ".join(missing[:MAX_SHOWN]) + (f"; and {more} more" if more > 0 else "")

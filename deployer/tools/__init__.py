@@ -1,1 +1,1 @@
-"""External programs, each behind one module."""
+"""External programs, one module each."""

@@ -1,4 +1,4 @@
-"""Helm by subprocess. What differs between Helm 3 and Helm 4 is in one dictionary and nowhere else."""
+"""The helm command. The differences between Helm 3 and Helm 4 are in `DIALECTS`."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import msgspec
 from deployer.errors import ToolError
 from deployer.tools import process
 
-HINT = "scripts/tools gets one; helm 3.14 or newer is needed, 4.x included"
-OLDEST = (3, 14)
-READ_TIMEOUT = 60.0
-HISTORY = 10
+HELM_HINT = "helm 3.14 or later, or 4.x, is needed; scripts/tools installs one"
+OLDEST_HELM = (3, 14)
+HELM_READ_TIMEOUT = 60.0
+MAX_REVISIONS = 10
 
 Values = Mapping[str, object]
-"""A values document: what a person would write with -f."""
+"""Helm values, as in a file for -f."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """Flags that one major version of Helm spells in its own way.
+    """Flags that differ between major versions of Helm.
 
-    `own` makes an upgrade win over other writers of the same fields. Helm 4 applies on the server, where a scale that
-    the deployer has set would be a conflict; Helm 3 patches and asks nobody.
+    `own` makes an upgrade overwrite fields of other owners. Helm 4 uses server-side apply, where a scale set by the
+    deployer would be a conflict; Helm 3 patches without a check.
     """
 
     own: tuple[str, ...]
@@ -47,8 +47,8 @@ class _Info(msgspec.Struct, frozen=True):
     description: str = ""
 
 
-class _Answer(msgspec.Struct, frozen=True):
-    """`helm status -o json` and `helm upgrade -o json`, as far as it is needed."""
+class _Output(msgspec.Struct, frozen=True):
+    """Output of `helm status -o json` and `helm upgrade -o json`; only the fields in use."""
 
     name: str
     namespace: str
@@ -60,7 +60,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, kw_only=True)
 class HelmRelease:
-    """One Helm release: `values` are those that were given, without the chart's own; `updated` is ISO 8601."""
+    """One Helm release: `values` are the user-supplied ones, without the chart's defaults; `updated` is ISO 8601."""
 
     name: str
     revision: int
@@ -77,7 +77,7 @@ class HelmRelease:
 
     @property
     def pending(self) -> bool:
-        """Whether an operation on it runs, or was killed while it ran."""
+        """Whether an operation on it is running, or was killed."""
         return self.status.startswith("pending-")
 
 
@@ -94,43 +94,45 @@ class Helm:
 
     @property
     def dialect(self) -> Dialect:
-        """The dialect of the helm that is there. Errors: ToolError when it is absent or too old."""
+        """The dialect of the installed helm. Errors: ToolError when it is missing or too old."""
         if self._dialect is None:
-            self._dialect = dialect_of(self._run("version", "--template", "{{.Version}}", timeout=READ_TIMEOUT).stdout)
+            self._dialect = dialect_of(
+                self._run("version", "--template", "{{.Version}}", timeout=HELM_READ_TIMEOUT).stdout
+            )
         return self._dialect
 
     def release(self, name: str) -> HelmRelease | None:
-        """A release as it is, None when there is none of this name."""
-        done = self._run("status", name, "-o", "json", timeout=READ_TIMEOUT, check=False)
+        """The release of this name, None if there is none."""
+        done = self._run("status", name, "-o", "json", timeout=HELM_READ_TIMEOUT, check=False)
         if done.returncode == 0:
             return _release(done.stdout, name)
         if "release: not found" in done.stderr:
             return None
         raise ToolError(
-            f"helm cannot tell the status of release {name}",
+            f"helm cannot read the status of release {name}",
             cause=process.tail(done.stderr),
-            hint="check --context, --namespace and that the cluster answers",
+            hint="check --context, --namespace, and that the cluster is reachable",
         )
 
     def preview(self, name: str, chart: Path, values: Values) -> HelmRelease:
-        """What `apply` would make of a release; nothing is changed. The values are held against the chart's schema."""
-        return self._upgrade(name, chart, values, "--dry-run=server", timeout=READ_TIMEOUT)
+        """The release that `apply` would produce; changes nothing. Values are validated against the chart's schema."""
+        return self._upgrade(name, chart, values, "--dry-run=server", timeout=HELM_READ_TIMEOUT)
 
     def apply(self, name: str, chart: Path, values: Values, *, timeout: float) -> HelmRelease:
         """Install or upgrade a release to exactly these values, without waiting for its pods.
 
-        Whether the pods come up is for the caller to prove: helm could only say that time ran out.
+        The caller checks that the pods become ready: helm could only report a time-out.
         """
         return self._upgrade(name, chart, values, *self.dialect.own, timeout=timeout)
 
     def uninstall(self, name: str, *, timeout: float) -> None:
-        """Remove a release; objects marked to be kept (claims) stay."""
+        """Uninstall a release; objects marked to be kept (PVCs) stay."""
         self._run("uninstall", name, "--ignore-not-found", "--timeout", f"{timeout:.0f}s", timeout=timeout)
 
     def _upgrade(self, name: str, chart: Path, values: Values, *flags: str, timeout: float) -> HelmRelease:
         done = self._run(
             *("upgrade", "--install", name, str(chart), "--reset-values", "--values", "-", "-o", "json"),
-            *("--history-max", str(HISTORY), *flags),
+            *("--history-max", str(MAX_REVISIONS), *flags),
             timeout=timeout,
             stdin=msgspec.json.encode(values).decode(),
         )
@@ -138,31 +140,31 @@ class Helm:
 
     def _run(self, *arguments: str, timeout: float, check: bool = True, stdin: str | None = None) -> process.Completed:
         argv = (self._program, *arguments, *(self._where if arguments[0] != "version" else ()))
-        return process.run(argv, timeout=timeout, check=check, stdin=stdin, hint=HINT)
+        return process.run(argv, timeout=timeout, check=check, stdin=stdin, hint=HELM_HINT)
 
 
 def dialect_of(version: str) -> Dialect:
-    """The dialect of what `helm version` printed. Errors: ToolError for a helm that is too old or unknown."""
+    """The dialect for the output of `helm version`. Errors: ToolError for a helm that is too old or unknown."""
     match = re.match(r"v?(\d+)\.(\d+)", version.strip())
     if match is None:
-        raise ToolError(f"helm calls itself {version.strip()!r}, which is no version", hint=HINT)
+        raise ToolError(f"helm reports its version as {version.strip()!r}, which is not a version", hint=HELM_HINT)
     found = (int(match[1]), int(match[2]))
-    if found < OLDEST or found[0] not in DIALECTS:
-        raise ToolError(f"helm {version.strip()} is not supported", hint=HINT)
+    if found < OLDEST_HELM or found[0] not in DIALECTS:
+        raise ToolError(f"helm {version.strip()} is not supported", hint=HELM_HINT)
     return DIALECTS[found[0]]
 
 
 def _release(text: str, name: str) -> HelmRelease:
     # Helm prints warnings of the API server before the document.
-    answer = _decode(text[text.find("{") :], _Answer, name)
+    output = _decode(text[text.find("{") :], _Output, name)
     return HelmRelease(
-        name=answer.name,
-        revision=answer.version,
-        status=answer.info.status,
-        updated=answer.info.last_deployed,
-        description=answer.info.description,
-        values=answer.config or {},
-        manifest=answer.manifest,
+        name=output.name,
+        revision=output.version,
+        status=output.info.status,
+        updated=output.info.last_deployed,
+        description=output.info.description,
+        values=output.config or {},
+        manifest=output.manifest,
     )
 
 
@@ -170,4 +172,4 @@ def _decode(text: str, shape: type[_T], name: str) -> _T:
     try:
         return msgspec.json.decode(text, type=shape)
     except msgspec.MsgspecError as error:
-        raise ToolError(f"helm's answer about release {name} cannot be read", hint=HINT) from error
+        raise ToolError(f"the output of helm about release {name} cannot be parsed", hint=HELM_HINT) from error

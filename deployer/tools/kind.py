@@ -1,14 +1,14 @@
-"""kind by subprocess: clusters whose nodes are containers of this machine."""
+"""The kind command: clusters whose nodes are containers on this machine."""
 
 from __future__ import annotations
 
 from deployer.errors import ToolError
 from deployer.tools import process
 
-HINT = "scripts/tools gets kind; it needs Docker"
-READ_TIMEOUT = 60.0
+KIND_HINT = "scripts/tools installs kind; it needs Docker"
+KIND_READ_TIMEOUT = 60.0
 CONTEXT_PREFIX = "kind-"
-"""What kind puts before a cluster's name to name its kube-context."""
+"""kind's prefix of the kube-context name."""
 
 
 def context(name: str) -> str:
@@ -17,15 +17,15 @@ def context(name: str) -> str:
 
 
 def clusters() -> tuple[str, ...]:
-    """Names of the kind clusters of this machine."""
-    output = process.run(["kind", "get", "clusters", "--quiet"], timeout=READ_TIMEOUT, hint=HINT).stdout
+    """Names of the kind clusters on this machine."""
+    output = process.run(["kind", "get", "clusters", "--quiet"], timeout=KIND_READ_TIMEOUT, hint=KIND_HINT).stdout
     return tuple(line.strip() for line in output.splitlines() if line.strip())
 
 
 def create(name: str, *, workers: int, image: str, kubeconfig: str, timeout: float) -> None:
-    """Make a cluster of one control plane and `workers` further nodes, and write its context into `kubeconfig`.
+    """Create a cluster of one control plane and `workers` worker nodes, and write its context to `kubeconfig`.
 
-    Empty `image` and `kubeconfig` mean kind's and kubectl's own. A cluster that does not come up is removed again.
+    Empty `image` and `kubeconfig` mean the defaults of kind and kubectl. On failure the cluster is deleted again.
     Errors: ToolError, WaitTimeout.
     """
     argv = ["kind", "create", "cluster", "--name", name, "--config", "-", "--wait", f"{timeout:.0f}s"]
@@ -42,22 +42,22 @@ def create(name: str, *, workers: int, image: str, kubeconfig: str, timeout: flo
 def delete(name: str, *, kubeconfig: str, timeout: float = 120.0) -> None:
     """Delete a cluster and its context."""
     argv = ["kind", "delete", "cluster", "--name", name, *_kubeconfig(kubeconfig)]
-    process.run(argv, timeout=timeout, hint=HINT)
+    process.run(argv, timeout=timeout, hint=KIND_HINT)
 
 
 def load_image(name: str, reference: str, *, timeout: float) -> None:
-    """Copy an image of this machine into every node; what a node has is not copied again."""
+    """Copy a local image to every node that does not have it."""
     try:
-        process.run(["kind", "load", "docker-image", reference, "--name", name], timeout=timeout, hint=HINT)
+        process.run(["kind", "load", "docker-image", reference, "--name", name], timeout=timeout, hint=KIND_HINT)
     except ToolError as error:
         raise ToolError(
             f"image {reference} cannot be loaded into cluster {name}",
-            hint="`docker image ls` shows what is there",
+            hint="`docker image ls` lists the local images",
         ) from error
 
 
 def config(workers: int) -> str:
-    """kind's description of a cluster."""
+    """kind's configuration file of a cluster."""
     roles = ["control-plane", *["worker"] * workers]
     nodes = "".join(f"  - role: {role}\n" for role in roles)
     return f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n{nodes}"
@@ -68,4 +68,4 @@ def _kubeconfig(path: str) -> list[str]:
 
 
 def _creation_hint(image: str) -> str:
-    return HINT if image else "kind pulls its own node image; --node-image or KIND_NODE_IMAGE names one that is there"
+    return KIND_HINT if image else "kind pulls its node image; --node-image or KIND_NODE_IMAGE selects a local one"

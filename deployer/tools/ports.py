@@ -12,16 +12,16 @@ from deployer.errors import TargetError
 
 
 def free(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody uses now. All are held until all are known, so that none comes twice."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(closing(socket.socket())) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    """Free ports on 127.0.0.1. All are bound until all are known, so that they are distinct."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [int(listener.getsockname()[1]) for listener in sockets]
 
 
 def require_free(port: int) -> None:
-    """Errors: TargetError naming the port and, where the system tells it, the process that uses it."""
+    """Errors: TargetError naming the port that is in use and, if known, the process that uses it."""
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -37,13 +37,13 @@ def require_free(port: int) -> None:
 
 
 def owner(port: int) -> str:
-    """ "NAME (pid N)" of the process that listens on a port; empty when the system does not tell."""
+    """ "NAME (pid N)" of the process that listens on a port; empty if unknown."""
     inodes = {f"socket:[{inode}]" for table in ("tcp", "tcp6") for inode in _listening(Path("/proc/net") / table, port)}
     for process in Path("/proc").glob("[0-9]*") if inodes else ():
         try:
             if any(os.readlink(file) in inodes for file in (process / "fd").iterdir()):
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
-        except OSError:  # gone meanwhile, or another user's
+        except OSError:  # the process has ended, or belongs to another user
             continue
     return ""
 

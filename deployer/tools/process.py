@@ -1,4 +1,4 @@
-"""The only module that starts programs. An argv list always, a bound always, and nothing that outlives a Ctrl-C."""
+"""The only module that starts programs: always with an argv list and a timeout; Ctrl-C kills what was started."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from deployer.errors import ToolError, WaitTimeout
 TAIL_LINES = 12
 
 commands = logging.getLogger(__name__)
-"""Hears every command line that is run, at level DEBUG: what -v shows."""
+"""Logs every command line at level DEBUG; -v shows them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """What a program left behind."""
+    """The result of a program that has ended."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -42,11 +42,11 @@ def run(
     check: bool = True,
     hint: str = "",
 ) -> Completed:
-    """Run a program to its end, at most `timeout` seconds.
+    """Run a program and wait for it, at most `timeout` seconds.
 
-    The program gets a process group of its own, and all of the group is killed when time runs out or Ctrl-C comes.
-    `env` is added to this process's environment. Errors: ToolError when it is absent or, with `check`, ends with
-    another code than 0 (the cause is the tail of what it said); WaitTimeout.
+    The program gets its own process group; the group is killed on timeout or Ctrl-C. `env` is added to this process's
+    environment. Errors: ToolError when the program is not installed or, with `check`, its exit code is not 0 (the cause
+    is the last lines of its output); WaitTimeout.
     """
     _require(argv[0])
     commands.debug("running: %s", shlex.join(argv))
@@ -67,9 +67,7 @@ def run(
         signal_group(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise WaitTimeout(
-                f"{shown(argv)} did not end within {timeout:g} s", hint="--timeout allows more"
-            ) from error
+            raise WaitTimeout(f"{shown(argv)} did not end within {timeout:g} s", hint="raise --timeout") from error
         raise
     done = Completed(argv=tuple(argv), returncode=process.returncode, stdout=stdout, stderr=stderr)
     if check and done.returncode != 0:
@@ -80,10 +78,10 @@ def run(
 def spawn(
     argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, bound_to_parent: bool = False
 ) -> int:
-    """Start a long-lived program in a session of its own, its output appended to `log`; return its pid.
+    """Start a long-lived program in its own session, with its output appended to `log`; return its pid.
 
-    With `bound_to_parent`, Linux kills it when this process dies in whatever way, SIGKILL included; elsewhere the
-    caller must stop it. Errors: ToolError when the program is absent.
+    With `bound_to_parent`, Linux kills it when this process dies for any reason, including SIGKILL; on other systems
+    the caller must stop it. Errors: ToolError when the program is not installed.
     """
     _require(argv[0])
     commands.debug("starting: %s", shlex.join(argv))
@@ -103,9 +101,9 @@ def spawn(
 
 
 def exit_code(pid: int, *, within: float = 0.0) -> int | None:
-    """The exit code of a program that this process spawned, None while it runs or when it is somebody else's.
+    """The exit code of a program that this process spawned; None while it is running, or if it is not a child.
 
-    `within` seconds are waited for it: the threads of a large program may take a moment longer to end than it does.
+    Waits up to `within` seconds for it, because the threads of a large program may take a moment to end.
     """
     child = _children.get(pid)
     if child is None:
@@ -116,24 +114,24 @@ def exit_code(pid: int, *, within: float = 0.0) -> int | None:
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:
-    """Send a signal to a program and everything it started; nothing happens when it is gone."""
+    """Send a signal to a program's process group; does nothing if it has ended."""
     with suppress(ProcessLookupError):
         os.killpg(pid, number)
 
 
 def ending(returncode: int) -> str:
-    """How a program ended: "exit code 3", or "SIGKILL"."""
+    """How a program ended: "exit code 3" or "SIGKILL"."""
     return signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"
 
 
 def shown(argv: Sequence[str]) -> str:
-    """A command line as a person would type it, shortened in the middle."""
+    """A command line as text, shortened in the middle."""
     line = shlex.join([Path(argv[0]).name, *argv[1:]])
     return line if len(line) <= 160 else f"{line[:100]} … {line[-50:]}"
 
 
 def tail(text: str, lines: int = TAIL_LINES) -> str:
-    """The last lines that hold something."""
+    """The last non-empty lines."""
     return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
 
 
@@ -144,11 +142,11 @@ _BOUND = f"""
 import ctypes, os, sys
 ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGKILL)})
 if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent has gone")
+    sys.exit("the parent has ended")
 os.execvp(sys.argv[2], sys.argv[2:])
 """
-"""Becomes the program after asking the kernel to tie it to its parent. A fork hook would do the same less safely:
-between fork and exec of a process with threads almost nothing may run."""
+"""Sets the parent-death signal, then executes the program. A preexec function would be less safe: between fork and exec
+of a process with threads almost nothing is allowed to run."""
 
 
 def _binds(wanted: bool) -> bool:

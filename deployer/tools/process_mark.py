@@ -1,6 +1,6 @@
-"""A mark that tells one process from every other, so that another process can see that it has ended.
+"""A unique mark of a process, so that another process can detect that it has ended.
 
-A number alone does not do: containers share machine names and count from 1, and numbers come round again.
+The pid is not enough: containers share host names and start at pid 1, and pids are reused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ PROC = Path("/proc")
 
 
 def own() -> str:
-    """The mark of this process; empty where the system has no /proc to tell."""
+    """The mark of this process; empty on systems without /proc."""
     try:
         where = _where()
         return f"{where} {os.getpid()} {_started(os.getpid())}"
@@ -21,20 +21,20 @@ def own() -> str:
 
 
 def has_ended(mark: str) -> bool:
-    """Whether the process with this mark is known to have ended. One that cannot be seen from here is not."""
+    """Whether the process with this mark has certainly ended; False if it is not visible from here."""
     try:
         where, number, started = mark.rsplit(" ", 2)
         if where != _where():
             return False
         return _started(int(number)) != started
     except FileNotFoundError:
-        return True  # only the process's own entry: that of the machine was read
+        return True  # /proc exists, but not the entry of the process
     except (OSError, ValueError, IndexError):
         return False
 
 
 def _where() -> str:
-    """This boot of this machine, and the namespace in which process numbers count."""
+    """The id of this machine's boot, and the pid namespace."""
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink(PROC / 'self/ns/pid')}"
@@ -43,7 +43,7 @@ def _where() -> str:
 
 
 def _started(number: int) -> str:
-    """Clock ticks from boot to the start of a process; a process that only waits to be collected has ended."""
+    """Clock ticks from boot to the start of a process; a zombie counts as ended."""
     fields = (PROC / str(number) / "stat").read_text().rpartition(")")[2].split()
     if fields[0] in ("Z", "X"):
         raise FileNotFoundError(number)

@@ -1,4 +1,4 @@
-"""Processes of earlier invocations: found again without ever mistaking a stranger for one of ours."""
+"""Processes of earlier invocations, identified by pid and start time."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from pathlib import Path
 
 from deployer.tools import process
 
-_POLL_SECONDS = 0.05
-_END_SECONDS = 5.0
+_EXIT_POLL_SECONDS = 0.05
+_EXIT_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A process by its pid and its start time: a pid alone is given to somebody else sooner or later."""
+    """A process by its pid and start time, because pids are reused."""
 
     pid: int
     started: str
 
     @classmethod
     def of(cls, pid: int) -> Running:
-        """The process that has this pid now; `started` is empty when there is none."""
+        """The process with this pid now; `started` is empty if there is none."""
         return cls(pid=pid, started=_started(pid))
 
     def alive(self) -> bool:
-        """Whether this very process still runs. A child of ours that has ended is reaped on the way."""
+        """Whether this process is still running. A child that has ended is reaped."""
         return process.exit_code(self.pid) is None and bool(self.started) and _started(self.pid) == self.started
 
     def cpu_seconds(self) -> float:
-        """User and system CPU time of all its threads so far; 0 when it is gone."""
+        """User and system CPU time of all its threads so far; 0 if it has ended."""
         if not self.alive():
             return 0.0
         if sys.platform == "linux":
@@ -41,30 +41,30 @@ class Running:
         return _clock(_ps(self.pid, "time"))
 
     def stop(self, *, grace: float) -> bool:
-        """SIGTERM to its process group, SIGKILL after `grace` seconds; return once it is gone.
+        """SIGTERM to its process group, SIGKILL after `grace` seconds; returns once it has ended.
 
-        False when it was gone already, and nothing was signalled then.
+        Returns False if it had already ended; no signal is sent then.
         """
         if not self.alive():
             return False
         process.signal_group(self.pid, signal.SIGTERM)
-        if not self._gone_within(grace):
+        if not self._ended_within(grace):
             process.signal_group(self.pid, signal.SIGKILL)
-            self._gone_within(_END_SECONDS)
-        process.exit_code(self.pid, within=_END_SECONDS)
+            self._ended_within(_EXIT_TIMEOUT)
+        process.exit_code(self.pid, within=_EXIT_TIMEOUT)
         return True
 
-    def _gone_within(self, seconds: float) -> bool:
+    def _ended_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while self.alive():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_EXIT_POLL_SECONDS)
         return True
 
 
 def _started(pid: int) -> str:
-    """When a process started, in whatever form the system tells it; empty when there is none or only its remains."""
+    """The start time of a process in the format of the system; empty if it does not exist or is a zombie."""
     if sys.platform == "linux":
         fields = _stat(pid)
         return fields[19] if fields and fields[0] not in "ZX" else ""
@@ -72,7 +72,7 @@ def _started(pid: int) -> str:
 
 
 def _stat(pid: int) -> list[str]:
-    """/proc/<pid>/stat from its third field (the state) on; proc(5)."""
+    """/proc/<pid>/stat from the third field (the state) on; proc(5)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -12,13 +12,14 @@ import msgspec
 from gateway.active import Active, Model
 from gateway.api.http import JSON, Header, Request, Response, whole_number
 from gateway.api.records import Answer
-from gateway.api.tensors import Document, read_document
+from gateway.api.tensors import read_document
 from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayError, RequestTimeout
 from gateway.gateway import Gateway
 from gateway.observe.trace import UNKNOWN, Trace
 from gateway.routing.labels import NEWEST, Choice
 from gateway.settings import Limits, Sticky
+from tfserving.json.predict import Document
 from tfserving.wire.status import Code, StatusError
 
 MAX_VERSION: Final = 1 << 63

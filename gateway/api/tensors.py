@@ -15,25 +15,21 @@ from gateway.errors import Unavailable
 from gateway.observe.metrics import Metrics
 from gateway.observe.trace import Trace
 from gateway.routing.labels import Choice
-from tfserving.json import writer
+from tfserving.json import predict
+from tfserving.json.predict import Document
 from tfserving.json.reader import read_object
-from tfserving.json.tensors import Inputs, from_inputs, from_instances
-from tfserving.json.values import JsonValue
-from tfserving.wire.status import StatusError, invalid
+from tfserving.json.tensors import Inputs
+from tfserving.wire.methods import DEFAULT_SIGNATURE
 from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import DTYPES, to_proto
 
 ATTEMPTS: Final = 3
-DEFAULT_SIGNATURE: Final = "serving_default"
-
-Document = dict[str, JsonValue]
 
 
 def read_document(body: bytes) -> Document:
     """The body of a request and that its signature name is text. Errors: StatusError."""
     document = read_object(body)
-    if not isinstance(document.get("signature_name", ""), str):
-        raise _wrong(document, "not formatted correctly. 'signature_name' key must be a string value.")
+    predict.signature_name(document)
     return document
 
 
@@ -51,7 +47,7 @@ class TensorApi:
         metadata = await self._signatures.of(model, choice, deadline)
         for _ in range(ATTEMPTS):
             types = _input_types(metadata, signature)
-            tensors = _tensors(document, types)
+            tensors = predict.tensors(document, types)
             trace.mark("decode")
             inputs = {
                 name: to_proto(tensor.array, dtype=tensor.dtype).SerializeToString() for name, tensor in tensors.items()
@@ -72,35 +68,9 @@ class TensorApi:
 
 
 def _input_types(metadata: Metadata, signature: str) -> Inputs:
-    definition = metadata.signatures.signature_def.get(signature or DEFAULT_SIGNATURE)
-    if definition is None:
-        raise invalid(f'Serving signature name: "{signature or DEFAULT_SIGNATURE}" not found in signature def')
-    if not definition.inputs:
-        raise invalid(f"Failed to get input map for signature: {signature or 'DEFAULT'}")
-    return {name: DTYPES[info.dtype] for name, info in definition.inputs.items()}
-
-
-def _tensors(document: Document, types: Inputs) -> dict[str, Tensor]:
-    if "instances" in document:
-        if "inputs" in document:
-            raise _wrong(
-                document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
-            )
-        instances = document["instances"]
-        if not isinstance(instances, list):
-            raise _wrong(document, "Expecting 'instances' to be an list/array")
-        if not instances:
-            raise _wrong(document, "No values in 'instances' array")
-        return from_instances(instances, types)
-    if "inputs" in document:
-        return from_inputs(document["inputs"], types)
-    raise invalid("Missing 'inputs' or 'instances' key")
+    return predict.input_types(metadata.signatures.signature_def.get(signature or DEFAULT_SIGNATURE), signature)
 
 
 def _answer(document: Document, prediction: Prediction) -> bytes:
     outputs = {name: Tensor(DTYPES[prediction.dtypes[name]], array) for name, array in prediction.outputs.items()}
-    return writer.row_body(outputs) if "instances" in document else writer.column_body(outputs)
-
-
-def _wrong(document: Document, what: str) -> StatusError:
-    return invalid(f"JSON Value: {writer.dump(document)} {what}")
+    return predict.body_writer(document)(outputs)

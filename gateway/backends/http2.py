@@ -8,6 +8,7 @@ from typing import Final
 
 from tfserving.http2 import connection, frames
 from tfserving.http2.frames import END_HEADERS, FRAME, HEADERS, LAST_STREAM, RST_STREAM, frame
+from tfserving.http2.headers import MALFORMED, RESPONSE
 
 _PREFACE: Final = frames.CLIENT_PREFACE + frames.opening({frames.ENABLE_PUSH: 0})
 
@@ -40,7 +41,7 @@ class Connection(connection.Connection[Exchange]):
     """One connection, from preface to close."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, max_response_bytes: int) -> None:
-        super().__init__()
+        super().__init__(RESPONSE)
         self._loop = loop
         self._max_response = max_response_bytes
         self._waiting: deque[Exchange] = deque()
@@ -111,7 +112,11 @@ class Connection(connection.Connection[Exchange]):
 
     def _on_fields(self, number: int, fields: dict[str, str], *, ended: bool) -> None:
         exchange = self._open.get(number)
-        if exchange is not None:
+        if exchange is None:
+            return
+        if fields is MALFORMED:
+            self._on_broken(exchange, frames.PROTOCOL_ERROR, "malformed headers")
+        else:
             exchange.fields.update(fields)
             if ended:
                 self._end(number, None)
@@ -127,6 +132,10 @@ class Connection(connection.Connection[Exchange]):
 
     def _on_reset(self, number: int, code: int) -> None:
         self._end(number, StreamError(code, "the model server reset the stream"))
+
+    def _on_broken(self, stream: Exchange, code: int, what: str) -> None:
+        self._write(frame(RST_STREAM, 0, stream.id, code.to_bytes(4, "big")))
+        self._end(stream.id, StreamError(code, f"the model server broke HTTP/2: {what}"))
 
     def _on_settings(self) -> None:
         if not self.ready.done():

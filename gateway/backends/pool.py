@@ -35,6 +35,8 @@ LACKS_KEPT: Final = 4096
 """Replicas and what they lack that are remembered; clients choose the names, so there must be an end."""
 SAMPLE: Final = 16
 """Above this many replicas a choice looks at a sample instead of at all of them."""
+DRAWN: Final = 4
+"""Replicas in a sample."""
 
 Resolve = Callable[[str, int], Awaitable[tuple[str, ...]]]
 
@@ -60,10 +62,11 @@ class Backend:
 def choose(backends: Sequence[Backend], tried: Collection[Backend], chance: Callable[[], float]) -> Backend | None:
     """The less loaded of two random usable replicas that were not tried yet; None when there is none.
 
+    Above `SAMPLE` replicas it is the least loaded of those among `DRAWN` random ones that are usable, if any is.
     Ejected replicas are used only when every connected one is ejected: a guess is better than a refusal.
     """
     if len(backends) > SAMPLE:
-        sample = [backends[int(chance() * len(backends))] for _ in range(4)]
+        sample = [backends[int(chance() * len(backends))] for _ in range(DRAWN)]
         usable = [b for b in sample if b.transport.connected and not b.ejected and b not in tried]
         if usable:
             return min(usable, key=lambda b: b.outstanding)

@@ -88,6 +88,7 @@ class Histogram:
 class Metrics:
     """What the gateway counts. `model`, `version` and `label` come from the config and from the model server, never
     from a client alone, so the number of series is bounded: names that are not configured are counted as `unknown`.
+    `families` has every metric in the order of the exposition.
     """
 
     def __init__(self) -> None:
@@ -121,19 +122,19 @@ class Metrics:
         self.ejections = Counter("gateway_backend_ejections_total", "Times a model server was taken out of use.")
         self.batch_rows = Histogram("gateway_batch_rows", "Rows in one joined call.", ROWS_BOUNDS, "model")
         self.reloads = Counter("gateway_config_reloads_total", "Config files read after a change.", "result")
-        self._all: list[Counter | Gauge | Histogram] = [
+        self.families: list[Counter | Gauge | Histogram] = [
             self.requests, self.errors, self.seconds, self.stage_seconds, self.records, self.retries, self.shed,
             self.mismatches, self.fallbacks, self.shadow, self.ejections, self.batch_rows, self.reloads,
         ]  # fmt: skip
 
     def gauge(self, name: str, text: str, read: Callable[[], dict[Labels, float]], *labels: str) -> None:
         """Add a gauge; `read` gives its value per combination of `labels`."""
-        self._all.append(Gauge(name, text, read, *labels))
+        self.families.append(Gauge(name, text, read, *labels))
 
     def render(self) -> bytes:
         """The exposition, text format 0.0.4."""
         lines: list[str] = []
-        for metric in self._all:
+        for metric in self.families:
             lines += (f"# HELP {metric.name} {metric.text}", f"# TYPE {metric.name} {metric.kind}", *metric.lines())
         return ("\n".join(lines) + "\n").encode()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eventually import eventually
 
 from deployer.domain.serving import ServingConfig
 from deployer.release.render.readback import state_of
@@ -149,7 +150,7 @@ def test_an_upgrade_replaces_the_pods_and_keeps_the_versions(
     upgraded = deployer("deploy", "-f", file, "--storage-image", cluster.image("gateway")).result
 
     assert upgraded["changed"]
-    assert not pods & {pod.name for pod in installed.target.pods(MODEL_SERVER) if not pod.leaving}
+    assert not pods & {pod.name for pod in installed.target.pods(MODEL_SERVER) if not pod.terminating}
     assert installed.state().models["digits"].labels == {"stable": 1}
     back = deployer("deploy", "-f", installed.file, "--storage-image", cluster.image("gateway"))
     assert back.result["changed"]
@@ -195,7 +196,7 @@ def test_a_deployment_sets_the_scale_and_keeps_what_a_rollout_moved(
     done = deployer("deploy", "-f", installed.file, "--storage-image", cluster.image("gateway")).result["deployed"]
 
     assert set(done["revisions"]) == {"demo-tf-serving", "demo-gateway"}
-    assert len([pod for pod in installed.target.pods(MODEL_SERVER) if not pod.leaving]) == 2
+    assert len([pod for pod in installed.target.pods(MODEL_SERVER) if not pod.terminating]) == 2
     assert installed.state().models["digits"].labels == {"stable": 1, "canary": 2}
     assert [(p["label"], p["version"]) for p in done["proofs"]] == [("canary", 2), ("stable", 1)]
     assert set(parse_settings(installed.target.gateway_config()).models["digits"].specs) == {"1", "2"}
@@ -208,7 +209,7 @@ def test_a_deployment_repairs_a_scale_that_somebody_changed(installed: Installed
 
     assert done["revisions"] == {}
     assert done["repairs"] == ["demo-tf-serving has 3 replicas instead of 2"]
-    assert len([pod for pod in installed.target.pods(MODEL_SERVER) if not pod.leaving]) == 2
+    assert len([pod for pod in installed.target.pods(MODEL_SERVER) if not pod.terminating]) == 2
 
 
 def test_an_image_that_cannot_be_pulled_is_named(
@@ -236,10 +237,8 @@ def test_uninstalling_leaves_only_the_claim(cluster: Any, installed: Installed) 
 
     target.helm.uninstall(timeout=120)
 
-    deadline = time.monotonic() + 90
-    while (pods := cluster.api.list(f"/api/v1/namespaces/{namespace}/pods", Pod)) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert not pods
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    eventually(lambda: not cluster.api.list(pods, Pod), "no pods are left", seconds=90)
     pvcs = cluster.api.list(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", Pvc)
     assert [(pvc.metadata.name, pvc.status.phase) for pvc in pvcs] == [("models", "Bound")]
     for collection in ("api/v1/services", "apis/apps/v1/deployments", "apis/policy/v1/poddisruptionbudgets"):

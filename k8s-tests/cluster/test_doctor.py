@@ -7,18 +7,18 @@ tests/deployer/test_doctor.py were recorded.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from eventually import eventually
 from variants import altered, cut
 
 from deployer.release.doctor.doctor import doctor
 from deployer.release.doctor.finding import Diagnosis, Severity
 from deployer.rollout.overview import with_rollouts
-from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING
-from deployer.targets.cluster.names import GATEWAY as GATEWAY_PODS
+from deployer.targets.cluster.helm_releases import GATEWAY_CHART, TF_SERVING_CHART
+from deployer.targets.cluster.names import GATEWAY
 from deployer.targets.cluster.target import ClusterTarget
 
 CORRUPT, ABSENT = 7, 9
@@ -78,19 +78,20 @@ def releases(
     _edit(targets["label"], "models", "model.config", lambda text: text.replace("value: 1", f"value: {ABSENT}"))
     _await_gateway(targets["refused"])
     _edit(targets["refused"], "gateway", "gateway.yaml", lambda text: f"nonsense: 1\n{text}")
-    targets["refused"].touch(GATEWAY_PODS)  # instead of a minute until its kubelet looks
+    targets["refused"].touch(GATEWAY)  # instead of a minute until its kubelet looks
     return targets
 
 
 @pytest.mark.parametrize("name", SICK)
 def test_the_cause_is_found(releases: dict[str, ClusterTarget], name: str) -> None:
     wanted = SICK[name][1]
-    deadline = time.monotonic() + 120
-    found = causes(doctor(releases[name], rollouts=with_rollouts))
-    while not any(wanted in cause for cause in found):
-        assert time.monotonic() < deadline, found
-        time.sleep(2)
-        found = causes(doctor(releases[name], rollouts=with_rollouts))
+    found: list[str] = []
+
+    def is_found() -> bool:
+        found[:] = causes(doctor(releases[name], rollouts=with_rollouts))
+        return any(wanted in cause for cause in found)
+
+    eventually(is_found, lambda: f"{wanted}, not {found}", seconds=120)
 
 
 def causes(found: Diagnosis) -> list[str]:
@@ -116,16 +117,13 @@ def _install(target: ClusterTarget, cluster: Any, sick: Mapping[str, object], *,
         "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "config": routes,
     }
-    target.helm.apply(target.helm.change(TF_SERVING, serving))
-    target.helm.apply(target.helm.change(GATEWAY, gateway))
+    target.helm.apply(target.helm.change(TF_SERVING_CHART, serving))
+    target.helm.apply(target.helm.change(GATEWAY_CHART, gateway))
 
 
 def _await_gateway(target: ClusterTarget) -> None:
     """Only a gateway that has started keeps its configuration when it refuses the next one."""
-    deadline = time.monotonic() + 90
-    while not any(pod.ready for pod in target.pods(GATEWAY_PODS)):
-        assert time.monotonic() < deadline, target.explain()
-        time.sleep(1)
+    eventually(lambda: any(pod.ready for pod in target.pods(GATEWAY)), target.explain, seconds=90)
 
 
 def _edit(target: ClusterTarget, what: str, key: str, change: Callable[[str], str]) -> None:

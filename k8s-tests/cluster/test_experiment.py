@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from eventually import eventually
 
 from deployer.demo.samples import DIGITS
 from deployer.targets.cluster.agent_job import job_path
@@ -121,7 +121,6 @@ def test_ctrl_c_puts_everything_back(loaded: Loaded, cluster: Any, tmp_path: Pat
 
     assert run.wait(120) == 130, rest
     assert json.loads((tmp_path / "out" / "experiment.json").read_text())["experiment"]["interrupted"]
-    deadline = time.monotonic() + 60
-    while loaded.target.api.list(job_path(loaded.target.place), object) and time.monotonic() < deadline:
-        time.sleep(0.5)
+    jobs = job_path(loaded.target.place)
+    eventually(lambda: not loaded.target.api.list(jobs, object), "the Job is gone")
     loaded.put_back()

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
+from eventually import eventually
 
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.release import spec
 from deployer.release.doctor.doctor import doctor
 from deployer.release.render import render_release
 from deployer.rollout.overview import with_rollouts
-from deployer.targets.cluster.helm_releases import TF_SERVING
+from deployer.targets.cluster.helm_releases import TF_SERVING_CHART
 from deployer.targets.cluster.names import MODEL_SERVER
 from deployer.targets.cluster.objects import Pod
 from deployer.targets.cluster.target import ClusterTarget
@@ -58,7 +59,7 @@ def test_the_node_with_the_card_takes_the_gpu_replica_and_no_other(
     where = {}
     for pool in ("gpu", "cpu"):
         target = ClusterTarget.open(pool, cluster.place(namespace))
-        target.helm.apply(target.helm.change(TF_SERVING, values(pool, namespace, tmp_path)))
+        target.helm.apply(target.helm.change(TF_SERVING_CHART, values(pool, namespace, tmp_path)))
         where[pool] = placed(target)
 
     assert where["gpu"].spec.node_name == gpu_node
@@ -104,12 +105,12 @@ def test_a_gpu_replica_serves_beside_the_card_and_a_second_one_finds_none(
     (replica,) = target.pods(MODEL_SERVER)
     assert replica.spec.containers[0].resources.limits[GPU] == "1"
     target.scaling.to(2)
-    deadline = time.monotonic() + 60
-    while not any(
-        "no node has a free GPU" in finding.cause for finding in doctor(target, rollouts=with_rollouts).findings
-    ):
-        assert time.monotonic() < deadline, target.explain()
-        time.sleep(1)
+
+    def is_found() -> bool:
+        findings = doctor(target, rollouts=with_rollouts).findings
+        return any("no node has a free GPU" in finding.cause for finding in findings)
+
+    eventually(is_found, target.explain)
 
 
 def values(pool: str, namespace: str, directory: Path) -> Any:
@@ -125,9 +126,9 @@ def values(pool: str, namespace: str, directory: Path) -> Any:
 
 def placed(target: ClusterTarget) -> Pod:
     """The one replica, once the scheduler has decided."""
-    deadline = time.monotonic() + 60
-    while not (pods := [pod for pod in target.pods(MODEL_SERVER) if pod.spec.node_name]):
-        assert time.monotonic() < deadline, target.explain()
-        time.sleep(0.5)
-    (pod,) = pods
+
+    def scheduled() -> list[Pod]:
+        return [pod for pod in target.pods(MODEL_SERVER) if pod.spec.node_name]
+
+    (pod,) = eventually(scheduled, target.explain)
     return pod

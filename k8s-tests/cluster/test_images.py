@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from eventually import eventually
+from model_server_process import is_open
+
+from deployer.tools import ports
 
 TARGETS = ("modelserver", "gateway", "deployer")
 LARGEST = {"modelserver": 1_700_000_000, "gateway": 300_000_000, "deployer": 600_000_000}
@@ -29,12 +31,6 @@ def docker(*argv: str, timeout: float = 120) -> str:
     return done.stdout.strip()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def container(image: str, *argv: str, mounts: tuple[str, ...] = ()) -> Iterator[str]:
     """A container under the conditions of the charts: not root, nothing writable but /tmp, no capability."""
@@ -46,18 +42,13 @@ def container(image: str, *argv: str, mounts: tuple[str, ...] = ()) -> Iterator[
         docker("rm", "--force", name)
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def until_listening(port: int, name: str) -> None:
-    deadline = time.monotonic() + 60
-    while not listens(port):
+    def listening() -> bool:
         running = docker("inspect", "--format", "{{.State.Running}}", name)
         assert running == "true", docker("logs", name)
-        assert time.monotonic() < deadline, f"nothing listens on port {port}"
-        time.sleep(0.2)
+        return is_open(port)
+
+    eventually(listening, f"something listens on port {port}")
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -107,7 +98,7 @@ def test_the_deployer_prints_its_help(cluster: Any) -> None:
 
 
 def test_the_model_server_ends_well_on_sigterm(cluster: Any, digits: Any) -> None:
-    port, rest = free_port(), free_port()
+    port, rest = ports.free(2)
     flags = (f"--port={port}", f"--rest_api_port={rest}", "--model_name=digits", "--model_base_path=/models/digits")
     with container(cluster.image("modelserver"), *flags, mounts=(f"{digits.store}:/models:ro",)) as name:
         until_listening(rest, name)
@@ -117,7 +108,7 @@ def test_the_model_server_ends_well_on_sigterm(cluster: Any, digits: Any) -> Non
 
 
 def test_the_gateway_ends_well_on_sigterm(cluster: Any, tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = ports.free(1)
     (tmp_path / "gateway.yaml").write_text(GATEWAY)
     tmp_path.chmod(0o755)
     flags = ("--config=/etc/gateway/gateway.yaml", "--host=127.0.0.1", f"--port={port}")

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from under_load import Release, served_throughout, until
+from eventually import eventually
+from under_load import Release, served_throughout
 
 from deployer.targets.cluster.api import pod_path
-from deployer.targets.cluster.helm_releases import GATEWAY as GATEWAYS
-from deployer.targets.cluster.helm_releases import TF_SERVING
+from deployer.targets.cluster.helm_releases import GATEWAY_CHART, TF_SERVING_CHART
 from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER
 from deployer.targets.cluster.target import ClusterTarget
 
@@ -48,7 +48,7 @@ def settled(target: ClusterTarget, component: str, *, without: set[str]) -> bool
 
 def test_network_policies_let_only_gateways_reach_the_replicas(release: Release) -> None:
     target = release.target
-    for chart, found in ((TF_SERVING, target.helm.tf_serving()), (GATEWAYS, target.helm.gateway())):
+    for chart, found in ((TF_SERVING_CHART, target.helm.tf_serving()), (GATEWAY_CHART, target.helm.gateway())):
         assert found is not None
         target.helm.apply(target.helm.change(chart, {**found.values, "networkPolicy": {"enabled": True}}))
 
@@ -72,7 +72,7 @@ def test_a_killed_replica_costs_no_request(release: Release) -> None:
     with release.load(20) as load:
         path = pod_path(target.place.namespace, victim)
         target.api.call("DELETE", path, query={"gracePeriodSeconds": "0"})
-        until(lambda: settled(target, MODEL_SERVER, without={victim}), "two replicas again", seconds=120)
+        eventually(lambda: settled(target, MODEL_SERVER, without={victim}), "two replicas again", seconds=120)
 
     served_throughout(load)
 
@@ -86,7 +86,7 @@ def test_a_rolling_restart_costs_no_request(release: Release, component: str) ->
     with release.load(15) as load:
         stamp = {"spec": {"template": {"metadata": {"annotations": {"restarted": f"{time.time()}"}}}}}
         target.api.patch(f"/apis/apps/v1/namespaces/{target.place.namespace}/deployments/{name}", stamp)
-        until(lambda: settled(target, component, without=before), "every pod replaced", seconds=150)
+        eventually(lambda: settled(target, component, without=before), "every pod replaced", seconds=150)
 
     served_throughout(load)
 
@@ -97,7 +97,7 @@ def test_load_scales_the_replicas_up_and_rest_scales_them_down(
     """From one replica to two or more and back. The request for CPU is so small that a little load is a lot."""
     target = release.target
     _autoscale(target)
-    until(lambda: len(target.pods(MODEL_SERVER)) == 1, "one replica at rest", seconds=120)
+    eventually(lambda: len(target.pods(MODEL_SERVER)) == 1, "one replica at rest", seconds=120)
     counts: list[tuple[float, int]] = []
     began = time.monotonic()
 
@@ -106,11 +106,11 @@ def test_load_scales_the_replicas_up_and_rest_scales_them_down(
         return counts[-1][1] >= 2
 
     with release.load(20, clients=4) as load:
-        until(grown, "a second ready replica", seconds=95)
+        eventually(grown, "a second ready replica", seconds=95)
 
     served_throughout(load)
     record_property("seconds_until_second_replica", counts[-1][0])
-    until(lambda: len(target.pods(MODEL_SERVER)) == 1, "one replica again", seconds=180)
+    eventually(lambda: len(target.pods(MODEL_SERVER)) == 1, "one replica again", seconds=180)
 
 
 def _autoscale(target: ClusterTarget) -> None:
@@ -125,4 +125,4 @@ def _autoscale(target: ClusterTarget) -> None:
         "targetCPUUtilizationPercentage": 80,
         "behavior": {"scaleDown": down},
     }
-    target.helm.apply(target.helm.change(TF_SERVING, {**found.values, "autoscaling": scaling}))
+    target.helm.apply(target.helm.change(TF_SERVING_CHART, {**found.values, "autoscaling": scaling}))

@@ -93,7 +93,7 @@ def interrupted(cluster: Any, large: Path, store: str, how: signal.Signals) -> i
 
 def storage_pod(cluster: Any, namespace: str) -> Pod | None:
     found: Pod | None = cluster.api.find(pod_path(namespace, pod_name("models")), Pod)
-    return None if found is None or found.leaving else found
+    return None if found is None or found.terminating else found
 
 
 def test_published_versions_are_there_and_a_second_time_is_fine(

@@ -12,17 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from rolling import GATES, Rolling, held_at_once, last_answers
-from under_load import until
+from eventually import eventually
+from rolling import GATES, SUPPORT, Rolling, held_at_once, last_answers
 from variants import CORRUPT, DEADLY, ERRS, SLOW, WRONG
 
 from deployer.domain.rollout import Event, Policy, RolloutRequest
 from deployer.rollout.facts import VersionFacts
 from deployer.targets.cluster.api import pod_path
-from deployer.targets.cluster.helm_releases import GATEWAY as GATEWAY_CHART
-from deployer.targets.cluster.helm_releases import charts_directory
+from deployer.targets.cluster.helm_releases import GATEWAY_CHART, charts_directory
 from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER
 from deployer.targets.cluster.own_configs import OWN_CONFIG
 
@@ -44,16 +42,18 @@ def test_a_good_version_goes_to_the_end_although_a_gateway_is_replaced_while_a_g
         done = rolling.verbs(at_point).start(request)
         assert (done.outcome, len(replaced)) == ("promoted", 1), done.reason
         assert rolling.state.labels == {"stable": 2}
-        until(lambda: all(pod.ready for pod in target.pods(GATEWAY) if not pod.leaving), "gateways", seconds=60)
+        eventually(lambda: all(pod.ready for pod in target.pods(GATEWAY) if not pod.terminating), "gateways")
         rolling.proven()
 
 
-def test_a_rollback_is_a_matter_of_seconds(rolling: Rolling, record_property: Callable[[str, object], None]) -> None:
+def test_a_rollback_loses_no_request_and_its_time_is_recorded(
+    rolling: Rolling, record_property: Callable[[str, object], None]
+) -> None:
     if rolling.state.versions != (1, 2):  # as the test before leaves it
         assert rolling.rollout("start", "--to", 2, "--steps", "100", "--soak", "0s", "--keep-previous", *GATES).result
     with rolling.load.watched():
         with last_answers(rolling.target) as seen:
-            until(lambda: 2 in seen, "an answer of version 2", seconds=20)
+            eventually(lambda: 2 in seen, "an answer of version 2")
             began = time.monotonic()
             back = rolling.deployer("rollback", "digits", *rolling.where)
             record_property(
@@ -66,12 +66,12 @@ def test_a_rollback_is_a_matter_of_seconds(rolling: Rolling, record_property: Ca
         rolling.proven()
 
 
-def test_an_aborted_canary_answers_nothing_within_seconds(
+def test_an_abort_loses_no_request_and_its_time_is_recorded(
     rolling: Rolling, record_property: Callable[[str, object], None]
 ) -> None:
     with rolling.load.watched(), rolling.started(2):
         with last_answers(rolling.target) as seen:
-            until(lambda: "canary" in seen, "an answer of canary", seconds=20)
+            eventually(lambda: "canary" in seen, "an answer of canary")
             began = time.monotonic()
             assert rolling.deployer("rollback", "digits", *rolling.where).result["outcome"] == "aborted"
             record_property("seconds_from_Enter_to_an_abort_proven_on_3_pods_and_2_gateways", time.monotonic() - began)
@@ -132,7 +132,7 @@ def test_a_version_that_kills_its_pod_kills_one_and_is_taken_back(rolling: Rolli
         now = {replica.name: replica.ends for replica in rolling.target.replicas()}
         assert sum(now[name] > ends[name] for name in ends) == 1, now
         assert rolling.state == before
-        until(lambda: all(pod.ready for pod in rolling.target.pods(MODEL_SERVER)), "three pods", seconds=60)
+        eventually(lambda: all(pod.ready for pod in rolling.target.pods(MODEL_SERVER)), "three pods")
         rolling.proven()
 
 
@@ -154,16 +154,16 @@ def test_a_killed_deployer_a_dead_pod_and_a_new_one_do_not_stop_a_rollout(rollin
         promoted = rolling.rollout("promote")
         assert promoted.result["outcome"] == "promoted"
         assert rolling.state.labels == {"stable": to}
-        until(lambda: sum(pod.ready for pod in target.pods(MODEL_SERVER)) == 4, "four pods", seconds=90)
+        eventually(lambda: sum(pod.ready for pod in target.pods(MODEL_SERVER)) == 4, "four pods", seconds=90)
         rolling.proven()
     target.scaling.to(3)
-    until(lambda: len(target.pods(MODEL_SERVER)) == 3, "three pods", seconds=60)
+    eventually(lambda: len(target.pods(MODEL_SERVER)) == 3, "three pods")
 
 
 def test_a_deployer_that_dies_at_every_point_of_the_journal_is_followed_by_one_that_resumes(
     rolling: Rolling, record_property: Callable[[str, object], None]
 ) -> None:
-    to, script = rolling.other, str(Path(__file__).with_name("mortal.py"))
+    to, script = rolling.other, str(SUPPORT / "mortal.py")
     with rolling.load.watched():
         argv = (sys.executable, script, str(rolling.file), rolling.kubeconfig, str(to))
         done = subprocess.run(argv, capture_output=True, text=True, timeout=400)
@@ -190,7 +190,7 @@ def test_an_order_to_abort_is_followed_in_every_step(rolling: Rolling) -> None:
 
             def at_point(name: str, step: str = step) -> None:
                 if name == f"{step}: begun recorded":
-                    other.histories.order("digits", Event.ABORT)
+                    other.histories.send_command("digits", Event.ABORT)
 
             done = rolling.verbs(at_point, facts=facts).start(request)
             assert (done.outcome, rolling.state) == ("aborted", before), (step, done.reason)
@@ -227,7 +227,7 @@ def test_a_helm_upgrade_by_hand_meets_no_conflict_and_keeps_what_rollouts_moved(
     assert "max_records: 777" in target.gateway_config()
     assert rolling.state == before
     target.touch(GATEWAY)
-    until(lambda: rolling.deployer("status", *rolling.where).code == 0, "gateways that follow", seconds=30)
+    eventually(lambda: rolling.deployer("status", *rolling.where).code == 0, "gateways that follow")
 
 
 def test_pods_that_may_hold_one_version_are_deployed_for_it_once(rolling: Rolling) -> None:

@@ -18,7 +18,7 @@ from deployer.domain.serving import ModelState, ServingConfig
 from deployer.release import spec
 from deployer.release.render import render_release
 from deployer.targets.cluster import proof
-from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING, HelmReleases
+from deployer.targets.cluster.helm_releases import GATEWAY_CHART, TF_SERVING_CHART, HelmReleases
 from deployer.targets.cluster.objects import Pvc
 from deployer.targets.cluster.target import ClusterTarget
 from deployer.tools.helm import Helm
@@ -44,7 +44,7 @@ def test_a_release_of_an_earlier_chart_is_upgraded_and_keeps_its_versions(
     helm = Helm(namespace=namespace, context=place.context, kubeconfig=place.kubeconfig)
     earlier = HelmReleases(target.names, helm, charts=tmp_path)
     rendered = render_release(spec.load(file), STATE, {}).files
-    for chart in (TF_SERVING, GATEWAY):
+    for chart in (TF_SERVING_CHART, GATEWAY_CHART):
         earlier.apply(earlier.change(chart, yaml.safe_load(rendered[f"{chart}-values.yaml"])))
     target.wait(
         lambda: proof.replicas(target, proof.parsed(target.model_config())),
@@ -57,7 +57,7 @@ def test_a_release_of_an_earlier_chart_is_upgraded_and_keeps_its_versions(
 
     assert deployed["revisions"] == {"demo-tf-serving": 2, "demo-gateway": 2}
     assert [(p["label"], p["version"]) for p in deployed["proofs"]] == [("stable", 1)]
-    for chart, found in ((TF_SERVING, target.helm.tf_serving()), (GATEWAY, target.helm.gateway())):
+    for chart, found in ((TF_SERVING_CHART, target.helm.tf_serving()), (GATEWAY_CHART, target.helm.gateway())):
         assert found is not None
         assert f"helm.sh/chart: {chart}-0.0.1" not in found.manifest
     pvcs = cluster.api.list(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", Pvc)

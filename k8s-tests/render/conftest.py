@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helm_program import helm_program as _helm
 
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"
@@ -21,11 +20,6 @@ OLDEST = ("--kube-version", "1.30.0")
 """The oldest Kubernetes that the charts are for. A helm built from its Go module would take a far older one."""
 
 Objects = list[dict[str, Any]]
-
-
-def _helm() -> str | None:
-    tools = ROOT / ".tools" / "helm"
-    return os.environ.get("HELM") or shutil.which("helm") or (str(tools) if tools.exists() else None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,7 +16,7 @@ from deployer.release.deploy.deploy import DeployRequest, Plan, execute, plan_of
 from deployer.release.render.values import values_gateway, values_tf_serving
 from deployer.release.where import Where
 from deployer.rollout import files
-from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING
+from deployer.targets.cluster.helm_releases import GATEWAY_CHART, TF_SERVING_CHART
 
 FEATURES = """
 features: [{name: x, type: category, vocabulary: [red, green], encoding: index, unknown: red}]
@@ -40,8 +40,8 @@ def cluster(tmp_path: Path, helm_program: str, release: Release) -> FakeCluster:
     cluster = FakeCluster(tmp_path, helm_program)
     state = ServingConfig(models={"m": ONE})
     for chart, text in (
-        (TF_SERVING, values_tf_serving(release, state)),
-        (GATEWAY, values_gateway(release, state, {"m": {1: FEATURES}})),
+        (TF_SERVING_CHART, values_tf_serving(release, state)),
+        (GATEWAY_CHART, values_gateway(release, state, {"m": {1: FEATURES}})),
     ):
         cluster.target.helm.apply(cluster.target.helm.change(chart, yaml.safe_load(text)))
     cluster.follow()

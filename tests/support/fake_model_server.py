@@ -42,8 +42,11 @@ class FakeModelServer:
     """What the next Predict calls fail with, one a call."""
     always: tuple[grpc.StatusCode, str] | None = None
     seen: list[Seen] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    """While it is not set, Predict calls that have been seen wait; it is set at first."""
 
     def __post_init__(self) -> None:
+        self.gate.set()
         self._server = grpc.server(
             futures.ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
         )
@@ -67,6 +70,7 @@ class FakeModelServer:
 
     def stop(self) -> None:
         """Drop everything at once."""
+        self.gate.set()
         self._server.stop(0).wait()
 
     def _resolve(self, spec: m.ModelSpec, context: grpc.ServicerContext) -> int:
@@ -93,6 +97,7 @@ class FakeModelServer:
         version = self._resolve(spec, context)
         if x.shape[1:] != (_width(version),):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Matrix size-incompatible: In[0]: {list(x.shape)}")
+        assert self.gate.wait(60)
         time.sleep(self.delay)
         response = m.PredictResponse()
         response.outputs["y"].CopyFrom(to_proto((10 * version * x.sum(axis=1)).astype(np.float32), typed=True))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from deployer.errors import TargetError
-from deployer.targets.base import GatewayReplica, HttpReply, MemoryReading, Overtaken, Replica, Target
+from deployer.targets.base import GatewayReplica, HttpReply, MemoryReading, Replica, Target, WriteConflict
 from deployer.targets.history import HistoryStore
 from gateway.settings import parse_settings, settings_hash
 from tfserving.config import ModelConfig, ModelServerConfig, Specific
@@ -82,7 +82,7 @@ class FakeRelease(Target):
     """A `Target`, and the clock that its time goes by. `canary_failures` is the share of bad answers of version 2."""
 
     kind = "fake"
-    told_to_look = True
+    needs_refresh = True
 
     histories: HistoryStore
     """Set by whoever rolls out."""
@@ -219,15 +219,15 @@ class FakeRelease(Target):
     def put_model_config(self, text: str) -> None:
         self._overtaken()
         self._models = text
-        self.hasten([server.name for server in self.servers])
+        self.refresh([server.name for server in self.servers])
 
-    def put_model_config_quietly(self, text: str) -> None:
+    def put_model_config_without_refresh(self, text: str) -> None:
         self._overtaken()
         for server in self.servers:
             server.untold = server.untold or (self._models, self.time + 60)
         self._models = text
 
-    def hasten(self, names) -> None:
+    def refresh(self, names) -> None:
         if self.deaf_to_touches:
             self.deaf_to_touches -= 1
             return
@@ -238,7 +238,7 @@ class FakeRelease(Target):
     def _overtaken(self) -> None:
         if self.overtakers:
             self.overtakers.pop(0)()
-            raise Overtaken("changed by somebody else in the same moment")
+            raise WriteConflict("changed by somebody else at the same time")
 
     def record(self) -> None:
         self.recorded = (self._models, self._gateway)

@@ -51,14 +51,14 @@ class World:
         if happens == "kill the deployer":
             raise Killed
         if isinstance(happens, Event):
-            self.histories.order(MODEL, happens)
+            self.histories.send_command(MODEL, happens)
         elif happens == "edit_by_hand" and name.endswith("begun recorded"):
             self.at[len(self.points) + 1] = happens  # nobody can see what changes between a look and a write
         elif happens is not None:
             getattr(self.release, happens)()
 
     def state(self):
-        return files.state(files.in_force(self.release), MODEL)
+        return files.state(files.current_config(self.release), MODEL)
 
     def settle(self) -> None:
         for _ in range(6):

@@ -8,12 +8,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import requests
 import yaml
+from eventually import eventually
 from paths import ROOT, SUPPORT
 
 
@@ -87,10 +87,11 @@ class GatewayProcess:
 
     def until(self, path: str, wanted: Any) -> None:
         """Wait until a GET gives a document for which `wanted` holds."""
-        deadline = time.monotonic() + 10
-        while not wanted(self.get(path).json()):
-            assert time.monotonic() < deadline, self.get(path).text
-            time.sleep(0.05)
+        eventually(lambda: wanted(self.get(path).json()), lambda: self.get(path).text)
+
+    def logs(self, text: str) -> None:
+        """Wait until the log says this."""
+        eventually(lambda: any(text in line for line in self.log), lambda: "".join(self.log))
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -109,7 +110,7 @@ class GatewayProcess:
         return self.wait()
 
 
-class ModelServerProcess:
+class FakeModelServerProcess:
     """The fake model server in a process of its own, so that it can be killed."""
 
     def __init__(self, port: int) -> None:

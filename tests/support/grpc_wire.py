@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from deployer.tools import ports
 from tfserving.http2 import frames as h
 from tfserving.server.execution.servable import NotQuick
 from tfserving.server.grpc.server import GrpcServer
@@ -24,8 +25,13 @@ HELLO = PREFACE + h.frame(h.SETTINGS, 0, 0)
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
-BLOCK = literal(b":method", b"POST") + literal(b":path", b"/s/Echo") + literal(b"content-type", b"application/grpc")
-"""Headers of a call of Echo."""
+def block(path=b"/s/Echo", content_type=b"application/grpc"):
+    """The headers of a call."""
+    request = literal(b":method", b"POST") + literal(b":scheme", b"http") + literal(b":path", path)
+    return request + literal(b"content-type", content_type)
+
+
+BLOCK = block()
 
 
 def setting(key, value):
@@ -79,9 +85,7 @@ class Gate:
 def serving(table, *, quick=None, threads=4, arguments=(), path=None, tls=None, budget=None):
     budget = budget or Budget(1 << 30)
     server = GrpcServer(Methods(table, quick or {}), max_threads=threads, budget=budget, arguments=arguments)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = ports.free(1)
     if path:
         server.listen_unix(str(path), tls)
     else:
@@ -99,9 +103,8 @@ def caller(port, **options):
 
 
 def request(stream, body, *, path=b"/s/Echo", flags=h.END_STREAM, extra=b""):
-    block = literal(b":method", b"POST") + literal(b":path", path) + literal(b"content-type", b"application/grpc")
     message = b"\0" + len(body).to_bytes(4, "big") + body
-    return headers(stream, block=block + extra) + data(stream, message, flags)
+    return headers(stream, block=block(path) + extra) + data(stream, message, flags)
 
 
 class Raw:

@@ -41,6 +41,20 @@ class Slow(tf.Module):
         return {"y": x + 0.0 * product[0, 0]}
 
 
+class Gated(tf.Module):
+    """y = x: leaves the file `gate`/entered, and answers once there is the file `gate`/go-0."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x"), tf.TensorSpec([], tf.string, "gate")])
+    def serve(self, x, gate):
+        tf.io.write_file(tf.strings.join([gate, "/entered"]), "")
+        # The name depends on the turn, so that no optimizer looks for the file once and for all.
+        turn = tf.constant(0)
+        while tf.size(tf.io.matching_files(tf.strings.join([gate, "/go-", tf.strings.as_string(turn % 1)]))) == 0:
+            turn += 1
+        with tf.control_dependencies([turn]):
+            return {"y": tf.identity(x)}
+
+
 class Words(tf.Module):
     """Looks words up in a table that is filled from an asset, and echoes them."""
 
@@ -69,8 +83,9 @@ for version in (1, 2, 3):
         str(OUT / "scale" / str(version)),
         {"serving_default": scale.serve, "classify": scale.classify, "regress": scale.regress},
     )
-slow, words = Slow(), Words()
+slow, gated, words = Slow(), Gated(), Words()
 tf.saved_model.save(slow, str(OUT / "slow" / "1"), {"serving_default": slow.serve})
+tf.saved_model.save(gated, str(OUT / "gated" / "1"), {"serving_default": gated.serve})
 tf.saved_model.save(words, str(OUT / "words" / "1"), {"serving_default": words.serve})
 
 keras.utils.set_random_seed(7)

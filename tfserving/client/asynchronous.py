@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
-from google.protobuf.wrappers_pb2 import StringValue
 
 from tfserving.client import messages
-from tfserving.client.values import DEFAULT_TIMEOUT, Metadata, ModelServerError, Prediction, VersionStatus
-from tfserving.wire import messages_pb2 as m
-from tfserving.wire import methods
+from tfserving.client.closing import AsyncClosing
+from tfserving.client.values import DEFAULT_TIMEOUT, Metadata, Prediction, VersionStatus
 from tfserving.wire.tensors import Array
 
+T = TypeVar("T")
 
-class AsyncClient:
+
+class AsyncClient(AsyncClosing):
     """`Client` for asyncio, made and used on one running event loop; arguments, answers and errors are the same."""
 
     def __init__(
@@ -34,19 +32,7 @@ class AsyncClient:
             if credentials
             else grpc.aio.insecure_channel(address, arguments)
         )
-        known = (*methods.METHODS, messages.HEALTH)
-        self._calls = {
-            method: self._channel.unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
-            for method in known
-        }
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.close()
+        self._stubs = messages.stubs(self._channel)
 
     async def close(self) -> None:
         """As `Client.close`."""
@@ -65,38 +51,31 @@ class AsyncClient:
     ) -> Prediction:
         """As `Client.predict`."""
         spec = messages.model_spec(model, version, label, signature)
-        request = messages.predict_request(spec, inputs, output_filter)
-        return messages.prediction(await self._call(methods.PREDICT, request, timeout))
+        return await self._ask(messages.predict(spec, inputs, output_filter), timeout)
 
     async def status(
         self, model: str, version: int | None = None, *, timeout: float = DEFAULT_TIMEOUT
     ) -> tuple[VersionStatus, ...]:
         """As `Client.status`."""
-        request = m.GetModelStatusRequest(model_spec=messages.model_spec(model, version, None))
-        return messages.statuses(await self._call(methods.GET_MODEL_STATUS, request, timeout))
+        return await self._ask(messages.status(model, version), timeout)
 
     async def metadata(
         self, model: str, *, version: int | None = None, label: str | None = None, timeout: float = DEFAULT_TIMEOUT
     ) -> Metadata:
         """As `Client.metadata`."""
-        request = messages.metadata_request(messages.model_spec(model, version, label))
-        return messages.metadata(await self._call(methods.GET_MODEL_METADATA, request, timeout))
+        return await self._ask(messages.metadata(messages.model_spec(model, version, label)), timeout)
 
     async def reload(self, config: messages.ServerConfig, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """As `Client.reload`."""
-        await self._call(methods.RELOAD_CONFIG, m.ReloadConfigRequest(config=config.to_message()), timeout)
+        await self._ask(messages.reload(config), timeout)
 
     async def healthy(self, service: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> bool:
         """As `Client.healthy`."""
-        try:
-            return messages.is_serving(await self._call(messages.HEALTH, StringValue(value=service), timeout))
-        except ModelServerError as error:
-            if messages.not_serving(error):
-                return False
-            raise
+        return await self._ask(messages.healthy(service), timeout)
 
-    async def _call(self, method: methods.Method, request: Message, timeout: float) -> Any:
+    async def _ask(self, call: messages.Call[T], timeout: float) -> T:
         try:
-            return await self._calls[method](request, timeout=timeout)
+            response = await self._stubs[call.method](call.request, timeout=timeout)
         except grpc.RpcError as error:
-            raise messages.typed_error(error) from error
+            return call.failed(error)
+        return call.read(response)

@@ -1,16 +1,29 @@
-"""Between plain values and the messages of the gRPC API; shared by the blocking and the asyncio client."""
+"""The calls of the gRPC API, from plain values and to them; shared by the blocking and the asyncio client."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
+import grpc.aio
+from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
-from tfserving.client.values import Metadata, ModelServerError, Prediction, Signature, TensorSpec, VersionStatus
+from tfserving.client.values import (
+    INIT_SIGNATURE,
+    Metadata,
+    ModelServerError,
+    Prediction,
+    Signature,
+    TensorSpec,
+    VersionStatus,
+    check_choice,
+)
 from tfserving.client.values import status_code as to_code
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire import methods
 from tfserving.wire.methods import Method
 from tfserving.wire.tensors import Array, to_proto, to_values
 
@@ -18,7 +31,6 @@ HEALTH = Method("grpc.health.v1.Health", "Check", StringValue, Int32Value)
 """The standard health check. Its messages hold one string and one enum as field 1: on the wire, these wrappers."""
 
 _SERVING = 1
-_INIT_SIGNATURE = "__saved_model_init_op"
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", -1),
@@ -26,6 +38,35 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.enable_http_proxy", 0),
 )
 """gRPC's own limit of 4 MiB breaks large answers, and a proxy between a client and its replicas is never meant."""
+
+
+T = TypeVar("T")
+Stub = Callable[..., Any]
+"""One method of a channel: called with a request and a timeout. What it returns is awaited in asyncio."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One call: the request, how its response is read, and which failures are a result as well."""
+
+    method: Method
+    request: Message
+    read: Callable[[Any], T]
+    failures: Mapping[grpc.StatusCode, T] = field(default_factory=dict)
+
+    def failed(self, error: grpc.RpcError) -> T:
+        """What gRPC's error comes to. Errors: ModelServerError."""
+        if error.code() in self.failures:
+            return self.failures[error.code()]
+        raise ModelServerError(error.code(), error.details() or "") from error
+
+
+def stubs(channel: grpc.Channel | grpc.aio.Channel) -> dict[Method, Stub]:
+    """Every method that a client calls."""
+    return {
+        method: channel.unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
+        for method in (*methods.METHODS, HEALTH)
+    }
 
 
 class ServerConfig(Protocol):
@@ -41,8 +82,7 @@ def model_spec(model: str, version: int | None, label: str | None, signature: st
 
     Errors: ValueError for both at once.
     """
-    if version is not None and label is not None:
-        raise ValueError(f"model {model}: name a version or a label, not both")
+    check_choice(model, version, label)
     spec = m.ModelSpec(name=model, signature_name=signature)
     if version is not None:
         spec.version.value = version
@@ -51,16 +91,15 @@ def model_spec(model: str, version: int | None, label: str | None, signature: st
     return spec
 
 
-def predict_request(spec: m.ModelSpec, inputs: Mapping[str, Array], output_filter: Sequence[str]) -> m.PredictRequest:
-    """Errors: TensorError for an array that has no tensor form."""
+def predict(spec: m.ModelSpec, inputs: Mapping[str, Array], output_filter: Sequence[str]) -> Call[Prediction]:
+    """The call of `Client.predict`. Errors: TensorError for an array that has no tensor form."""
     request = m.PredictRequest(model_spec=spec, output_filter=output_filter)
     for name, array in inputs.items():
         request.inputs[name].CopyFrom(to_proto(array))
-    return request
+    return Call(method=methods.PREDICT, request=request, read=_prediction)
 
 
-def prediction(response: m.PredictResponse) -> Prediction:
-    """Errors: TensorError for a tensor that cannot be decoded."""
+def _prediction(response: m.PredictResponse) -> Prediction:
     spec = response.model_spec
     return Prediction(
         outputs={name: to_values(proto) for name, proto in response.outputs.items()},
@@ -70,8 +109,13 @@ def prediction(response: m.PredictResponse) -> Prediction:
     )
 
 
-def statuses(response: m.GetModelStatusResponse) -> tuple[VersionStatus, ...]:
-    """The versions in the order of the answer: highest first."""
+def status(model: str, version: int | None) -> Call[tuple[VersionStatus, ...]]:
+    """The call of `Client.status`."""
+    request = m.GetModelStatusRequest(model_spec=model_spec(model, version, None))
+    return Call(method=methods.GET_MODEL_STATUS, request=request, read=_statuses)
+
+
+def _statuses(response: m.GetModelStatusResponse) -> tuple[VersionStatus, ...]:
     return tuple(
         VersionStatus(
             version=v.version,
@@ -83,12 +127,29 @@ def statuses(response: m.GetModelStatusResponse) -> tuple[VersionStatus, ...]:
     )
 
 
-def metadata_request(spec: m.ModelSpec) -> m.GetModelMetadataRequest:
-    """A request for the only metadata field there is."""
-    return m.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
+def metadata(spec: m.ModelSpec) -> Call[Metadata]:
+    """The call of `Client.metadata`, for the only metadata field there is."""
+    request = m.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
+    return Call(method=methods.GET_MODEL_METADATA, request=request, read=_metadata)
 
 
-def metadata(response: m.GetModelMetadataResponse) -> Metadata:
+def reload(config: ServerConfig) -> Call[None]:
+    """The call of `Client.reload`."""
+    request = m.ReloadConfigRequest(config=config.to_message())
+    return Call(method=methods.RELOAD_CONFIG, request=request, read=lambda _: None)
+
+
+def healthy(service: str) -> Call[bool]:
+    """The call of `Client.healthy`: who does not answer in time is not healthy."""
+    return Call(
+        method=HEALTH,
+        request=StringValue(value=service),
+        read=lambda response: bool(response.value == _SERVING),
+        failures={grpc.StatusCode.UNAVAILABLE: False, grpc.StatusCode.DEADLINE_EXCEEDED: False},
+    )
+
+
+def _metadata(response: m.GetModelMetadataResponse) -> Metadata:
     """The signatures, unpacked by field number: the type's name in the answer is TensorFlow Serving's, not ours."""
     signatures = m.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
     return Metadata(
@@ -97,7 +158,7 @@ def metadata(response: m.GetModelMetadataResponse) -> Metadata:
         signatures={
             name: Signature(inputs=_specs(d.inputs), outputs=_specs(d.outputs), method=d.method_name)
             for name, d in sorted(signatures.items())
-            if name != _INIT_SIGNATURE
+            if name != INIT_SIGNATURE
         },
     )
 
@@ -114,18 +175,3 @@ def dtype_name(number: int) -> str:
 
 def _shape(info: m.TensorInfo) -> tuple[int, ...] | None:
     return None if info.tensor_shape.unknown_rank else tuple([d.size for d in info.tensor_shape.dim])
-
-
-def is_serving(response: Int32Value) -> bool:
-    """What a health check says."""
-    return response.value == _SERVING
-
-
-def not_serving(error: ModelServerError) -> bool:
-    """Whether a failed health check means "not healthy" rather than "cannot be asked"."""
-    return error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-
-
-def typed_error(error: grpc.RpcError) -> ModelServerError:
-    """gRPC's error as ours."""
-    return ModelServerError(error.code(), error.details() or "")

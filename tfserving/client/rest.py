@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -14,8 +13,17 @@ import msgspec
 import requests
 
 from tfserving.client import rest_json
+from tfserving.client.closing import AsyncClosing, Closing
 from tfserving.client.rest_json import SOLE_OUTPUT
-from tfserving.client.values import DEFAULT_TIMEOUT, Metadata, ModelServerError, Prediction, VersionStatus
+from tfserving.client.values import (
+    DEFAULT_TIMEOUT,
+    Metadata,
+    ModelServerError,
+    Prediction,
+    VersionStatus,
+    check_choice,
+)
+from tfserving.wire.methods import DEFAULT_SIGNATURE
 from tfserving.wire.tensors import Array
 
 __all__ = ["SOLE_OUTPUT", "AsyncRestClient", "RestClient"]
@@ -38,7 +46,7 @@ _CODES = {
 }
 
 
-class RestClient:
+class RestClient(Closing):
     """One model server or gateway by its base URL, "http://host:port". Proxies of the environment are not used.
 
     `timeout` bounds the connection and every wait for more of the answer, in seconds. Errors of every call:
@@ -49,12 +57,6 @@ class RestClient:
         self._base = base_url.rstrip("/")
         self._session = requests.Session()
         self._session.trust_env = False
-
-    def __enter__(self) -> RestClient:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections."""
@@ -79,7 +81,7 @@ class RestClient:
         body = rest_json.predict_body(inputs, signature)
         answer = self._ask("POST", _path(model, version, label) + ":predict", timeout, body)
         return Prediction(
-            outputs=rest_json.outputs(answer), model=model, version=version, signature=signature or "serving_default"
+            outputs=rest_json.outputs(answer), model=model, version=version, signature=signature or DEFAULT_SIGNATURE
         )
 
     def status(
@@ -115,19 +117,11 @@ class RestClient:
         return answer
 
 
-class AsyncRestClient:
+class AsyncRestClient(AsyncClosing):
     """`RestClient` for asyncio; each call runs on a thread of the event loop's pool."""
 
     def __init__(self, base_url: str) -> None:
         self._client = RestClient(base_url)
-
-    async def __aenter__(self) -> AsyncRestClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """As `RestClient.close`."""
@@ -168,8 +162,7 @@ class AsyncRestClient:
 
 
 def _path(model: str, version: int | None, label: str | None) -> str:
-    if version is not None and label is not None:
-        raise ValueError(f"model {model}: name a version or a label, not both")
+    check_choice(model, version, label)
     path = f"/v1/models/{quote(model, safe='')}"
     if version is not None:
         return f"{path}/versions/{version}"

@@ -12,7 +12,7 @@ import grpc
 import msgspec
 import numpy as np
 
-from tfserving.client.values import Metadata, ModelServerError, Signature, TensorSpec, VersionStatus
+from tfserving.client.values import INIT_SIGNATURE, Metadata, ModelServerError, Signature, TensorSpec, VersionStatus
 from tfserving.wire.tensors import Array, TensorError, dtype_of
 
 SOLE_OUTPUT = "outputs"
@@ -21,7 +21,6 @@ SOLE_OUTPUT = "outputs"
 _CARRIED = frozenset(
     ["float", "double", "int32", "int16", "int8", "uint8", "int64", "uint32", "uint64", "bool", "string"]
 )
-_INIT_SIGNATURE = "__saved_model_init_op"
 
 
 def predict_body(inputs: Mapping[str, Array], signature: str) -> bytes:
@@ -158,7 +157,7 @@ def metadata(answer: object) -> Metadata:
         signatures={
             name: Signature(inputs=_specs(s.inputs), outputs=_specs(s.outputs), method=s.method_name)
             for name, s in sorted(signatures.items())
-            if name != _INIT_SIGNATURE
+            if name != INIT_SIGNATURE
         },
     )
 

@@ -86,6 +86,16 @@ class Metadata:
     signatures: Mapping[str, Signature]
 
 
+INIT_SIGNATURE = "__saved_model_init_op"
+"""The helper signature of TensorFlow that is left out of `Metadata`."""
+
+
+def check_choice(model: str, version: int | None, label: str | None) -> None:
+    """Errors: ValueError for a version and a label at once."""
+    if version is not None and label is not None:
+        raise ValueError(f"model {model}: name a version or a label, not both")
+
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 

@@ -37,6 +37,7 @@ from tfserving.http2.frames import (
     MAX_WINDOW,
     PING,
     PRIORITY,
+    PRIORITY_FRAME,
     PROTOCOL_ERROR,
     PUSH_PROMISE,
     RST_STREAM,
@@ -47,7 +48,7 @@ from tfserving.http2.frames import (
     settings_of,
     without_padding,
 )
-from tfserving.http2.headers import MAX_BLOCK, HeaderDecoder
+from tfserving.http2.headers import MAX_BLOCK, HeaderDecoder, Pseudo
 
 _LARGEST_SENT: Final = 2**20
 """Longest frame that is sent, also to a peer that takes longer ones: only between frames it can be seen to pause."""
@@ -82,11 +83,16 @@ S = TypeVar("S", bound=Stream)
 class Connection(asyncio.Protocol, Generic[S]):
     """One end of a connection, from its first byte to its close. The subclass decides what streams mean.
 
-    `stream_window` and `window` are what `opening` announced.
+    `stream_window` and `window` are what `opening` announced; `pseudo` are the fields that the peer's heads have.
     """
 
     def __init__(
-        self, *, max_frame: int = DEFAULT_FRAME, stream_window: int = MAX_WINDOW, window: int = MAX_WINDOW
+        self,
+        pseudo: Pseudo,
+        *,
+        max_frame: int = DEFAULT_FRAME,
+        stream_window: int = MAX_WINDOW,
+        window: int = MAX_WINDOW,
     ) -> None:
         self._max_frame = max_frame
         self._stream_refill = stream_window // 2
@@ -97,7 +103,7 @@ class Connection(asyncio.Protocol, Generic[S]):
         self._settled = False
         self._only: int | None = SETTINGS
         """The one kind of frame that may come next: first SETTINGS, and within a header block CONTINUATION."""
-        self._headers = HeaderDecoder()
+        self._headers = HeaderDecoder(pseudo)
         self._block_size = 0
         self._headers_of: tuple[int, int, bytearray] | None = None
         self._open: dict[int, S] = {}
@@ -117,7 +123,7 @@ class Connection(asyncio.Protocol, Generic[S]):
 
     @abstractmethod
     def _on_fields(self, number: int, fields: dict[str, str], *, ended: bool) -> None:
-        """A header block of a stream is complete. `fields` belongs to the connection: not to be changed."""
+        """A header block of a stream is complete, or MALFORMED. `fields` is the connection's: not to be changed."""
 
     @abstractmethod
     def _on_body(self, stream: S, *, ended: bool) -> None:
@@ -128,11 +134,18 @@ class Connection(asyncio.Protocol, Generic[S]):
         """The peer has given a stream up."""
 
     @abstractmethod
+    def _on_broken(self, stream: S, code: int, what: str) -> None:
+        """The peer broke the rules of one stream, which is to be reset with this error code."""
+
+    @abstractmethod
     def _on_goaway(self, last: int) -> None:
         """The peer takes no streams above `last`."""
 
     def _on_settings(self) -> None:
         """The peer's settings have been applied."""
+
+    def _on_stray(self, number: int) -> None:
+        """A part of a message has arrived for a stream that is no longer open. Errors: Violation if it may not."""
 
     def _known(self, number: int) -> bool:
         """Whether a stream is or was open."""
@@ -210,7 +223,7 @@ class Connection(asyncio.Protocol, Generic[S]):
             self._control(kind, flags, number, payload)
 
     def _control(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        """A frame that carries no part of a call. Unknown ones are ignored, and so are priorities."""
+        """A frame that carries no part of a call. Unknown ones are ignored, and so is what priorities say."""
         if kind == RST_STREAM:
             if len(payload) != 4:
                 raise Violation(FRAME_SIZE_ERROR, f"an RST_STREAM frame of {len(payload)} bytes")
@@ -228,6 +241,11 @@ class Connection(asyncio.Protocol, Generic[S]):
                 raise Violation(FRAME_SIZE_ERROR, f"a SETTINGS frame of {len(payload)} bytes")
             if not flags & ACK:
                 self._settings(payload)
+        elif kind == PRIORITY_FRAME:
+            if not number:
+                raise Violation(PROTOCOL_ERROR, "a priority of stream 0")
+            if len(payload) != 5:
+                raise Violation(FRAME_SIZE_ERROR, f"a PRIORITY frame of {len(payload)} bytes")
         elif kind == GOAWAY:
             if len(payload) < 8:
                 raise Violation(FRAME_SIZE_ERROR, f"a GOAWAY frame of {len(payload)} bytes")
@@ -256,6 +274,7 @@ class Connection(asyncio.Protocol, Generic[S]):
         if stream is None:
             if not self._known(number):
                 raise Violation(PROTOCOL_ERROR, f"DATA of stream {number}, which was never opened")
+            self._on_stray(number)
             return
         stream.chunks.append(content)
         stream.received += len(content)
@@ -320,8 +339,8 @@ class Connection(asyncio.Protocol, Generic[S]):
                 raise Violation(FLOW_CONTROL_ERROR, "the connection's window is too large")
         elif (stream := self._open.get(number)) is not None:
             stream.window += increment
-            if stream.window > MAX_WINDOW:
-                raise Violation(FLOW_CONTROL_ERROR, f"the window of stream {number} is too large")
+            if stream.window + (self._peer_initial_window if stream.unsent is None else 0) > MAX_WINDOW:
+                self._on_broken(stream, FLOW_CONTROL_ERROR, "its window is too large")
         elif not self._known(number):
             raise Violation(PROTOCOL_ERROR, f"a WINDOW_UPDATE of stream {number}, which was never opened")
         if self._blocked:

@@ -3,8 +3,8 @@
 Beyond RFC 8259 it accepts NaN, Inf and Infinity, bytes after the document, a byte order mark and invalid UTF-8 inside
 strings; nesting has no limit. Values are Python's (dict, list, str, int, float, bool, None), with two additions: bytes
 that are not UTF-8 are surrogates (`surrogateescape`), and an object with a repeated key is a `Repeated`.
-Numbers are rounded correctly, where rapidjson may be wrong in the last digit of a double, unless they are asked for
-`exactly`; numbers below the normal range become zero, as in TensorFlow Serving.
+Numbers are rounded correctly, where rapidjson may be wrong in the last digit of a double; numbers below the normal
+range become zero, as in TensorFlow Serving.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import re
 
 import msgspec
 
-from tfserving.json import double
-from tfserving.json.values import JsonValue, Repeated
+from tfserving.json.values import JsonValue, Repeated, flushed
 from tfserving.json.writer import dump
 from tfserving.wire.status import StatusError, invalid
 
@@ -28,14 +27,11 @@ _LONGEST_INTEGER = b"0" * 309
 """As many digits as the largest double has: a longer number may be too big, which the decoder does not notice."""
 
 
-def read_object(body: bytes, *, exactly: bool = False) -> dict[str, JsonValue]:
-    """Parse a request body; `exactly` takes longer and gives doubles the last digit that rapidjson gives them.
-
-    Errors: INVALID_ARGUMENT with rapidjson's text, or for a document that is no object.
-    """
-    value = None if exactly else _read_plain(body)
+def read_object(body: bytes) -> dict[str, JsonValue]:
+    """Parse a request body. Errors: INVALID_ARGUMENT with rapidjson's text, or for a document that is no object."""
+    value = _read_plain(body)
     if value is None:
-        value = _Reader(body, exactly=exactly).read()
+        value = _Reader(body).read()
     if not isinstance(value, dict):
         raise invalid(f"JSON Value: {dump(value)} Is not object")
     return value
@@ -72,8 +68,7 @@ _SPACE = re.compile(rb"[ \t\r\n]*")
 _SIMPLE = re.compile(rb"-?(?:0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?(?![0-9.eE])")
 _INTEGER = re.compile(rb"0|[1-9][0-9]*")
 _AFTER_INTEGER = re.compile(rb"(?P<frac>\.[0-9]*)?(?P<exp>[eE][+-]?[0-9]*)?")
-_EXACT_DIGITS = 15
-"""Numbers of so many characters without an exponent are rounded alike by everybody."""
+_LARGEST_POWER = 308
 _PARTS = {"frac": "fraction part", "exp": "exponent"}
 _PLAIN = re.compile(rb'[^\x00-\x1f"\\]*')
 _ESCAPES = {0x22: b'"', 0x2F: b"/", 0x5C: b"\\", 0x62: b"\b", 0x66: b"\f", 0x6E: b"\n", 0x72: b"\r", 0x74: b"\t"}
@@ -90,13 +85,25 @@ _BAD_ESCAPE = "Invalid escape character in string."
 _BAD_SURROGATE = "The surrogate pair in string is invalid."
 
 
-def _double(digits: str, after: re.Match[bytes], negative: bool) -> int | float:
-    """The number of its digits before the point and the match of what follows. Errors: TooBig."""
-    if not after[0]:
-        double.read(digits)
-        return -int(digits) if negative else int(digits)
-    fraction, exponent = ((after[part] or b"")[1:].decode() for part in ("frac", "exp"))
-    return double.read(digits, fraction, exponent, negative=negative)
+class _TooBig(ValueError):
+    """The number is beyond the largest double."""
+
+
+def _integer(digits: str) -> int:
+    """Errors: _TooBig, which also keeps Python from an integer of more digits than it converts."""
+    if math.isinf(float(digits)):
+        raise _TooBig(digits)
+    return int(digits)
+
+
+def _double(digits: str, fraction: str, power: str) -> float:
+    """The double of its digits before and after the point and of its exponent. Errors: _TooBig, by rapidjson's rule:
+    the exponent alone decides, also for a zero, and what is too big only with its digits is infinite.
+    """
+    _integer(digits)
+    if power and float(power) > _LARGEST_POWER + len(fraction):
+        raise _TooBig(power)
+    return flushed(float(f"{digits}.{fraction}e{power or 0}"))
 
 
 class _Array:
@@ -136,8 +143,8 @@ class _Object:
 class _Reader:
     """The exact reader: slower, and it knows where and why a document is wrong. Not recursive."""
 
-    def __init__(self, body: bytes, *, exactly: bool = False) -> None:
-        self._body, self._exactly = body, exactly
+    def __init__(self, body: bytes) -> None:
+        self._body = body
         self._at = 0
 
     def read(self) -> JsonValue:
@@ -220,13 +227,13 @@ class _Reader:
 
     def _number(self) -> int | float:
         simple = _SIMPLE.match(self._body, self._at)
-        if simple is not None and (simple[1] is None or not self._exactly or simple.end() - self._at <= _EXACT_DIGITS):
+        if simple is not None:
             self._at = simple.end()
-            return int(simple[0]) if simple[1] is None else double.flushed(float(simple[0]))
+            return int(simple[0]) if simple[1] is None else flushed(float(simple[0]))
         start = self._at
         negative = self._passes(b"-")
         integer = _INTEGER.match(self._body, self._at)
-        special = self._not_finite(negative) if integer is None else None
+        special = self._not_finite() if integer is None else None
         if integer is not None:
             self._at = integer.end()
         digits = integer[0].decode() if integer else "0"
@@ -234,25 +241,27 @@ class _Reader:
         assert after is not None
         try:
             if after["frac"] == b"." or after[0].endswith((b"e", b"E", b"+", b"-")):
-                double.read(digits)
+                _integer(digits)
                 part = "frac" if after["frac"] == b"." else "exp"
                 raise self._error(f"Miss {_PARTS[part]} in number.", after.end(part))
             self._at = after.end()
-            if not after[0] and len(digits) < len(_LONGEST_INTEGER):
-                return (-int(digits) if negative else int(digits)) if special is None else special
-            # rapidjson reads on after Inf and NaN, and a fraction or an exponent there replaces them.
-            return _double(digits, after, negative)
-        except double.TooBig:
+            if not after[0]:
+                value: int | float = _integer(digits) if special is None else special
+            else:  # rapidjson reads on after Inf and NaN, and a fraction or an exponent there replaces them
+                fraction, power = ((after[part] or b"")[1:].decode() for part in ("frac", "exp"))
+                value = _double(digits, fraction, power)
+            return -value if negative else value
+        except _TooBig:
             raise self._error(_TOO_BIG, start) from None
 
-    def _not_finite(self, negative: bool) -> float:
+    def _not_finite(self) -> float:
         """NaN, Inf or Infinity. As in rapidjson, a part of NaN may stand before Inf."""
         if self._passes(b"N") and self._passes(b"a") and self._passes(b"N"):
             return math.nan
         self._consume(b"Inf")
         if self._peek() == ord("i"):
             self._consume(b"inity")
-        return -math.inf if negative else math.inf
+        return math.inf
 
     def _passes(self, byte: bytes) -> bool:
         found = self._body.startswith(byte, self._at)

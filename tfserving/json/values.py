@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable
-
-from tfserving.json import double
 
 JsonValue = dict[str, "JsonValue"] | list["JsonValue"] | str | int | float | bool | None
 
@@ -32,9 +32,9 @@ def is_double(value: JsonValue) -> bool:
     return type(value) is float
 
 
-def as_double(value: int) -> float:
-    """An integer beyond 64 bits as rapidjson reads it."""
-    return double.read(str(abs(value)), negative=value < 0)
+def flushed(value: float) -> float:
+    """Zero of the same sign for a number below the normal range: TensorFlow Serving parses with denormals off."""
+    return value if abs(value) >= sys.float_info.min or value != value else math.copysign(0.0, value)
 
 
 def until_nul(name: str) -> str:

@@ -9,11 +9,11 @@ import base64
 import math
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 
 import numpy as np
 
-from tfserving.json import double
-from tfserving.json.values import JsonValue, as_double, is_double, members
+from tfserving.json.values import JsonValue, flushed, is_double, members
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import invalid
 from tfserving.wire.tensor import Tensor
@@ -233,4 +233,14 @@ def _scalar(value: str | int | float | bool | None) -> str:
         return "true" if value else "false"
     if not is_double(value):
         return str(value)
-    return double.write(as_double(value) if isinstance(value, int) else value)
+    return _dumped(float(value))
+
+
+def _dumped(value: float) -> str:
+    """A finite double in the fewest digits, in rapidjson's layout: up to 21 places before the point, 6 zeros after."""
+    value = flushed(value)
+    if not value or 1e-6 <= abs(value) < 1e21:
+        text = f"{Decimal(repr(value)):f}"
+        return text if "." in text else f"{text}.0"
+    digits, _, power = repr(value).partition("e")
+    return f"{digits}e{int(power)}"

@@ -22,23 +22,23 @@ def main(arguments: list[str]) -> int:
         _print(f"unknown argument: {line.unknown}")
     if line.error:
         _print(flags.usage("tfserving.server"))
-        return flags.USAGE_EXIT_CODE
+        return lifecycle.Exit.FAILED
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
     )
     try:
         if line.on("version"):
             _print(f"TensorFlow ModelServer: {WHO}\nTensorFlow Library: {runtime.version()}")
-            return 0
+            return lifecycle.Exit.DRAINED
         _log.info("This is the %s on TensorFlow %s, not tensorflow_model_server", WHO, runtime.version())
         for name in sorted(line.given & set(settings.WITHOUT_EFFECT)):
             _log.warning("--%s is accepted and has no effect here", name)
         server = lifecycle.start(line)
     except StatusError as error:
         _print(f"Failed to start server. Error: {error}")
-        return flags.USAGE_EXIT_CODE
+        return lifecycle.Exit.FAILED
     server.wait()
-    return 0
+    return lifecycle.Exit.DRAINED
 
 
 def _print(text: str) -> None:

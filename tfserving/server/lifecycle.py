@@ -9,9 +9,10 @@ import ssl
 import tempfile
 import threading
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
-from tfserving.flags import CommandLine
+from tfserving.flags import USAGE_EXIT_CODE, CommandLine
 from tfserving.server import settings, textfiles
 from tfserving.server.execution.batch_queue import Scheduler
 from tfserving.server.execution.batching import Batching
@@ -35,6 +36,15 @@ _log = logging.getLogger("tfserving.server")
 
 DRAIN_SECONDS = 25.0
 """How long requests in flight may take after SIGTERM; below Kubernetes' default grace period of 30 s."""
+
+
+class Exit(IntEnum):
+    """How the process ends; as the real server, but for the drain."""
+
+    DRAINED = 0
+    SECOND_SIGNAL = 1
+    FAILED = USAGE_EXIT_CODE
+    """A bad command line, or a start that failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +220,7 @@ def _handle_signals(stopping: threading.Event, core: ModelCore) -> None:
     def stop(number: int, frame: object) -> None:
         del number, frame
         if stopping.is_set():
-            os._exit(1)
+            os._exit(Exit.SECOND_SIGNAL)
         stopping.set()
         core.stop()
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Sequence
 from threading import Lock
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 _ESCAPES = {"\\": r"\\", '"': r"\"", "\n": r"\n"}
 _ESCAPED = re.compile(r'[\\"\n]')
@@ -35,9 +35,12 @@ _EXAMPLES = _exponential(1, 2, 15)
 class Family(ABC):
     """One metric: all its series by their label values."""
 
+    kind: ClassVar[str]
+    """What the exposition calls it."""
+
     def __init__(self, name: str, labels: Sequence[str]) -> None:
         self.name = name
-        self._labels = tuple(labels)
+        self.labels = tuple(labels)
         self._lock = Lock()
 
     @property
@@ -52,7 +55,7 @@ class Family(ABC):
     def _pairs(self, values: Sequence[str]) -> str:
         return ",".join(
             f'{label}="{_ESCAPED.sub(lambda m: _ESCAPES[m[0]], value)}"'
-            for label, value in zip(self._labels, values, strict=True)
+            for label, value in zip(self.labels, values, strict=True)
         )
 
 
@@ -96,6 +99,8 @@ class Gauge(Counter):
 class Histogram(Family):
     """Samples counted in buckets; the last bucket has no bound."""
 
+    kind = "histogram"
+
     def __init__(self, name: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
         super().__init__(name, labels)
         self._bounds = tuple(bounds)
@@ -114,7 +119,7 @@ class Histogram(Family):
 
     def lines(self) -> list[str]:
         name = self.exposed_name
-        lines = [f"# TYPE {name} histogram"]
+        lines = [f"# TYPE {name} {self.kind}"]
         with self._lock:
             series = [(labels, list(buckets), total[0]) for labels, (buckets, total) in self._series.items()]
         for labels, buckets, total in series:
@@ -133,12 +138,12 @@ F = TypeVar("F", bound=Family)
 
 
 class Metrics:
-    """All metrics of one server. Latencies are in microseconds."""
+    """All metrics of one server, each in `families`. Latencies are in microseconds."""
 
     def __init__(self) -> None:
         serving, batching = "/tensorflow/serving/", "/tensorflow/serving/batching_session/"
         loading, reading = "/tensorflow/cc/saved_model/", "/tensorflow/core/saved_model/read/"
-        self._families: list[Family] = []
+        self.families: list[Family] = []
 
         self.request_count = self._counter(f"{serving}request_count", "model_name", "status")
         self.request_latency = self._histogram(f"{serving}request_latency", _LATENCY, "model_name", "API", "entrypoint")
@@ -164,13 +169,11 @@ class Metrics:
 
     def text(self) -> str:
         """The Prometheus exposition, metrics in the order of their names."""
-        return "".join(
-            f"{line}\n" for family in sorted(self._families, key=lambda f: f.name) for line in family.lines()
-        )
+        return "".join(f"{line}\n" for family in sorted(self.families, key=lambda f: f.name) for line in family.lines())
 
     def counter_value(self, name: str) -> int:
         """The first series of the counter that TensorFlow calls `name` ("/tensorflow/serving/…"); 0 if unknown."""
-        return next((f.first() for f in self._families if isinstance(f, Counter) and f.name == name), 0)
+        return next((f.first() for f in self.families if isinstance(f, Counter) and f.name == name), 0)
 
     def _counter(self, name: str, *labels: str) -> Counter:
         return self._register(Counter(name, labels))
@@ -182,5 +185,5 @@ class Metrics:
         return self._register(Histogram(name, labels, bounds))
 
     def _register(self, family: F) -> F:
-        self._families.append(family)
+        self.families.append(family)
         return family

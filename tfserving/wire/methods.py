@@ -15,6 +15,8 @@ PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 SIGNATURE_DEF_TYPE_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 """`type_url` of the only metadata field, "signature_def": the one place where a message's name is on the wire."""
+DEFAULT_SIGNATURE = "serving_default"
+"""What an empty signature name in a request stands for."""
 
 
 @dataclass(frozen=True, slots=True)

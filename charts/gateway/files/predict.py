@@ -1,4 +1,4 @@
-"""One Predict per MODEL[/labels/LABEL]:SIGNATURE through the gateway, with zeros of the signature's shape."""
+"""One Predict per MODEL[/labels/LABEL][:SIGNATURE] of a server or a gateway, with zeros of the signature's shape."""
 
 import json
 import sys
@@ -21,7 +21,8 @@ def filled(value, dims):
 
 
 for target in targets:
-    path, _, signature = target.partition(":")
+    path, _, named = target.partition(":")
+    signature = named or "serving_default"
     signatures = call(path + "/metadata")["metadata"]["signature_def"]["signature_def"]
     inputs = {}
     for name, tensor in signatures[signature]["inputs"].items():

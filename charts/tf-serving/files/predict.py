@@ -1,10 +1,10 @@
-"""One Predict per model path: reads the signature, sends zeros of its shape, expects one answer per row."""
+"""One Predict per MODEL[/labels/LABEL][:SIGNATURE] of a server or a gateway, with zeros of the signature's shape."""
 
 import json
 import sys
 import urllib.request
 
-base, paths = sys.argv[1], sys.argv[2:]
+base, targets = sys.argv[1], sys.argv[2:]
 TEXT, TRUTH = "DT_STRING", "DT_BOOL"
 
 
@@ -20,12 +20,13 @@ def filled(value, dims):
     return value
 
 
-for path in paths:
+for target in targets:
+    path, _, named = target.partition(":")
+    signature = named or "serving_default"
     signatures = call(path + "/metadata")["metadata"]["signature_def"]["signature_def"]
     inputs = {}
-    for name, tensor in signatures["serving_default"]["inputs"].items():
+    for name, tensor in signatures[signature]["inputs"].items():
         zero = "" if tensor["dtype"] == TEXT else False if tensor["dtype"] == TRUTH else 0
-        dims = [int(d["size"]) for d in tensor["tensor_shape"].get("dim", [])]
-        inputs[name] = filled(zero, dims)
-    outputs = call(path + ":predict", {"inputs": inputs})["outputs"]
+        inputs[name] = filled(zero, [int(d["size"]) for d in tensor["tensor_shape"].get("dim", [])])
+    outputs = call(path + ":predict", {"signature_name": signature, "inputs": inputs})["outputs"]
     print(path, "answered", json.dumps(outputs)[:200])

@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
 
+from deployer.cli.options.group import OptionGroup
 from deployer.errors import UsageError
 from deployer.release.render.render import Choice
 
-Versions = Annotated[
-    list[str] | None,
-    typer.Option("--version", metavar="MODEL=N[,N]", help="Versions to serve; by default the newest, or the labelled."),
-]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", metavar="MODEL:LABEL=N", help="What a label stands for; by default stable is the newest."),
-]
-Weights = Annotated[
-    list[str] | None,
-    typer.Option("--weight", metavar="MODEL:LABEL=SHARE", help="Share of traffic; by default stable takes all."),
-]
 
+@dataclass(frozen=True, kw_only=True)
+class ChoiceOptions(OptionGroup):
+    """What is served, and who gets how much traffic."""
 
-def choices(
-    versions: Sequence[str] | None, labels: Sequence[str] | None, weights: Sequence[str] | None
-) -> dict[str, Choice]:
-    """The options of a command line, by model. Errors: UsageError for one that is not of its form."""
-    chosen: dict[str, Choice] = {}
-    for text in versions or ():
-        model, _, numbers = text.partition("=")
-        listed = tuple(_version("--version", text, number) for number in numbers.split(","))
-        chosen[model] = replace(chosen.get(model, Choice()), versions=listed)
-    for text in labels or ():
-        model, label, value = _labelled("--label", text)
-        choice = chosen.get(model, Choice())
-        chosen[model] = replace(choice, labels={**choice.labels, label: _version("--label", text, value)})
-    for text in weights or ():
-        model, label, value = _labelled("--weight", text)
-        choice = chosen.get(model, Choice())
-        chosen[model] = replace(choice, weights={**choice.weights, label: _share(text, value)})
-    return chosen
+    version: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--version", metavar="MODEL=N[,N]", help="Versions to serve; by default the newest, or the labelled."
+        ),
+    ] = None
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label", metavar="MODEL:LABEL=N", help="What a label stands for; by default stable is the newest."
+        ),
+    ] = None
+    weight: Annotated[
+        list[str] | None,
+        typer.Option("--weight", metavar="MODEL:LABEL=SHARE", help="Share of traffic; by default stable takes all."),
+    ] = None
+
+    def choices(self) -> dict[str, Choice]:
+        """The options of a command line, by model. Errors: UsageError for one that is not of its form."""
+        chosen: dict[str, Choice] = {}
+        for text in self.version or ():
+            model, _, numbers = text.partition("=")
+            listed = tuple(_version("--version", text, number) for number in numbers.split(","))
+            chosen[model] = replace(chosen.get(model, Choice()), versions=listed)
+        for text in self.label or ():
+            model, label, value = _labelled("--label", text)
+            choice = chosen.get(model, Choice())
+            chosen[model] = replace(choice, labels={**choice.labels, label: _version("--label", text, value)})
+        for text in self.weight or ():
+            model, label, value = _labelled("--weight", text)
+            choice = chosen.get(model, Choice())
+            chosen[model] = replace(choice, weights={**choice.weights, label: _share(text, value)})
+        return chosen
 
 
 def _labelled(option: str, text: str) -> tuple[str, str, str]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployer.cli.console import console
+from deployer.cli.options.group import OptionGroup
+from deployer.cli.verb import Kubeconfig, Timeout
 from deployer.domain.location import PvcStore, parse_store
 from deployer.errors import UsageError
 
 if TYPE_CHECKING:
+    from deployer.models.catalog import Catalog
     from deployer.models.pvc import PvcAccess
 
 SCHEME = "pvc://"
@@ -26,11 +33,46 @@ StoreDirectory = Annotated[
     Path, typer.Option("--store", parser=_directory, metavar="DIRECTORY", help="Directory of the store.")
 ]
 
-StorageImage = Annotated[
-    str, typer.Option("--image", help="Any image with Python for the pod in the claim; by default the deployer's own.")
-]
-Context = Annotated[str, typer.Option("--context", help="Kube-context of the claim; by default the current one.")]
-Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file; by default kubectl's.")]
+AnyStore = Annotated[str, typer.Option("--store", help="Directory of the store, or pvc://NAMESPACE/CLAIM[/SUBPATH].")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodOptions(OptionGroup):
+    """How the pod that looks into a claim is run."""
+
+    image: Annotated[
+        str,
+        typer.Option("--image", help="Any image with Python for the pod in the claim; by default the deployer's own."),
+    ] = ""
+    context: Annotated[
+        str, typer.Option("--context", help="Kube-context of the claim; by default the current one.")
+    ] = ""
+    kubeconfig: Kubeconfig = ""
+    timeout: Timeout = 180.0
+
+    def access(self, store: str) -> PvcAccess:
+        """How to look into the claim that an option names. Errors: UsageError."""
+        from deployer.models.pvc import PvcAccess
+        from deployer.release.kind_cluster import image as own_image
+        from deployer.targets.cluster.api import Place
+
+        pvc = pvc_store(store)
+        place = Place(namespace=pvc.namespace, context=self.context, kubeconfig=self.kubeconfig)
+        return PvcAccess(pvc=pvc, place=place, image=self.image or own_image("deployer"), timeout=self.timeout)
+
+
+@contextmanager
+def catalog(store: str, pod: PodOptions) -> Iterator[Catalog]:
+    """The versions of a store that an option names, a directory or a claim. Errors: UsageError, those of `opened`."""
+    from deployer.models.catalog import DirectoryCatalog
+
+    if not store.startswith(SCHEME):
+        yield DirectoryCatalog(root=Path(store))
+        return
+    from deployer.models.pvc import PvcCatalog, opened
+
+    with opened(pod.access(store), console.progress) as storage:
+        yield PvcCatalog(storage)
 
 
 def pvc_store(text: str) -> PvcStore:
@@ -43,14 +85,3 @@ def pvc_store(text: str) -> PvcStore:
     if not isinstance(store, PvcStore):
         raise UsageError(f"{text!r} is no claim", hint=hint)
     return store
-
-
-def access(store: str, *, image: str, context: str, kubeconfig: str, timeout: float) -> PvcAccess:
-    """How to look into the claim that an option names. Errors: UsageError."""
-    from deployer.models.pvc import PvcAccess
-    from deployer.release.kind_cluster import image as own_image
-    from deployer.targets.cluster.api import Place
-
-    pvc = pvc_store(store)
-    place = Place(namespace=pvc.namespace, context=context, kubeconfig=kubeconfig)
-    return PvcAccess(pvc=pvc, place=place, image=image or own_image("deployer"), timeout=timeout)

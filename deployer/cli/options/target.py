@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deployer.release.where import Kind, Where, open_target
-from deployer.release.where import local_target as _local_target
-from deployer.targets.base import Target
+from deployer.cli.options.group import OptionGroup
+from deployer.cli.verb import File, Kubeconfig
+from deployer.release.where import Kind, Where, local_target
 from deployer.targets.local.target import LocalTarget
 
 StateDir = Annotated[
@@ -20,20 +21,31 @@ StateDir = Annotated[
         show_default=False,
     ),
 ]
-TargetKind = Annotated[Kind, typer.Option("--target", envvar="DEPLOYER_TARGET", help="Where the release runs.")]
 Context = Annotated[str, typer.Option("--context", help="Kube-context; by default that of the file, else the current.")]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace; by default that of the file.")]
-Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file; by default kubectl's.")]
 
 
-def local_target(file: Path, state_dir: Path | None) -> LocalTarget:
-    """The local release that `file` describes. Errors: SpecError when the file is needed and cannot be read."""
-    return _local_target(Where(file=file, state_dir=state_dir))
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions(Where, OptionGroup):
+    """A release, wherever it runs."""
 
-
-def target(file: Path, kind: Kind, *, state_dir: Path | None, context: str, namespace: str, kubeconfig: str) -> Target:
-    """The release that `file` describes, where the options say. Errors: SpecError, UsageError, TargetError."""
-    where = Where(
-        file=file, kind=kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig
+    file: File = Path("deployer.yaml")
+    kind: Annotated[Kind, typer.Option("--target", envvar="DEPLOYER_TARGET", help="Where the release runs.")] = (
+        Kind.LOCAL
     )
-    return open_target(where)
+    context: Context = ""
+    namespace: Namespace = ""
+    kubeconfig: Kubeconfig = ""
+    state_dir: StateDir = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalOptions(OptionGroup):
+    """A release on this machine."""
+
+    file: File = Path("deployer.yaml")
+    state_dir: StateDir = None
+
+    def target(self) -> LocalTarget:
+        """The release. Errors: SpecError when the file is needed and cannot be read."""
+        return local_target(Where(file=self.file, state_dir=self.state_dir))

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import console
-from deployer.cli.options.target import Kubeconfig
-from deployer.cli.verb import DryRun, Timeout, Verb
+from deployer.cli.verb import DryRun, Kubeconfig, Timeout, Verb
 from deployer.release import kind_cluster
 
 app = Verb(group=True, help="Make and delete a kind cluster to deploy to.")

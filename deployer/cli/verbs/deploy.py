@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import Table, console
-from deployer.cli.options.choices import Labels, Versions, Weights, choices
-from deployer.cli.options.target import Context, Kubeconfig, Namespace
-from deployer.cli.verb import DryRun, File, Timeout, Verb, Yes
+from deployer.cli.options.choices import ChoiceOptions
+from deployer.cli.options.target import Context, Namespace
+from deployer.cli.verb import DryRun, File, Kubeconfig, Timeout, Verb, Yes
 from deployer.release.deploy import deploy as usecase
 from deployer.release.where import Kind, Where
 from deployer.tools.kind import CONTEXT_PREFIX
@@ -21,9 +21,8 @@ app = Verb()
 @app.command()
 def deploy(
     file: File = Path("deployer.yaml"),
-    version: Versions = None,
-    label: Labels = None,
-    weight: Weights = None,
+    *,
+    chosen: ChoiceOptions,
     context: Context = "",
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
@@ -42,9 +41,7 @@ def deploy(
     are installed for the first time. With nothing to change, nothing is touched.
     """
     where = Where(file=file, kind=Kind.CLUSTER, context=context, namespace=namespace, kubeconfig=kubeconfig)
-    request = usecase.DeployRequest(
-        where=where, choices=choices(version, label, weight), storage_image=storage_image, timeout=timeout
-    )
+    request = usecase.DeployRequest(where=where, choices=chosen.choices(), storage_image=storage_image, timeout=timeout)
     plan = usecase.plan(request, console.progress)
     if dry_run:
         facts = {"target": plan.target.describe(), "changes": [c.name for c in plan.changes], "diff": plan.diff}

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import console
-from deployer.cli.options.target import Context, Kubeconfig, Namespace, StateDir, TargetKind, target
-from deployer.cli.verb import File, Verb
+from deployer.cli.options.target import TargetOptions
+from deployer.cli.verb import Verb
 from deployer.errors import TargetError
 from deployer.release.doctor.doctor import doctor
 from deployer.release.doctor.finding import Diagnosis
-from deployer.release.where import Kind
+from deployer.release.where import open_target
 from deployer.rollout.overview import with_rollouts
 
 app = Verb()
@@ -25,19 +25,14 @@ def doctor_(
         Path | None,
         typer.Option("--keep", metavar="FILE", help="Write all that was looked at in the cluster, as JSON."),
     ] = None,
-    file: File = Path("deployer.yaml"),
-    kind: TargetKind = Kind.LOCAL,
-    context: Context = "",
-    namespace: Namespace = "",
-    kubeconfig: Kubeconfig = "",
-    state_dir: StateDir = None,
+    *,
+    where: TargetOptions,
 ) -> int:
     """Explain why a release is unhealthy: each cause with its evidence and its remedy.
 
     The exit code is 0 when nothing is wrong, else 6. Nothing is changed.
     """
-    where = target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig)
-    found = doctor(where, rollouts=with_rollouts, keep=keep)
+    found = doctor(open_target(where), rollouts=with_rollouts, keep=keep)
     console.result("Diagnosis", {"healthy": found.healthy, "diagnosis": found}, lambda: text(found))
     return 0 if found.healthy else TargetError.exit_code
 

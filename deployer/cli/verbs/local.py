@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import console
-from deployer.cli.options.choices import Labels, Versions, Weights, choices
-from deployer.cli.options.target import StateDir, local_target
+from deployer.cli.options.choices import ChoiceOptions
+from deployer.cli.options.target import LocalOptions, StateDir
 from deployer.cli.verb import DURATION, DryRun, File, Timeout, Verb, duration
 from deployer.cli.verbs import status as status_verb
 from deployer.errors import UsageError
 from deployer.release import local
 from deployer.release.status import status
 from deployer.targets.local.state import Engine
-from deployer.targets.local.supervisor import GRACE_SECONDS
+from deployer.targets.local.supervisor import STOP_GRACE_SECONDS
 
 app = Verb(group=True, help="Run a release as processes on this machine.")
 
@@ -24,9 +24,8 @@ app = Verb(group=True, help="Run a release as processes on this machine.")
 @app.command()
 def up(
     file: File = Path("deployer.yaml"),
-    version: Versions = None,
-    label: Labels = None,
-    weight: Weights = None,
+    *,
+    chosen: ChoiceOptions,
     replicas: Annotated[
         int | None, typer.Option("--replicas", min=1, help="Model servers; by default as described.")
     ] = None,
@@ -49,7 +48,7 @@ def up(
     request = local.UpRequest(
         file=file,
         state_dir=state_dir,
-        choices=choices(version, label, weight),
+        choices=chosen.choices(),
         replicas=replicas,
         cpus=cpus_per_replica,
         engine=engine,
@@ -75,18 +74,17 @@ def up(
 
 @app.command()
 def down(
-    file: File = Path("deployer.yaml"),
-    state_dir: StateDir = None,
+    where: LocalOptions,
     timeout: Annotated[
         float,
         typer.Option(
             "--timeout", parser=duration, metavar=DURATION, help="Time for each to end by itself before it is killed."
         ),
-    ] = GRACE_SECONDS,
+    ] = STOP_GRACE_SECONDS,
     dry_run: DryRun = False,
 ) -> None:
     """Stop every process of the release; its logs and files stay."""
-    target = local_target(file, state_dir)
+    target = where.target()
     if dry_run:
         there = local.living(target)
         words = "would stop " + ", ".join(there) if there else "nothing runs"
@@ -99,11 +97,10 @@ def down(
 @app.command()
 def logs(
     process: Annotated[str, typer.Argument(help="replica-0, gateway-0 …", show_default=False)],
-    file: File = Path("deployer.yaml"),
-    state_dir: StateDir = None,
+    where: LocalOptions,
 ) -> None:
     """Print the log of one process."""
-    log = local_target(file, state_dir).layout.log(process)
+    log = where.target().layout.log(process)
     if not log.exists():
         there = ", ".join(sorted(path.stem for path in log.parent.glob("*.log"))) or "none"
         raise UsageError(f"there is no log of {process}", hint=f"logs: {there}")

@@ -10,9 +10,9 @@ import typer
 
 from deployer.cli.console import Table, console
 from deployer.cli.options.engine import EngineOption, prover
-from deployer.cli.options.pvc import SCHEME, Context, Kubeconfig, StorageImage, access
+from deployer.cli.options.pvc import SCHEME, AnyStore, PodOptions, catalog
 from deployer.cli.options.target import StateDir
-from deployer.cli.verb import DryRun, Timeout, Verb
+from deployer.cli.verb import DryRun, ModelName, Verb
 from deployer.domain.store import size_text
 from deployer.errors import UsageError
 from deployer.targets.local.state import Engine
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 app = Verb(group=True, help="List, inspect, verify and prune the versions in a store.")
 
-AnyStore = Annotated[str, typer.Option("--store", help="Directory of the store, or pvc://NAMESPACE/CLAIM[/SUBPATH].")]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
-
 DAMAGED = 4
 """Exit code of `verify` when a file is not what was published (that of ExportError)."""
 
@@ -34,81 +31,56 @@ DAMAGED = 4
 def list_(
     store: AnyStore,
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
-    image: StorageImage = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    timeout: Timeout = 180.0,
+    *,
+    pod: PodOptions,
 ) -> None:
     """List every version in a store: state, size, date, metrics."""
-    from deployer.models import catalog, pvc
-
-    if store.startswith(SCHEME):
-        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
-        with pvc.opened(where, console.progress) as storage:
-            found = pvc.list_versions(storage, model)
-    else:
-        found = catalog.list_versions(Path(store), model)
+    with catalog(store, pod) as stored:
+        found = stored.versions(model)
     console.result("Versions", found, lambda: _table(found))
 
 
 @app.command()
 def inspect(
     store: AnyStore,
-    model: Model,
+    model: ModelName,
     version: Annotated[int | None, typer.Option("--version", help="By default the newest.")] = None,
-    image: StorageImage = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    timeout: Timeout = 180.0,
+    *,
+    pod: PodOptions,
 ) -> None:
     """Show one version: signatures, feature spec, checks, files."""
-    from deployer.models import catalog, pvc
-
-    if store.startswith(SCHEME):
-        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
-        with pvc.opened(where, console.progress) as storage:
-            inspection = pvc.inspect(storage, model, version)
-    else:
-        inspection = catalog.inspect(Path(store), model, version)
+    with catalog(store, pod) as stored:
+        inspection = stored.inspect(model, version)
     console.result("Version", inspection, lambda: _description(inspection))
 
 
 @app.command()
 def verify(
     store: AnyStore,
-    model: Model,
+    model: ModelName,
     version: Annotated[int | None, typer.Option("--version", help="By default every version.")] = None,
     load: Annotated[
         bool, typer.Option("--load", help="Also load each version on a model server, with its warm-up requests.")
     ] = False,
     engine: EngineOption = Engine.EMBEDDED,
-    image: StorageImage = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    timeout: Timeout = 180.0,
+    *,
+    pod: PodOptions,
 ) -> int:
     """Recompute the checksums of every file; name what is damaged, missing or extra (exit code 4).
 
     With --load a version that the model server cannot load is a fault, too, with TensorFlow's reason.
     """
-    from deployer.models import catalog, pvc
-
     if load and store.startswith(SCHEME):
         raise UsageError(
             "--load runs a model server here, and the store is in a cluster",
             hint="verify the directory that the version was published from",
         )
+    with catalog(store, pod) as stored:
+        checked = stored.verify(model, version, progress=console.progress)
+    if load:
+        from deployer.models.proof.loading import loaded
 
-    if store.startswith(SCHEME):
-        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
-        with pvc.opened(where, console.progress) as storage:
-            checked = pvc.verify(storage, model, version, progress=console.progress)
-    else:
-        checked = catalog.verify(Path(store), model, version, progress=console.progress)
-        if load:
-            from deployer.models.proof.loading import loaded
-
-            checked = loaded(Path(store), checked, prover(engine, image), progress=console.progress)
+        checked = loaded(Path(store), checked, prover(engine, pod.image), progress=console.progress)
     console.result("Verification", checked, lambda: "\n".join(map(_verdict, checked)))
     return DAMAGED if any(result.faults for result in checked) else 0
 
@@ -116,7 +88,7 @@ def verify(
 @app.command()
 def prune(
     store: AnyStore,
-    model: Model,
+    model: ModelName,
     keep: Annotated[int, typer.Option("--keep", help="How many of the newest versions stay.")],
     protect: Annotated[str, typer.Option("--protect", metavar="N,N…", help="Further versions that stay.")] = "",
     model_config: Annotated[
@@ -131,10 +103,8 @@ def prune(
         ),
     ] = None,
     state_dir: StateDir = None,
-    image: StorageImage = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    timeout: Timeout = 180.0,
+    *,
+    pod: PodOptions,
     dry_run: DryRun = False,
 ) -> None:
     """Remove all but the newest versions and those in use.
@@ -149,7 +119,7 @@ def prune(
 
     named = _listed(protect)
     if store.startswith(SCHEME):
-        where = access(store, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout)
+        where = pod.access(store)
         place, api = pvc.reach(where)
         used = in_use.of_cluster_releases(api, place.namespace, model)
         used |= in_use.configured(model_config, model, ()) if model_config else {}

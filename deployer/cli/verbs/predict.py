@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import Table, console
-from deployer.cli.options.target import Context, Kubeconfig, Namespace, StateDir, TargetKind, target
-from deployer.cli.verb import File, Timeout, Verb
+from deployer.cli.options.target import TargetOptions
+from deployer.cli.verb import ModelName, Timeout, Verb
 from deployer.release.predict import Predicted, PredictRequest, predict
-from deployer.release.where import Kind
+from deployer.release.where import open_target
 
 SHOWN = 20
 
@@ -20,7 +20,7 @@ app = Verb()
 
 @app.command()
 def predict_(
-    model: Annotated[str, typer.Argument(help="Name of the model.", show_default=False)],
+    model: ModelName,
     records: Annotated[
         Path, typer.Option("--records", help='JSON lines: {"record": {…}, "expected": …}.', show_default=False)
     ],
@@ -33,12 +33,8 @@ def predict_(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Records in one request.")] = 64,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Requests in flight.")] = 4,
     timeout: Timeout = 30.0,
-    file: File = Path("deployer.yaml"),
-    kind: TargetKind = Kind.LOCAL,
-    context: Context = "",
-    namespace: Namespace = "",
-    kubeconfig: Kubeconfig = "",
-    state_dir: StateDir = None,
+    *,
+    where: TargetOptions,
 ) -> None:
     """Send records to a release and compare the answers with what was expected."""
     request = PredictRequest(
@@ -50,8 +46,7 @@ def predict_(
         concurrency=concurrency,
         timeout=timeout,
     )
-    where = target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig)
-    found = predict(where, request, console.progress)
+    found = predict(open_target(where), request, console.progress)
     console.result("Predictions", found, lambda: text(found))
 
 

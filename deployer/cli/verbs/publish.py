@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployer.cli.console import console
-from deployer.cli.options.pvc import Context, Kubeconfig, StorageImage, StoreDirectory, access
-from deployer.cli.verb import DryRun, Timeout, Verb
+from deployer.cli.options.pvc import PodOptions, StoreDirectory
+from deployer.cli.verb import DryRun, ModelName, Verb
 from deployer.domain.store import size_text
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ app = Verb()
 
 @app.command()
 def publish(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")],
+    model: ModelName,
     store: StoreDirectory,
     to: Annotated[str, typer.Option("--to", metavar="pvc://NAMESPACE/CLAIM[/SUBPATH]", help="Claim that is written.")],
     version: Annotated[
@@ -31,10 +31,8 @@ def publish(
     ] = "",
     access_mode: Annotated[str, typer.Option("--access-mode", help="Of a claim that is made.")] = "ReadWriteOnce",
     storage_class: Annotated[str, typer.Option("--storage-class", help="Of a claim that is made.")] = "",
-    image: StorageImage = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    timeout: Timeout = 180.0,
+    *,
+    pod: PodOptions,
     dry_run: DryRun = False,
 ) -> None:
     """Copy versions of a store into a claim; each appears there by one rename, after its checksums hold.
@@ -50,7 +48,7 @@ def publish(
         model=model,
         versions=tuple(version or ()),
         every=every,
-        to=access(to, image=image, context=context, kubeconfig=kubeconfig, timeout=timeout),
+        to=pod.access(to),
         new_pvc=NewPvc(size=create, access_mode=access_mode, storage_class=storage_class) if create else None,
         dry_run=dry_run,
     )

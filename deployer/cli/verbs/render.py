@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import Table, console
-from deployer.cli.options.choices import Labels, Versions, Weights, choices
+from deployer.cli.options.choices import ChoiceOptions
 from deployer.cli.verb import DryRun, File, Verb
 from deployer.release.render.render import RenderRequest, RenderResult, render
 
@@ -19,9 +19,8 @@ app = Verb()
 def render_(
     file: File = Path("deployer.yaml"),
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Where the files go.")] = Path("rendered"),
-    version: Versions = None,
-    label: Labels = None,
-    weight: Weights = None,
+    *,
+    chosen: ChoiceOptions,
     dry_run: DryRun = False,
 ) -> None:
     """Write every file of a release without touching anything that runs.
@@ -29,7 +28,7 @@ def render_(
     model_config, batching_parameters, monitoring_config, the gateway's settings, the flags of the model server and the
     values of both charts. The same input gives the same bytes.
     """
-    request = RenderRequest(file=file, output=output_dir, choices=choices(version, label, weight))
+    request = RenderRequest(file=file, output=output_dir, choices=chosen.choices())
     result = render(request, console.detail, dry_run=dry_run)
     console.result("Rendered", result, lambda: table(result))
 

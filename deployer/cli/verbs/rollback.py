@@ -6,29 +6,32 @@ from typing import Annotated
 
 import typer
 
-from deployer.cli.options.rollout import about_rollouts
-from deployer.cli.verb import DryRun, Timeout, Verb
+from deployer.cli.console import console
+from deployer.cli.options.target import TargetOptions
+from deployer.cli.verb import DryRun, ModelName, Timeout, Verb
 from deployer.cli.verbs.rollout import ended, foreseen
 from deployer.rollout.preview import preview_rollback
-from deployer.rollout.rollouts import Rollouts
+from deployer.rollout.rollouts import rollouts_of
 
 app = Verb()
 
 
 @app.command()
-@about_rollouts
 def rollback(
-    rollouts: Rollouts,
+    model: ModelName,
     to: Annotated[
         int | None, typer.Option("--to", min=1, metavar="N", help="Version to go back to; by default the one before.")
     ] = None,
     timeout: Timeout = 120.0,
     dry_run: DryRun = False,
+    *,
+    where: TargetOptions,
 ) -> int:
     """Go back to the version that was stable before: at once, without steps or gates.
 
     An open rollout is aborted. The exit code is 0 when every replica and gateway has proven it.
     """
+    rollouts = rollouts_of(where, model, console.progress)
     if dry_run:
         return foreseen(preview_rollback(rollouts, to, timeout=timeout))
     done = rollouts.rollback(to, timeout=timeout)

@@ -10,15 +10,15 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import console
-from deployer.cli.options.rollout import about_rollouts
-from deployer.cli.verb import DryRun, NewTimeout, Timeout, Verb, duration
+from deployer.cli.options.target import TargetOptions
+from deployer.cli.verb import DryRun, ModelName, NewTimeout, Timeout, Verb, duration
 from deployer.cli.views.redraw import LiveText
 from deployer.cli.views.rollout import changes, drawn, history_text, planned, sentence
 from deployer.domain.rollout import OnFail, Policy, Rollout, RolloutRequest
 from deployer.errors import UsageError
 from deployer.rollout import status as rollout_status
 from deployer.rollout.preview import Preview, preview_start
-from deployer.rollout.rollouts import Rollouts
+from deployer.rollout.rollouts import rollouts_of
 
 app = Verb(group=True, help="Bring a new version to traffic step by step, judged by gates.")
 
@@ -33,9 +33,8 @@ class Load(StrEnum):
 
 
 @app.command()
-@about_rollouts
 def start(
-    rollouts: Rollouts,
+    model: ModelName,
     to: Annotated[int, typer.Option("--to", min=1, metavar="N", help="Version to roll out.", show_default=False)],
     steps: Annotated[
         str, typer.Option("--steps", metavar="PERCENT,…", help="Shares of canary, one after the other.")
@@ -73,12 +72,15 @@ def start(
     ] = False,
     timeout: Timeout = 120.0,
     dry_run: DryRun = False,
+    *,
+    where: TargetOptions,
 ) -> int:
     """Roll out a version: load, label, shares of traffic under gates, promote.
 
     The exit code is 0 when it was promoted, 7 when it was taken back or waits for a person, 6 when it is degraded.
     With --dry-run it is 7 when the version would not even be loaded; a claim is looked into by a short-lived pod.
     """
+    rollouts = rollouts_of(where, model, console.progress)
     request = _request(
         to=to,
         shares=_shares(steps),
@@ -98,15 +100,17 @@ def start(
 
 
 @app.command()
-@about_rollouts
 def status(
-    rollouts: Rollouts,
+    model: ModelName,
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Draw it again until it rests.")] = False,
+    *,
+    where: TargetOptions,
 ) -> int:
     """Show where a rollout stands: step, verdicts, and what every replica and gateway does.
 
     The exit code is 0 while it runs and when it is healthy, 7 when it was taken back or is paused, 6 when degraded.
     """
+    rollouts = rollouts_of(where, model, console.progress)
     before = ""
     live = LiveText()
     while True:
@@ -125,39 +129,35 @@ def status(
 
 
 @app.command()
-@about_rollouts
-def promote(rollouts: Rollouts, timeout: NewTimeout = None) -> int:
+def promote(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions) -> int:
     """Skip the steps and gates that are left, and make the version stable."""
-    return ended(rollouts.promote(timeout))
+    return ended(rollouts_of(where, model, console.progress).promote(timeout))
 
 
 @app.command()
-@about_rollouts
-def pause(rollouts: Rollouts) -> None:
+def pause(model: ModelName, where: TargetOptions) -> None:
     """Rest before the next step; shares of traffic stay as they are."""
-    ended(rollouts.pause())
+    ended(rollouts_of(where, model, console.progress).pause())
 
 
 @app.command()
-@about_rollouts
-def resume(rollouts: Rollouts, timeout: NewTimeout = None) -> int:
+def resume(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions) -> int:
     """Go on: after a pause, or after the deployer itself was killed."""
-    return ended(rollouts.resume(timeout))
+    return ended(rollouts_of(where, model, console.progress).resume(timeout))
 
 
 @app.command()
-@about_rollouts
-def abort(rollouts: Rollouts, timeout: NewTimeout = None) -> int:
+def abort(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions) -> int:
     """Take the version back, from wherever the rollout stands. The exit code is 0 when that was proven."""
-    done = rollouts.abort(timeout)
+    done = rollouts_of(where, model, console.progress).abort(timeout)
     code = ended(done)
     return 0 if done.outcome == "aborted" else code
 
 
 @app.command()
-@about_rollouts
-def history(rollouts: Rollouts) -> None:
+def history(model: ModelName, where: TargetOptions) -> None:
     """Tell every step of the latest rollout, and the ones before in short."""
+    rollouts = rollouts_of(where, model, console.progress)
     found = rollout_status.history(rollouts.histories, rollouts.model)
     console.result("RolloutHistory", found, lambda: history_text(found))
 

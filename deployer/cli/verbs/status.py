@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deployer.cli.console import Table, console
-from deployer.cli.options.target import Context, Kubeconfig, Namespace, StateDir, TargetKind, target
-from deployer.cli.verb import File, Verb
+from deployer.cli.options.target import TargetOptions
+from deployer.cli.verb import Verb
 from deployer.errors import TargetError
 from deployer.release.status import Status
-from deployer.release.where import Kind
+from deployer.release.where import open_target
 from deployer.rollout.overview import Overview, overview, watch
 
 app = Verb()
@@ -21,22 +20,17 @@ app = Verb()
 
 @app.command()
 def status_(
-    file: File = Path("deployer.yaml"),
-    kind: TargetKind = Kind.LOCAL,
-    context: Context = "",
-    namespace: Namespace = "",
-    kubeconfig: Kubeconfig = "",
-    state_dir: StateDir = None,
+    where: TargetOptions,
     watching: Annotated[bool, typer.Option("-w", "--watch", help="Stay, and show every change.")] = False,
 ) -> int:
     """Show phase, replicas, versions, labels, weights and the latest rollouts of a release.
 
     Every replica is asked itself what its labels resolve to. The exit code is 0 when all is as configured, else 6.
     """
-    where = target(file, kind, state_dir=state_dir, context=context, namespace=namespace, kubeconfig=kubeconfig)
+    target = open_target(where)
     if watching:
-        watch(where, show)
-    found = overview(where)
+        watch(target, show)
+    found = overview(target)
     show(found)
     return TargetError.exit_code if found.release.missing else 0
 

@@ -11,12 +11,12 @@ from deployer.domain.rollout import Course, Rollout
 from deployer.domain.verdict import Judgement, Verdict
 from deployer.release.status import ReplicaStatus
 from deployer.rollout.preview import Preview
-from deployer.rollout.rollouts import asked
+from deployer.rollout.rollouts import description
 from deployer.rollout.status import RolloutHistory, RolloutStatus
 from deployer.targets.proof import Served
 
 WIDTH = 80
-"""Columns of a terminal that is not asked."""
+"""Columns of a terminal that is not description."""
 
 
 def drawn(found: RolloutStatus) -> str:
@@ -54,11 +54,11 @@ def planned(found: Preview) -> str:
     """What would be done, step by step, and what can be judged of it now."""
     rollout = found.rollout
     back = rollout.course is Course.ABORT
-    way = f"back to version {rollout.previous}, from where the rollout stands" if back else asked(rollout)
+    way = f"back to version {rollout.previous}, from where the rollout stands" if back else description(rollout)
     head = [f"{rollout.model}: would go {way}"]
     if found.at_work:
         head.append(
-            f"{found.at_work} is at work: {'it would be asked to' if back else 'this would be refused meanwhile'}"
+            f"{found.at_work} is at work: {'it would be description to' if back else 'this would be refused meanwhile'}"
         )
     rows = [
         (

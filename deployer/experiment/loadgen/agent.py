@@ -25,7 +25,7 @@ import msgspec
 from deployer.errors import DeployerError, SpecError
 from deployer.experiment.loadgen.plan import Outcome, Plan, parse_plan
 from deployer.experiment.loadgen.workers import Mark, Workers
-from deployer.targets.agents.server import AgentServer, Asked, Refusal
+from deployer.targets.agents.server import AgentRequest, AgentServer, Refusal
 
 TOKEN_HEADER = "x-load-token"
 ANSWERS_WITHIN = 10.0
@@ -60,11 +60,11 @@ class Agent:
         self._news = threading.Condition()
         self._report = Report(kind="None")
 
-    def machine(self, _: Asked) -> object:
+    def machine(self, _: AgentRequest) -> object:
         """What the generator runs on."""
         return self._workers.machine()
 
-    def write(self, asked: Asked) -> object:
+    def write(self, asked: AgentRequest) -> object:
         """Cut the file of records and add to it."""
         offset = asked.number("offset")
         with self._records.open("r+b" if offset else "wb") as file:
@@ -75,7 +75,7 @@ class Agent:
             file.write(asked.body)
         return {}
 
-    def start(self, asked: Asked) -> object:
+    def start(self, asked: AgentRequest) -> object:
         """Begin a trial."""
         try:
             plan = msgspec.structs.replace(parse_plan(asked.body), records=str(self._records))
@@ -88,7 +88,7 @@ class Agent:
         threading.Thread(target=self._run, args=(plan,), daemon=True).start()
         return {}
 
-    def report(self, asked: Asked) -> object:
+    def report(self, asked: AgentRequest) -> object:
         """The trial, once there is something new."""
         seen = asked.number("seen")
         with self._news:
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> int:
         server = AgentServer(
             host, int(port), routes, header=TOKEN_HEADER, token_sha256=token_sha256, encode=msgspec.json.encode
         )
-        server.serve_while_asked(float(idle))
+        server.serve_until_idle(float(idle))
     return 0
 
 

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from deployer.experiment.results import Machine
+
 DISTRIBUTIONS = ("tfserving-deployer", "numpy", "grpcio", "hdrhistogram", "uvloop", "tensorflow")
 """Whose versions say something about figures."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What it is, and its load average when asked; `versions` of Python and of distributions that are installed."""
-
-    cpu_model: str
-    cores: int
-    memory_gib: float
-    system: str
-    versions: Mapping[str, str]
-    load_average: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

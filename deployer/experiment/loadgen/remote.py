@@ -11,9 +11,9 @@ import msgspec
 
 from deployer.errors import SpecError, TargetError, WaitTimeout
 from deployer.experiment.loadgen.agent import ANSWERS_WITHIN, TOKEN_HEADER, Report
-from deployer.experiment.loadgen.machine import Machine
 from deployer.experiment.loadgen.plan import Outcome, Plan, Reference
 from deployer.experiment.loadgen.workers import Mark, error_type
+from deployer.experiment.results import Machine
 from deployer.targets.agents.agent import Agent, AgentProgram
 from deployer.targets.base import HttpReply
 

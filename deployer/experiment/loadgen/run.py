@@ -186,7 +186,7 @@ class _Trial:
     def _check(self, payload: int, answer: bytes) -> None:
         if self._checker is None:
             return
-        wrong = self._checker.wrong(self._groups[payload], self._out.predictions(answer))
+        wrong = self._checker.mismatch(self._groups[payload], self._out.predictions(answer))
         if wrong:
             raise SendFailed("wrong answer", wrong)
 

@@ -19,6 +19,7 @@ import msgspec
 from deployer.errors import DeployerError, TargetError, WaitTimeout
 from deployer.experiment.loadgen import machine
 from deployer.experiment.loadgen.plan import Outcome, Plan, Reference, merge, shares
+from deployer.experiment.results import Machine
 
 _HEAD_START = 0.05
 _PREPARE_TIMEOUT = 60.0
@@ -88,7 +89,7 @@ class Workers:
         share, load = busy[0].busy_share(busy[1]), machine.load_average()
         return msgspec.structs.replace(merged, machine_busy=share, load_average=load)
 
-    def machine(self) -> machine.Machine:
+    def machine(self) -> Machine:
         """What the load is generated on: this machine."""
         return machine.describe()
 

@@ -28,9 +28,8 @@ from deployer.release.smoke import Smoke, smoke
 from deployer.release.where import Where, open_cluster
 from deployer.targets.base import Progress
 from deployer.targets.cluster import proof
-from deployer.targets.cluster.helm_releases import GATEWAY, TF_SERVING, Change
-from deployer.targets.cluster.names import GATEWAY as GATEWAYS
-from deployer.targets.cluster.names import MODEL_SERVER
+from deployer.targets.cluster.helm_releases import GATEWAY_CHART, TF_SERVING_CHART, Change
+from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER
 from deployer.targets.cluster.target import ClusterTarget
 from deployer.targets.storage import pvc_contents
 from deployer.targets.storage.contents import Contents
@@ -124,8 +123,8 @@ def plan_of(release: Release, target: ClusterTarget, request: DeployRequest, pro
     live = live_release(target)
     state, specs = _decide(release, store, live, target, request, progress)
     progress("rendering both charts against the cluster")
-    tf_serving = target.helm.change(TF_SERVING, _document(values_tf_serving(release, state)))
-    gateway = target.helm.change(GATEWAY, _document(values_gateway(release, state, specs)))
+    tf_serving = target.helm.change(TF_SERVING_CHART, _document(values_tf_serving(release, state)))
+    gateway = target.helm.change(GATEWAY_CHART, _document(values_gateway(release, state, specs)))
     return Plan(
         release=release,
         target=target,
@@ -151,7 +150,7 @@ def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> De
         target.restore(text.component, text.after)
     if plan.drift and not target.scaling.resume():
         target.scaling.to(plan.release.serving.replicas)
-    for change, component in ((plan.tf_serving, MODEL_SERVER), (plan.gateway, GATEWAYS)):
+    for change, component in ((plan.tf_serving, MODEL_SERVER), (plan.gateway, GATEWAY)):
         if change.needed:
             progress(f"{'upgrading' if change.before else 'installing'} {change.name}")
             revisions[change.name] = target.helm.apply(change)
@@ -188,7 +187,7 @@ def _decide(
         return ServingConfig(models=known), _specs(release, known, live.specs, live.specs)
     wanted = {name: state.versions for name, state in known.items()}
     wanted |= {name: request.choices.get(name, Choice()).named() for name in new}
-    contents = pvc_contents.look(
+    contents = pvc_contents.read_pvc(
         target.api,
         store,
         wanted,

@@ -34,11 +34,11 @@ def _findings(seen: ClusterSnapshot) -> Iterator[Finding]:
                 )
     yield from _claims(seen)
     for pod in seen.pods:
-        if not pod.leaving:
+        if not pod.terminating:
             yield from _pod(pod, seen)
     for autoscaler in seen.autoscalers:
         yield from _autoscaler(autoscaler)
-    yield from silences(seen.serving, [pod.name for pod in seen.pods if pod.ready and not pod.leaving])
+    yield from silences(seen.serving, [pod.name for pod in seen.pods if pod.ready and not pod.terminating])
     yield from lasting(seen.serving, seen.before)
 
 

@@ -46,7 +46,7 @@ def diagnose_serving(view: ServingView) -> Iterator[Finding]:
         for model in (config if replica.own is None else ModelServerConfig.parse(replica.own)).models:
             served = next((s for s in replica.served if s.model == model.name), None)
             if served is not None:
-                late = model.name in view.moving
+                late = model.name in view.rolling_out
                 yield from _model(name, model, served, late=late)
     yield from _gateways(view)
 
@@ -55,11 +55,11 @@ def silences(view: ServingView, expected: Collection[str]) -> Iterator[Finding]:
     """Those of `expected` that should answer and do not."""
     views: Mapping[str, ReplicaView | GatewayView] = {**view.replicas, **view.gateways}
     for name, one in views.items():
-        if one.silence and name in expected:
+        if one.unreachable and name in expected:
             yield Finding(
                 cause="it runs but does not answer",
                 subjects=(name,),
-                evidence=one.silence,
+                evidence=one.unreachable,
                 remedy="a NetworkPolicy may keep the API server out; otherwise look at its log",
             )
 
@@ -176,7 +176,7 @@ def _gateways(view: ServingView) -> Iterator[Finding]:
                 evidence=gateway.error,
                 remedy="`deployer deploy` writes one that it accepts",
             )
-        elif gateway.hash and gateway.hash != view.wanted_hash and not view.moving:
+        elif gateway.hash and gateway.hash != view.wanted_hash and not view.rolling_out:
             yield Finding(
                 cause="a gateway uses an old configuration",
                 subjects=(name,),

@@ -1,1 +1,1 @@
-"""Gates: measured before and during traffic, and judged by tests that say how sure they are."""
+"""Gates: measured before and during traffic, and judged by statistical tests."""

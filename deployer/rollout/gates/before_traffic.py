@@ -1,4 +1,4 @@
-"""What is judged before a version gets traffic: what the store knows of it, and its first answers."""
+"""Gates before traffic: facts from the store, and the first responses of the loaded version."""
 
 from __future__ import annotations
 
@@ -18,43 +18,47 @@ from deployer.rollout.proof import Clock, alive
 from deployer.targets.base import Progress, Target
 
 Judged = tuple[Rollout, tuple[Judgement, ...]]
-"""A rollout with what was measured, and the verdicts on it."""
+"""A rollout with its measurements, and the verdicts."""
 
 
-def of_the_store(target: Target, facts: VersionFacts, rollout: Rollout, gates: Sequence[Gate]) -> Judged:
-    """Before anything is touched: feature spec, size and parity, and whether memory has room for the version."""
+def judge_stored(target: Target, facts: VersionFacts, rollout: Rollout, gates: Sequence[Gate]) -> Judged:
+    """Judge before anything changes: feature spec, size, parity, and whether the version fits in memory."""
     size = float(facts.size) if facts.size is not None else None
     rollout = rollout.with_found(size=size, parity=facts.parity)
     verdicts = judge(gates, observations(rollout), min_samples=0)
     others = (_spec(target, facts, rollout), _memory(target, facts, rollout))
-    return rollout, (*verdicts, *(one for one in others if one is not None))
+    return rollout, (*verdicts, *(judgement for judgement in others if judgement is not None))
 
 
-def of_itself(target: Target, rollout: Rollout, gates: Sequence[Gate], *, clock: Clock, progress: Progress) -> Judged:
-    """A smoke request to every replica, labelled records to the version, and what it takes.
+def judge_loaded(
+    target: Target, rollout: Rollout, gates: Sequence[Gate], *, clock: Clock, progress: Progress
+) -> Judged:
+    """Judge the loaded version: a smoke request to every replica, labelled records, load time and memory.
 
-    Errors: as of `rollout_trial`.
+    Errors: as for `smoke`.
     """
     model, request = rollout.model, rollout.request
     signature = files.signature(target, model)
-    smoked = smoke.smoke(target, model, version=request.to, stable=rollout.previous, signature=signature, clock=clock)
-    progress(str(smoked))
-    if smoked.verdict is Verdict.FAIL:
-        return rollout, (smoked,)
-    silent = ""
+    smoke_verdict = smoke.smoke(
+        target, model, version=request.to, stable=rollout.previous, signature=signature, clock=clock
+    )
+    progress(str(smoke_verdict))
+    if smoke_verdict.verdict is Verdict.FAIL:
+        return rollout, (smoke_verdict,)
+    no_accuracy = ""
     if request.labelled:
-        right, silent = smoke.accuracy(target, model, Path(request.labelled))
-        rollout = rollout.with_found(accuracy=right)
+        share, no_accuracy = smoke.accuracy(target, model, Path(request.labelled))
+        rollout = rollout.with_found(accuracy=share)
     rollout = rollout.with_found(memory=_in_use(target, rollout, gates, clock))
-    verdicts = [smoked]
+    verdicts = [smoke_verdict]
     for verdict in judge(gates, observations(rollout), min_samples=0):
-        unanswered = silent and verdict.gate.startswith(Metric.ACCURACY)
-        verdicts.append(replace(verdict, verdict=Verdict.FAIL, numbers=silent) if unanswered else verdict)
+        failed = no_accuracy and verdict.gate.startswith(Metric.ACCURACY)
+        verdicts.append(replace(verdict, verdict=Verdict.FAIL, numbers=no_accuracy) if failed else verdict)
     return rollout, tuple(verdicts)
 
 
 def observations(rollout: Rollout) -> Observations:
-    """What a rollout has found so far, as gates take it."""
+    """The measurements of a rollout so far, for gates."""
     found = rollout.found
     return Observations(
         size=found.size,
@@ -68,16 +72,16 @@ def observations(rollout: Rollout) -> Observations:
 def _spec(target: Target, facts: VersionFacts, rollout: Rollout) -> Judgement | None:
     if facts.features is not None or rollout.previous not in files.versions_with_spec(target, rollout.model):
         return None
-    numbers = f"version {rollout.request.to} has none, and version {rollout.previous} has one"
+    numbers = f"version {rollout.request.to} has none, but version {rollout.previous} has one"
     return Judgement(
         gate="feature spec",
         verdict=Verdict.FAIL,
-        numbers=f"{numbers}: requests with records could not be answered",
+        numbers=f"{numbers}: requests with records would fail",
     )
 
 
 def _memory(target: Target, facts: VersionFacts, rollout: Rollout) -> Judgement | None:
-    """Whether the version can be loaded, beside the first or in its place, where limit and size are known."""
+    """Whether the version fits in memory, next to the stable version or instead of it; None if unknown."""
     limits = [replica.memory_limit for replica in alive(target) if replica.memory_limit is not None]
     limit, size = min(limits, default=facts.memory_limit), facts.size
     if limit is None or size is None or rollout.request.to in rollout.base.versions:
@@ -89,7 +93,7 @@ def _memory(target: Target, facts: VersionFacts, rollout: Rollout) -> Judgement 
 
 
 def _in_use(target: Target, rollout: Rollout, gates: Sequence[Gate], clock: Clock) -> float | None:
-    """With both versions loaded, which is so since this step began. Only a gate on it is waited for."""
+    """Memory in use since this step began, when both versions are loaded. Waits for it only if a gate needs it."""
     since = rollout.step_started
     if not any(gate.metric is Metric.MEMORY for gate in gates):
         return smoke.memory(target, since=since)

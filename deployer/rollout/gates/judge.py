@@ -1,7 +1,7 @@
-"""Gates held against observations.
+"""Judges gates by observations.
 
-A gate fails only on evidence: the interval or test must exclude that the bound is kept. It passes when there are enough
-samples and the measured value keeps the bound. What is neither is inconclusive, and so is too little traffic.
+A gate fails only with evidence: the statistical test must show that the bound is violated. It passes if there are
+enough samples and the measured value is within the bound. Otherwise, or with too little traffic, it is inconclusive.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from deployer.rollout.gates.statistics import Interval, binomial_at_least, quant
 __all__ = ["ALPHA", "EARLY_ALPHA", "judge", "overall"]
 
 ALPHA = 0.05
-"""Probability that a version that keeps a bound fails its gate, at the end of a window."""
+"""Probability that a version within the bound fails its gate at the end of a window."""
 EARLY_ALPHA = 0.0005
-"""The same for each look before the end: there are many looks, and only blatant failures should end a window early."""
+"""The same for each check before the end: there are many checks, and only clear failures should end a window early."""
 
 _QUANTILES = {Metric.P50: 0.5, Metric.P90: 0.9, Metric.P95: 0.95, Metric.P99: 0.99}
 
 
 def overall(judgements: Sequence[Judgement]) -> Verdict:
-    """One failure fails all; else one that is inconclusive leaves all so."""
+    """FAIL if any gate failed, else INCONCLUSIVE if any is, else PASS."""
     verdicts = {judgement.verdict for judgement in judgements}
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         if verdict in verdicts:
@@ -37,7 +37,7 @@ def overall(judgements: Sequence[Judgement]) -> Verdict:
 def judge(
     gates: Sequence[Gate], seen: Observations, *, min_samples: int, alpha: float = ALPHA
 ) -> tuple[Judgement, ...]:
-    """A judgement for each gate, in their order; `alpha` is the risk of failing a version that keeps the bound."""
+    """One judgement per gate, in order; `alpha` is the risk of failing a version that is within the bound."""
     return tuple(_judge(gate, seen, min_samples, alpha) for gate in gates)
 
 
@@ -47,12 +47,12 @@ def _judge(gate: Gate, seen: Observations, min_samples: int, alpha: float) -> Ju
     elif gate.metric is Metric.ERROR_RATE:
         verdict, numbers = _error_rate(gate, seen, min_samples, alpha)
     elif gate.metric is Metric.DISAGREEMENT:
-        counts = LabelWindow(answers=seen.compared, failed=seen.disagreed)
+        counts = LabelWindow(responses=seen.compared, failed=seen.disagreed)
         verdict, numbers = _share(gate, counts, min_samples, alpha, "differ")
     elif gate.metric is Metric.SAMPLES:
-        enough = gate.holds(seen.canary.answers)
+        enough = gate.holds(seen.canary.responses)
         verdict = Verdict.PASS if enough else Verdict.INCONCLUSIVE
-        numbers = f"{seen.canary.answers} answers of canary"
+        numbers = f"{seen.canary.responses} responses of canary"
     else:
         verdict, numbers = _measured(gate, seen)
     return Judgement(gate=gate.text, verdict=verdict, numbers=numbers)
@@ -62,17 +62,17 @@ _MEASURED: dict[Metric, tuple[Callable[[Observations], float | None], Callable[[
     Metric.SIZE: (lambda seen: seen.size, lambda value: size_text(int(value))),
     Metric.MEMORY: (lambda seen: seen.memory, lambda value: size_text(int(value))),
     Metric.LOAD_TIME: (lambda seen: seen.load_time, lambda value: f"{value:.1f} s"),
-    Metric.ACCURACY: (lambda seen: seen.accuracy, lambda value: f"{100 * value:.2f} % right"),
+    Metric.ACCURACY: (lambda seen: seen.accuracy, lambda value: f"{100 * value:.2f} % correct"),
     Metric.PARITY: (lambda seen: seen.parity, lambda value: f"differs by at most {value:.3g}"),
 }
 
 
 def _measured(gate: Gate, seen: Observations) -> tuple[Verdict, str]:
-    """A figure that is simply so, or is not known."""
+    """Judge a single figure; inconclusive if it is unknown."""
     read, shown = _MEASURED[gate.metric]
     value = read(seen)
     if value is None:
-        return Verdict.INCONCLUSIVE, "not known here"
+        return Verdict.INCONCLUSIVE, "unknown"
     return (Verdict.PASS if gate.holds(value) else Verdict.FAIL), shown(value)
 
 
@@ -84,20 +84,20 @@ def _latency(gate: Gate, seen: Observations, min_samples: int, alpha: float) -> 
     counts = [("canary", sum(seen.canary.latency))]
     counts += [("stable", sum(seen.stable.latency))] if gate.of_stable else []
     if canary is None or (gate.of_stable and stable is None) or min(n for _, n in counts) < needed:
-        return Verdict.INCONCLUSIVE, f"{_counted(counts)}; {needed} are needed"
+        return Verdict.INCONCLUSIVE, f"{_counted(counts)}; {needed} needed"
     numbers = f"canary {_milliseconds(canary)}" + (f", stable {_milliseconds(stable)}" if stable else "")
     numbers += f"; {_counted(counts)}"
     if gate.holds(canary.estimate, stable.estimate if stable else 1.0):
         return Verdict.PASS, numbers
-    surprise = _slower(gate, seen, q)
-    return (Verdict.FAIL if surprise < alpha else Verdict.INCONCLUSIVE), f"{numbers}; p = {surprise:.2g}"
+    p_value = _slower(gate, seen, q)
+    return (Verdict.FAIL if p_value < alpha else Verdict.INCONCLUSIVE), f"{numbers}; p = {p_value:.2g}"
 
 
 def _slower(gate: Gate, seen: Observations, q: float) -> float:
-    """P-value of "canary keeps the bound". At most a share 1 - q of its answers may be slower than an absolute bound.
+    """P-value of "canary is within the bound". A share 1 - q of its responses may exceed an absolute bound.
 
-    For one relative to stable, a limit is drawn where stable's quantile is: canary must not be beyond its multiple more
-    often than stable is beyond the limit itself. Only buckets that lie wholly beyond count, which favours canary.
+    For a bound relative to stable, the limit is stable's quantile: canary must not exceed the multiple of the limit
+    more often than stable exceeds the limit. Only buckets entirely above count, which favours canary.
     """
     canary = seen.canary
     if not gate.of_stable:
@@ -115,40 +115,40 @@ def _error_rate(gate: Gate, seen: Observations, min_samples: int, alpha: float) 
         return _share(gate, seen.canary, min_samples, alpha, "failed")
     canary, stable = seen.canary, seen.stable
     numbers = f"canary {_of(canary, 'failed')}, stable {_of(stable, 'failed')}"
-    # Twice zero is no reason to refuse: without a single failure there is nothing to compare.
-    if canary.failed == 0 and canary.answers >= min_samples:
+    # Without a single failure of canary there is nothing to compare.
+    if canary.failed == 0 and canary.responses >= min_samples:
         return Verdict.PASS, numbers
-    if min(canary.answers, stable.answers) < max(1, min_samples):
-        return Verdict.INCONCLUSIVE, f"{numbers}; {min_samples} answers of each are needed"
-    if gate.holds(canary.failed / canary.answers, stable.failed / stable.answers):
+    if min(canary.responses, stable.responses) < max(1, min_samples):
+        return Verdict.INCONCLUSIVE, f"{numbers}; {min_samples} responses of each needed"
+    if gate.holds(canary.failed / canary.responses, stable.failed / stable.responses):
         return Verdict.PASS, numbers
-    surprise = rate_excess(canary.failed, canary.answers, stable.failed, stable.answers, gate.bound)
-    return (Verdict.FAIL if surprise < alpha else Verdict.INCONCLUSIVE), f"{numbers}; p = {surprise:.2g}"
+    p_value = rate_excess(canary.failed, canary.responses, stable.failed, stable.responses, gate.bound)
+    return (Verdict.FAIL if p_value < alpha else Verdict.INCONCLUSIVE), f"{numbers}; p = {p_value:.2g}"
 
 
 def _share(gate: Gate, seen: LabelWindow, min_samples: int, alpha: float, what: str) -> tuple[Verdict, str]:
-    """A share of yes or no, by the exact binomial test against the bound."""
+    """Judge a share of failures by the exact binomial test against the bound."""
     numbers = _of(seen, what)
-    bad, total, bound = seen.failed, seen.answers, gate.bound
-    surprise = binomial_at_least(bad, total, bound)
+    bad, total, bound = seen.failed, seen.responses, gate.bound
+    p_value = binomial_at_least(bad, total, bound)
     few = total < max(1, min_samples)
-    # Blatant failure needs no minimum, or a version that answers nothing right would stay while traffic is low.
-    if total and not gate.holds(bad / total) and surprise < (min(alpha, EARLY_ALPHA) if few else alpha):
-        return Verdict.FAIL, f"{numbers}; p = {surprise:.2g}"
+    # A clear failure needs no minimum of samples; else a version that always fails would stay while traffic is low.
+    if total and not gate.holds(bad / total) and p_value < (min(alpha, EARLY_ALPHA) if few else alpha):
+        return Verdict.FAIL, f"{numbers}; p = {p_value:.2g}"
     if few:
-        return Verdict.INCONCLUSIVE, f"{numbers}; {min_samples} are needed"
+        return Verdict.INCONCLUSIVE, f"{numbers}; {min_samples} needed"
     if gate.holds(bad / total):
         return Verdict.PASS, numbers
-    return Verdict.INCONCLUSIVE, f"{numbers}; p = {surprise:.2g}"
+    return Verdict.INCONCLUSIVE, f"{numbers}; p = {p_value:.2g}"
 
 
 def _of(seen: LabelWindow, what: str) -> str:
-    share = f" = {100 * seen.failed / seen.answers:.2f} %" if seen.answers else ""
-    return f"{seen.failed} of {seen.answers} {what}{share}"
+    share = f" = {100 * seen.failed / seen.responses:.2f} %" if seen.responses else ""
+    return f"{seen.failed} of {seen.responses} {what}{share}"
 
 
 def _counted(counts: Sequence[tuple[str, int]]) -> str:
-    return ", ".join(f"{count} answers of {label}" for label, count in counts)
+    return ", ".join(f"{count} responses of {label}" for label, count in counts)
 
 
 def _milliseconds(interval: Interval) -> str:

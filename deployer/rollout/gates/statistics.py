@@ -1,15 +1,15 @@
-"""Tests and intervals that gates are judged by: exact where that is cheap, without any library."""
+"""Statistical tests and intervals for gates: exact, and without any library."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 
 def binomial_at_least(successes: int, trials: int, share: float) -> float:
-    """P(X ≥ successes) for X ~ Binomial(trials, share): how surprising so many are if `share` is true."""
+    """P(X ≥ successes) for X ~ Binomial(trials, share): the p-value of "the true share is at most `share`"."""
     if successes <= 0:
         return 1.0
     if successes > trials or share <= 0:
@@ -23,7 +23,7 @@ def binomial_at_least(successes: int, trials: int, share: float) -> float:
 
 
 def _upward(first: int, trials: int, share: float) -> float:
-    """Sum of the terms from `first` up, which fall; ends when they no longer count."""
+    """Sum of the terms from `first` up, which decrease; stops when they are negligible."""
     term = math.exp(_log_term(first, trials, share))
     total = 0.0
     for k in range(first, trials + 1):
@@ -35,7 +35,7 @@ def _upward(first: int, trials: int, share: float) -> float:
 
 
 def _downward(last: int, trials: int, share: float) -> float:
-    """Sum of the terms from `last` down, which fall below the mean."""
+    """Sum of the terms from `last` down, which decrease below the mean."""
     term = math.exp(_log_term(last, trials, share))
     total = 0.0
     for k in range(last, -1, -1):
@@ -52,10 +52,10 @@ def _log_term(k: int, trials: int, share: float) -> float:
 
 
 def rate_excess(bad: int, trials: int, other_bad: int, other_trials: int, factor: float = 1.0) -> float:
-    """P-value of "the rate of the first is at most `factor` times that of the second".
+    """P-value of "the first rate is at most `factor` times the second".
 
-    Given how many are bad in both together, those of the first are binomial (exact for Poisson counts, close and on the
-    safe side for rare events). 1.0 when nothing was bad or nothing was tried.
+    Given the total number of bad trials, those of the first are binomial (exact for Poisson counts, a conservative
+    approximation for rare events). 1.0 when there are no bad trials or no trials.
     """
     weight = factor * trials
     if trials == 0 or weight + other_trials == 0:
@@ -65,7 +65,7 @@ def rate_excess(bad: int, trials: int, other_bad: int, other_trials: int, factor
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """An estimate between its bounds; `high` is infinite where the observations set no bound."""
+    """An estimate with its bounds; `high` is infinite if the observations give no upper bound."""
 
     low: float
     estimate: float
@@ -73,26 +73,27 @@ class Interval:
 
 
 def quantile(q: float, bounds: Sequence[float], counts: Sequence[int], alpha: float) -> Interval | None:
-    """The q-quantile of a histogram: each side of the interval is wrong with a probability of at most about `alpha`.
+    """The q-quantile of a histogram: each side of the interval is wrong with a probability of at most `alpha`.
 
-    `counts` has one more than `bounds`: what lies above the last. The interval goes from the lower edge of the bucket
-    that holds the lower rank to the upper edge of the one that holds the upper rank (ranks of order statistics, normal
-    approximation of the binomial); the estimate is interpolated in its bucket. None without observations.
+    `counts` has one element more than `bounds`: the observations above the last bound. The interval is from the lower
+    edge of the bucket with the lower rank to the upper edge of the bucket with the upper rank (order statistics, whose
+    ranks are binomial); the estimate is interpolated in its bucket. None without observations.
     """
     total = sum(counts)
     if total == 0:
         return None
-    spread = NormalDist().inv_cdf(1 - alpha) * math.sqrt(total * q * (1 - q))
-    low, high = math.floor(total * q - spread), math.ceil(total * q + spread) + 1
+    ranks = range(1, total + 1)
+    low = bisect_left(ranks, True, key=lambda rank: 1 - binomial_at_least(rank, total, q) > alpha)
+    high = bisect_left(ranks, True, key=lambda rank: binomial_at_least(rank, total, q) <= alpha) + 1
     return Interval(
-        low=_edges(max(1, low), bounds, counts)[0],
+        low=_edges(low, bounds, counts)[0] if low else 0.0,
         estimate=_interpolated(q * total, bounds, counts),
         high=_edges(high, bounds, counts)[1] if high <= total else math.inf,
     )
 
 
 def _edges(rank: int, bounds: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:
-    """The bucket of the observation of this rank (from 1)."""
+    """The edges of the bucket with the observation of this rank (from 1)."""
     seen, index = 0, -1
     while seen < rank:
         index += 1

@@ -1,1 +1,1 @@
-"""What the pods that the deployer starts itself have in common: their HTTP server and their pod spec."""
+"""Shared parts of the pods that the deployer starts itself: their HTTP server and their pod spec."""

@@ -1,4 +1,4 @@
-"""A program of the deployer that runs beside a release, seen by the part of the deployer that talks to it."""
+"""An agent: a program of the deployer that runs next to a release. Here is the deployer's side of it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from deployer.targets.base import HttpReply
 class AgentProgram:
     """What to run: `python -m MODULE ADDRESS PORT TOKEN_SHA256 IDLE_SECONDS` in `image`.
 
-    `component` names the pod and its Job (`RELEASE-load` for suffix `load`), `what` is what a person calls it. A GET of
-    `probe` answers 200 once it is ready. It ends by itself after `idle_seconds` without a question, because its
-    deployer is dead then.
+    `component` is the pod's component label; the Job is named `RELEASE-SUFFIX`; `what` is the name in messages. A GET
+    of `probe` returns 200 once the agent is ready; responses take at most `answers_within` seconds. The agent exits
+    after `idle_seconds` without a request, because its deployer is dead then.
     """
 
     module: str
@@ -31,19 +31,19 @@ class AgentProgram:
 
 
 class Agent(Protocol):
-    """A running program. Errors of `ask`: TargetError when nobody answers."""
+    """A running agent. Errors of `ask`: TargetError when the agent does not respond."""
 
     name: str
-    """What it is called where it runs."""
+    """The name of its pod."""
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> HttpReply:
-        """One question."""
+        """Send one request."""
         ...
 
     def running(self) -> bool:
-        """Whether it runs still."""
+        """Whether it is still running."""
         ...
 
     def explain(self) -> str:
-        """What is known of its state, for an error."""
+        """Its state as text, for an error message."""
         ...

@@ -1,4 +1,4 @@
-"""The pods that the deployer makes itself: one container with an agent, within the restricted Pod Security Standard."""
+"""Pods that the deployer creates itself: one container with an agent, under the restricted Pod Security Standard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PRODUCT = "tfserving-deployer"
 
 
 def labels(component: str, **more: str) -> dict[str, str]:
-    """Labels of such a pod; `more` are further ones of app.kubernetes.io."""
+    """Labels of an agent's pod; `more` are further app.kubernetes.io labels."""
     own = {"name": PRODUCT, "component": component, "managed-by": PRODUCT, **more}
     return {f"app.kubernetes.io/{key}": value for key, value in own.items()}
 
@@ -26,8 +26,8 @@ def container(
     resources: Mapping[str, Mapping[str, str]],
     mount: Mapping[str, str],
 ) -> dict[str, object]:
-    """The container. To `command` come the address, the port, the sha256 of `token` and the seconds after which an
-    agent that nobody asks ends; the token itself is nowhere in the pod."""
+    """The container. Address, port, sha256 of `token` and idle timeout are appended to `command`; the token itself is
+    nowhere in the pod."""
     address = ["$(POD_IP)", str(PORT), hashlib.sha256(token.encode()).hexdigest(), str(idle_seconds)]
     return {
         "name": name,
@@ -47,9 +47,9 @@ def container(
 
 
 def spec(
-    only: Mapping[str, object], *, volume: Mapping[str, object], grace_seconds: int, owns_files: bool = False
+    container: Mapping[str, object], *, volume: Mapping[str, object], grace_seconds: int, owns_files: bool = False
 ) -> dict[str, object]:
-    """The spec of a pod with `only` this container, which is never started again.
+    """The spec of a pod with this one `container`, which is never restarted.
 
     `owns_files` gives the files of the volume to the pod's group.
     """
@@ -67,6 +67,6 @@ def spec(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": security,
-        "containers": [only],
+        "containers": [container],
         "volumes": [volume],
     }

@@ -1,10 +1,10 @@
-"""The HTTP server of the two agents that run in a pod for as long as their deployer asks them: storage and load.
+"""The HTTP server of the two agents, storage and load, that run in a pod while their deployer sends requests.
 
-It uses the standard library of Python 3.8 and nothing of ours, because the storage agent is sent as source text to
-whatever image has a Python. Every request carries a token whose sha256 the agent was started with. An agent ends by
-itself when nobody has asked anything for a while, so that a deployer that was killed leaves nothing running.
+It only uses the standard library of Python 3.8, because the storage agent is sent as source text to any image that has
+Python. Every request carries a token; the agent was started with its sha256. An agent without requests for a while
+exits, so that a deployer that was killed leaves nothing running.
 
-Answers are JSON, or bytes as they are; errors are {"error": …} with 400, 403, 404, 409, 500 or 507.
+Responses are JSON or raw bytes; errors are {"error": …} with 400, 403, 404, 409, 500 or 507.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _STATUS = {errno.ENOENT: 404, errno.EEXIST: 409, errno.ENOTEMPTY: 409, errno.ENO
 
 
 class Refusal(Exception):
-    """A request that is not answered; `status` is HTTP's."""
+    """A rejected request; `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-class Asked:
-    """One request: the fields of its query, and its body."""
+class AgentRequest:
+    """One request: its query parameters and its body."""
 
     def __init__(self, fields: Mapping[str, str], body: bytes) -> None:
         self.fields = fields
         self.body = body
 
     def text(self, name: str) -> str:
-        """A field, empty when it was left out."""
+        """A query parameter; empty if absent."""
         return self.fields.get(name, "")
 
     def number(self, name: str) -> int:
-        """A field that counts, 0 when it was left out. Errors: Refusal."""
+        """An integer query parameter; 0 if absent. Errors: Refusal."""
         try:
             return int(self.fields.get(name, "0"))
         except ValueError:
-            raise Refusal(400, f"{name} is a whole number") from None
+            raise Refusal(400, f"{name} must be an integer") from None
 
 
 def _json(value: object) -> bytes:
@@ -56,9 +56,9 @@ def _json(value: object) -> bytes:
 
 
 class AgentServer(ThreadingHTTPServer):
-    """Answers by `routes`: "GET /list" to a function of what was asked; `encode` makes JSON of what that returns.
+    """Serves `routes`: "GET /list" to a function of the request; `encode` turns its result into JSON.
 
-    The token is looked for in the header `header`.
+    The token is read from the header `header`.
     """
 
     daemon_threads = True
@@ -67,7 +67,7 @@ class AgentServer(ThreadingHTTPServer):
         self,
         host: str,
         port: int,
-        routes: Mapping[str, Callable[[Asked], object]],
+        routes: Mapping[str, Callable[[AgentRequest], object]],
         *,
         header: str,
         token_sha256: str,
@@ -80,11 +80,11 @@ class AgentServer(ThreadingHTTPServer):
         self.token_sha256 = token_sha256
         self.encode = encode
         self._busy = 0
-        self._asked = time.monotonic()
+        self._last_request = time.monotonic()
         self._lock = threading.Lock()
 
-    def serve_while_asked(self, idle: float) -> None:
-        """Print the port, and serve until nobody has asked anything for `idle` seconds."""
+    def serve_until_idle(self, idle: float) -> None:
+        """Print the port, and serve until there was no request for `idle` seconds."""
         threading.Thread(target=self.serve_forever, daemon=True).start()
         sys.stdout.write(f"{self.server_address[1]}\n")
         sys.stdout.flush()
@@ -92,15 +92,15 @@ class AgentServer(ThreadingHTTPServer):
             time.sleep(min(1.0, idle / 4))
 
     def idle(self) -> float:
-        """Seconds since the last request was answered; 0 while one is worked on."""
+        """Seconds since the last request finished; 0 while a request is in progress."""
         with self._lock:
-            return 0.0 if self._busy else time.monotonic() - self._asked
+            return 0.0 if self._busy else time.monotonic() - self._last_request
 
     def count(self, change: int) -> None:
-        """One request more, or one less."""
+        """Count a request that starts (+1) or ends (-1)."""
         with self._lock:
             self._busy += change
-            self._asked = time.monotonic()
+            self._last_request = time.monotonic()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -141,10 +141,10 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         route = f"{self.command} {url.path}"
         if route not in self.server.routes:
-            raise Refusal(404, f"there is no {route}")
+            raise Refusal(404, f"unknown route {route}")
         fields = {name: values[0] for name, values in parse_qs(url.query).items()}
-        reply = self.server.routes[route](Asked(fields, body))
+        reply = self.server.routes[route](AgentRequest(fields, body))
         return reply if isinstance(reply, bytes) else self.server.encode(reply)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: the caller knows what it asked, and a log line for each chunk helps nobody."""
+        """Log nothing: a line for each chunk would help nobody."""

@@ -1,1 +1,1 @@
-"""A release in a Kubernetes cluster, as the two charts installed it."""
+"""A release in a Kubernetes cluster, installed by the two charts."""

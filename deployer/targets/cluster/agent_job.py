@@ -1,7 +1,7 @@
-"""One of the deployer's own programs as a Job beside a release, so that it reaches the release as any client would.
+"""An agent as a Job in the namespace of a release, so that it reaches the release like any other client.
 
-The Job's name follows from the release's, so there is at most one of a kind for a release. Its pod ends by itself soon
-after its deployer has died, and Kubernetes removes the Job a little later.
+The Job's name is derived from the name of the release, so there is at most one per agent and release. If its deployer
+dies, the pod exits soon after, and Kubernetes deletes the Job a little later.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from deployer.targets.agents import pod as agent_pod
 from deployer.targets.agents.agent import Agent, AgentProgram
 from deployer.targets.agents.pod import PORT
 from deployer.targets.base import HttpReply, Progress
-from deployer.targets.cluster.api import CALL_TIMEOUT, ApiServer, Place, Refused, pod_path, proxy_path
+from deployer.targets.cluster.api import API_CALL_TIMEOUT, ApiServer, Place, Refused, pod_path, proxy_path
 from deployer.targets.cluster.names import Names
 from deployer.targets.cluster.objects import Event, Pod
 from deployer.targets.cluster.state import view
 from deployer.targets.waiting import until_nothing
 
-LONGEST_SECONDS = 12 * 3600
-KEPT_SECONDS = 60
-"""How long Kubernetes keeps a Job that has ended and that nobody deleted."""
+MAX_JOB_SECONDS = 12 * 3600
+FINISHED_JOB_SECONDS = 60
+"""How long Kubernetes keeps a finished Job that was not deleted."""
 
 
 class Cluster(Protocol):
-    """As much of a `ClusterTarget` as a Job needs."""
+    """The part of `ClusterTarget` that a Job needs."""
 
     @property
     def api(self) -> ApiServer: ...
@@ -41,14 +41,14 @@ class Cluster(Protocol):
     def place(self) -> Place: ...
     @property
     def names(self) -> Names: ...
-    def last_words(self, pod: Pod) -> str: ...
+    def crash_log(self, pod: Pod) -> str: ...
 
 
 @contextmanager
 def agent_job(cluster: Cluster, program: AgentProgram, *, timeout: float, progress: Progress) -> Iterator[Agent]:
-    """The program in a pod for as long as the context lasts; the Job is deleted on every way out.
+    """Run the program in a pod while the context is open; the Job is deleted on every exit.
 
-    `timeout` bounds the wait for the pod, in seconds. Errors: TargetError, WaitTimeout that names why the pod does not
+    `timeout` limits the wait for the pod, in seconds. Errors: TargetError, WaitTimeout that says why the pod does not
     start.
     """
     deadline = time.monotonic() + timeout
@@ -58,7 +58,7 @@ def agent_job(cluster: Cluster, program: AgentProgram, *, timeout: float, progre
     try:
         job = AgentJob(cluster, program, token)
         job.wait(deadline, progress)
-        with job.kept():
+        with job.kept_alive():
             yield job
     finally:
         progress(f"deleting Job {name}")
@@ -76,7 +76,7 @@ class AgentJob:
         self.name = ""
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> HttpReply:
-        return self._reply(method, path, body, timeout=CALL_TIMEOUT + self._program.answers_within)
+        return self._reply(method, path, body, timeout=API_CALL_TIMEOUT + self._program.answers_within)
 
     def running(self) -> bool:
         pod = self._find()
@@ -85,13 +85,13 @@ class AgentJob:
     def explain(self) -> str:
         pod = self._find()
         if pod is None:
-            return f"there is no pod {self.name} any more"
+            return f"pod {self.name} no longer exists"
         problem = view.pod_problem(pod) or f"its phase is {pod.status.phase}"
-        words = self._cluster.last_words(pod)
-        return f"{problem}; the end of its log: {words}" if words else problem
+        log = self._cluster.crash_log(pod)
+        return f"{problem}; last log lines: {log}" if log else problem
 
     def wait(self, deadline: float, progress: Progress) -> None:
-        """Return once the program answers."""
+        """Return once the program responds."""
         api, namespace = self._cluster.api, self._cluster.place.namespace
 
         def missing() -> tuple[str, ...]:
@@ -117,29 +117,29 @@ class AgentJob:
             about = [e for e in events if e.involved_object.name == self._job]
             return "; ".join(f"{e.reason}: {e.message}" for e in about[-2:])
 
-        what = f"{self._program.what} ready"
+        what = self._program.what
         until_nothing(missing, what=what, deadline=deadline, progress=progress, explain=explain)
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keeps the program from taking its deployer for dead, while that waits for replicas, for example."""
-        over = threading.Event()
+    def kept_alive(self) -> Iterator[None]:
+        """Send requests regularly, so that the agent does not exit while its deployer waits for something else."""
+        done = threading.Event()
 
-        def ask() -> None:
-            while not over.wait(self._program.idle_seconds / 4):
+        def keep_alive() -> None:
+            while not done.wait(self._program.idle_seconds / 4):
                 with suppress(TargetError):
                     self._probe()
 
-        asking = threading.Thread(target=ask, name=f"questions to {self._program.what}", daemon=True)
-        asking.start()
+        thread = threading.Thread(target=keep_alive, name=f"keep-alive of {self._program.what}", daemon=True)
+        thread.start()
         try:
             yield
         finally:
-            over.set()
-            asking.join()
+            done.set()
+            thread.join()
 
     def _probe(self) -> None:
-        self._reply("GET", self._program.probe, None, timeout=CALL_TIMEOUT)
+        self._reply("GET", self._program.probe, None, timeout=API_CALL_TIMEOUT)
 
     def _reply(self, method: str, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
         where = proxy_path(self._cluster.place.namespace, self.name, PORT, path)
@@ -149,21 +149,21 @@ class AgentJob:
     def _find(self) -> Pod | None:
         labels = f"batch.kubernetes.io/job-name={self._job}"
         pods = self._cluster.api.list(pod_path(self._cluster.place.namespace), Pod, labels=labels)
-        return next((pod for pod in pods if not pod.leaving), None)
+        return next((pod for pod in pods if not pod.terminating), None)
 
 
 def job_name(release: str, program: AgentProgram) -> str:
-    """The one name that this program can have beside this release."""
+    """The name of this program's Job for this release."""
     return f"{release}-{program.suffix}"
 
 
 def job_path(place: Place, name: str = "") -> str:
-    """The path of one Job, or of all of a namespace."""
+    """The API path of one Job, or of all Jobs of a namespace."""
     return f"/apis/batch/v1/namespaces/{quote(place.namespace)}/jobs" + (f"/{quote(name)}" if name else "")
 
 
 def job_manifest(release: str, program: AgentProgram, *, token: str) -> Mapping[str, object]:
-    """The Job. Its pod meets the restricted Pod Security Standard, and holds only the sha256 of `token`."""
+    """The Job. Its pod meets the restricted Pod Security Standard, and contains only the sha256 of `token`."""
     agent = agent_pod.container(
         program.component,
         image=program.image,
@@ -179,8 +179,8 @@ def job_manifest(release: str, program: AgentProgram, *, token: str) -> Mapping[
         "metadata": {"name": job_name(release, program), "labels": labels},
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": LONGEST_SECONDS,
-            "ttlSecondsAfterFinished": KEPT_SECONDS,
+            "activeDeadlineSeconds": MAX_JOB_SECONDS,
+            "ttlSecondsAfterFinished": FINISHED_JOB_SECONDS,
             "template": {"metadata": {"labels": labels}, "spec": spec},
         },
     }
@@ -197,7 +197,7 @@ class _Job(msgspec.Struct, frozen=True):
 
 
 def _create(cluster: Cluster, program: AgentProgram, token: str, deadline: float, progress: Progress) -> None:
-    """Make the Job; one that has ended makes room, one that runs is waited for."""
+    """Create the Job; a finished one is deleted first, a running one is waited for."""
     release = cluster.names.release
     name, manifest = job_name(release, program), job_manifest(release, program, token=token)
 
@@ -209,22 +209,24 @@ def _create(cluster: Cluster, program: AgentProgram, token: str, deadline: float
                 raise
         else:
             return ()
-        there = cluster.api.find(job_path(cluster.place, name), _Job)
-        if there is not None and there.status.succeeded + there.status.failed:
+        existing = cluster.api.find(job_path(cluster.place, name), _Job)
+        if existing is not None and existing.status.succeeded + existing.status.failed:
             _delete(cluster, name)
-        return (f"Job {name} of another deployer exists",)
+        return (f"Job {name} exists",)
 
     until_nothing(
         missing,
-        what=f"room for Job {name}",
+        what=f"Job {name} of another deployer to end",
         deadline=deadline,
         progress=progress,
-        explain=lambda: f"one at a time; the Job of a dead deployer ends within {program.idle_seconds} seconds",
+        explain=lambda: (
+            f"only one at a time can run; the Job of a dead deployer ends within {program.idle_seconds} seconds"
+        ),
     )
 
 
 def _delete(cluster: Cluster, name: str) -> None:
-    """Delete a Job with its pod: the API would leave the pod behind if it were not told."""
+    """Delete a Job with its pod; without the propagation policy the pod would stay."""
     try:
         cluster.api.call("DELETE", job_path(cluster.place, name), query={"propagationPolicy": "Background"})
     except Refused as error:

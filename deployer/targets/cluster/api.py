@@ -1,7 +1,7 @@
-"""The API server of a cluster. The only module that imports the `kubernetes` package, and only when it is called.
+"""The API server of a cluster. Only this module imports the `kubernetes` package, and only when it is called.
 
-Of that package only the reading of a kubeconfig is used (contexts, certificates, tokens, exec plug-ins): what comes
-back over HTTP is decoded into the few fields that `cluster_objects` knows.
+It only uses that package to read a kubeconfig (contexts, certificates, tokens, exec plug-ins). Responses are decoded
+into the few fields of `objects`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from kubernetes.client import Configuration
 
 PARALLEL = 16
-"""Requests to the API server in flight at a time."""
+"""Concurrent requests to the API server."""
 
 NOT_FOUND, CONFLICT = 404, 409
 
-CALL_TIMEOUT = 15.0
+API_CALL_TIMEOUT = 15.0
 PAGE = 500
-"""Objects asked for in one page of a list."""
+"""Objects per page of a list."""
 
 FIELD_MANAGER = "tfserving-deployer"
-"""Whom the API server names as the owner of the fields that are patched here."""
+"""The owner of the fields that are patched here, in managedFields."""
 
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Which cluster and namespace: `context` and `kubeconfig` empty: the current one, and kubectl's files."""
+    """A cluster and namespace. An empty `context` is the current one; an empty `kubeconfig` means kubectl's files."""
 
     namespace: str
     context: str = ""
@@ -48,7 +48,7 @@ class Place:
 
 
 class Refused(TargetError):
-    """The API server's own refusal; `code` is its HTTP status, `reason` its word for it ("NotFound", "Forbidden")."""
+    """An error of the API server; `code` is the HTTP status, `reason` e.g. "NotFound" or "Forbidden"."""
 
     def __init__(self, message: str, *, code: int, reason: str, cause: str = "", hint: str = "") -> None:
         super().__init__(message, cause=cause, hint=hint)
@@ -73,9 +73,9 @@ class _Page(msgspec.Struct, frozen=True):
 
 
 class ApiServer:
-    """HTTP to one API server, pooled and safe for threads. Errors of every method: TargetError, `Refused` among them.
+    """HTTP client of one API server, pooled and thread-safe. Errors of every method: TargetError, including `Refused`.
 
-    `authorization` gives the header of each request anew, because tokens run out.
+    `authorization` is called for each request, because tokens expire.
     """
 
     def __init__(self, url: str, pool: urllib3.PoolManager, authorization: Callable[[], str]) -> None:
@@ -83,12 +83,12 @@ class ApiServer:
         self._pool = pool
         self._authorization = authorization
 
-    def read(self, path: str, shape: type[T], *, timeout: float = CALL_TIMEOUT) -> T:
+    def read(self, path: str, shape: type[T], *, timeout: float = API_CALL_TIMEOUT) -> T:
         """GET an object."""
         return self._decode(self.call("GET", path, timeout=timeout), shape, path)
 
-    def find(self, path: str, shape: type[T], *, timeout: float = CALL_TIMEOUT) -> T | None:
-        """GET an object that may not be there."""
+    def find(self, path: str, shape: type[T], *, timeout: float = API_CALL_TIMEOUT) -> T | None:
+        """GET an object; None if it does not exist."""
         try:
             return self.read(path, shape, timeout=timeout)
         except Refused as error:
@@ -97,7 +97,7 @@ class ApiServer:
             raise
 
     def list(
-        self, path: str, shape: type[T], *, labels: str = "", fields: str = "", timeout: float = CALL_TIMEOUT
+        self, path: str, shape: type[T], *, labels: str = "", fields: str = "", timeout: float = API_CALL_TIMEOUT
     ) -> tuple[T, ...]:
         """GET every object of a collection, in pages; `labels` and `fields` are selectors."""
         found: list[T] = []
@@ -110,24 +110,24 @@ class ApiServer:
             if not following:
                 return tuple(found)
 
-    def patch(self, path: str, change: object, *, timeout: float = CALL_TIMEOUT) -> bytes:
-        """Merge a change into an object (RFC 7396); the object as it is then, JSON."""
+    def patch(self, path: str, change: object, *, timeout: float = API_CALL_TIMEOUT) -> bytes:
+        """Merge a change into an object (RFC 7396); returns the new object as JSON."""
         query = {"fieldManager": FIELD_MANAGER}
         body = msgspec.json.encode(change)
         return self.call("PATCH", path, query=query, body=body, content_type=MERGE_PATCH, timeout=timeout)
 
-    def apply(self, path: str, content: object, *, timeout: float = CALL_TIMEOUT) -> None:
-        """Have an object as described, whether it exists or not (server-side apply)."""
+    def apply(self, path: str, content: object, *, timeout: float = API_CALL_TIMEOUT) -> None:
+        """Create or update an object (server-side apply)."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         body = msgspec.json.encode(content)  # JSON is YAML
         self.call("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, timeout=timeout)
 
-    def create(self, path: str, content: object, *, timeout: float = CALL_TIMEOUT) -> None:
+    def create(self, path: str, content: object, *, timeout: float = API_CALL_TIMEOUT) -> None:
         """POST a new object to a collection."""
         self.call("POST", path, body=msgspec.json.encode(content), timeout=timeout)
 
-    def delete(self, path: str, *, timeout: float = CALL_TIMEOUT) -> None:
-        """Delete an object; one that is gone already is no error."""
+    def delete(self, path: str, *, timeout: float = API_CALL_TIMEOUT) -> None:
+        """Delete an object; it is not an error if it does not exist."""
         try:
             self.call("DELETE", path, timeout=timeout)
         except Refused as error:
@@ -142,9 +142,9 @@ class ApiServer:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = "application/json",
-        timeout: float = CALL_TIMEOUT,
+        timeout: float = API_CALL_TIMEOUT,
     ) -> bytes:
-        """One request for the API server itself; the body of its answer. Empty values of `query` are left out."""
+        """One request to the API server itself; returns the response body. Empty values of `query` are left out."""
         reply = self._send(method, path, query, body, content_type, timeout)
         if reply.status < 400:
             return reply.body
@@ -159,12 +159,12 @@ class ApiServer:
         headers: Mapping[str, str] | None = None,
         timeout: float,
     ) -> HttpReply:
-        """One request for a pod or node behind a proxy path. What the pod itself says is returned, whatever its status.
+        """One request to a pod or node behind a proxy path. A response of the pod is returned whatever its status is.
 
-        Errors: Refused when the API server answers in its place: no such pod, nothing listens.
+        Errors: Refused when the response comes from the API server itself: no such pod, nothing listens.
         """
         reply = self._send(method, path, None, body, "application/json", timeout, headers)
-        if reply.status >= 400 and _own_words(reply) is not None:
+        if reply.status >= 400 and _api_status(reply) is not None:
             raise _refusal(method, path, reply)
         return reply
 
@@ -178,33 +178,39 @@ class ApiServer:
         timeout: float,
         headers: Mapping[str, str] | None = None,
     ) -> HttpReply:
-        asked = urlencode({key: value for key, value in (query or {}).items() if value})
-        url = f"{self.url}{path}" + (f"?{asked}" if asked else "")
-        sent = {"Accept": "application/json", **({"Content-Type": content_type} if body is not None else {})}
-        sent |= headers or {}
+        encoded_query = urlencode({key: value for key, value in (query or {}).items() if value})
+        url = f"{self.url}{path}" + (f"?{encoded_query}" if encoded_query else "")
+        all_headers = {"Accept": "application/json", **({"Content-Type": content_type} if body is not None else {})}
+        all_headers |= headers or {}
         if authorization := self._authorization():
-            sent["Authorization"] = authorization
+            all_headers["Authorization"] = authorization
         try:
-            answer = self._pool.request(
-                method, url, body=body, headers=sent, timeout=urllib3.Timeout(timeout), retries=False, redirect=False
+            response = self._pool.request(
+                method,
+                url,
+                body=body,
+                headers=all_headers,
+                timeout=urllib3.Timeout(timeout),
+                retries=False,
+                redirect=False,
             )
         except urllib3.exceptions.HTTPError as error:
             raise TargetError(
                 f"the API server at {self.url} does not answer",
                 cause=str(error),
-                hint="`kubectl cluster-info` shows whether it can be reached; --context names another cluster",
+                hint="`kubectl cluster-info` shows whether it is reachable; --context selects another cluster",
             ) from error
-        return HttpReply(status=answer.status, body=answer.data)
+        return HttpReply(status=response.status, body=response.data)
 
     def _decode(self, body: bytes | msgspec.Raw, shape: type[T], path: str) -> T:
         try:
             return msgspec.json.decode(body, type=shape)
         except msgspec.MsgspecError as error:
-            raise TargetError(f"the API server's answer at {path} cannot be read") from error
+            raise TargetError(f"the API server's response to {path} cannot be decoded") from error
 
 
 def connect(place: Place) -> ApiServer:
-    """The API server of a context. Errors: TargetError without a usable kubeconfig or the `kubernetes` package."""
+    """Connect to the API server of a context. Errors: TargetError without a kubeconfig or the `kubernetes` package."""
     configuration = load_configuration(place)
     return ApiServer(
         configuration.host,
@@ -214,7 +220,7 @@ def connect(place: Place) -> ApiServer:
 
 
 def load_configuration(place: Place) -> Configuration:
-    """How to reach and authenticate to the cluster, as the `kubernetes` client takes it.
+    """The connection settings of the `kubernetes` client: address and credentials of the cluster.
 
     Errors: TargetError.
     """
@@ -236,7 +242,7 @@ def load_configuration(place: Place) -> Configuration:
         raise TargetError(
             f"there is no usable kube-context {place.context}".rstrip(),
             cause=str(error),
-            hint="`kubectl config get-contexts` lists them; `deployer cluster up` makes one",
+            hint="`kubectl config get-contexts` lists the contexts; `deployer cluster up` creates one",
         ) from error
     return configuration
 
@@ -257,12 +263,12 @@ def current_context(kubeconfig: str = "") -> str:
 
 
 def pod_path(namespace: str, name: str = "") -> str:
-    """The path of one pod, or of all of a namespace."""
+    """The API path of one pod, or of all pods of a namespace."""
     return f"/api/v1/namespaces/{quote(namespace)}/pods" + (f"/{quote(name)}" if name else "")
 
 
 def proxy_path(namespace: str, pod: str, port: int, path: str) -> str:
-    """The path at which the API server passes a request on to a port of a pod; `path` begins with a slash."""
+    """The proxy path of the API server for a port of a pod; `path` begins with a slash."""
     return f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}:{port}/proxy{path}"
 
 
@@ -281,8 +287,8 @@ def _pool(configuration: Configuration) -> urllib3.PoolManager:
     return urllib3.PoolManager(**options)
 
 
-def _own_words(reply: HttpReply) -> _Status | None:
-    """The Status object with which the API server itself refuses; None when somebody behind it answered."""
+def _api_status(reply: HttpReply) -> _Status | None:
+    """The Status object of an error of the API server; None if the response comes from behind the proxy."""
     try:
         status = msgspec.json.decode(reply.body, type=_Status)
     except msgspec.MsgspecError:
@@ -292,18 +298,18 @@ def _own_words(reply: HttpReply) -> _Status | None:
 
 _HINTS = {
     401: "log in to the cluster again",
-    403: "`kubectl auth can-i --list` shows what you may do in this namespace",
-    404: "--namespace and --context say where is looked",
+    403: "`kubectl auth can-i --list` shows your permissions in this namespace",
+    404: "check --namespace and --context",
 }
 
 
 def _refusal(method: str, path: str, reply: HttpReply) -> Refused:
-    status = _own_words(reply)
-    sent = status.message if status else reply.body.decode(errors="replace")[:300]
+    status = _api_status(reply)
+    cause = status.message if status else reply.body.decode(errors="replace")[:300]
     return Refused(
-        f"the API server refuses {method} {path} with {reply.status}",
+        f"the API server rejected {method} {path} with {reply.status}",
         code=reply.status,
         reason=status.reason if status else "",
-        cause=sent,
+        cause=cause,
         hint=_HINTS.get(reply.status, ""),
     )

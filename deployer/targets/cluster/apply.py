@@ -1,4 +1,4 @@
-"""Manifests that the package carries, applied on the server."""
+"""Server-side apply of manifests that are part of this package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import yaml
 
 from deployer.targets.cluster.api import ApiServer
 
-METRICS_SERVER = "metrics-server.yaml"
+METRICS_SERVER_MANIFEST = "metrics-server.yaml"
 
 _COLLECTIONS = {
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
@@ -20,11 +20,11 @@ _COLLECTIONS = {
     "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings",
     "APIService": "/apis/apiregistration.k8s.io/v1/apiservices",
 }
-"""Where objects of a kind live; only the kinds of our own manifests."""
+"""API paths by kind; only the kinds in our own manifests."""
 
 
 def apply(api: ApiServer, manifest: str) -> None:
-    """Bring every object of a manifest of this package to what is written there. Errors: TargetError."""
+    """Apply every object of a manifest of this package. Errors: TargetError."""
     text = resources.files("deployer.targets.cluster").joinpath("manifests", manifest).read_text("utf-8")
     for document in yaml.safe_load_all(text):
         meta = document["metadata"]

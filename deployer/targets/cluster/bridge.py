@@ -1,6 +1,6 @@
-"""A port on this machine behind which requests go to the gateways, through the API server.
+"""A local port that forwards requests to the gateways through the API server.
 
-It serves a person's own requests (`deployer predict`). Load never goes through it: that would measure the API server.
+It is for single requests (`deployer predict`), not for load: that would measure the API server.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Protocol
 from deployer.errors import DeployerError, TargetError
 from deployer.targets.base import HttpReply
 
-TIMEOUT = 60.0
-PASSED_ON = ("x-request-id", "x-request-timeout-ms")
+FORWARD_TIMEOUT = 60.0
+FORWARDED_HEADERS = ("x-request-id", "x-request-timeout-ms")
 
 
 class Post(Protocol):
@@ -29,28 +29,28 @@ class Post(Protocol):
 
 @contextmanager
 def bridge(post: Post, pods: Callable[[], Sequence[str]]) -> Iterator[str]:
-    """The base URL of a port that is open for as long as the context lasts.
+    """Open the port while the context is open; yields its base URL.
 
-    `pods` names the pods that requests take turns on; it is called once. Errors: TargetError when it names none.
+    `pods` returns the pod names for round-robin; it is called once. Errors: TargetError when there are none.
     """
     names = pods()
     if not names:
-        raise TargetError("no gateway of the release is ready", hint="`deployer status` shows what is")
-    turns = itertools.cycle(names)
+        raise TargetError("no gateway of the release is ready", hint="`deployer status` shows their state")
+    round_robin = itertools.cycle(names)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self._pass_on(None)
+            self._forward(None)
 
         def do_POST(self) -> None:
-            self._pass_on(self.rfile.read(int(self.headers.get("content-length", 0))))
+            self._forward(self.rfile.read(int(self.headers.get("content-length", 0))))
 
-        def _pass_on(self, body: bytes | None) -> None:
-            headers = {name: value for name in PASSED_ON if (value := self.headers.get(name))}
+        def _forward(self, body: bytes | None) -> None:
+            headers = {name: value for name in FORWARDED_HEADERS if (value := self.headers.get(name))}
             try:
-                reply = post(next(turns), self.path, body, timeout=TIMEOUT, headers=headers)
+                reply = post(next(round_robin), self.path, body, timeout=FORWARD_TIMEOUT, headers=headers)
             except DeployerError as error:
                 reply = HttpReply(status=502, body=error.message.encode())
             self.send_response(reply.status)
@@ -60,7 +60,7 @@ def bridge(post: Post, pods: Callable[[], Sequence[str]]) -> Iterator[str]:
             self.wfile.write(reply.body)
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Nothing: what goes wrong is in the answers."""
+            """Log nothing: errors are in the responses."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

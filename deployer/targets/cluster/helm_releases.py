@@ -1,4 +1,4 @@
-"""A release as two Helm releases: their values are the truth about versions, labels and weights."""
+"""A release as two Helm releases; their values hold versions, labels and weights."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from gateway.settings import SettingsError, parse_settings
 from gateway.spec.text import Loader, load
 from tfserving.config import ConfigError, ModelServerConfig, Specific
 
-TF_SERVING = "tf-serving"
-GATEWAY = "gateway"
+TF_SERVING_CHART = "tf-serving"
+GATEWAY_CHART = "gateway"
 SET_BY_CHART = ("version", "backends")
-"""Keys of the gateway's settings that the chart writes itself."""
+"""Keys of the gateway's settings that the chart sets itself."""
 
 APPLY_TIMEOUT = 120.0
-PENDING_SECONDS, LOOK_SECONDS = 20.0, 0.5
-"""How long, and how often, a helm is looked after that works on a release already: that of a deployer which was killed
+PENDING_TIMEOUT, PENDING_POLL_SECONDS = 20.0, 0.5
+"""How long to wait for another helm that works on the release, and how often to check. The helm of a killed deployer
 ends by itself."""
 
 
 def charts_directory() -> Path:
-    """Where the two charts are: beside the package in a checkout, inside it when installed.
+    """The directory of the charts: next to the package in a checkout, inside it when installed.
 
     Errors: TargetError.
     """
     package = Path(__file__).resolve().parents[2]
     for place in (package / "charts", package.parent / "charts"):
-        if (place / TF_SERVING / "Chart.yaml").exists():
+        if (place / TF_SERVING_CHART / "Chart.yaml").exists():
             return place
     raise TargetError("the charts are not installed", hint="reinstall the package, or run from a checkout")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What an upgrade of one Helm release would do: `diff` is unified, of manifests; empty when nothing changes."""
+    """The planned upgrade of one Helm release; `diff` is a unified diff of manifests, empty if nothing changes."""
 
     name: str
     chart: Path
@@ -54,7 +54,7 @@ class Change:
 
     @property
     def needed(self) -> bool:
-        """Whether anything would be different afterwards."""
+        """Whether the upgrade would change anything."""
         before = self.before
         return before is None or not before.deployed or bool(self.diff) or before.values != self.values
 
@@ -89,8 +89,8 @@ class HelmReleases:
         return self._helm.release(self.names.gateway)
 
     def change(self, chart: str, values: Values) -> Change:
-        """What it would take to bring one of the two (`TF_SERVING`, `GATEWAY`) to these values; nothing is touched."""
-        name = self.names.tf_serving if chart == TF_SERVING else self.names.gateway
+        """Plan the upgrade of one chart (`TF_SERVING_CHART`, `GATEWAY_CHART`) to these values; changes nothing."""
+        name = self.names.tf_serving if chart == TF_SERVING_CHART else self.names.gateway
         before = self._helm.release(name)
         if before is not None and before.pending:
             raise self._busy(before)
@@ -99,32 +99,32 @@ class HelmReleases:
         return Change(name=name, chart=self.charts / chart, values=_plain(values), before=before, diff=diff)
 
     def apply(self, change: Change, *, timeout: float = APPLY_TIMEOUT) -> int:
-        """Carry a change out; the new revision. Pods are not waited for."""
+        """Apply a change; returns the new revision. Does not wait for pods."""
         return self._helm.apply(change.name, change.chart, change.values, timeout=timeout).revision
 
     def put_models(self, text: str, *, replicas: int) -> None:
-        """Have the values of the model servers' release say the versions and labels of a model_config, and else what
-        they say; nothing is done when they do.
+        """Write the versions and labels of a model_config into the values of the model servers' release. Other values
+        stay. Does nothing if the values already match.
 
-        `replicas` is how many run now: helm would set a scale that is not in the values back.
+        `replicas` is the current number: helm would reset a scale that is not in the values.
 
-        Errors: SpecError for a text that the chart could not write, TargetError when nothing is installed.
+        Errors: SpecError for a text that the chart cannot render, TargetError when nothing is installed.
         """
-        self._put(TF_SERVING, {"models": models_of(text)}, replicas)
+        self._put(TF_SERVING_CHART, {"models": models_of(text)}, replicas)
 
     def put_gateway(self, text: str, *, replicas: int) -> None:
-        """Have the values of the gateways' release say these settings, and else what they say, as `put_models`.
+        """Write these settings into the values of the gateways' release, like `put_models`.
 
-        Errors: SpecError for settings that the gateway would refuse, TargetError when nothing is installed.
+        Errors: SpecError for settings that the gateway would reject, TargetError when nothing is installed.
         """
-        self._put(GATEWAY, {"config": gateway_values(text)}, replicas)
+        self._put(GATEWAY_CHART, {"config": gateway_values(text)}, replicas)
 
     def uninstall(self, *, timeout: float) -> tuple[str, ...]:
-        """Remove both, gateways first; the claim of the models stays. Returns the names of those that were there."""
-        there = [r.name for r in (self.gateway(), self.tf_serving()) if r is not None]
-        for name in there:
+        """Uninstall both, gateways first; the PVC of the models stays. Returns the uninstalled releases."""
+        installed = [r.name for r in (self.gateway(), self.tf_serving()) if r is not None]
+        for name in installed:
             self._helm.uninstall(name, timeout=timeout)
-        return tuple(there)
+        return tuple(installed)
 
     @property
     def namespace(self) -> str:
@@ -140,22 +140,22 @@ class HelmReleases:
     def _busy(self, found: HelmRelease) -> TargetError:
         return TargetError(
             f"Helm release {found.name} is in state {found.status}",
-            cause="another helm works on it, or was killed while it did",
-            hint=f"wait for it; if none runs: `helm rollback {found.name} -n {self.namespace}`, "
-            "or `helm uninstall` after a first install",
+            cause="another helm is working on it, or was killed",
+            hint=f"wait for it; if none is running: `helm rollback {found.name} -n {self.namespace}`, "
+            "or `helm uninstall` if it was the first install",
         )
 
     def _settled(self, chart: str) -> HelmRelease | None:
-        """The release once no helm works on it any more. Errors: TargetError when one goes on and on."""
+        """The release, once no other helm works on it. Errors: TargetError after `PENDING_TIMEOUT`."""
         waited = 0.0
         while True:
-            found = self.tf_serving() if chart == TF_SERVING else self.gateway()
+            found = self.tf_serving() if chart == TF_SERVING_CHART else self.gateway()
             if found is None or not found.pending:
                 return found
-            if waited >= PENDING_SECONDS:
+            if waited >= PENDING_TIMEOUT:
                 raise self._busy(found)
-            self._sleep(LOOK_SECONDS)
-            waited += LOOK_SECONDS
+            self._sleep(PENDING_POLL_SECONDS)
+            waited += PENDING_POLL_SECONDS
 
     def _installed(self, chart: str) -> HelmRelease:
         found = self._settled(chart)
@@ -168,20 +168,20 @@ class HelmReleases:
         return found
 
     def _same_chart(self, found: HelmRelease, chart: str) -> None:
-        """A change of versions or weights must not bring another chart along, which could restart every pod."""
+        """Check that the chart version is unchanged: a change of versions or weights must not restart every pod."""
         wanted = f"{chart}-{_chart_version(self.charts / chart)}"
         if f"helm.sh/chart: {wanted}\n" not in found.manifest:
             raise TargetError(
-                f"{found.name} was installed by another version of the chart than {wanted}",
-                hint="`deployer deploy` upgrades it first; then try again",
+                f"{found.name} was installed with another chart version than {wanted}",
+                hint="run `deployer deploy` to upgrade it, then try again",
             )
 
 
 def _scaled(values: Values, replicas: int) -> Values:
-    """The values with the scale that runs; with an autoscaler the chart writes none, and nothing can be set back."""
+    """The values with the current scale. With an autoscaler the chart sets no scale, so nothing can be reset."""
     autoscaling = values.get("autoscaling")
-    held = isinstance(autoscaling, dict) and autoscaling.get("enabled")
-    return values if held else {**values, "replicaCount": replicas}
+    autoscaled = isinstance(autoscaling, dict) and autoscaling.get("enabled")
+    return values if autoscaled else {**values, "replicaCount": replicas}
 
 
 def models_of(text: str) -> list[dict[str, object]]:
@@ -189,15 +189,16 @@ def models_of(text: str) -> list[dict[str, object]]:
     try:
         config = ModelServerConfig.parse(text)
     except ConfigError as error:
-        raise SpecError("the model_config cannot be read", hint="`deployer render` writes one that can") from error
+        raise SpecError("the model_config cannot be parsed", hint="`deployer render` writes a valid one") from error
     found: list[dict[str, object]] = []
     for model in config.models:
         if not isinstance(model.policy, Specific):
             raise SpecError(
-                f"model {model.name} has no fixed list of versions", hint="name each version: labels need them"
+                f"model {model.name} has no fixed list of versions",
+                hint="list each version; labels need specific versions",
             )
         entry: dict[str, object] = {"name": model.name}
-        if model.base_path != f"{MODELS_MOUNT}/{model.name}":  # the chart's own choice is left to the chart
+        if model.base_path != f"{MODELS_MOUNT}/{model.name}":  # the chart's default is left to the chart
             entry["basePath"] = model.base_path
         found.append({**entry, "versions": list(model.policy.versions), "labels": dict(model.labels)})
     return found
@@ -208,15 +209,13 @@ def gateway_values(text: str) -> dict[str, object]:
     try:
         parse_settings(text)
     except SettingsError as error:
-        raise SpecError(
-            "the gateway configuration cannot be used", hint="`deployer render` writes one that can"
-        ) from error
+        raise SpecError("the gateway configuration is invalid", hint="`deployer render` writes a valid one") from error
     document = load(text)
     return {key: value for key, value in document.items() if key not in SET_BY_CHART}
 
 
 def manifest_diff(before: str, after: str, name: str) -> str:
-    """Unified diff of two manifests, object by object in a stable order, so that a moved object is no change."""
+    """Unified diff of two manifests, sorted by object, so that a moved object is not a change."""
     lines = difflib.unified_diff(
         _sorted_objects(before), _sorted_objects(after), f"{name} (live)", f"{name} (new)", lineterm=""
     )
@@ -230,7 +229,7 @@ def _sorted_objects(manifest: str) -> list[str]:
 
 
 def _plain(values: Values) -> Mapping[str, object]:
-    """Values as Helm gives them back: through JSON, so that a comparison does not see tuples or integer keys."""
+    """Values as Helm returns them: through JSON, so that tuples and integer keys do not count as differences."""
     plain: dict[str, object] = msgspec.json.decode(msgspec.json.encode(values))
     return plain
 

@@ -1,6 +1,6 @@
-"""The two texts of a release that its pods poll, written at once. The values of the Helm releases follow later.
+"""The two configuration texts that pods poll. They are written at once; the values of the Helm releases follow later.
 
-Helm takes seconds for what the API server does in milliseconds, and a bad version answers all the while.
+Helm needs seconds, the API server milliseconds; until then a bad version would serve traffic.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 import yaml
 
-from deployer.targets.base import Overtaken
+from deployer.targets.base import WriteConflict
 from deployer.targets.cluster.api import CONFLICT, FIELD_MANAGER, ApiServer, Refused
 from deployer.targets.cluster.objects import ConfigMap
 from gateway.spec.text import Dumper, load
@@ -30,7 +30,7 @@ class _Owned(msgspec.Struct, frozen=True):
 class LiveConfig:
     """The text under one key of a ConfigMap. Errors of every method: TargetError.
 
-    A write follows from what was read, or written, before it; so it is refused when anybody else has written since.
+    A write is based on the last read or write; it is rejected if anybody else has written since.
     """
 
     def __init__(self, api: ApiServer, *, namespace: str, name: str, key: str) -> None:
@@ -41,7 +41,7 @@ class LiveConfig:
         self._version = ""
 
     def read(self) -> str | None:
-        """The text in force; None when there is none."""
+        """The current text; None if there is none."""
         found = self._api.find(self._path, ConfigMap)
         if found is None:
             return None
@@ -49,54 +49,54 @@ class LiveConfig:
         return found.data.get(self._key)
 
     def write(self, text: str | None) -> None:
-        """Replace what is known to be in force, or remove it. Errors: Overtaken when it is not in force any more."""
+        """Replace the text that was last read, or remove it (None). Errors: WriteConflict if it has changed since."""
         change = {"metadata": {"resourceVersion": self._version}, "data": {self._key: text}}
         try:
             written = self._api.patch(self._path, change)
         except Refused as error:
             if error.code != CONFLICT:
                 raise
-            raise Overtaken(
-                f"ConfigMap {self.name} was changed by somebody else in the same moment",
-                hint="`deployer rollout status` shows who is at work",
+            raise WriteConflict(
+                f"ConfigMap {self.name} was changed by somebody else at the same time",
+                hint="`deployer rollout status` shows which deployer is at work",
             ) from error
         self._version = msgspec.json.decode(written, type=ConfigMap).metadata.resource_version
 
     def disown(self) -> None:
-        """Leave the text to Helm alone: a field with two owners is a conflict for whoever upgrades without force."""
+        """Give up the ownership of the field: with two owners, a `helm upgrade` without --force would be a conflict."""
         found = self._api.find(self._path, _Owned)
         if found is None:
             return
         meta = found.metadata
-        others = [one for one in meta.managed_fields if msgspec.json.decode(one, type=_Owner).manager != FIELD_MANAGER]
+        others = [raw for raw in meta.managed_fields if msgspec.json.decode(raw, type=_Owner).manager != FIELD_MANAGER]
         if others and len(others) < len(meta.managed_fields):
             change = {"metadata": {"resourceVersion": meta.resource_version, "managedFields": others}}
             try:
                 self._api.patch(self._path, change)
             except Refused as error:
-                if error.code != CONFLICT:  # Somebody has written since, who owns it now.
+                if error.code != CONFLICT:  # Somebody else has written it since and owns it now.
                     raise
 
 
 def as_helm_writes(text: str) -> str:
-    """YAML in the form in which the chart renders it, as far as is known: gateways then have nothing to read anew.
+    """YAML in the form in which the chart renders it, so that gateways need no reload after the next Helm upgrade.
 
-    Where Go's YAML writes something in another way after all, they read the same settings once more.
+    If Go's YAML formats something differently after all, gateways reload the same settings once.
     """
     document: object = load(text)
-    return yaml.dump(document, Dumper=_HelmsDumper, sort_keys=True, allow_unicode=True, width=2**20)
+    return yaml.dump(document, Dumper=_HelmDumper, sort_keys=True, allow_unicode=True, width=2**20)
 
 
-class _HelmsDumper(Dumper):
+class _HelmDumper(Dumper):
     def ignore_aliases(self, data: object) -> bool:
         return True
 
 
-def _string(dumper: _HelmsDumper, text: str) -> yaml.ScalarNode:
-    """A string that would be read as a number or a word of YAML stands in double quotes."""
+def _string(dumper: _HelmDumper, text: str) -> yaml.ScalarNode:
+    """Put a string in double quotes if YAML would read it as another type."""
     read_as = dumper.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     ambiguous = read_as != "tag:yaml.org,2002:str"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if ambiguous else None)
 
 
-_HelmsDumper.add_representer(str, _string)
+_HelmDumper.add_representer(str, _string)

@@ -1,4 +1,4 @@
-"""What the objects of a release are called in a cluster: the charts' naming, written down once."""
+"""Names of the Kubernetes objects of a release, as the charts name them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GATEWAY_PORT = 8080
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """Names that follow from that of the release."""
+    """Names derived from the name of the release."""
 
     release: str
 
@@ -34,22 +34,22 @@ class Names:
 
     @property
     def models(self) -> str:
-        """The ConfigMap that holds model_config."""
+        """The ConfigMap with the model_config."""
         return f"{self.tf_serving}-models"
 
     @property
     def gateway_config(self) -> str:
-        """The ConfigMap that holds the gateway's settings."""
+        """The ConfigMap with the gateway's settings."""
         return f"{self.gateway}-config"
 
     @property
     def replica_labels(self) -> str:
-        """Selects the pods of the model servers."""
+        """Label selector of the model server pods."""
         return f"app.kubernetes.io/instance={self.tf_serving},app.kubernetes.io/component={MODEL_SERVER}"
 
     @property
     def gateway_labels(self) -> str:
-        """Selects the pods of the gateways."""
+        """Label selector of the gateway pods."""
         return f"app.kubernetes.io/instance={self.gateway},app.kubernetes.io/component={GATEWAY}"
 
     def http_port(self, pod: str) -> int:

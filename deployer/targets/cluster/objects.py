@@ -1,4 +1,4 @@
-"""Kubernetes objects as the API server writes them, with only the fields that the deployer looks at."""
+"""Kubernetes objects, with only the fields that the deployer uses."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import msgspec
 
 
 class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A part of an object; fields that are not named here are ignored."""
+    """Base class; unknown fields are ignored."""
 
 
 class Owner(_Object, frozen=True, kw_only=True):
-    """A reference to what an object belongs to."""
+    """An owner reference."""
 
     kind: str
     name: str
 
 
 class Meta(_Object, frozen=True, kw_only=True):
-    """metadata; times are ISO 8601. `deletion_timestamp` is set once the object is on its way out."""
+    """metadata; times are ISO 8601. `deletion_timestamp` is set while the object is being deleted."""
 
     name: str
     resource_version: str = ""
@@ -43,7 +43,7 @@ class Condition(_Object, frozen=True, kw_only=True):
 
 
 class Waiting(_Object, frozen=True, kw_only=True):
-    """Why a container does not run yet."""
+    """Why a container is not running yet."""
 
     reason: str = ""
     message: str = ""
@@ -59,14 +59,14 @@ class Terminated(_Object, frozen=True, kw_only=True):
 
 
 class ContainerState(_Object, frozen=True, kw_only=True):
-    """What a container does; all None while it runs."""
+    """State of a container; all None while it is running."""
 
     waiting: Waiting | None = None
     terminated: Terminated | None = None
 
 
 class ContainerStatus(_Object, frozen=True, kw_only=True):
-    """A container of a pod as the kubelet reports it."""
+    """Status of a container in a pod."""
 
     name: str
     ready: bool = False
@@ -96,7 +96,7 @@ class ResourceNeeds(_Object, frozen=True, kw_only=True):
 
 
 class Container(_Object, frozen=True, kw_only=True):
-    """A container as it was asked for."""
+    """A container in the spec of a pod."""
 
     name: str
     image: str = ""
@@ -104,13 +104,13 @@ class Container(_Object, frozen=True, kw_only=True):
 
 
 class PvcSource(_Object, frozen=True, kw_only=True):
-    """Which claim a volume is."""
+    """The PVC of a volume."""
 
     claim_name: str
 
 
 class Volume(_Object, frozen=True, kw_only=True):
-    """A volume of a pod; None when it is no claim."""
+    """A volume of a pod; None if it is not a PVC."""
 
     persistent_volume_claim: PvcSource | None = None
 
@@ -124,7 +124,7 @@ class PodSpec(_Object, frozen=True, kw_only=True):
 
     @property
     def pvcs(self) -> tuple[str, ...]:
-        """Names of the claims that it mounts."""
+        """Names of the PVCs that it mounts."""
         return tuple(v.persistent_volume_claim.claim_name for v in self.volumes if v.persistent_volume_claim)
 
 
@@ -141,18 +141,18 @@ class Pod(_Object, frozen=True, kw_only=True):
         return self.metadata.name
 
     @property
-    def leaving(self) -> bool:
-        """Whether it has been told to end."""
+    def terminating(self) -> bool:
+        """Whether it is being terminated."""
         return bool(self.metadata.deletion_timestamp)
 
     @property
     def ready(self) -> bool:
-        """Whether Services send it traffic."""
+        """Whether it is ready, so that Services send it traffic."""
         return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
 
 
 class EventSubject(_Object, frozen=True, kw_only=True):
-    """What an event is about."""
+    """The object of an event."""
 
     kind: str = ""
     name: str = ""
@@ -160,7 +160,7 @@ class EventSubject(_Object, frozen=True, kw_only=True):
 
 
 class Event(_Object, frozen=True, kw_only=True):
-    """Something that a controller or a kubelet reported."""
+    """An event, reported by a controller or a kubelet."""
 
     involved_object: EventSubject
     type: str = ""
@@ -172,7 +172,7 @@ class Event(_Object, frozen=True, kw_only=True):
 
     @property
     def when(self) -> str:
-        """When it was last seen, ISO 8601; empty when it does not say."""
+        """When it was last seen, ISO 8601; empty if unknown."""
         return self.last_timestamp or self.event_time or ""
 
 
@@ -209,7 +209,7 @@ class Deployment(_Object, frozen=True, kw_only=True):
 
     @property
     def settled(self) -> bool:
-        """Whether all pods are of the latest template, and none of an older one is left."""
+        """Whether all pods are from the latest template, and no older pod is left."""
         status = self.status
         return (
             status.observed_generation >= self.metadata.generation
@@ -226,7 +226,7 @@ class AutoscalerSpec(_Object, frozen=True, kw_only=True):
 
 
 class AutoscalerStatus(_Object, frozen=True, kw_only=True):
-    """status of a HorizontalPodAutoscaler; `current_metrics` as the API server writes them."""
+    """status of a HorizontalPodAutoscaler; `current_metrics` as in the API."""
 
     current_replicas: int = 0
     desired_replicas: int = 0
@@ -290,5 +290,5 @@ class Service(_Object, frozen=True, kw_only=True):
     spec: ServiceSpec = ServiceSpec()
 
     def port(self, name: str) -> int | None:
-        """The number of a port by its name; None when there is none."""
+        """The number of a port by its name; None if it does not exist."""
         return next((port.port for port in self.spec.ports if port.name == name), None)

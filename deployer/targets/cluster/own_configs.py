@@ -1,8 +1,8 @@
-"""A model_config that one pod follows and the others do not.
+"""A model_config for a single pod.
 
-All pods of a Deployment mount the same ConfigMap; what differs between them is their annotations. The chart's side-car
-gives the server what its pod's annotation says, and what the ConfigMap says while that is empty
-(`ownModelConfig.enabled`). A pod that starts while pods differ finds what it is to follow under a key of its own.
+All pods of a Deployment mount the same ConfigMap, but each pod has its own annotations. The chart's sidecar gives the
+server the model_config from the pod's annotation, or from the ConfigMap if that annotation is empty
+(`ownModelConfig.enabled`). A pod that starts during a rollout reads a separate key of the ConfigMap.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from deployer.targets.cluster.live_config import LiveConfig
 from deployer.targets.cluster.objects import Pod
 
 OWN_CONFIG = "tfserving-deployer/model-config"
-"""Annotation of a pod with the model_config that it alone follows; it is there, and empty, where one could be."""
+"""Annotation of a pod with its own model_config. It is present but empty on pods that could have one."""
 
 
 class OwnConfigs:
-    """What pods follow beside the release. `pods` lists them, `newcomer` is what those to come find."""
+    """The model_configs of single pods. `pods` lists the pods; `newcomer` is the key that new pods read."""
 
     def __init__(
         self, api: ApiServer, *, namespace: str, newcomer: LiveConfig, pods: Callable[[], Sequence[Pod]]
@@ -30,45 +30,45 @@ class OwnConfigs:
         self._pods = pods
 
     def require(self) -> None:
-        """Errors: TargetError when pods run that can only follow the release."""
+        """Errors: TargetError when there are pods that can only use the model_config of the release."""
         if without := [pod.name for pod in self._pods() if OWN_CONFIG not in pod.metadata.annotations]:
             raise TargetError(
                 f"{without[0]} and the other pods of its release cannot be emptied one by one",
-                cause="they were deployed to follow one model_config together",
-                hint="set serving.rollout_policy: resource-preserving in deployer.yaml and `deployer deploy` once",
+                cause="they were deployed to share one model_config",
+                hint="set serving.rollout_policy: resource-preserving in deployer.yaml and run `deployer deploy` once",
             )
 
     def read(self) -> Mapping[str, str]:
-        """What each pod follows that does not follow the release, by name."""
-        able = {pod.name: pod.metadata.annotations[OWN_CONFIG] for pod in self._able()}
-        if not able:
+        """The model_config of each pod that does not use that of the release, by name."""
+        annotated = {pod.name: pod.metadata.annotations[OWN_CONFIG] for pod in self._annotated()}
+        if not annotated:
             return {}
-        newcomer = (self._newcomer.read() or "") if "" in able.values() else ""
-        followed = {name: text or newcomer for name, text in able.items()}
+        newcomer = (self._newcomer.read() or "") if "" in annotated.values() else ""
+        followed = {name: text or newcomer for name, text in annotated.items()}
         return {name: text for name, text in followed.items() if text}
 
     def put(self, name: str, text: str | None) -> None:
-        """Have a pod follow this one from now on; None: what the others follow."""
+        """Give a pod its own model_config; None: that of the release again."""
         change = {"metadata": {"annotations": {OWN_CONFIG: text or ""}}}
         try:
             self._api.patch(pod_path(self._namespace, name), change)
         except Refused as error:
-            if error.code != NOT_FOUND:  # a pod that has gone meanwhile follows nothing
+            if error.code != NOT_FOUND:  # the pod was deleted meanwhile
                 raise
 
     def newcomer(self) -> str | None:
-        """What pods to come will follow; None when it is the release."""
+        """The own model_config of new pods; None if they use that of the release."""
         return self._newcomer.read()
 
     def put_newcomer(self, text: str | None, *, release: str) -> None:
-        """Decide that. Those that run go on with what they follow, be it the `release` or what newcomers followed."""
+        """Set that. Running pods keep what they use now: that of the `release`, or the previous one of new pods."""
         before = self._newcomer.read()
         if text is not None:
-            for pod in self._able():
+            for pod in self._annotated():
                 if not pod.metadata.annotations[OWN_CONFIG]:
                     self.put(pod.name, release if before is None else before)
         if text != before:
             self._newcomer.write(text)
 
-    def _able(self) -> tuple[Pod, ...]:
-        return tuple(pod for pod in self._pods() if not pod.leaving and OWN_CONFIG in pod.metadata.annotations)
+    def _annotated(self) -> tuple[Pod, ...]:
+        return tuple(pod for pod in self._pods() if not pod.terminating and OWN_CONFIG in pod.metadata.annotations)

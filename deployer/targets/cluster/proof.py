@@ -1,4 +1,4 @@
-"""What a release in a cluster still lacks: pods, versions, labels, and gateways that know of it all."""
+"""What is still missing in a cluster: pods, versions, labels, and gateways that use them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfserving.config import ConfigError, ModelServerConfig
 if TYPE_CHECKING:
     from deployer.targets.cluster.target import ClusterTarget
 
-Missing = tuple[str, ...]
+Problems = tuple[str, ...]
 
 
 class _Backend(msgspec.Struct):
@@ -28,77 +28,79 @@ class _Routes(msgspec.Struct):
     backends: list[_Backend]
 
 
-def replicas(target: ClusterTarget, config: ModelServerConfig) -> Missing:
-    """What keeps the model servers from being as wished: old pods, and per pod its versions and labels.
+def replicas(target: ClusterTarget, config: ModelServerConfig) -> Problems:
+    """What is missing on the model servers: new pods, and versions and labels of each pod.
 
-    `config` is what each replica has to prove.
+    `config` is the model_config that each replica must serve.
     """
     deployment = target.scaling.deployment()
     if not deployment.settled:
         status = deployment.status
-        pods = [p for p in target.pods(MODEL_SERVER) if not p.leaving and not p.ready]
+        pods = [p for p in target.pods(MODEL_SERVER) if not p.terminating and not p.ready]
         found = f"{status.updated_replicas} of {deployment.spec.replicas} replicas are new, {status.replicas} exist"
         return (found, *(_unready(pod) for pod in pods))
     return _proven(target, target.pods(MODEL_SERVER), deployment.spec.replicas, config)
 
 
-def scaled(target: ClusterTarget, count: int) -> Missing:
-    """What keeps the release from having exactly `count` proven replicas, and every gateway from knowing them.
+def scaled(target: ClusterTarget, count: int) -> Problems:
+    """What is missing for exactly `count` serving replicas that every gateway knows.
 
-    A pod on its way out counts as one too many: it still uses CPU.
+    A terminating pod counts as surplus: it still uses CPU.
     """
     pods = target.pods(MODEL_SERVER)
-    return _proven(target, pods, count, parsed(target.model_config())) or knowing(target, pods)
+    return _proven(target, pods, count, parsed(target.model_config())) or missing_backends(target, pods)
 
 
-def gateways(target: ClusterTarget, text: str) -> Missing:
-    """What keeps every gateway from taking traffic with this configuration."""
+def gateways(target: ClusterTarget, text: str) -> Problems:
+    """What is missing until every gateway is ready with this configuration."""
     deployment = target.gateway_scaling.deployment()
-    pods = [pod for pod in target.pods(GATEWAY) if not pod.leaving]
+    pods = [pod for pod in target.pods(GATEWAY) if not pod.terminating]
     unready = tuple(_unready(pod) for pod in pods if not pod.ready)
     if unready or not deployment.settled:
         status = deployment.status
         return (f"{status.updated_replicas} of {deployment.spec.replicas} gateways are new", *unready)
 
-    def missing(pod: Pod) -> Missing:
+    def missing(pod: Pod) -> Problems:
         return (*proof.not_following(target, pod.name, text), *proof.not_ready(target, pod.name))
 
-    return tuple(problem for missing_ in target.parallel(missing, pods) for problem in missing_)
+    return tuple(problem for problems in target.parallel(missing, pods) for problem in problems)
 
 
-def knowing(target: ClusterTarget, replicas: Sequence[Pod]) -> Missing:
-    """Gateways whose list of backends is not exactly these replicas."""
+def missing_backends(target: ClusterTarget, replicas: Sequence[Pod]) -> Problems:
+    """Gateways whose backends are not exactly these replicas."""
     wanted = {f"{pod.status.pod_ip}:{GRPC_PORT}" for pod in replicas}
 
-    def missing(pod: Pod) -> Missing:
+    def missing(pod: Pod) -> Problems:
         try:
             reply = target.get(pod.name, "/routes", timeout=proof.GET_TIMEOUT)
             known = {backend.address for backend in msgspec.json.decode(reply.body, type=_Routes).backends}
         except (DeployerError, msgspec.MsgspecError) as error:
-            return (f"{pod.name} does not tell its backends ({error})",)
+            return (f"{pod.name} does not list its backends ({error})",)
         return () if known == wanted else (f"{pod.name} knows {len(known & wanted)} of {len(wanted)} replicas",)
 
-    pods = [pod for pod in target.pods(GATEWAY) if pod.ready and not pod.leaving]
-    return tuple(problem for missing_ in target.parallel(missing, pods) for problem in missing_)
+    pods = [pod for pod in target.pods(GATEWAY) if pod.ready and not pod.terminating]
+    return tuple(problem for problems in target.parallel(missing, pods) for problem in problems)
 
 
 def parsed(text: str) -> ModelServerConfig:
-    """A model_config. Errors: SpecError."""
+    """Parse a model_config. Errors: SpecError."""
     try:
         return ModelServerConfig.parse(text)
     except ConfigError as error:
-        raise SpecError("the model_config in force cannot be read", hint="`deployer doctor` says what to do") from error
+        raise SpecError(
+            "the current model_config cannot be parsed", hint="`deployer doctor` says what to do"
+        ) from error
 
 
-def _proven(target: ClusterTarget, pods: Sequence[Pod], count: int, config: ModelServerConfig) -> Missing:
+def _proven(target: ClusterTarget, pods: Sequence[Pod], count: int, config: ModelServerConfig) -> Problems:
     if len(pods) != count:
         return (f"{len(pods)} replicas exist instead of {count}",)
     own = {name: parsed(text) for name, text in target.own_configs().items()}
-    found = target.parallel(lambda pod: _pod_lacks(target, pod, own.get(pod.name, config)), pods)
-    return tuple(problem for missing in found for problem in missing)
+    found = target.parallel(lambda pod: _missing_on_pod(target, pod, own.get(pod.name, config)), pods)
+    return tuple(problem for problems in found for problem in problems)
 
 
-def _pod_lacks(target: ClusterTarget, pod: Pod, config: ModelServerConfig) -> Missing:
+def _missing_on_pod(target: ClusterTarget, pod: Pod, config: ModelServerConfig) -> Problems:
     if not pod.ready:
         return (_unready(pod),)
     return tuple(f"{pod.name}: {problem}" for problem in proof.missing_from(target, pod.name, config))

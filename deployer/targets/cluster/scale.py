@@ -1,4 +1,4 @@
-"""The number of model servers: of the Deployment, and of the autoscaler that would set it back."""
+"""The number of replicas of a Deployment, and its autoscaler, which would change it back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from deployer.errors import TargetError
 from deployer.targets.cluster.api import ApiServer
 from deployer.targets.cluster.objects import Autoscaler, Deployment
 
-PAUSED = "tfserving-deployer/paused-bounds"
-"""Annotation of an autoscaler that is held at one number: its real bounds, "MIN,MAX"."""
+PAUSED_BOUNDS = "tfserving-deployer/paused-bounds"
+"""Annotation of a paused autoscaler: its original bounds, "MIN,MAX"."""
 
 
 class Scale:
@@ -20,18 +20,18 @@ class Scale:
         self._autoscaler = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/{name}"
 
     def deployment(self) -> Deployment:
-        """The Deployment as it is."""
+        """The Deployment."""
         found = self._api.find(self._deployment, Deployment)
         if found is None:
             raise TargetError(f"there is no Deployment {self._name}", hint="`deployer deploy` installs it")
         return found
 
     def autoscaler(self) -> Autoscaler | None:
-        """The autoscaler, None when there is none."""
+        """The autoscaler, None if there is none."""
         return self._api.find(self._autoscaler, Autoscaler)
 
     def notes(self) -> tuple[str, ...]:
-        """The Deployment while it changes, and its autoscaler, in sentences for a status."""
+        """The Deployment, if it is changing, and its autoscaler, as sentences for `status`."""
         found = []
         deployment, autoscaler = self.deployment(), self.autoscaler()
         if not deployment.settled:
@@ -43,43 +43,51 @@ class Scale:
         if autoscaler is not None:
             spec, now = autoscaler.spec, autoscaler.status
             bounds = f"{spec.min_replicas} to {spec.max_replicas}"
-            if PAUSED in autoscaler.metadata.annotations:
-                bounds += f", held (its own bounds are {autoscaler.metadata.annotations[PAUSED].replace(',', ' to ')})"
-            blind = next((c.message for c in now.conditions if c.type == "ScalingActive" and c.status == "False"), "")
-            wants = f"{now.current_replicas} now, {now.desired_replicas} wanted"
-            found.append(f"autoscaler of {self._name}: {bounds}, {wants}" + (f"; blind: {blind}" if blind else ""))
+            if PAUSED_BOUNDS in autoscaler.metadata.annotations:
+                configured = autoscaler.metadata.annotations[PAUSED_BOUNDS].replace(",", " to ")
+                bounds += f", paused (its configured bounds are {configured})"
+            inactive = next(
+                (c.message for c in now.conditions if c.type == "ScalingActive" and c.status == "False"), ""
+            )
+            counts = f"{now.current_replicas} now, {now.desired_replicas} desired"
+            found.append(
+                f"autoscaler of {self._name}: {bounds}, {counts}" + (f"; no metrics: {inactive}" if inactive else "")
+            )
         return tuple(found)
 
     def to(self, replicas: int) -> None:
-        """Ask for exactly `replicas`. An autoscaler is held there until `resume`; its bounds are kept in an annotation,
-        so that a later run can give them back when this one is killed."""
+        """Scale to exactly `replicas`. An autoscaler is paused until `resume`. Its bounds are stored in an annotation,
+        so that a later run can restore them if this one is killed."""
         autoscaler = self.autoscaler()
         if autoscaler is not None:
             bounds = f"{autoscaler.spec.min_replicas},{autoscaler.spec.max_replicas}"
-            kept = autoscaler.metadata.annotations.get(PAUSED, bounds)
-            self._bound(replicas, replicas, kept)
+            original = autoscaler.metadata.annotations.get(PAUSED_BOUNDS, bounds)
+            self._set_bounds(replicas, replicas, original)
         self._api.patch(f"{self._deployment}/scale", {"spec": {"replicas": replicas}})
 
     def hold(self) -> None:
-        """Hold an autoscaler at the number that runs now, until `resume`; without one there is nothing to hold."""
+        """Pause the autoscaler, if there is one, at the current number until `resume`."""
         if self.autoscaler() is not None:
             self.to(self.deployment().spec.replicas)
 
     def paused(self) -> bool:
-        """Whether an autoscaler is held."""
+        """Whether the autoscaler is paused."""
         autoscaler = self.autoscaler()
-        return autoscaler is not None and PAUSED in autoscaler.metadata.annotations
+        return autoscaler is not None and PAUSED_BOUNDS in autoscaler.metadata.annotations
 
     def resume(self) -> bool:
-        """Give a held autoscaler its bounds back; False when none was held."""
+        """Restore the bounds of a paused autoscaler; False if none was paused."""
         autoscaler = self.autoscaler()
-        kept = autoscaler.metadata.annotations.get(PAUSED) if autoscaler is not None else None
-        if kept is None:
+        original = autoscaler.metadata.annotations.get(PAUSED_BOUNDS) if autoscaler is not None else None
+        if original is None:
             return False
-        least, most = map(int, kept.split(","))
-        self._bound(least, most, None)
+        minimum, maximum = map(int, original.split(","))
+        self._set_bounds(minimum, maximum, None)
         return True
 
-    def _bound(self, least: int, most: int, kept: str | None) -> None:
-        change = {"spec": {"minReplicas": least, "maxReplicas": most}, "metadata": {"annotations": {PAUSED: kept}}}
+    def _set_bounds(self, minimum: int, maximum: int, original: str | None) -> None:
+        change = {
+            "spec": {"minReplicas": minimum, "maxReplicas": maximum},
+            "metadata": {"annotations": {PAUSED_BOUNDS: original}},
+        }
         self._api.patch(self._autoscaler, change)

@@ -1,4 +1,4 @@
-"""A release in a Kubernetes cluster, as the two charts installed it."""
+"""The target for a release in a Kubernetes cluster, installed by the two charts."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ from deployer.targets.waiting import until_nothing
 from deployer.tools import process
 from deployer.tools.helm import Helm
 
-TOUCHED = "tfserving-deployer/config-changed"
-"""Annotation of a pod. Any change of a pod makes its kubelet look at the mounted ConfigMaps at once."""
+CONFIG_CHANGED = "tfserving-deployer/config-changed"
+"""Annotation of a pod. Any change of a pod makes its kubelet update the mounted ConfigMaps at once."""
 
-LOG_LINES = 4
-"""Of a container that crashed, shown in an error."""
+CRASH_LOG_LINES = 4
+"""Log lines of a crashed container that an error shows."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -68,7 +68,7 @@ class ClusterTarget(Target):
     """The `Target` whose replicas and gateways are pods; requests reach them through the API server's pod proxy."""
 
     kind = "cluster"
-    told_to_look = True
+    needs_refresh = True
 
     def __init__(self, names: Names, place: Place, api: ApiServer, helm: HelmReleases) -> None:
         self.names = names
@@ -83,11 +83,11 @@ class ClusterTarget(Target):
         pods = partial(self.pods, MODEL_SERVER)
         self._own = OwnConfigs(api, namespace=place.namespace, newcomer=newcomer, pods=pods)
         self._unrecorded = {MODEL_SERVER, GATEWAY}
-        """Whose Helm release may say something else than what is in force: nobody knows when a process begins."""
+        """Components whose Helm values may differ from the live configuration; unknown at the start, so both."""
 
     @classmethod
     def open(cls, release: str, place: Place) -> ClusterTarget:
-        """The release of this name; HELM names another helm. Errors: TargetError when there is no such kube-context."""
+        """Open the release of this name; HELM in the environment is the helm program. Errors: TargetError."""
         place = resolved(place)
         program = os.environ.get("HELM", "helm")
         helm = Helm(namespace=place.namespace, context=place.context, kubeconfig=place.kubeconfig, program=program)
@@ -110,19 +110,19 @@ class ClusterTarget(Target):
                 ended=view.last_end(pod),
             )
             for pod in self.pods(MODEL_SERVER)
-            if not pod.leaving
+            if not pod.terminating
         )
 
     def gateways(self) -> tuple[GatewayReplica, ...]:
         return tuple(
             GatewayReplica(name=pod.name, url="", alive=pod.status.phase in ("Pending", "Running"))
             for pod in self.pods(GATEWAY)
-            if not pod.leaving
+            if not pod.terminating
         )
 
     @contextmanager
     def reachable_gateways(self) -> Iterator[tuple[GatewayReplica, ...]]:
-        """One gateway with a URL on this machine, behind which requests are spread over those that are ready."""
+        """One gateway with a local URL; its requests are spread over the ready gateways."""
         with bridge(self._request, lambda: [pod.name for pod in self.pods(GATEWAY) if pod.ready]) as url:
             yield (GatewayReplica(name=self.names.gateway, url=url),)
 
@@ -150,11 +150,11 @@ class ClusterTarget(Target):
         return self._installed(self._models)
 
     def put_model_config(self, text: str) -> None:
-        self.put_model_config_quietly(text)
+        self.put_model_config_without_refresh(text)
         self.touch(MODEL_SERVER)
 
-    def put_model_config_quietly(self, text: str) -> None:
-        models_of(text)  # what the chart could not write cannot be kept
+    def put_model_config_without_refresh(self, text: str) -> None:
+        models_of(text)  # fails if the chart could not render it
         self._unrecorded.add(MODEL_SERVER)
         self._models.write(text)
 
@@ -168,16 +168,18 @@ class ClusterTarget(Target):
         self.touch(GATEWAY)
 
     def restore(self, component: str, text: str) -> None:
-        """Put back what Helm wrote last, in place of what was read last; it is Helm's again. Errors: Overtaken."""
+        """Restore the text that Helm wrote last, and Helm's ownership of it. Errors: WriteConflict."""
         config = self._models if component == MODEL_SERVER else self._gateways
         config.write(text)
         config.disown()
         self.touch(component)
 
     def record(self) -> None:
-        ways = {MODEL_SERVER: self._record_models, GATEWAY: self._record_gateways}
-        # Helm takes seconds for each, and most of them to wait.
-        self.parallel(lambda component: ways[component](), [name for name in ways if name in self._unrecorded])
+        recorders = {MODEL_SERVER: self._record_models, GATEWAY: self._record_gateways}
+        # Helm needs seconds for each, mostly waiting.
+        self.parallel(
+            lambda component: recorders[component](), [name for name in recorders if name in self._unrecorded]
+        )
 
     def _record_models(self) -> None:
         self.helm.put_models(self.model_config(), replicas=self.scaling.deployment().spec.replicas)
@@ -200,15 +202,15 @@ class ClusterTarget(Target):
         try:
             yield
         finally:
-            self._give_back(before, scaled, timeout=timeout, progress=progress)
+            self._restore_scale(before, scaled, timeout=timeout, progress=progress)
 
-    def _give_back(self, before: int, scaled: bool, *, timeout: float, progress: Progress) -> None:
-        """Undo `scale`: the number of replicas first, for an autoscaler goes on from there."""
+    def _restore_scale(self, before: int, scaled: bool, *, timeout: float, progress: Progress) -> None:
+        """Undo `scale`: first the number of replicas, because the autoscaler continues from there."""
         self.gateway_scaling.resume()
         if self.scaling.deployment().spec.replicas != before:
             self.scaling.to(before)
         if self.scaling.resume():
-            progress(f"the autoscaler of {self.names.tf_serving} is at work again")
+            progress(f"the autoscaler of {self.names.tf_serving} is active again")
         if not scaled and len(self.replicas()) != before:
             progress(f"scaling back to {before}")
             self.scale(before, timeout=timeout, progress=progress)
@@ -236,14 +238,14 @@ class ClusterTarget(Target):
         nodes = sorted({node for node in pods.values() if node})
         texts = self.parallel(lambda node: self.api.call("GET", cpu.path(node)).decode(), nodes)
         found = [cpu.readings(text, self.place.namespace) for text in texts]
-        return {name: reading for one in found for name, reading in one.items() if name in pods}
+        return {name: reading for readings in found for name, reading in readings.items() if name in pods}
 
     def memory_readings(self) -> Mapping[str, MemoryReading]:
         path = memory.path(self.place.namespace)
         try:
             found = self.api.list(path, memory.PodMetrics, labels=self.names.replica_labels)
         except Refused:
-            return {}  # a cluster without metrics-server, or a person who may not see them
+            return {}  # no metrics-server, or no permission
         return memory.readings(found)
 
     def cpu_limit(self) -> str:
@@ -259,10 +261,10 @@ class ClusterTarget(Target):
     ) -> Contents:
         if not isinstance(release.store, PvcStore):
             raise SpecError(
-                f"the store of {release.name} is a directory", hint="a release in a cluster has `store: pvc://…`"
+                f"the store of {release.name} is a directory", hint="set `store: pvc://…` for a release in a cluster"
             )
         creation = pvc_contents.creation(release.storage)
-        return pvc_contents.look(
+        return pvc_contents.read_pvc(
             self.api, release.store, wanted, image=image, creation=creation, timeout=timeout, progress=progress
         )
 
@@ -294,7 +296,7 @@ class ClusterTarget(Target):
     # -- what other parts of the cluster target need
 
     def pods(self, component: str) -> tuple[Pod, ...]:
-        """The pods of the model servers (`MODEL_SERVER`) or of the gateways (`GATEWAY`), ordered by name."""
+        """The pods of the model servers (`MODEL_SERVER`) or of the gateways (`GATEWAY`), sorted by name."""
         labels = self.names.replica_labels if component == MODEL_SERVER else self.names.gateway_labels
         found = self.api.list(pod_path(self.place.namespace), Pod, labels=labels)
         return tuple(sorted(found, key=lambda pod: pod.name))
@@ -304,45 +306,45 @@ class ClusterTarget(Target):
         return self.api.list(f"/api/v1/namespaces/{self.place.namespace}/events", Event)
 
     def touch(self, component: str) -> None:
-        """Have the mounted configuration of every pod refreshed now instead of within a minute."""
-        self.hasten([pod.name for pod in self.pods(component) if not pod.leaving])
+        """Make every pod of a component update its mounted configuration now instead of within a minute."""
+        self.refresh([pod.name for pod in self.pods(component) if not pod.terminating])
 
-    def hasten(self, names: Collection[str]) -> None:
-        stamp = {"metadata": {"annotations": {TOUCHED: f"{time.time():.6f}"}}}
+    def refresh(self, names: Collection[str]) -> None:
+        stamp = {"metadata": {"annotations": {CONFIG_CHANGED: f"{time.time():.6f}"}}}
 
-        def touch(name: str) -> None:
+        def annotate(name: str) -> None:
             try:
                 self.api.patch(pod_path(self.place.namespace, name), stamp)
             except Refused as error:
-                if error.code != NOT_FOUND:  # a pod that has gone meanwhile needs no telling
+                if error.code != NOT_FOUND:  # the pod was deleted meanwhile
                     raise
 
-        self.parallel(touch, tuple(names))
+        self.parallel(annotate, tuple(names))
 
     def wait(self, missing: Callable[[], Sequence[str]], *, what: str, deadline: float, progress: Progress) -> None:
-        """Wait until nothing is missing; on time-out the cause names pods, containers and events."""
+        """Wait until nothing is missing; the cause of a time-out names pods, containers and events."""
         until_nothing(missing, what=what, deadline=deadline, progress=progress, explain=self.explain)
 
     def explain(self) -> str:
-        """Why pods of the release are not ready, one line for each, with the last words of those that crashed."""
+        """Why pods of the release are not ready, one line per pod, with the last log lines of crashed containers."""
         pods = (*self.pods(MODEL_SERVER), *self.pods(GATEWAY))
         text = view.explain(pods, self.events())
-        words = [(pod.name, self.last_words(pod)) for pod in pods if view.crashed(pod)]
-        return "\n".join([text, *(f"{name} said: {line}" for name, line in words if line)])
+        logs = [(pod.name, self.crash_log(pod)) for pod in pods if view.crashed(pod)]
+        return "\n".join([text, *(f"log of {name}: {log}" for name, log in logs if log)])
 
-    def last_words(self, pod: Pod) -> str:
-        """The end of the log of the container that crashed; empty when nothing is kept."""
+    def crash_log(self, pod: Pod) -> str:
+        """The last log lines of the crashed container; empty if they are not available."""
         path = f"{pod_path(self.place.namespace, pod.name)}/log"
-        query = {"container": view.crashed(pod), "tailLines": str(LOG_LINES), "previous": "true"}
-        for asked in (query, {**query, "previous": ""}):
+        query = {"container": view.crashed(pod), "tailLines": str(CRASH_LOG_LINES), "previous": "true"}
+        for attempt in (query, {**query, "previous": ""}):
             try:
-                return process.tail(self.api.call("GET", path, query=asked).decode(errors="replace"), LOG_LINES)
+                return process.tail(self.api.call("GET", path, query=attempt).decode(errors="replace"), CRASH_LOG_LINES)
             except Refused:
-                continue  # there is no previous container, or its log has gone
+                continue  # there is no previous container, or its log is gone
         return ""
 
     def parallel(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """`work` on every item, a bounded number at a time; results in order."""
+        """Call `work` for every item, a limited number in parallel; results in the order of the items."""
         with ThreadPoolExecutor(PARALLEL) as pool:
             return list(pool.map(work, items))
 
@@ -356,7 +358,7 @@ class ClusterTarget(Target):
             return self.api.proxied(method, where, body=body, headers=headers, timeout=timeout)
         except TargetError as error:
             raise TargetError(
-                self._silence(name), cause=error.cause or error.message, hint="`deployer doctor` looks for the reason"
+                self._unreachable(name), cause=error.cause or error.message, hint="`deployer doctor` finds the reason"
             ) from error
 
     def _installed(self, config: LiveConfig) -> str:
@@ -365,24 +367,24 @@ class ClusterTarget(Target):
             raise TargetError(
                 f"release {self.names.release} is not installed in namespace {self.place.namespace}"
                 f" of context {self.place.context}",
-                hint="`deployer deploy` installs it; -n and --context name another place",
+                hint="`deployer deploy` installs it; -n and --context select another place",
             )
         return text
 
-    def _silence(self, name: str) -> str:
-        """Why a pod does not answer, as far as its own state tells."""
+    def _unreachable(self, name: str) -> str:
+        """Why a pod does not respond, from its own state."""
         pod = self.api.find(pod_path(self.place.namespace, name), Pod)
         if pod is None:
-            return f"there is no pod {name} any more"
+            return f"pod {name} no longer exists"
         return f"{name} does not answer: {view.pod_problem(pod) or f'its phase is {pod.status.phase}'}"
 
 
 def resolved(place: Place) -> Place:
-    """The place with its context named. Errors: TargetError when none is given and none is current."""
+    """The place with its actual context. Errors: TargetError when none is given and there is no current one."""
     context = place.context or current_context(place.kubeconfig)
     if not context:
         raise TargetError(
-            "there is no current kube-context", hint="--context names one; `deployer cluster up` makes a cluster"
+            "there is no current kube-context", hint="--context selects one; `deployer cluster up` creates a cluster"
         )
     return Place(namespace=place.namespace, context=context, kubeconfig=place.kubeconfig)
 

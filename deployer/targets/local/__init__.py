@@ -1,1 +1,1 @@
-"""A release as processes on this machine."""
+"""A local release: processes on this machine."""

@@ -1,7 +1,7 @@
-"""A replica in a container of this machine: the official image, or any that brings the same server.
+"""A local replica in a container: the official image, or another image with the same server.
 
-The process that a release knows is `docker run` itself. It passes signals on to the container and ends with it; when it
-is killed, the container stays, so that every stop and every start removes what has its name.
+The process of the replica is `docker run`. It forwards signals to the container and ends with it. If it is killed, the
+container keeps running, so every start and every stop removes a container of this name.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import msgspec
 
 from deployer.tools import docker
 
-INSIDE = ("--rm", "--init", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL")
-"""As a pod has it, and with a first process that hands SIGTERM on: the original server ignores it as the first."""
+RUN_OPTIONS = ("--rm", "--init", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL")
+"""The same restrictions as in a pod, and --init forwards SIGTERM: as process 1 the official server ignores it."""
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What each replica runs in. `entry_point` empty is the image's own; `mounts` are directories that it may read."""
+    """The container of each replica. An empty `entry_point` means the image's; `mounts` are mounted read-only."""
 
     image: str
     entry_point: str = ""
@@ -27,25 +27,25 @@ class Container(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def container_name(release: str, process: str) -> str:
-    """The name that the container of a replica has."""
+    """The name of a replica's container."""
     return f"deployer-{release}-{process}"
 
 
-def argv(
+def container_argv(
     container: Container, name: str, flags: Sequence[str], *, config: Path, ports: Sequence[int]
 ) -> tuple[str, ...]:
-    """The command line of one replica. Directories and ports are the same inside as outside, so that flags and files
-    mean what they mean without a container; they can only be read, and only reached from this machine."""
+    """The command line of one replica. Paths and ports are the same inside and outside of the container, so flags and
+    files need no change. Mounts are read-only; ports are published on loopback only."""
     published = [part for port in ports for part in ("--publish", f"127.0.0.1:{port}:{port}")]
     mounted = [part for path in (*container.mounts, str(config)) for part in ("--volume", f"{path}:{path}:ro")]
     entry = ["--entrypoint", container.entry_point] if container.entry_point else []
     user = ["--user", f"{os.getuid()}:{os.getgid()}", "--security-opt", "no-new-privileges"]
     own = ["--name", name, *user, "--env", "MALLOC_ARENA_MAX=2", *published, *mounted, *entry]
-    return ("docker", "run", *INSIDE, *own, container.image, *flags)
+    return ("docker", "run", *RUN_OPTIONS, *own, container.image, *flags)
 
 
-def worker(name: str) -> int:
-    """The pid of the server, by which its CPU time and memory are known; 0 where this machine does not see it."""
+def server_pid(name: str) -> int:
+    """The pid of the server, for its CPU time and memory; 0 if this machine cannot see it."""
     first = docker.container_pid(name)
     try:
         children = Path(f"/proc/{first}/task/{first}/children").read_text().split()

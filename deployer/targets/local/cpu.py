@@ -1,4 +1,4 @@
-"""CPU shares for local replicas: as cgroups where the system allows, as affinity else, and always said which."""
+"""CPU limits for local replicas: by cgroups if possible, else by CPU affinity. Reports say which one was used."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from pathlib import Path
 from typing import Protocol
 
 PERIOD_MICROS = 10_000
-"""Length of an accounting period: a replica that has used up its share waits for the rest of it. Kubernetes uses
-100 ms, which would add up to that much latency to every request of a small share; 10 ms keeps the figures readable."""
+"""Length of a CFS period: a replica that has used its quota is throttled until the next period. Kubernetes uses 100 ms,
+which would add up to 100 ms of latency to a request under a small quota; with 10 ms this effect stays small."""
 
-_MIN_QUOTA_MICROS = 1_000  # what the kernel accepts
+_MIN_QUOTA_MICROS = 1_000  # the kernel's minimum
 
 
 class CpuLimiter(Protocol):
-    """A way to give a process a share of the CPUs of this machine."""
+    """Limits the CPU of a process."""
 
     def describe(self, cpus: float) -> str:
-        """What is in force, for reports: "cgroup v1, 0.25 CPU (2.5 ms of every 10 ms)"."""
+        """The limit as text for reports: "cgroup v1, 0.25 CPU (2.5 ms of every 10 ms)"."""
         ...
 
     def limit(self, name: str, index: int, pid: int, cpus: float) -> str:
-        """Limit a process and all that it starts later; return the cgroup directory made for it, or nothing.
+        """Limit a process and all its later children; return the new cgroup's directory, or "".
 
-        `index` is the position of the replica among its peers.
+        `index` is the index of the replica.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cgroup:
-    """A child cgroup per process under `parent`. `version` 1 or 2 decides how a quota is written."""
+    """A child cgroup per process under `parent`. `version` is 1 or 2; the quota files differ."""
 
     parent: Path
     version: int
@@ -50,7 +50,7 @@ class Cgroup:
         return str(directory)
 
     def works(self) -> bool:
-        """Whether a child can be made here and takes a quota."""
+        """Whether a child cgroup with a quota can be created here."""
         probe = self.parent / f"deployer-probe-{os.getpid()}"
         try:
             self._make(probe.name, 0.5)
@@ -74,14 +74,14 @@ class Cgroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Affinity:
-    """Whole cores, given out in turn: the best that a user without cgroups can do."""
+    """Whole cores, assigned in turn, for users without write access to cgroups."""
 
     cores: tuple[int, ...]
 
     def describe(self, cpus: float) -> str:
         many = min(math.ceil(cpus), len(self.cores))
         whole = f"affinity to {many} core{'s' if many > 1 else ''}"
-        return whole if many == cpus else f"{whole} ({cpus:g} CPU needs cgroups, which this user cannot change)"
+        return whole if many == cpus else f"{whole} ({cpus:g} CPU would need cgroups, which this user cannot write)"
 
     def limit(self, name: str, index: int, pid: int, cpus: float) -> str:
         many = min(math.ceil(cpus), len(self.cores))
@@ -93,17 +93,17 @@ class Affinity:
 
 
 class NoLimit:
-    """A system that offers neither."""
+    """For systems without cgroups and affinity."""
 
     def describe(self, cpus: float) -> str:
-        return f"none ({cpus:g} CPU was asked for; this system offers neither cgroups nor affinity)"
+        return f"none ({cpus:g} CPU was requested; this system has neither cgroups nor affinity)"
 
     def limit(self, name: str, index: int, pid: int, cpus: float) -> str:
         return ""
 
 
 def choose(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> CpuLimiter:
-    """The most exact limiter that works for this user on this machine."""
+    """The most precise limiter that works for this user on this machine."""
     groups = membership.read_text().splitlines() if membership.exists() else []
     candidates = [*_version_2(root, groups), *_version_1(root, groups)]
     for cgroup in candidates:
@@ -115,7 +115,7 @@ def choose(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/s
 
 
 def remove(cgroup: str, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Remove a cgroup whose processes have ended; the kernel may need a moment to let go of them."""
+    """Remove a cgroup whose processes have ended; retries, because the kernel may need a moment."""
     for wait in (0.01, 0.05, 0.2, 0.5, 1.0):
         try:
             Path(cgroup).rmdir()
@@ -132,9 +132,9 @@ def _quota(cpus: float) -> int:
 
 
 def _version_2(root: Path, groups: list[str]) -> list[Cgroup]:
-    """The nearest ancestors of our own group that hand the cpu controller to their children.
+    """The nearest ancestors of our own cgroup that delegate the cpu controller to their children.
 
-    Our own group does not serve: it has processes in it, and such a group may not have limited children.
+    Our own cgroup cannot be used: a cgroup with processes must not have limited children.
     """
     own = next((line.removeprefix("0::/") for line in groups if line.startswith("0::/")), None)
     if own is None or not (root / "cgroup.controllers").exists():
@@ -146,7 +146,7 @@ def _version_2(root: Path, groups: list[str]) -> list[Cgroup]:
 
 
 def _version_1(root: Path, groups: list[str]) -> list[Cgroup]:
-    """Our own group in the hierarchy of the cpu controller; its root where a container sees only its own part."""
+    """Our own cgroup in the hierarchy of the cpu controller, or the root, if a container sees only its own part."""
     for line in groups:
         _, controllers, path = line.split(":", 2)
         if "cpu" in controllers.split(","):

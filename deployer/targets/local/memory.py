@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def resident(pid: int | None) -> int | None:
-    """Resident bytes; None for a process that cannot be looked at."""
+    """Resident bytes; None if the process cannot be inspected."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

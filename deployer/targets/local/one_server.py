@@ -71,7 +71,7 @@ def one_server(
         if program.engine is Engine.DOCKER:
             mounts = (str(folder), *(str(path.resolve()) for path in versions.values()))
             image = container.Container(image=program.image, entry_point=program.entry_point, mounts=mounts)
-            argv = container.argv(image, name, (*given, *flags), config=config, ports=(grpc_port, rest_port))
+            argv = container.container_argv(image, name, (*given, *flags), config=config, ports=(grpc_port, rest_port))
         log = folder / "server.log"
         running = Running.of(process.spawn(argv, log=log, bound_to_parent=True))
         try:

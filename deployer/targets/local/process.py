@@ -14,13 +14,13 @@ from deployer.tools import ports, process
 from deployer.tools.running import Running
 from tfserving import flags
 
-POLL_SECONDS = 0.2
+STARTUP_POLL_SECONDS = 0.2
 END_SECONDS = 5.0
 BINARY = "tensorflow_model_server"
 
 
 def server_flags(layout: Layout, values: Mapping[str, flags.Value]) -> tuple[str, ...]:
-    """Flags of every replica, sorted, without its ports: `values` with the paths of this machine for its files."""
+    """The flags shared by all replicas (no ports), sorted: `values`, with local paths for the configuration files."""
     paths = {name: str(file) for name, file in _files(layout).items() if name in values}
     own: dict[str, flags.Value] = {
         "model_config_file": str(layout.model_config),
@@ -30,12 +30,12 @@ def server_flags(layout: Layout, values: Mapping[str, flags.Value]) -> tuple[str
 
 
 def replica_program(engine: Engine) -> tuple[str, ...]:
-    """What runs as a replica without a container."""
+    """The program of a replica without a container."""
     return (BINARY,) if engine is Engine.BINARY else (sys.executable, "-m", "tfserving.server")
 
 
 def replica_flags(given: Sequence[str], *, config: Path, grpc_port: int, http_port: int) -> tuple[str, ...]:
-    """The flags of one replica, which reads its model_config from `config`."""
+    """The flags of one replica; it reads its model_config from `config`."""
     shared = [flag for flag in given if not flag.startswith("--model_config_file=")]
     own: dict[str, flags.Value] = {"port": grpc_port, "rest_api_port": http_port, "model_config_file": str(config)}
     return (*flags.render(own), *shared)
@@ -47,10 +47,10 @@ def gateway_argv(layout: Layout, *, port: int) -> tuple[str, ...]:
     return (sys.executable, "-m", "gateway", *listen, "--drain-seconds=0")
 
 
-def start(
+def start_process(
     layout: Layout, name: str, argv: Sequence[str], *, http_port: int, grpc_port: int = 0, bound_to_parent: bool
 ) -> ProcessState:
-    """Start one process; it is not ready yet. Errors: TargetError (port in use), ToolError (no such program)."""
+    """Start one process; does not wait until it is ready. Errors: TargetError (port in use), ToolError (no program)."""
     for port in (http_port, grpc_port):
         if port:
             ports.require_free(port)
@@ -59,7 +59,7 @@ def start(
     return ProcessState(name=name, pid=pid, started=started, argv=tuple(argv), http_port=http_port, grpc_port=grpc_port)
 
 
-def wait(
+def wait_until_ready(
     layout: Layout,
     state: ProcessState,
     find_missing: Callable[[str], tuple[str, ...]],
@@ -67,9 +67,9 @@ def wait(
     deadline: float,
     progress: Progress,
 ) -> None:
-    """Return when `lacking(name)` names nothing any more.
+    """Return when `find_missing(name)` is empty.
 
-    Errors: TargetError when the process ends instead, WaitTimeout at `deadline` (monotonic); both with the tail of
+    Errors: TargetError when the process ends, WaitTimeout at `deadline` (time.monotonic); both with the last lines of
     its log as the cause.
     """
     while state.running.alive():
@@ -81,19 +81,19 @@ def wait(
             raise WaitTimeout(
                 f"{state.name} is not ready: {'; '.join(missing)}",
                 cause=log_tail(layout, state.name),
-                hint=f"--timeout allows more; the whole log is {layout.log(state.name)}",
+                hint=f"raise --timeout; the whole log is {layout.log(state.name)}",
             )
-        time.sleep(POLL_SECONDS)
+        time.sleep(STARTUP_POLL_SECONDS)
     code = process.exit_code(state.pid, within=END_SECONDS)
     raise TargetError(
-        f"{state.name} ended while it started" + ("" if code is None else f", with {process.ending(code)}"),
+        f"{state.name} exited during startup" + ("" if code is None else f" with {process.ending(code)}"),
         cause=log_tail(layout, state.name),
         hint=f"the whole log is {layout.log(state.name)}",
     )
 
 
 def log_tail(layout: Layout, name: str) -> str:
-    """The last lines that a process wrote."""
+    """The last lines of a process's log."""
     log = layout.log(name)
     return process.tail(log.read_text(errors="replace")) if log.exists() else "it wrote nothing"
 

@@ -1,4 +1,4 @@
-"""The HTTP side of the local target: requests by port, and which replicas the gateway knows."""
+"""HTTP of the local target: requests by port, and the gateway's list of replicas."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from gateway.spec.text import Dumper, load
 
 
 def request(name: str, port: int, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
-    """POST a body to a port of this machine, or GET without one, past any proxy.
+    """POST a body to a port of this machine, or GET without a body; HTTP proxies are ignored.
 
-    Errors: TargetError when nobody answers in time.
+    Errors: TargetError when there is no response in time.
     """
     method, headers = ("GET", {}) if body is None else ("POST", {"content-type": "application/json"})
     with requests.Session() as session:
         session.trust_env = False
         try:
-            answer = session.request(
+            response = session.request(
                 method, f"http://127.0.0.1:{port}{path}", data=body, headers=headers, timeout=timeout
             )
         except requests.RequestException as error:
@@ -29,11 +29,11 @@ def request(name: str, port: int, path: str, body: bytes | None, *, timeout: flo
                 cause=type(error).__name__,
                 hint="`deployer status` shows more",
             ) from error
-        return HttpReply(status=answer.status_code, body=answer.content)
+        return HttpReply(status=response.status_code, body=response.content)
 
 
 def with_backends(text: str, addresses: list[str]) -> str:
-    """A gateway configuration that knows exactly these replicas. Errors: SpecError when the gateway would refuse it."""
+    """A gateway configuration with exactly these replicas. Errors: SpecError when the gateway would reject it."""
     try:
         document = load(text)
         document["backends"] = {**document.get("backends", {}), "static": addresses}
@@ -41,7 +41,5 @@ def with_backends(text: str, addresses: list[str]) -> str:
         text = str(yaml.dump(document, Dumper=Dumper, sort_keys=False))
         parse_settings(text)
     except (yaml.YAMLError, TypeError, AttributeError, SettingsError) as error:
-        raise SpecError(
-            "the gateway configuration cannot be used", hint="`deployer render` writes one that can"
-        ) from error
+        raise SpecError("the gateway configuration is invalid", hint="`deployer render` writes a valid one") from error
     return text

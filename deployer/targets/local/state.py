@@ -1,4 +1,4 @@
-"""What the local target remembers between invocations: one directory a release, one state file in it."""
+"""The state of local releases between invocations: one directory per release, with one state file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deployer.tools.running import Running
 
 
 class Engine(StrEnum):
-    """What a local replica runs: the server of this project, a `tensorflow_model_server` on PATH, or a container."""
+    """The server of local replicas: this project's, a `tensorflow_model_server` on PATH, or a container."""
 
     EMBEDDED = "embedded"
     BINARY = "binary"
@@ -32,8 +32,8 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class ProcessState(_Record, frozen=True, kw_only=True):
     """One process: `started` as in `Running`; `grpc_port` 0 for a gateway; `cgroup` empty when none was made.
 
-    `container` is the container that it is the client of, empty without one, and `worker` the pid of the server in
-    there, 0 when it is not seen from here. `argv` tells a later `up` whether this is still the process that is wanted.
+    `container` is the name of its container, empty without one, and `worker` the pid of the server in it, 0 if this
+    machine cannot see it. A later `up` compares `argv` to decide whether the process can stay.
     """
 
     name: str
@@ -48,19 +48,19 @@ class ProcessState(_Record, frozen=True, kw_only=True):
 
     @property
     def server(self) -> int:
-        """The pid whose CPU time and memory are those of the replica."""
+        """The pid of the model server, for CPU time and memory."""
         return self.worker or self.pid
 
     @property
     def running(self) -> Running:
-        """The process, as found again by a later invocation."""
+        """The process, for a later invocation."""
         return Running(pid=self.pid, started=self.started)
 
 
 class LocalState(_Record, frozen=True, kw_only=True):
-    """A release on this machine. `limit` says how CPU shares are enforced, `cpus` how large they are.
+    """A release on this machine. `cpus` is the CPU limit of a replica, `limit` says how it is enforced.
 
-    `container` is what replicas of the engine docker run in.
+    `container` is the container of each replica with the engine docker.
     """
 
     release: str
@@ -75,12 +75,12 @@ class LocalState(_Record, frozen=True, kw_only=True):
 
     @property
     def processes(self) -> tuple[ProcessState, ...]:
-        """All of them, gateways first: the order in which they are stopped."""
+        """All processes in the order in which they are stopped: gateways first."""
         return self.gateways + self.replicas
 
 
-OWN = ".models.config"
-"""Ends the names of the model_configs that single replicas read."""
+OWN_CONFIG_SUFFIX = ".models.config"
+"""Suffix of the files with the model_config of a single replica."""
 
 
 class Layout:
@@ -93,20 +93,20 @@ class Layout:
         self.config = self.directory / "config"
         self.logs = self.directory / "logs"
         self.model_config = self.config / "models.config"
-        self.newcomer_config = self.config / f"newcomer{OWN}"
+        self.newcomer_config = self.config / f"newcomer{OWN_CONFIG_SUFFIX}"
         self.gateway_config = self.config / "gateway.yaml"
         self.batching_parameters = self.config / "batching_parameters.txt"
 
     def log(self, process: str) -> Path:
-        """Where a process writes what it has to say; kept when it is stopped."""
+        """The log of a process; kept when it is stopped."""
         return self.logs / f"{process}.log"
 
     def own_config(self, replica: str) -> Path:
-        """The model_config that a replica reads: a link to that of the release, or a file of its own."""
-        return self.config / f"{replica}{OWN}"
+        """The model_config that a replica reads: a link to that of the release, or its own file."""
+        return self.config / f"{replica}{OWN_CONFIG_SUFFIX}"
 
     def link_config(self, replica: str) -> None:
-        """Have a replica read the model_config of the release."""
+        """Make a replica read the model_config of the release."""
         path = self.own_config(replica)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         draft.unlink(missing_ok=True)
@@ -114,13 +114,13 @@ class Layout:
         draft.replace(path)
 
     def forget_own_configs(self, *replicas: str) -> None:
-        """Remove what these replicas read; without a name, of all, and of those to come."""
-        paths = [self.own_config(name) for name in replicas] or list(self.config.glob(f"*{OWN}"))
+        """Remove the model_configs of these replicas; without names, those of all current and future replicas."""
+        paths = [self.own_config(name) for name in replicas] or list(self.config.glob(f"*{OWN_CONFIG_SUFFIX}"))
         for path in paths:
             path.unlink(missing_ok=True)
 
     def read(self) -> LocalState | None:
-        """The release as it was left, None when there is none. Errors: TargetError for a file that is not ours."""
+        """The saved state, None if there is no release. Errors: TargetError when it cannot be decoded."""
         try:
             return msgspec.json.decode(self.state.read_bytes(), type=LocalState)
         except FileNotFoundError:
@@ -128,22 +128,22 @@ class Layout:
         except msgspec.MsgspecError as error:
             raise TargetError(
                 f"{self.state} is not the state of a local release",
-                hint="it was edited or written by another version; stop its processes by hand and remove the file",
+                hint="it was edited, or written by another version; stop its processes manually and remove the file",
             ) from error
 
     def write(self, state: LocalState) -> None:
-        """Replace the state."""
+        """Save the state."""
         replace_file(self.state, msgspec.json.format(msgspec.json.encode(state)))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Only one deployer changes a release at a time. Errors: TargetError when another one is at work."""
+        """Lock the release: one deployer at a time changes it. Errors: TargetError when another one holds the lock."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with self.lock.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise TargetError(
-                    f"another deployer is changing the release in {self.directory}", hint="wait until it has ended"
+                    f"another deployer is changing the release in {self.directory}", hint="wait until it has finished"
                 ) from None
             yield

@@ -1,4 +1,4 @@
-"""Starting, stopping and replacing the processes of a local release, so that the gateway always knows who serves."""
+"""Starting, stopping and replacing the processes of a local release; the gateway always knows the serving replicas."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from deployer.errors import SpecError, TargetError
 from deployer.files import replace_file
 from deployer.targets import proof
 from deployer.targets.base import Progress, Target
-from deployer.targets.local import container as local_container
 from deployer.targets.local import cpu, routes
-from deployer.targets.local import process as local_process
+from deployer.targets.local.container import container_argv, container_name, server_pid
+from deployer.targets.local.process import gateway_argv, replica_flags, replica_program, start_process, wait_until_ready
 from deployer.targets.local.state import Layout, LocalState, ProcessState
 from deployer.tools import docker, ports
 from tfserving.config.models import ModelServerConfig
 from tfserving.config.text import ConfigError
 
-GRACE_SECONDS = 10.0
-"""Between SIGTERM and SIGKILL: the embedded server drains meanwhile, the original one ignores SIGTERM."""
+STOP_GRACE_SECONDS = 10.0
+"""Between SIGTERM and SIGKILL: the embedded server drains; the official one ignores SIGTERM."""
 
 
 class Supervisor:
-    """Moves a local release from one state to another; every step is written down before the next is taken.
+    """Moves a local release from one state to another; each step is saved before the next one starts.
 
-    `target` is the release as others see it: it is asked whether a process is ready. The caller holds the lock.
+    `target` is used to check whether a process is ready. The caller holds the lock.
     """
 
     def __init__(self, layout: Layout, limiter: cpu.CpuLimiter, target: Target) -> None:
@@ -38,9 +38,9 @@ class Supervisor:
     def keep(
         self, before: LocalState | None, wanted: LocalState, *, outdated: bool, gateway_port: int, progress: Progress
     ) -> LocalState:
-        """`wanted` with those processes of `before` that run as they should; the others are stopped.
+        """`wanted` with those processes of `before` that can stay; the others are stopped.
 
-        `outdated` replicas are stopped: a file that they read only once has changed.
+        `outdated` replicas are stopped: a file that they only read at startup has changed.
         """
         if before is None:
             return wanted
@@ -50,15 +50,15 @@ class Supervisor:
         gateways = tuple(p for p in before.gateways if keep_gateway and p.running.alive())
         for process in before.processes:
             if process not in replicas + gateways:
-                self.stop(process, grace=GRACE_SECONDS, progress=progress)
+                self.stop(process, grace=STOP_GRACE_SECONDS, progress=progress)
         return msgspec.structs.replace(wanted, replicas=replicas, gateways=gateways)
 
     def fit(
         self, state: LocalState, count: int, gateway_text: str | None, port: int, deadline: float, progress: Progress
     ) -> None:
-        """Exactly `count` replicas and a gateway that knows them: it learns of new ones when they are ready, and
-        forgets surplus ones before they are stopped. Without `gateway_text` the settings stay as they are by then: a
-        rollout may change them while replicas start."""
+        """Scale to `count` replicas and a gateway that knows them. New replicas are added to the gateway when they are
+        ready; surplus replicas are removed from it before they stop. Without `gateway_text` its settings stay as they
+        are at that time: a rollout may change them while replicas start."""
         if count < 1:
             raise TargetError("a local release needs at least one replica", hint="`deployer local down` stops it")
         grown = self._grow(state, count, deadline=deadline, progress=progress)
@@ -68,32 +68,32 @@ class Supervisor:
         fitting = self._with_gateway(fitting, port, deadline=deadline, progress=progress)
         self._gateways_follow(fitting, deadline=deadline)
         for surplus in grown.replicas[count:]:
-            self.stop(surplus, grace=GRACE_SECONDS, progress=progress)
+            self.stop(surplus, grace=STOP_GRACE_SECONDS, progress=progress)
             self._layout.forget_own_configs(surplus.name)
         self._layout.write(fitting)
 
     def restart(
         self, state: LocalState, flags: tuple[str, ...], gateway_text: str, *, deadline: float, progress: Progress
     ) -> LocalState:
-        """Every replica with these flags, one after the other. While one starts, the gateway knows only the others.
+        """Restart every replica with these flags, one after the other. Meanwhile the gateway uses only the others.
 
-        `gateway_text` must suit replicas with the old flags and with the new ones.
+        `gateway_text` must work for replicas with the old flags and with the new flags.
         """
         count = len(state.replicas)
         state = msgspec.structs.replace(state, server_flags=flags)
         for process in state.replicas:
-            left = msgspec.structs.replace(state, replicas=tuple(p for p in state.replicas if p.name != process.name))
-            if left.replicas:
-                self.write_gateway_config(gateway_text, left)
-                self._gateways_follow(left, deadline=deadline)
-            self.stop(process, grace=GRACE_SECONDS, progress=progress)
-            state = self._grow(left, count, deadline=deadline, progress=progress)
+            others = msgspec.structs.replace(state, replicas=tuple(p for p in state.replicas if p.name != process.name))
+            if others.replicas:
+                self.write_gateway_config(gateway_text, others)
+                self._gateways_follow(others, deadline=deadline)
+            self.stop(process, grace=STOP_GRACE_SECONDS, progress=progress)
+            state = self._grow(others, count, deadline=deadline, progress=progress)
             self.write_gateway_config(gateway_text, state)
             self._gateways_follow(state, deadline=deadline)
         return state
 
     def _grow(self, state: LocalState, count: int, *, deadline: float, progress: Progress) -> LocalState:
-        """`state` with at least `count` replicas, all of them ready and limited; those that have died are replaced."""
+        """`state` with at least `count` replicas, all ready and with their CPU limit; dead ones are replaced."""
         for process in state.replicas:
             if not process.running.alive():
                 self.stop(process, grace=0, progress=progress)
@@ -108,14 +108,14 @@ class Supervisor:
                 self._layout.write(state)
         for process in _ordered(alive):
             if process in new:
-                local_process.wait(self._layout, process, self._lacking, deadline=deadline, progress=progress)
+                wait_until_ready(self._layout, process, self._missing, deadline=deadline, progress=progress)
                 alive[process.name] = self._limit(process, state)
         state = msgspec.structs.replace(state, replicas=_ordered(alive))
         self._layout.write(state)
         return state
 
-    def _lacking(self, name: str) -> tuple[str, ...]:
-        """What the replica lacks of the configuration of this moment: a rollout may move on while it starts."""
+    def _missing(self, name: str) -> tuple[str, ...]:
+        """What is missing on the replica compared to its current configuration; a rollout may change that meanwhile."""
         return proof.missing_from(self._target, name, model_config(self._layout.own_config(name).read_text()))
 
     def _start_replica(self, state: LocalState, name: str) -> ProcessState:
@@ -123,16 +123,16 @@ class Supervisor:
         config = self._layout.own_config(name)
         if not config.exists():
             self._give_config(name)
-        given = local_process.replica_flags(state.server_flags, config=config, grpc_port=grpc_port, http_port=http_port)
+        given = replica_flags(state.server_flags, config=config, grpc_port=grpc_port, http_port=http_port)
         container = ""
-        argv = (*local_process.replica_program(state.engine), *given)
+        argv = (*replica_program(state.engine), *given)
         if state.container is not None:
-            container = local_container.container_name(state.release, name)
+            container = container_name(state.release, name)
             docker.remove_container(container)
-            argv = local_container.argv(
+            argv = container_argv(
                 state.container, container, given, config=self._layout.config, ports=(grpc_port, http_port)
             )
-        started = local_process.start(
+        started = start_process(
             self._layout,
             name,
             argv,
@@ -149,11 +149,11 @@ class Supervisor:
             self._layout.link_config(name)
 
     def _limit(self, process: ProcessState, state: LocalState) -> ProcessState:
-        """The share counts from here on: starting TensorFlow on a quarter of a CPU would take most of a minute."""
+        """The limit starts only now: TensorFlow's startup on a quarter of a CPU would take most of a minute."""
         if process.container:
             if state.cpus is not None:
                 docker.limit_cpus(process.container, state.cpus)
-            return msgspec.structs.replace(process, worker=local_container.worker(process.container))
+            return msgspec.structs.replace(process, worker=server_pid(process.container))
         if state.cpus is None:
             return process
         index = int(process.name.rpartition("-")[2])
@@ -162,48 +162,47 @@ class Supervisor:
             cgroup = self._limiter.limit(name, index, process.pid, state.cpus)
         except OSError as error:
             raise TargetError(
-                f"{process.name} cannot be limited to {state.cpus:g} CPU", hint="leave out --cpus-per-replica"
+                f"the CPU of {process.name} cannot be limited to {state.cpus:g} CPU",
+                hint="leave out --cpus-per-replica",
             ) from error
         return msgspec.structs.replace(process, cgroup=cgroup)
 
     def _with_gateway(self, state: LocalState, port: int, *, deadline: float, progress: Progress) -> LocalState:
-        """`state` with a gateway that is ready; started when there is none."""
+        """`state` with a gateway that is ready; it is started if there is none."""
         if state.gateways:
             return state
         port = port or ports.free(1)[0]
         progress("starting gateway-0")
-        argv = local_process.gateway_argv(self._layout, port=port)
-        gateway = local_process.start(
-            self._layout, "gateway-0", argv, http_port=port, bound_to_parent=state.bound_to_parent
-        )
+        argv = gateway_argv(self._layout, port=port)
+        gateway = start_process(self._layout, "gateway-0", argv, http_port=port, bound_to_parent=state.bound_to_parent)
         state = msgspec.structs.replace(state, gateways=(gateway,))
         self._layout.write(state)
         find_missing = partial(proof.not_ready, self._target)
-        local_process.wait(self._layout, gateway, find_missing, deadline=deadline, progress=progress)
+        wait_until_ready(self._layout, gateway, find_missing, deadline=deadline, progress=progress)
         return state
 
     def write_gateway_config(self, text: str, state: LocalState) -> None:
-        """Replace the configuration; the gateway is to know exactly the replicas of `state`."""
+        """Replace the gateway configuration; its backends are exactly the replicas of `state`."""
         replace_file(self._layout.gateway_config, routes.with_backends(text, _addresses(state)).encode())
 
     def _gateways_follow(self, state: LocalState, *, deadline: float) -> None:
         text = self._layout.gateway_config.read_text()
         for gateway in state.gateways:
             find_missing = partial(self._not_following, text=text, addresses=_addresses(state))
-            local_process.wait(self._layout, gateway, find_missing, deadline=deadline, progress=lambda _: None)
+            wait_until_ready(self._layout, gateway, find_missing, deadline=deadline, progress=lambda _: None)
 
     def _not_following(self, gateway: str, *, text: str, addresses: list[str]) -> tuple[str, ...]:
         return proof.not_following(self._target, gateway, text) or proof.not_connected(self._target, gateway, addresses)
 
     @contextmanager
-    def undone_to(self, kept: LocalState, progress: Progress) -> Iterator[None]:
-        """On any failure, Ctrl-C included, stop what was started since; forget the release when nothing is left."""
+    def rollback_to(self, kept: LocalState, progress: Progress) -> Iterator[None]:
+        """On any failure, including Ctrl-C, stop what was started since; remove the state if nothing is left."""
         try:
             yield
         except BaseException:
             for process in (self._layout.read() or kept).processes:
                 if process not in kept.processes:
-                    self.stop(process, grace=GRACE_SECONDS, progress=progress)
+                    self.stop(process, grace=STOP_GRACE_SECONDS, progress=progress)
             if kept.replicas:
                 self.write_gateway_config(self._layout.gateway_config.read_text(), kept)
                 self._layout.write(kept)
@@ -212,7 +211,7 @@ class Supervisor:
             raise
 
     def stop(self, process: ProcessState, *, grace: float, progress: Progress) -> bool:
-        """Stop one process and remove its CPU limit; whether it was still running."""
+        """Stop one process and remove its CPU limit; returns whether it was still running."""
         was_alive = process.running.stop(grace=grace)
         if process.container:
             docker.remove_container(process.container)
@@ -232,8 +231,8 @@ def _ordered(processes: Mapping[str, ProcessState]) -> tuple[ProcessState, ...]:
 
 
 def model_config(text: str) -> ModelServerConfig:
-    """A model_config. Errors: SpecError when it cannot be read."""
+    """Parse a model_config. Errors: SpecError when it cannot be parsed."""
     try:
         return ModelServerConfig.parse(text)
     except ConfigError as error:
-        raise SpecError("the model_config cannot be read", hint="`deployer render` writes one that can") from error
+        raise SpecError("the model_config cannot be read", hint="`deployer render` writes a valid one") from error

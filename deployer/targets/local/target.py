@@ -24,11 +24,12 @@ from deployer.targets.base import (
     Target,
 )
 from deployer.targets.history import FileHistory
-from deployer.targets.local import batching as local_batching
-from deployer.targets.local import cpu, memory, process, routes
+from deployer.targets.local import cpu, memory, routes
+from deployer.targets.local.batching import current_batching, flags_with, gateway_with
 from deployer.targets.local.container import Container
+from deployer.targets.local.process import log_tail, server_flags
 from deployer.targets.local.state import Engine, Layout, LocalState
-from deployer.targets.local.supervisor import GRACE_SECONDS, Supervisor, model_config
+from deployer.targets.local.supervisor import STOP_GRACE_SECONDS, Supervisor, model_config
 from deployer.targets.serving_view import view
 from deployer.targets.snapshot import EndedProcess, LocalSnapshot
 from deployer.targets.storage.contents import Contents, in_directory
@@ -39,12 +40,12 @@ from tfserving import flags
 
 @dataclass(frozen=True, kw_only=True)
 class LocalRelease:
-    """What a local release is to be.
+    """The desired state of a local release.
 
-    `files` are the texts of its configuration by file name; `server_flags` those of the model server, whose ports and
-    paths the target sets itself. `cpus` is the share of each replica, None for no limit. `gateway_port` 0 takes a free
-    one. With `bound_to_parent` nothing outlives this process, however it dies, but containers. `container` is what
-    replicas of the engine docker run in, None for the others.
+    `files` maps file names to the text of its configuration; `server_flags` are the model server's flags, except ports
+    and paths, which the target sets. `cpus` is the CPU limit of each replica, None for no limit. `gateway_port` 0
+    takes a free port. With `bound_to_parent` all processes, but not containers, die with this process. `container` is
+    the container of each replica with the engine docker, else None.
     """
 
     name: str
@@ -59,7 +60,7 @@ class LocalRelease:
 
 
 class LocalTarget(Target):
-    """The `Target` whose replicas and gateway are processes here. `directory` holds its files, logs and state."""
+    """The `Target` whose replicas and gateway are local processes. `directory` holds its files, logs and state."""
 
     kind = "local"
 
@@ -71,10 +72,10 @@ class LocalTarget(Target):
     # -- the release as a whole
 
     def up(self, wanted: LocalRelease, *, timeout: float, progress: Progress) -> None:
-        """Make it so. What runs already as it should is left alone; what this call started is stopped if it fails.
+        """Start or change the release. Processes that already match stay; what this call started is stopped on failure.
 
-        Errors: TargetError for a port in use or a process that ends while it starts, WaitTimeout, ToolError when the
-        engine is absent; SpecError when a file does not fit.
+        Errors: TargetError for a port in use or a process that exits during startup, WaitTimeout, ToolError when the
+        engine is not installed; SpecError when a configuration file is invalid.
         """
         deadline = time.monotonic() + timeout
         if wanted.container is not None:
@@ -92,7 +93,7 @@ class LocalTarget(Target):
             state = LocalState(
                 release=wanted.name,
                 engine=wanted.engine,
-                server_flags=process.server_flags(self.layout, wanted.server_flags),
+                server_flags=server_flags(self.layout, wanted.server_flags),
                 bound_to_parent=wanted.bound_to_parent,
                 container=wanted.container,
                 cpus=wanted.cpus,
@@ -103,11 +104,11 @@ class LocalTarget(Target):
             )
             self.layout.write(kept)
             gateway_text = wanted.files[self.layout.gateway_config.name]
-            with self._supervisor.undone_to(kept, progress):
+            with self._supervisor.rollback_to(kept, progress):
                 self._supervisor.fit(kept, wanted.replicas, gateway_text, wanted.gateway_port, deadline, progress)
 
-    def down(self, *, progress: Progress, grace: float = GRACE_SECONDS) -> tuple[str, ...]:
-        """Stop every process of the release; return the names of those that still ran. Logs and files stay."""
+    def down(self, *, progress: Progress, grace: float = STOP_GRACE_SECONDS) -> tuple[str, ...]:
+        """Stop every process of the release; return the names of those that were running. Logs and files stay."""
         with self.layout.locked():
             state = self.layout.read()
             if state is None:
@@ -124,7 +125,7 @@ class LocalTarget(Target):
     # -- Target
 
     def describe(self) -> str:
-        return f"processes on this machine, described in {self.layout.directory}"
+        return f"processes on this machine, state in {self.layout.directory}"
 
     def replicas(self) -> tuple[Replica, ...]:
         state = self._state()
@@ -160,16 +161,16 @@ class LocalTarget(Target):
         yield tuple(gateway for gateway in self.gateways() if gateway.alive)
 
     def _request(self, name: str, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
-        for one in self._state().processes:
-            if one.name == name:
-                return routes.request(name, one.http_port, path, body, timeout=timeout)
+        for process in self._state().processes:
+            if process.name == name:
+                return routes.request(name, process.http_port, path, body, timeout=timeout)
         raise TargetError(f"there is no {name} in {self.layout.directory}", hint="`deployer status` lists them")
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
         deadline = time.monotonic() + timeout
         with self.layout.locked():
             state = self._state()
-            with self._supervisor.undone_to(state, progress):
+            with self._supervisor.rollback_to(state, progress):
                 self._supervisor.fit(state, replicas, None, 0, deadline, progress)
 
     def model_config(self) -> str:
@@ -202,7 +203,9 @@ class LocalTarget(Target):
         gateways = tuple(gateway.url for gateway in self.gateways() if gateway.alive)
         replica = next((r for r in self.replicas() if r.alive), None)
         if not gateways or replica is None:
-            raise TargetError("no replica or no gateway of the release runs", hint="`deployer status` shows what does")
+            raise TargetError(
+                "no replica or no gateway of the release is running", hint="`deployer status` shows which are"
+            )
         return LoadEndpoints(gateways=gateways, model_servers=replica.grpc)
 
     def cpu_readings(self) -> Mapping[str, CpuReading]:
@@ -229,15 +232,15 @@ class LocalTarget(Target):
 
     def snapshot(self) -> LocalSnapshot:
         processes: tuple[Replica | GatewayReplica, ...] = (*self.replicas(), *self.gateways())
-        ended = tuple(
+        ended_processes = tuple(
             EndedProcess(
-                name=one.name, log=str(self.layout.log(one.name)), log_tail=process.log_tail(self.layout, one.name)
+                name=ended.name, log=str(self.layout.log(ended.name)), log_tail=log_tail(self.layout, ended.name)
             )
-            for one in processes
-            if not one.alive
+            for ended in processes
+            if not ended.alive
         )
         return LocalSnapshot(
-            release=self.layout.directory.name, gateways=len(self.gateways()), ended=ended, serving=view(self)
+            release=self.layout.directory.name, gateways=len(self.gateways()), ended=ended_processes, serving=view(self)
         )
 
     # -- a model_config of one replica
@@ -270,24 +273,24 @@ class LocalTarget(Target):
     # -- Rebatchable
 
     def batching(self) -> ReplicaBatching:
-        return local_batching.in_force(self.layout, self._state().server_flags, self.gateway_config())
+        return current_batching(self.layout, self._state().server_flags, self.gateway_config())
 
     def with_batching(self, wanted: ReplicaBatching, *, timeout: float, progress: Progress) -> None:
         deadline = time.monotonic() + timeout
         with self.layout.locked():
             state = self._state()
-            flags = local_batching.flags_with(self.layout, state.server_flags, wanted)
+            flags = flags_with(self.layout, state.server_flags, wanted)
             before = self.gateway_config()
             fits_both = min(self.batching().rows_per_call, wanted.rows_per_call)
             if wanted.parameters is not None:
                 replace_file(self.layout.batching_parameters, wanted.parameters.encode())
-            meanwhile = local_batching.gateway_with(before, fits_both)
+            meanwhile = gateway_with(before, fits_both)
             state = self._supervisor.restart(state, flags, meanwhile, deadline=deadline, progress=progress)
-            afterwards = local_batching.gateway_with(before, wanted.rows_per_call)
+            afterwards = gateway_with(before, wanted.rows_per_call)
             self._supervisor.fit(state, len(state.replicas), afterwards, 0, deadline, progress)
 
     def _state(self) -> LocalState:
         state = self.layout.read()
         if state is None:
-            raise TargetError(f"no release runs from {self.layout.directory}", hint="`deployer local up` starts it")
+            raise TargetError(f"no release is running in {self.layout.directory}", hint="`deployer local up` starts it")
         return state

@@ -1,1 +1,1 @@
-"""Where versions lie: a directory on this machine, or a PVC reached through a pod."""
+"""Model stores: a directory on this machine, or a PVC accessed through a pod."""

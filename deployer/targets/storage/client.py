@@ -1,32 +1,37 @@
-"""A model store in a claim, as the deployer sees it through the storage agent that runs beside its disk."""
+"""A model store in a PVC: the deployer's client of the storage agent in the pod."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 
-from deployer.domain.store import FileFact
+from deployer.domain.store import FileFact, version_of
 from deployer.errors import TargetError
 from deployer.targets.base import HttpReply
 from deployer.targets.storage.agent import TOKEN_HEADER
 
-CALL_TIMEOUT = 30.0
-SLOW_TIMEOUT = 1800.0
-"""For calls that read or flush whole files: half an hour carries a terabyte from a good disk."""
+AGENT_CALL_TIMEOUT = 30.0
+AGENT_FILE_TIMEOUT = 1800.0
+"""For calls that read or flush whole files. A good disk reads a terabyte in half an hour."""
 
 T = TypeVar("T")
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A child of a directory; `modified` in seconds since the epoch by the clock of the node."""
+    """An entry of a directory; `modified` in seconds since 1970, by the clock of the node."""
 
     name: str
     directory: bool
     size: int
     modified: float
+
+
+def version_directories(entries: Iterable[Entry]) -> dict[int, str]:
+    """Which of a model's children are versions, as a server sees them: directory name by number."""
+    return {n: entry.name for entry in entries if entry.directory and (n := version_of(entry.name)) is not None}
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -42,14 +47,14 @@ class Send(Protocol):
 
 
 class Storage:
-    """Calls of the agent, typed. Paths are relative to the store. Errors of every method: TargetError."""
+    """Typed calls to the agent. Paths are relative to the store. Errors of every method: TargetError."""
 
     def __init__(self, send: Send, token: str) -> None:
         self._send = send
         self._token = token
 
     def entries(self, path: str = "") -> tuple[Entry, ...] | None:
-        """The children of a directory, by name; None when it is not there."""
+        """The entries of a directory, by name; None if it does not exist."""
         body = self._found("/list", path)
         return None if body is None else self._decoded(body, tuple[Entry, ...])
 
@@ -64,41 +69,41 @@ class Storage:
         return tuple(found)
 
     def digest(self, path: str) -> FileFact | None:
-        """Size and sha256 of a file as it is on the disk; None when it is not there."""
-        body = self._found("/digest", path, timeout=SLOW_TIMEOUT)
+        """Size and sha256 of a file on the disk; None if it does not exist."""
+        body = self._found("/digest", path, timeout=AGENT_FILE_TIMEOUT)
         return None if body is None else self._decoded(body, FileFact)
 
     def read(self, path: str) -> bytes | None:
-        """A small file; None when it is not there."""
+        """The content of a small file; None if it does not exist."""
         return self._found("/content", path)
 
     def stage(self, path: str) -> None:
-        """Make a staging directory, or find it as an earlier run left it."""
+        """Create a staging directory, or reuse that of an earlier run."""
         self._done("POST", "/stage", path)
 
     def write(self, path: str, offset: int, body: bytes) -> None:
-        """Cut a file of a staging directory at `offset` and add `body`."""
+        """Truncate a file of a staging directory at `offset` and append `body`."""
         self._done("PUT", "/content", path, body=body, offset=offset)
 
     def publish(self, path: str, version: int) -> bool:
-        """Flush a staging directory and rename it to `version`; False when that number exists."""
-        reply = self._ask("POST", "/publish", path, timeout=SLOW_TIMEOUT, version=version)
+        """Flush a staging directory and rename it to `version`; False if that version exists."""
+        reply = self._ask("POST", "/publish", path, timeout=AGENT_FILE_TIMEOUT, version=version)
         return reply.status != 409 and self._accepted(reply) is not None
 
     def remove(self, path: str) -> None:
-        """Take a version away by one rename, then delete its files."""
-        self._done("POST", "/remove", path, timeout=SLOW_TIMEOUT)
+        """Remove a version by one rename, then delete its files."""
+        self._done("POST", "/remove", path, timeout=AGENT_FILE_TIMEOUT)
 
     def discard(self, path: str) -> None:
-        """Delete a staging directory, or what is left of a removed version."""
-        self._done("POST", "/discard", path, timeout=SLOW_TIMEOUT)
+        """Delete a staging directory, or the rest of a removed version."""
+        self._done("POST", "/discard", path, timeout=AGENT_FILE_TIMEOUT)
 
-    def _found(self, call: str, path: str, *, timeout: float = CALL_TIMEOUT) -> bytes | None:
+    def _found(self, call: str, path: str, *, timeout: float = AGENT_CALL_TIMEOUT) -> bytes | None:
         reply = self._ask("GET", call, path, timeout=timeout)
         return None if reply.status == 404 else self._accepted(reply)
 
     def _done(
-        self, method: str, call: str, path: str, *, body: bytes = b"", timeout: float = CALL_TIMEOUT, **more: int
+        self, method: str, call: str, path: str, *, body: bytes = b"", timeout: float = AGENT_CALL_TIMEOUT, **more: int
     ) -> None:
         self._accepted(self._ask(method, call, path, body=body, timeout=timeout, **more))
 
@@ -115,11 +120,13 @@ class Storage:
             problem = msgspec.json.decode(reply.body, type=_Problem).error
         except msgspec.MsgspecError:
             problem = reply.body.decode(errors="replace")[:300]
-        hint = "make the claim larger, or prune versions" if reply.status == 507 else "`deployer publish` again goes on"
-        raise TargetError(f"the storage agent answers with {reply.status}", cause=problem, hint=hint)
+        hint = (
+            "enlarge the PVC, or prune versions" if reply.status == 507 else "run `deployer publish` again to continue"
+        )
+        raise TargetError(f"the storage agent returned {reply.status}", cause=problem, hint=hint)
 
     def _decoded(self, body: bytes, shape: type[T]) -> T:
         try:
             return msgspec.json.decode(body, type=shape)
         except msgspec.MsgspecError as error:
-            raise TargetError("the answer of the storage agent cannot be read") from error
+            raise TargetError("the response of the storage agent cannot be decoded") from error

@@ -1,12 +1,13 @@
-"""What a release must know of the versions in its store: which there are, how large, and with which feature spec."""
+"""What a release needs to know about the versions in its store: numbers, sizes, feature specs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.domain.location import DirectoryStore
+from deployer.domain.store import Manifest
 from deployer.errors import ExportError, SpecError
 from deployer.targets.storage import manifest
 from deployer.targets.storage.layout import ModelStore
@@ -14,41 +15,60 @@ from deployer.targets.storage.layout import ModelStore
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVersion:
-    """A version: its bytes, the row counts of its warm-up requests and its largest difference from the source model by
-    its manifest (0, none and None without one), and the text of its feature spec, if any."""
+    """A version: its size in bytes, and the text of its feature spec, if any. From the manifest, if there is one: the
+    row counts of its warm-up requests, and its largest difference from the source model."""
 
     size: int
     warmup: tuple[int, ...]
     features: str | None
     parity: float | None = None
 
+    @classmethod
+    def of(cls, known: Manifest | None, *, size: int, features: str | None) -> StoredVersion:
+        """A version and what its manifest says, None without one."""
+        return cls(
+            size=size,
+            warmup=known.warmup_batch_sizes if known else (),
+            features=features,
+            parity=known.parity.max_difference if known is not None and known.parity is not None else None,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What was found in a store for some models: all version numbers, and those that were asked for in full."""
+    """The contents of a store for some models: all version numbers, and details of the requested versions."""
 
     versions: Mapping[str, tuple[int, ...]]
     stored: Mapping[str, Mapping[int, StoredVersion]]
 
 
-def in_directory(store: DirectoryStore, wanted: Mapping[str, Iterable[int]]) -> Contents:
-    """Read a store on this machine; `wanted` as of `look`.
+def in_directory(location: DirectoryStore, wanted: Mapping[str, Iterable[int]]) -> Contents:
+    """Read a local store; `wanted` as of `contents`.
 
-    Errors: SpecError for a version that is not there, or whose manifest or feature spec cannot be read.
+    Errors: SpecError for a missing version, or an unreadable manifest or feature spec.
     """
-    stores = {model: ModelStore(root=Path(store.path), model=model) for model in wanted}
-    versions = {model: tuple(sorted(one.versions())) for model, one in stores.items()}
+    stores = {model: ModelStore(root=Path(location.path), model=model) for model in wanted}
+    return contents(wanted, lambda model: stores[model].versions(), lambda model, number: _read(stores[model], number))
+
+
+def contents(
+    wanted: Mapping[str, Iterable[int]],
+    versions: Callable[[str], Iterable[int]],
+    read: Callable[[str, int], StoredVersion],
+) -> Contents:
+    """What a store holds of `wanted`: versions by model, empty for a model's newest one."""
+    there = {model: tuple(sorted(versions(model))) for model in wanted}
     stored = {
-        model: {number: _read(stores[model], number) for number in (tuple(numbers) or versions[model][-1:])}
+        model: {number: read(model, number) for number in (tuple(numbers) or there[model][-1:])}
         for model, numbers in wanted.items()
     }
-    return Contents(versions=versions, stored=stored)
+    return Contents(versions=there, stored=stored)
 
 
 def _read(store: ModelStore, version: int) -> StoredVersion:
     if version not in store.versions():
-        there = ", ".join(map(str, store.versions())) or "none"
-        raise SpecError(f"{store.base} holds no version {version} of {store.model}", hint=f"versions: {there}")
+        existing = ", ".join(map(str, store.versions())) or "none"
+        raise SpecError(f"{store.base} has no version {version} of {store.model}", hint=f"versions: {existing}")
     path = store.path(version)
     known = None
     if (path / manifest.MANIFEST).exists():
@@ -63,9 +83,5 @@ def _read(store: ModelStore, version: int) -> StoredVersion:
         text = features.read_text("utf-8") if features.exists() else None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"feature spec {features} cannot be read", hint="export the version again") from error
-    return StoredVersion(
-        size=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
-        warmup=known.warmup_batch_sizes if known else (),
-        features=text,
-        parity=known.parity.max_difference if known is not None and known.parity is not None else None,
-    )
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return StoredVersion.of(known, size=size, features=text)

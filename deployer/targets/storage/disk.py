@@ -1,4 +1,4 @@
-"""Files and directories made durable, copied and locked: the few system calls that publishing rests on."""
+"""Copying, flushing and locking of files and directories, for publishing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OnStep = Callable[[str], None]
 
 
 def no_step(step: str) -> None:
-    """The OnStep of those who do not watch."""
+    """The default OnStep: does nothing."""
 
 
 def copy_tree(source: Path, target: Path, *, on_step: OnStep = no_step) -> None:
@@ -35,12 +35,12 @@ def copy_tree(source: Path, target: Path, *, on_step: OnStep = no_step) -> None:
                 shutil.copyfile(Path(folder) / name, target / relative / name)
             except OSError as error:
                 raise ExportError(
-                    f"{Path(folder) / name} cannot be copied", hint="check disk and permissions"
+                    f"{Path(folder) / name} cannot be copied", hint="check the disk and the permissions"
                 ) from error
 
 
 def sync_tree(root: Path, *, on_step: OnStep = no_step) -> None:
-    """Flush every file below `root`, then its directory, from the deepest up. Errors: OSError from the disk."""
+    """Flush all files and directories below `root`, deepest first. Errors: OSError."""
     for folder, _, names in os.walk(root, topdown=False):
         for name in [*sorted(names), "."]:
             path = Path(folder) / name
@@ -58,15 +58,15 @@ def sync(path: Path) -> None:
 
 
 def lock(directory: Path) -> int:
-    """Wait for the lock of a directory; closing the returned handle, or dying, gives it back.
+    """Wait for the lock of a directory; it is released when the returned handle is closed, or the process dies.
 
-    The lock stays with the directory when that is renamed. Errors: ExportError where the file system has no locks.
+    The lock stays with a renamed directory. Errors: ExportError if the file system does not support locks.
     """
     return _flock(directory, fcntl.LOCK_EX)
 
 
 def try_lock(directory: Path) -> int | None:
-    """As `lock`, but None at once when somebody else holds it."""
+    """As `lock`, but returns None at once if another process holds it."""
     try:
         return _flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -75,7 +75,7 @@ def try_lock(directory: Path) -> int | None:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the lock of a directory for the length of a block."""
+    """Hold the lock of a directory within a block."""
     handle = lock(directory)
     try:
         yield
@@ -92,7 +92,7 @@ def _flock(directory: Path, how: int) -> int:
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF):
             raise
         raise ExportError(
-            f"the file system of {directory} has no locks, so two exporters could not be told apart",
+            f"the file system of {directory} does not support locks, so two exports could write the same version",
             hint="export to a local directory, then publish that to this store",
         ) from error
     return handle

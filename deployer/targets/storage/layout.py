@@ -1,14 +1,14 @@
-"""Publishing into a store on a file system: a version appears by one rename, complete, or not at all.
+"""Publishing into a store on a file system: one rename publishes a complete version.
 
 The order is: write below `<store>/<model>/.staging-<N>-<random>/`, flush files and then directories to the disk,
-rename to `<N>`, flush the model's directory. TensorFlow Serving ignores names that are no integers, so nothing that it
-can see changes before the rename, at whatever byte the process dies.
+rename to `<N>`, flush the model's directory. TensorFlow Serving ignores names that are not integers, so it sees nothing
+before the rename, even if the process dies at any byte.
 
-Two locks, both `flock` on a directory, which the kernel drops when their holder dies: the model's directory is locked
-for the moment in which a number is chosen or a rename made; a staging directory is locked for as long as its exporter
-lives. What nobody has locked is left over from a dead exporter and is cleaned by the next one. A network file system
-may keep these locks per host, so the random part starts with a mark of the host, and what another host left is only
-cleaned after a day without change.
+There are two locks, both `flock` on a directory; the kernel releases them when the holder dies. The model's directory
+is locked while a number is chosen or a rename is made; a staging directory is locked while its export runs. An unlocked
+staging directory is left over from a dead export, and the next export deletes it. A network file system may keep
+these locks per host. So the random part starts with an id of the host, and directories of other hosts are only deleted
+after a day without changes.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from deployer.errors import ExportError
 from deployer.targets.storage.disk import OnStep, locked, no_step, sync, sync_tree, try_lock
 
 FOREIGN_STALE_SECONDS = 24 * 3600.0
-"""Age after which an unfinished directory of another host is taken for left over."""
+"""Age after which an unfinished directory of another host counts as left over."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Staging:
-    """A version under construction: its number, and the directory that nobody else sees or cleans."""
+    """A version that is being exported: its number, and its locked staging directory."""
 
     version: int
     path: Path
@@ -44,7 +44,7 @@ class Staging:
 
 @dataclass(frozen=True, kw_only=True)
 class _Unfinished:
-    """A directory that is being written (staging) or deleted (removed), now or by somebody who died."""
+    """A directory that is being written (staging) or deleted (removed), or that a dead process left."""
 
     path: Path
     version: int
@@ -56,7 +56,7 @@ _UNFINISHED = re.compile(r"\.(?:staging|removed)-([0-9]+)-([0-9a-f]{8})[0-9a-f]{
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStore:
-    """The directory `<store>/<model>` of one model. `host` (8 hex digits) marks what this machine leaves unfinished."""
+    """The directory `<store>/<model>` of one model. `host` (8 hex digits) is this machine's id."""
 
     root: Path
     model: str
@@ -69,34 +69,36 @@ class ModelStore:
 
     @property
     def base(self) -> Path:
-        """What TensorFlow Serving gets as base_path."""
+        """The base_path of TensorFlow Serving."""
         return self.root / self.model
 
     def versions(self) -> tuple[int, ...]:
-        """Numbers of the versions that a server sees, ascending; empty when the model's directory does not exist."""
+        """The versions that a server sees, ascending; empty if the model's directory does not exist."""
         return tuple(sorted(self._taken()))
 
     def path(self, version: int) -> Path:
-        """The directory of an existing version, however its number is spelled ("3", "003").
+        """The directory of an existing version; its name may also be written as "003".
 
-        Errors: ExportError that lists what there is.
+        Errors: ExportError that lists the existing versions.
         """
         taken = self._taken()
         if version not in taken:
-            there = ", ".join(map(str, sorted(taken))) or "none"
-            raise ExportError(f"model {self.model} has no version {version} in {self.root}", hint=f"versions: {there}")
+            existing = ", ".join(map(str, sorted(taken))) or "none"
+            raise ExportError(
+                f"model {self.model} has no version {version} in {self.root}", hint=f"versions: {existing}"
+            )
         return self.base / taken[version]
 
     def free(self, version: int | None) -> int:
-        """The number that `stage` would reserve now, without touching the store. Errors: ExportError as there."""
+        """The number that `stage` would reserve now, without changing the store. Errors: as for `stage`."""
         return self._reserve(version)
 
     @contextmanager
     def stage(self, version: int | None) -> Iterator[Staging]:
         """Reserve `version`, or the next free number, and hold an empty staging directory for it.
 
-        What dead exporters left is cleaned first. On leaving, an unpublished directory is removed, and with it the
-        folders of model and store where this call made them and nothing else is in them.
+        Directories of dead exports are deleted first. On exit, an unpublished directory is deleted, and with it the
+        folders of model and store if this call made them and they are empty.
         Errors: ExportError when the number exists or is being exported.
         """
         made = [folder for folder in (self.base, self.root) if not folder.exists()]
@@ -116,10 +118,10 @@ class ModelStore:
             yield Staging(version=version, path=path)
 
     def publish(self, staging: Staging, *, on_step: OnStep = no_step) -> Path:
-        """Flush a complete staging directory to the disk and give it its number.
+        """Flush a complete staging directory to the disk and rename it to its number.
 
-        Returns the version's directory. Errors: ExportError when the number has appeared meanwhile; whatever is there
-        stays as it is.
+        Returns the version's directory. Errors: ExportError when that version was created meanwhile; it is not
+        changed.
         """
         sync_tree(staging.path, on_step=on_step)
         target = self.base / str(staging.version)
@@ -138,23 +140,23 @@ class ModelStore:
         return target
 
     def remove(self, version: int) -> None:
-        """Take a version away by one rename, then delete its files. Errors: ExportError when there is no such version.
+        """Remove a version by one rename, then delete its files. Errors: ExportError when there is no such version.
 
-        A server that has it loaded keeps answering from memory; one that starts later does not see a half of it.
+        A server that has loaded it still serves it from memory; a server that starts later never sees a part of it.
         """
         with ExitStack() as held:
             with locked(self.base):
                 path = self.path(version)
-                gone = self.base / f".removed-{version}-{self.host}{secrets.token_hex(4)}"
+                removed = self.base / f".removed-{version}-{self.host}{secrets.token_hex(4)}"
                 held.enter_context(locked(path))
-                path.rename(gone)
+                path.rename(removed)
                 sync(self.base)
-            shutil.rmtree(gone)
+            shutil.rmtree(removed)
 
     def clean(self, *, now: float | None = None) -> tuple[Path, ...]:
-        """Delete what dead exporters left and return it; directories of live ones are not touched.
+        """Delete directories of dead exports and return them; those of running exports stay.
 
-        `now` is in seconds since the epoch, by default the time of the call.
+        `now` is in seconds since 1970, by default the current time.
         """
         with locked(self.base):
             return self._clean(time.time() if now is None else now)
@@ -170,7 +172,7 @@ class ModelStore:
             if entry.host != self.host:
                 return now - entry.path.stat().st_mtime > FOREIGN_STALE_SECONDS
             held = try_lock(entry.path)
-        except FileNotFoundError:  # its exporter has given up and removed it since we looked
+        except FileNotFoundError:  # its export has deleted it meanwhile
             return False
         if held is None:
             return False
@@ -178,19 +180,19 @@ class ModelStore:
         return True
 
     def _reserve(self, version: int | None) -> int:
-        """After cleaning, our own host's unfinished directories are alive; another host's may be dead, and only a gap
-        in the numbers is risked by stepping over them."""
+        """After the clean-up, unfinished directories of this host belong to running exports. Those of other hosts may
+        be left over; skipping their numbers only leaves a gap."""
         taken, unfinished = self._taken(), self._unfinished()
         if version is None:
             return next_version([*taken, *(entry.version for entry in unfinished)])
         if version < 1:
-            raise ExportError(f"version {version} is not possible", hint="versions are whole numbers from 1 up")
+            raise ExportError(f"version {version} is not allowed", hint="versions are integers from 1")
         if version in taken:
             raise self._exists(version)
         if any(entry.version == version and entry.host == self.host for entry in unfinished):
             raise ExportError(
                 f"version {version} of model {self.model} is being exported by another process",
-                hint="wait for it, or leave the number out to get the next free one",
+                hint="wait for it, or leave out the version to get the next free one",
             )
         return version
 
@@ -206,14 +208,16 @@ class ModelStore:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise ExportError(f"store {self.base} cannot be read", hint="name a directory that you may read") from error
+            raise ExportError(
+                f"store {self.base} cannot be read", hint="choose a directory that you can read"
+            ) from error
         return {number: name for name in names if (number := version_of(name)) is not None}
 
     def _exists(self, version: int) -> ExportError:
         return ExportError(
             f"version {version} of model {self.model} already exists in {self.root}",
-            cause="a version is immutable: servers never load changed content under a known number",
-            hint=f"leave the number out to publish version {next_version(self._taken())}",
+            cause="a version is immutable: a server does not reload a version that it has already loaded",
+            hint=f"leave out the version to publish version {next_version(self._taken())}",
         )
 
 

@@ -1,4 +1,4 @@
-"""`assets.extra/manifest.json`: written last, so that its presence means that a version is complete."""
+"""`assets.extra/manifest.json`: it is written last, so a version with a manifest is complete."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _CHUNK = 1 << 20
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file as it is on disk; the domain's Manifest with its schema version and the total size spelled out."""
+    """The file on disk: the domain's Manifest plus schema version and total size."""
 
-    schemaVersion: Literal["v1"] = "v1"  # noqa: N815 - the key that users meet in all our JSON
+    schemaVersion: Literal["v1"] = "v1"  # noqa: N815 - the key in all our JSON
     model: str
     version: int
     created: str
@@ -42,7 +42,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def encode(manifest: store.Manifest) -> bytes:
-    """The text of manifest.json: indented, keys of maps sorted, a newline at the end."""
+    """The text of manifest.json: indented, keys of maps sorted, newline at the end."""
     document = _Document(
         **{name: getattr(manifest, name) for name in _Document.__struct_fields__ if name != "schemaVersion"}
     )
@@ -50,13 +50,13 @@ def encode(manifest: store.Manifest) -> bytes:
 
 
 def decode(text: bytes, where: str) -> store.Manifest:
-    """The manifest in `text`. Errors: ExportError that names `where` and the path of the wrong field."""
+    """Decode a manifest. Errors: ExportError that names `where` and the path of the wrong field."""
     try:
         document = msgspec.json.decode(text, type=_Document)
     except msgspec.MsgspecError as error:
         raise ExportError(
-            f"{where} is not a manifest of this tool",
-            hint="publish the version again with `deployer export`; a manifest is never edited",
+            f"{where} is not a valid manifest",
+            hint="run `deployer export` again; a manifest must not be edited",
         ) from error
     fields = msgspec.structs.asdict(document)
     for derived in ("schemaVersion", "batchable", "size"):
@@ -72,7 +72,7 @@ def read(version_dir: Path) -> store.Manifest:
     except FileNotFoundError as error:
         raise ExportError(
             f"{version_dir} has no {MANIFEST}",
-            cause="it was not published by `deployer export`, or is not a version directory",
+            cause="it was not written by `deployer export`, or is not a version directory",
             hint="export the SavedModel into the store: `deployer export DIR --store … --model …`",
         ) from error
     except OSError as error:
@@ -83,7 +83,7 @@ def read(version_dir: Path) -> store.Manifest:
 def measure(version_dir: Path, *, on_file: Callable[[str], None] = lambda path: None) -> dict[str, store.FileFact]:
     """Size and sha256 of every file below a version except its manifest, by POSIX path. Symbolic links are followed.
 
-    `on_file` is told each path before the file is read. Errors: ExportError naming a file that cannot be read.
+    `on_file` is called with each path before it is read. Errors: ExportError naming a file that cannot be read.
     """
     facts = {}
     for path in sorted(_files(version_dir)):
@@ -94,7 +94,7 @@ def measure(version_dir: Path, *, on_file: Callable[[str], None] = lambda path: 
 
 
 def verify(version_dir: Path, manifest: store.Manifest) -> tuple[store.Fault, ...]:
-    """Recompute every checksum; empty when the version is exactly what was published. Errors: ExportError."""
+    """Recompute all checksums; empty if the version is unchanged. Errors: ExportError."""
     return store.find_faults(manifest.files, measure(version_dir))
 
 

@@ -1,7 +1,7 @@
-"""A short-lived pod that mounts a claim and runs the storage agent in it.
+"""A short-lived pod that mounts a PVC and runs the storage agent.
 
-The pod's name follows from the claim's, so the API server lets only one publisher at a time work on a claim. A pod
-whose deployer was killed ends by itself soon after, and the next run takes its place.
+The pod's name is derived from the name of the PVC, so only one deployer at a time can use a PVC. A pod whose deployer
+was killed exits soon, and the next run replaces it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from deployer.targets.storage.client import Send, Storage
 from deployer.targets.waiting import until_nothing
 
 CONTAINER = "storage-agent"
-IDLE_SECONDS = 30
-"""After so long without a request the agent ends: its deployer is dead."""
+AGENT_IDLE_SECONDS = 30
+"""After this time without a request the agent exits: its deployer is dead."""
 
-LONGEST_SECONDS = 24 * 3600
+MAX_POD_SECONDS = 24 * 3600
 SHARED_MODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewPvc:
-    """A claim to make where there is none; `storage_class` empty is the cluster's default."""
+    """A PVC to create if it does not exist; an empty `storage_class` means the cluster's default."""
 
     size: str
     access_mode: str = "ReadWriteOnce"
@@ -45,24 +45,24 @@ class NewPvc:
 
 
 def pvc_path(store: PvcStore) -> str:
-    """Where the API server keeps the claim of a store."""
+    """The API path of a store's PVC."""
     return f"/api/v1/namespaces/{store.namespace}/persistentvolumeclaims/{store.pvc}"
 
 
 def require_pvc(api: ApiServer, store: PvcStore, new: NewPvc | None, progress: Progress) -> Pvc:
-    """The claim of a store, made first when it is absent and `new` is given. Errors: TargetError."""
+    """The PVC of a store; created if it does not exist and `new` is given. Errors: TargetError."""
     found = api.find(pvc_path(store), Pvc)
     if found is not None:
         return found
     if new is None:
         raise TargetError(
-            f"there is no claim {store.pvc} in namespace {store.namespace}",
-            hint="--create 10Gi makes one of that size",
+            f"there is no PVC {store.pvc} in namespace {store.namespace}",
+            hint="--create 10Gi creates one of that size",
         )
     if api.find(f"/api/v1/namespaces/{store.namespace}", object) is None:
         progress(f"creating namespace {store.namespace}")
         api.create("/api/v1/namespaces", {"metadata": {"name": store.namespace}})
-    progress(f"creating claim {store.pvc} of {new.size} ({new.access_mode})")
+    progress(f"creating PVC {store.pvc} of {new.size} ({new.access_mode})")
     spec: dict[str, object] = {"accessModes": [new.access_mode], "resources": {"requests": {"storage": new.size}}}
     if new.storage_class:
         spec["storageClassName"] = new.storage_class
@@ -75,10 +75,10 @@ def require_pvc(api: ApiServer, store: PvcStore, new: NewPvc | None, progress: P
 def storage_in(
     api: ApiServer, store: PvcStore, pvc: Pvc, *, image: str, timeout: float, progress: Progress
 ) -> Iterator[Storage]:
-    """The store in a claim, reachable for as long as the context lasts; the pod is deleted on every way out.
+    """The store in a PVC, reachable while the context is open; the pod is deleted on every exit.
 
-    `image` is any with a `python` of 3.8 or later on its PATH; `timeout` bounds the wait for the pod, in seconds.
-    Errors: TargetError; WaitTimeout that names the cause (image, claim, node, another publisher).
+    `image` is any image with `python` 3.8 or later on its PATH; `timeout` limits the wait for the pod, in seconds.
+    Errors: TargetError; WaitTimeout that names the cause (image, PVC, node, another deployer).
     """
     deadline = time.monotonic() + timeout
     name = pod_name(store.pvc)
@@ -86,22 +86,22 @@ def storage_in(
     manifest = pod_manifest(store, image=image, token=token, node=_node_of(api, store, pvc))
     _create(api, store, manifest, deadline, progress)
     try:
-        reached = Storage(_through_proxy(api, store.namespace, name), token)
-        _await_agent(api, store, name, reached, deadline, progress)
-        yield reached
+        storage = Storage(_through_proxy(api, store.namespace, name), token)
+        _await_agent(api, store, name, storage, deadline, progress)
+        yield storage
     finally:
         api.delete(pod_path(store.namespace, name))
 
 
 def pod_name(pvc: str) -> str:
-    """The one name that a publisher's pod for this claim can have."""
+    """The name of the storage pod for this PVC."""
     return f"deployer-storage-{hashlib.sha256(pvc.encode()).hexdigest()[:12]}"
 
 
 def pod_manifest(store: PvcStore, *, image: str, token: str, node: str = "") -> dict[str, object]:
-    """The pod. It meets the restricted Pod Security Standard, and holds only the sha256 of `token`.
+    """The pod. It meets the restricted Pod Security Standard, and contains only the sha256 of `token`.
 
-    `node` is the only node that may take it, empty for any.
+    `node` is the node to schedule it on, empty for any.
     """
     mount = {"name": "store", "mountPath": "/store", **({"subPath": store.subpath} if store.subpath else {})}
     agent = agent_pod.container(
@@ -109,13 +109,13 @@ def pod_manifest(store: PvcStore, *, image: str, token: str, node: str = "") -> 
         image=image,
         command=["python", "-I", "-c", agent_source(), "/store"],
         token=token,
-        idle_seconds=IDLE_SECONDS,
+        idle_seconds=AGENT_IDLE_SECONDS,
         resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
         mount=mount,
     )
     volume = {"name": "store", "persistentVolumeClaim": {"claimName": store.pvc}}
     spec = agent_pod.spec(agent, volume=volume, grace_seconds=2, owns_files=True)
-    spec["activeDeadlineSeconds"] = LONGEST_SECONDS
+    spec["activeDeadlineSeconds"] = MAX_POD_SECONDS
     if node:
         only = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
         required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [only]}}
@@ -125,7 +125,7 @@ def pod_manifest(store: PvcStore, *, image: str, token: str, node: str = "") -> 
 
 
 def agent_source() -> str:
-    """The agent and its server as one program: none of our packages is in the pod, so it brings the server itself."""
+    """The agent and its server as one program, because the pod has none of our packages."""
     server = agent_server.__name__
     return "\n".join(
         [
@@ -139,18 +139,18 @@ def agent_source() -> str:
 
 
 def _node_of(api: ApiServer, store: PvcStore, pvc: Pvc) -> str:
-    """The node that a claim is attached to already, when it can be attached to one only; empty for any node."""
+    """The node that a ReadWriteOnce PVC is already attached to; empty for any node."""
     if SHARED_MODES & set(pvc.spec.access_modes):
         return ""
     pods = api.list(pod_path(store.namespace), Pod)
     users = [p for p in pods if store.pvc in p.spec.pvcs and p.status.phase in ("Pending", "Running")]
-    return next((p.spec.node_name for p in users if p.spec.node_name and not p.leaving), "")
+    return next((p.spec.node_name for p in users if p.spec.node_name and not p.terminating), "")
 
 
 def _create(
     api: ApiServer, store: PvcStore, manifest: Mapping[str, object], deadline: float, progress: Progress
 ) -> None:
-    """Make the pod; wait for another publisher's to end, and remove one that has ended."""
+    """Create the pod; wait for the pod of another deployer, and delete one that has ended."""
     path = pod_path(store.namespace, pod_name(store.pvc))
 
     def missing() -> tuple[str, ...]:
@@ -161,24 +161,24 @@ def _create(
                 raise
         else:
             return ()
-        there = api.find(path, Pod)
-        if there is not None and there.status.phase in ("Succeeded", "Failed") and not there.leaving:
+        existing = api.find(path, Pod)
+        if existing is not None and existing.status.phase in ("Succeeded", "Failed") and not existing.terminating:
             api.delete(path)
-        return (f"pod {pod_name(store.pvc)} of another publisher is there",)
+        return (f"pod {pod_name(store.pvc)} of another deployer exists",)
 
     until_nothing(
         missing,
-        what=f"claim {store.pvc} free of other publishers",
+        what=f"PVC {store.pvc} to be free",
         deadline=deadline,
         progress=progress,
         explain=lambda: (
-            f"one deployer at a time writes into a claim; a dead one's pod ends within {IDLE_SECONDS} seconds"
+            f"only one deployer at a time can use a PVC; a dead one's pod exits within {AGENT_IDLE_SECONDS} seconds"
         ),
     )
 
 
 def _await_agent(
-    api: ApiServer, store: PvcStore, name: str, reached: Storage, deadline: float, progress: Progress
+    api: ApiServer, store: PvcStore, name: str, storage: Storage, deadline: float, progress: Progress
 ) -> None:
     path = pod_path(store.namespace, name)
 
@@ -190,7 +190,7 @@ def _await_agent(
         if pod.status.phase != "Running":
             return (view.pod_problem(pod) or f"pod {name} is starting",)
         try:
-            reached.entries()
+            storage.entries()
         except Refused as error:
             return (error.cause or error.message,)
         return ()
@@ -200,10 +200,10 @@ def _await_agent(
         pod, pvc = api.find(path, Pod), api.find(pvc_path(store), Pvc)
         problem = view.pvc_problem(pvc, events) if pvc else "it has been deleted"
         parts = [view.explain((pod,), events)] if pod else []
-        return "\n".join([*parts, *([f"claim {store.pvc}: {problem}"] if problem else [])])
+        return "\n".join([*parts, *([f"PVC {store.pvc}: {problem}"] if problem else [])])
 
-    progress(f"starting pod {name} on claim {store.pvc}")
-    until_nothing(missing, what="the storage pod running", deadline=deadline, progress=progress, explain=explain)
+    progress(f"starting pod {name} on PVC {store.pvc}")
+    until_nothing(missing, what="the storage pod", deadline=deadline, progress=progress, explain=explain)
 
 
 def _log(api: ApiServer, path: str) -> str:
@@ -211,7 +211,7 @@ def _log(api: ApiServer, path: str) -> str:
 
 
 def _through_proxy(api: ApiServer, namespace: str, pod: str) -> Send:
-    """Requests to the agent go through the API server's pod proxy."""
+    """Sends requests to the agent through the API server's pod proxy."""
 
     def send(method: str, path: str, body: bytes | None, *, headers: Mapping[str, str], timeout: float) -> HttpReply:
         return api.proxied(method, proxy_path(namespace, pod, PORT, path), body=body, headers=headers, timeout=timeout)

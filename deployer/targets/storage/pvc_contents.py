@@ -1,19 +1,18 @@
-"""Versions in a PVC, read by a short-lived pod."""
+"""Versions in a PVC, read through a short-lived pod."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from deployer.domain import release
 from deployer.domain.location import PvcStore
-from deployer.domain.release import Storage as Wanted
-from deployer.domain.store import version_of
 from deployer.errors import SpecError, TargetError
 from deployer.targets.base import Progress
 from deployer.targets.cluster.api import ApiServer
 from deployer.targets.cluster.objects import Pvc
 from deployer.targets.storage import manifest
-from deployer.targets.storage.client import Storage
-from deployer.targets.storage.contents import Contents, StoredVersion
+from deployer.targets.storage.client import Storage, version_directories
+from deployer.targets.storage.contents import Contents, StoredVersion, contents
 from deployer.targets.storage.pod import pvc_path, storage_in
 
 
@@ -25,37 +24,33 @@ class PvcVersions:
 
     def versions(self, model: str) -> Mapping[int, str]:
         """Directory names of a model's versions by number; empty when there is none."""
-        entries = self._storage.entries(model) or ()
-        return {n: e.name for e in entries if e.directory and (n := version_of(e.name)) is not None and n >= 1}
+        there = version_directories(self._storage.entries(model) or ())
+        return {number: name for number, name in there.items() if number >= 1}
 
     def read(self, model: str, version: int) -> StoredVersion:
-        """One version. Errors: SpecError when the claim does not hold it."""
-        there = self.versions(model)
-        if version not in there:
-            held = ", ".join(map(str, sorted(there))) or "none"
+        """One version. Errors: SpecError when the PVC does not contain it."""
+        existing = self.versions(model)
+        if version not in existing:
+            listed = ", ".join(map(str, sorted(existing))) or "none"
             raise SpecError(
-                f"version {version} of model {model} is not in the claim",
-                hint=f"versions there: {held}; `deployer publish {model} --version {version}` brings it",
+                f"version {version} of model {model} is not in the PVC",
+                hint=f"versions in the PVC: {listed}; `deployer publish {model} --version {version}` adds it",
             )
-        base = f"{model}/{there[version]}"
+        base = f"{model}/{existing[version]}"
         path = f"{base}/{manifest.MANIFEST}"
-        written, features = self._storage.read(path), self._storage.read(f"{base}/{manifest.FEATURES}")
-        known = None if written is None else manifest.decode(written, path)
-        return StoredVersion(
-            size=known.size if known else 0,
-            warmup=known.warmup_batch_sizes if known else (),
-            features=None if features is None else features.decode(),
-            parity=known.parity.max_difference if known is not None and known.parity is not None else None,
-        )
+        content, features = self._storage.read(path), self._storage.read(f"{base}/{manifest.FEATURES}")
+        known = None if content is None else manifest.decode(content, path)
+        text = None if features is None else features.decode()
+        return StoredVersion.of(known, size=known.size if known else 0, features=text)
 
 
-def creation(storage: Wanted) -> str:
-    """The options of `publish` that make the claim as deployer.yaml describes it."""
+def creation(storage: release.Storage) -> str:
+    """The options of `publish` that create the PVC as deployer.yaml describes it."""
     options = f"--create {storage.size} --access-mode {storage.access_modes[0]}"
     return options + (f" --storage-class {storage.storage_class}" if storage.storage_class else "")
 
 
-def look(
+def read_pvc(
     api: ApiServer,
     store: PvcStore,
     wanted: Mapping[str, Iterable[int]],
@@ -65,23 +60,18 @@ def look(
     timeout: float,
     progress: Progress,
 ) -> Contents:
-    """Look into a claim by a short-lived pod; `wanted` is versions by model, empty for a model's newest one.
+    """Read a PVC through a short-lived pod; `wanted` as of `contents`.
 
-    `creation` are the options of `publish` that make the claim, for the hint where there is none.
+    `creation` are the options of `publish` that create the PVC, for the hint if there is none.
 
-    Errors: TargetError when there is no such claim; SpecError for a version that is not there, WaitTimeout.
+    Errors: TargetError when there is no such PVC; SpecError for a missing version; WaitTimeout.
     """
     pvc = api.find(pvc_path(store), Pvc)
     if pvc is None:
         raise TargetError(
-            f"there is no claim {store.pvc} in namespace {store.namespace}, so no version can be served",
+            f"there is no PVC {store.pvc} in namespace {store.namespace}, so no version can be served",
             hint=f"`deployer publish MODEL --store DIR --to pvc://{store.namespace}/{store.pvc} {creation}`",
         )
     with storage_in(api, store, pvc, image=image, timeout=timeout, progress=progress) as storage:
-        there = PvcVersions(storage)
-        versions = {model: tuple(sorted(there.versions(model))) for model in wanted}
-        stored = {
-            model: {number: there.read(model, number) for number in (tuple(numbers) or versions[model][-1:])}
-            for model, numbers in wanted.items()
-        }
-    return Contents(versions=versions, stored=stored)
+        stored = PvcVersions(storage)
+        return contents(wanted, stored.versions, stored.read)

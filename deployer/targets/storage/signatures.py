@@ -1,4 +1,4 @@
-"""What a written SavedModel says about itself, read from its bytes without tensorflow."""
+"""Signatures and TensorFlow version of a SavedModel, read from its bytes without tensorflow."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from tfserving.wire import messages_pb2 as m
 from tfserving.wire.tensors import DTYPES
 
 SERVE_TAG = "serve"
-FILE = "saved_model.pb"
+SAVED_MODEL_FILE = "saved_model.pb"
 _INTERNAL = "__saved_model_init_op"
 _NUMPY_NAMES = {"float": "float32", "double": "float64", "half": "float16"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SavedModelFacts:
-    """The part of saved_model.pb that serving depends on: TensorFlow's version and the signatures by name."""
+    """The part of saved_model.pb that matters for serving: TensorFlow's version and the signatures by name."""
 
     tensorflow: str
     signatures: dict[str, SignatureFact]
 
     def signature(self, name: str = DEFAULT_SIGNATURE) -> SignatureFact:
-        """One signature. Errors: ExportError that lists what there is."""
+        """One signature. Errors: ExportError that lists the existing ones."""
         if name not in self.signatures:
-            there = ", ".join(sorted(self.signatures)) or "none"
+            existing = ", ".join(sorted(self.signatures)) or "none"
             raise ExportError(
                 f"the SavedModel has no signature '{name}'",
-                cause=f"signatures: {there}",
+                cause=f"signatures: {existing}",
                 hint="name one of them with --signature" if self.signatures else "save the model with a signature",
             )
         return self.signatures[name]
 
 
 def read(directory: Path) -> SavedModelFacts:
-    """The facts of `directory`/saved_model.pb, of the graph tagged "serve", which TensorFlow Serving loads.
+    """Read `directory`/saved_model.pb: the graph tagged "serve", which TensorFlow Serving loads.
 
     Errors: ExportError when there is no such file, it is not a SavedModel, or no graph has the tag.
     """
-    path = directory / FILE
+    path = directory / SAVED_MODEL_FILE
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -53,7 +53,7 @@ def read(directory: Path) -> SavedModelFacts:
 
 
 def decode(content: bytes, path: Path | str) -> SavedModelFacts:
-    """The same of the content of a saved_model.pb, which errors call `path`."""
+    """Decode the content of a saved_model.pb; errors name `path`."""
     try:
         saved_model = m.SavedModel.FromString(content)
     except DecodeError as error:

@@ -46,7 +46,7 @@ def test_a_pipeline_gets_the_manifest(argv: list[str], tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("extra", "code", "error"),
     [
-        (["--version", "0"], 4, "version 0 is not possible"),
+        (["--version", "0"], 4, "version 0 is not allowed"),
         (["--max-size", "10"], 4, "the limit is 10 B"),
         (["--max-size", "ten"], 2, "'ten' is not a number with an optional unit"),
         (["--warmup-batch-sizes", "1,b"], 2, "'1,b' is not a list of whole numbers"),
@@ -55,7 +55,7 @@ def test_a_pipeline_gets_the_manifest(argv: list[str], tmp_path: Path, capsys: p
         (["--metrics-file", "nowhere.json"], 2, "metrics file nowhere.json cannot be read"),
         (["--features", "nowhere.yaml"], 3, "feature spec nowhere.yaml cannot be read"),
         (["--samples", "nowhere.npz"], 4, "samples nowhere.npz cannot be read"),
-        (["--model", "a/b"], 4, "'a/b' is no model name"),
+        (["--model", "a/b"], 4, "'a/b' is not a valid model name"),
     ],
 )
 def test_exit_codes(

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from eventually import eventually
 
 from deployer.tools.running import Running
 
@@ -99,7 +100,7 @@ def test_tensors_go_straight_to_a_replica(directory, tmp_path):
         (["scale", "--label", "nope"], [{"record": {"a": 1, "b": 1}}], 3, "label: nope"),
         (["other"], [{"record": {"a": 1}}], 3, "no model other"),
         (["scale"], [{"rekord": {}}], 3, "r.jsonl:1"),
-        (["scale"], [], 3, "holds no record"),
+        (["scale"], [], 3, "has no records"),
     ],
 )
 def test_what_cannot_be_answered_is_named(directory, tmp_path, arguments, lines, code, words):
@@ -181,31 +182,30 @@ def test_a_foreground_release_ends_with_its_deployer(small_store, tmp_path, numb
         command("local", "up", "-f", file, "--state-dir", where, "--foreground", "--replicas", "1", "-o", "json"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    eventually(lambda: (state / "state.json").exists() and json.loads((state / "state.json").read_text())["replicas"])
+    eventually(lambda: (state / "state.json").exists() and recorded(state)["replicas"], "a replica")
     if number == signal.SIGTERM:  # the others arrive in the middle of the start
-        eventually(lambda: json.loads((state / "state.json").read_text())["gateways"])
-    found = json.loads((state / "state.json").read_text())
+        eventually(lambda: recorded(state)["gateways"], "a gateway")
+    found = recorded(state)
     started = [Running(pid=p["pid"], started=p["started"]) for p in found["replicas"] + found["gateways"]]
     assert all(process.alive() for process in started)
     os.kill(up.pid, number)
     up.communicate(timeout=60)
     assert up.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
-    eventually(lambda: not any(process.alive() for process in started))
+    eventually(lambda: not any(process.alive() for process in started), "every process has ended")
     assert (state / "state.json").exists() == (number == signal.SIGKILL)
 
 
-def eventually(true, *, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.05)
+def recorded(state: Path) -> dict[str, Any]:
+    """What the deployer remembers of its processes."""
+    found: dict[str, Any] = json.loads((state / "state.json").read_text())
+    return found
 
 
 def test_an_experiment_past_the_gateway_takes_lines_with_inputs(directory, tmp_path):
     lines = [{"inputs": {"x": [n, 1, 2]}, "expected": n + 3} for n in range(4)]
     file, out = records(tmp_path / "t.jsonl", *lines), tmp_path / "out"
-    quick = ("--rates", "150", "--refine", "0", "--seconds", "0.5", "--warmup", "0.1", "--replicas", "2")
-    options = (*quick, "--p99", "60s", "--direct", "--batch", "2", "--out", str(out), "-o", "json")
+    short = ("--rates", "150", "--refine", "0", "--seconds", "0.5", "--warmup", "0.1", "--replicas", "2")
+    options = (*short, "--p99", "60s", "--max-lag", "60s", "--direct", "--batch", "2", "--out", str(out), "-o", "json")
     shown = deployer(directory, "experiment", "run", "scale", "--records", file, *options)
     assert shown.returncode == 0, shown.stderr
     found = json.loads(shown.stdout)["result"]
@@ -214,7 +214,7 @@ def test_an_experiment_past_the_gateway_takes_lines_with_inputs(directory, tmp_p
     assert found["capacities"][0]["rate"] == 150
     assert all(not trial["errors"] and trial["batch"] == 2 for trial in found["trials"])
     other = records(tmp_path / "r.jsonl", {"record": {"a": 1, "b": 1}})
-    options = (*quick, "--direct", "--out", str(tmp_path / "other"))
+    options = (*short, "--direct", "--out", str(tmp_path / "other"))
     shown = deployer(directory, "experiment", "run", "scale", "--records", other, *options)
     assert shown.returncode == 3
-    assert 'a model server takes lines with "inputs"' in shown.stderr
+    assert 'a model server needs lines with "inputs"' in shown.stderr

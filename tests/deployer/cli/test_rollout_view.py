@@ -13,7 +13,7 @@ from deployer.targets.base import GatewayReplica, Replica
 from deployer.targets.proof import Served
 
 BASE = ModelState(versions=(1,), labels={"stable": 1}, weights={"stable": 100})
-NUMBERS = "canary 23 ms [10, ∞], stable 26.5 ms [15, ∞]; 240 answers of canary, 240 answers of stable"
+NUMBERS = "canary 23 ms [10, ∞], stable 26.5 ms [15, ∞]; 240 responses of canary, 240 responses of stable"
 
 
 def replica(name: str, versions: dict[int, str], *, alive: bool = True) -> ReplicaStatus:

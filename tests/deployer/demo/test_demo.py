@@ -6,9 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from eventually import eventually
 from processes import running_from
 
 from deployer.demo.demo import DemoRequest, demo
@@ -56,10 +56,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
 def test_ctrl_c_in_the_middle_leaves_no_process(tmp_path):
     line = [sys.executable, "-m", "deployer.cli", "demo", "--out", str(tmp_path / "demo")]
     shown = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while len(running_from(tmp_path)) < 2:  # the deployer itself, and the child that trains
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: len(running_from(tmp_path)) == 2, "the deployer itself, and the child that trains")
     os.kill(shown.pid, signal.SIGINT)
     _, err = shown.communicate(timeout=60)
     assert shown.returncode == 130

@@ -15,11 +15,10 @@ from fake_target import FakeTarget
 from deployer.errors import SpecError, UsageError
 from deployer.experiment.batching.search import Batching, Cell, candidates, conclude
 from deployer.experiment.batching.sweep import BatchingRequest, run
-from deployer.experiment.loadgen.machine import Machine
 from deployer.experiment.loadgen.plan import Outcome, Plan
 from deployer.experiment.loadgen.workers import Mark, Workers
 from deployer.experiment.request import ExperimentRequest
-from deployer.experiment.results import LagBounds, Objective
+from deployer.experiment.results import LagBounds, Machine, Objective
 from tfserving.config import BatchingParameters
 
 TRIED = candidates(Batching(), sizes=(4,), timeouts=(500,), threads=(1,))

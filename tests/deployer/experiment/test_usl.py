@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
+from scipy import optimize, stats
 
-from deployer.experiment.usl import Point, fit, parameters_for
+from deployer.experiment.usl import Point, bounds, fit, parameters_for
 
 
 def law(n: int, rate: float, contention: float, coherence: float) -> float:
@@ -49,6 +51,39 @@ def test_linear_scaling_has_no_coherence_to_speak_of() -> None:
     assert not found.coherence_is_distinct
     assert found.peak is None
     assert found.contention.low == 0
+
+
+@pytest.mark.parametrize("truth", [(100.0, 0.04, 0.003), (100.0, 0.0, 0.002), (100.0, 0.1, 0.0), (100.0, 0.0, 0.0)])
+@pytest.mark.parametrize("seed", range(10))
+def test_the_fit_is_scipys_non_negative_least_squares(truth: tuple[float, float, float], seed: int) -> None:
+    points = measured(truth, [1, 2, 4, 8, 12, 16], 0.05, seed)
+    found = fit(points, resamples=1)
+    assert found is not None
+    rows = np.array([[1.0, p.replicas - 1, p.replicas * (p.replicas - 1)] for p in points])
+    rows *= np.array([[p.throughput / p.replicas] for p in points])
+    (inverse, contention, coherence), _ = optimize.nnls(rows, np.ones(len(points)))
+    assert found.rate.value == pytest.approx(1 / inverse)
+    assert found.contention.value == pytest.approx(contention / inverse, abs=1e-12)
+    assert found.coherence.value == pytest.approx(coherence / inverse, abs=1e-12)
+
+
+def test_intervals_are_as_wide_as_those_of_scipys_curve_fit() -> None:
+    points = measured((100.0, 0.04, 0.003), [1, 2, 4, 8, 16, 32] * 10, 0.03, 1)
+    found = fit(points)
+    assert found is not None
+    replicas, throughput = np.array([(p.replicas, p.throughput) for p in points], float).T
+    estimate, covariance = optimize.curve_fit(law, replicas, throughput, (100, 0.1, 0.001), sigma=throughput)
+    reach = stats.t.ppf(0.975, len(points) - 3) * np.sqrt(np.diag(covariance))
+    for interval, value, half in zip((found.rate, found.contention, found.coherence), estimate, reach, strict=True):
+        assert interval.value == pytest.approx(value, abs=half / 5)
+        assert interval.high - interval.low == pytest.approx(2 * half, rel=0.15)
+
+
+def test_bounds_are_quantiles() -> None:
+    values = stats.norm(5, 2).rvs(2000, random_state=1)
+    low, high = bounds(values.tolist())
+    assert sum(low <= value <= high for value in values) == pytest.approx(0.95 * 2000, abs=2)
+    assert [low, high] == pytest.approx(stats.mstats.mquantiles(values, [0.025, 0.975]).tolist(), abs=0.05)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from deployer.cli.__main__ import main
 from deployer.domain.location import PvcStore
 from deployer.domain.store import Manifest, SignatureFact
 from deployer.errors import ExportError, TargetError, UsageError
-from deployer.models import publish, pvc
+from deployer.models import publish
 from deployer.models.publish import CHUNK, Published
+from deployer.models.pvc import PvcCatalog
 from deployer.targets.storage import agent as storage_agent
 from deployer.targets.storage import manifest
 from deployer.targets.storage.layout import ModelStore
@@ -242,8 +243,8 @@ def test_versions_in_a_claim_are_listed_and_verified_there(
     (agent.root / "loan" / "4").mkdir()
     (agent.root / "loan" / "2" / "saved_model.pb").write_bytes(b"grapf")
 
-    listed = pvc.list_versions(agent.storage())
-    one, two = (pvc.verify(agent.storage(), "loan", number, progress=say_nothing)[0] for number in (1, 2))
+    listed = PvcCatalog(agent.storage()).versions()
+    one, two = (PvcCatalog(agent.storage()).verify("loan", number, progress=say_nothing)[0] for number in (1, 2))
 
     assert [(v.model, v.version, v.state) for v in listed] == [
         ("loan", 1, "published"),
@@ -253,9 +254,9 @@ def test_versions_in_a_claim_are_listed_and_verified_there(
     assert one.faults == ()
     assert [fault.path for fault in two.faults] == ["saved_model.pb"]
     with pytest.raises(ExportError, match="no version 3"):
-        pvc.verify(agent.storage(), "loan", 3, progress=say_nothing)
+        PvcCatalog(agent.storage()).verify("loan", 3, progress=say_nothing)
     with pytest.raises(ExportError, match="no model other"):
-        pvc.list_versions(agent.storage(), "other")
+        PvcCatalog(agent.storage()).versions("other")
 
 
 def test_a_version_in_a_claim_is_inspected_there(
@@ -267,7 +268,7 @@ def test_a_version_in_a_claim_is_inspected_there(
     (agent.root / "scale" / "1" / manifest.MANIFEST).unlink(missing_ok=True)
     (agent.root / "scale" / "2").mkdir()
 
-    newest, foreign = pvc.inspect(agent.storage(), "loan"), pvc.inspect(agent.storage(), "scale", 1)
+    newest, foreign = PvcCatalog(agent.storage()).inspect("loan"), PvcCatalog(agent.storage()).inspect("scale", 1)
 
     assert (newest.version, newest.path) == (2, "loan/2")
     assert newest.manifest is not None
@@ -276,9 +277,9 @@ def test_a_version_in_a_claim_is_inspected_there(
     assert foreign.features is not None
     assert "features" in foreign.features
     with pytest.raises(ExportError, match=r"scale/2 in the claim is not a SavedModel: it has no saved_model\.pb"):
-        pvc.inspect(agent.storage(), "scale")
+        PvcCatalog(agent.storage()).inspect("scale")
     with pytest.raises(ExportError, match="no version 9"):
-        pvc.inspect(agent.storage(), "loan", 9)
+        PvcCatalog(agent.storage()).inspect("loan", 9)
 
 
 @pytest.mark.parametrize("to", ["models", "s3://bucket", "pvc://Bad_Name/claim", "pvc://a/b/../c"])

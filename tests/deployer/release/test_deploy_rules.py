@@ -55,7 +55,7 @@ def test_a_wait_that_runs_out_names_what_was_missing_and_why() -> None:
             sleep=clock.sleep,
         )
 
-    assert "not within 20 s: all pods ready (pod 0 is not ready;" in failed.value.message
+    assert "timed out after 20 s waiting for all pods ready (pod 0 is not ready;" in failed.value.message
     assert "and 2 more" in failed.value.message
     assert failed.value.cause == "an event"
     assert len(said) == 1, "the same sentence is not repeated every few seconds"

@@ -72,6 +72,12 @@ experiment: {replicas: [1, 2, 4], rates: [50, 100.5], records: data/records.json
     ]
 
 
+def test_resources_left_out_are_those_of_the_part() -> None:
+    release = spec.parse(MINIMAL + "serving: {resources: {cpu: 2}}\ngateway: {resources: {cpu: 50m}}", Path("/"))
+    assert release.serving.resources.memory == "2Gi"
+    assert release.gateway.resources.memory == "256Mi"
+
+
 def test_a_claim_brings_its_namespace() -> None:
     assert spec.parse("release: a\nstore: pvc://ml/c\nmodels: [m]", Path("/")).namespace == "ml"
 
@@ -89,8 +95,8 @@ def test_a_claim_brings_its_namespace() -> None:
         ("serving: {replicas: many}", "serving.replicas: Expected int"),
         ("serving: {threads: {load: 1}}", "serving.threads: load is 1; with fewer than 2 threads"),
         ("serving: {threads: {rest: 1}}", "serving.threads: rest is 1"),
-        ("serving: {resources: {cpu: lots}}", "serving.resources: 'lots' is no number of CPUs"),
-        ("serving: {resources: {memory: 0Gi}}", "serving.resources: '0Gi' is no amount of memory"),
+        ("serving: {resources: {cpu: lots}}", "serving.resources: 'lots' is not a number of CPUs"),
+        ("serving: {resources: {memory: 0Gi}}", "serving.resources: '0Gi' is not an amount of memory"),
         ("serving: {flags: {enable_batchin: true}}", "did you mean --enable_batching?"),
         ("serving: {flags: {port: 1}}", "--port is always set, or decided by other keys"),
         ("serving: {flags: {enable_serialization_as_tensor_content: true}}", "makes REST answer with memory"),
@@ -101,16 +107,16 @@ def test_a_claim_brings_its_namespace() -> None:
         ("batching: {max_batch_size: 8, allowed_batch_sizes: [1, 4]}", "batching: Last entry in allowed_batch_sizes"),
         ("batching: {max_batch_size: 8, allowed_batch_sizes: [4, 4, 8]}", "batching: .*increase strictly"),
         ("batching: {max_execution_batch_size: 4}", "batching: max_execution_batch_size has no effect"),
-        ("gates: ['p99<200']", r"gates\[0\]: .*unit none does not fit p99; expected ms, s, us"),
-        ("gates: ['p99<2ms', 'latency<1s']", r"gates\[1\]: .*no metric 'latency'"),
-        ("gates: ['samples>=2*stable']", r"gates\[0\]: .*samples is not compared with stable"),
-        ("gates: ['error_rate<5']", "is a share and never above 100%"),
-        ("gates: ['p99=200ms']", "is no gate"),
-        ("namespace: My_Space", "'My_Space' is no namespace"),
+        ("gates: ['p99<200']", r"gates\[0\]: .*unit none is not valid for p99; expected ms, s, us"),
+        ("gates: ['p99<2ms', 'latency<1s']", r"gates\[1\]: .*unknown metric 'latency'"),
+        ("gates: ['samples>=2*stable']", r"gates\[0\]: .*samples cannot be relative to stable"),
+        ("gates: ['error_rate<5']", "is a share and cannot be above 100%"),
+        ("gates: ['p99=200ms']", "is not a gate"),
+        ("namespace: My_Space", "'My_Space' is not a valid namespace"),
         ("gateway: {port: 70000}", "gateway: port 70000"),
         ("autoscaling: {min_replicas: 5, max_replicas: 2}", "max_replicas 2 is below min_replicas 5"),
         ("experiment: {replicas: [2, 1]}", "experiment: replicas"),
-        ("storage: {size: big}", "storage: 'big' is no amount"),
+        ("storage: {size: big}", "storage: 'big' is not an amount"),
         ("release: again", "is no YAML"),
         ("context: [", "is no YAML"),
     ],
@@ -126,15 +132,15 @@ def test_what_is_wrong_is_named_with_its_path(change: str, said: str) -> None:
     ("text", "said"),
     [
         ("store: s\nmodels: [m]", "release"),
-        ("release: A_b\nstore: s\nmodels: [m]", "'A_b' is no release name"),
+        ("release: A_b\nstore: s\nmodels: [m]", "'A_b' is not a valid release name"),
         ("release: a\nstore: s\nmodels: []", "models"),
         ("release: a\nstore: s\nmodels: [m, m]", "model m is listed twice"),
-        ("release: a\nstore: s\nmodels: [a/b]", r"models\[0\]: 'a/b' is no model name"),
-        ("release: a\nstore: s\nmodels: [{name: m, sticky: {}}]", r"models\[0\].sticky: name exactly one"),
+        ("release: a\nstore: s\nmodels: [a/b]", r"models\[0\]: 'a/b' is not a valid model name"),
+        ("release: a\nstore: s\nmodels: [{name: m, sticky: {}}]", r"models\[0\].sticky: set exactly one"),
         ("release: a\nstore: s3://b\nmodels: [m]", "store: store 's3://b' is neither"),
         ("release: a\nstore: pvc://ns\nmodels: [m]", "store: "),
-        ("release: a\nstore: pvc://ns/c/../d\nmodels: [m]", "leaves its claim"),
-        ("release: a\nstore: pvc://ns/c\nmodels: [m]\nnamespace: other", "a pod mounts only claims of its own"),
+        ("release: a\nstore: pvc://ns/c/../d\nmodels: [m]", "leaves its PVC"),
+        ("release: a\nstore: pvc://ns/c\nmodels: [m]\nnamespace: other", "a pod can only mount a PVC of its own"),
         ("version: v2\nrelease: a\nstore: s\nmodels: [m]", "version"),
         ("just text", "expected a mapping"),
         ("", "expected a mapping"),

@@ -15,11 +15,11 @@ from deployer.rollout.gates.statistics import binomial_at_least, quantile, rate_
 BOUNDS = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 
 
-def window(values=(), *, answers=0, failed=0) -> LabelWindow:
+def window(values=(), *, responses=0, failed=0) -> LabelWindow:
     counts = [0] * (len(BOUNDS) + 1)
     for value in values:
         counts[next((i for i, bound in enumerate(BOUNDS) if value <= bound), len(BOUNDS))] += 1
-    return LabelWindow(answers=answers or len(values), failed=failed, latency_bounds=BOUNDS, latency=tuple(counts))
+    return LabelWindow(responses=responses or len(values), failed=failed, latency_bounds=BOUNDS, latency=tuple(counts))
 
 
 def verdict(gate: str, *, min_samples=50, alpha=0.05, **seen):
@@ -38,28 +38,28 @@ def verdict(gate: str, *, min_samples=50, alpha=0.05, **seen):
         ("p99<1.5*stable", {"canary": window([90.0] * 300), "stable": window([8.0] * 20)}, "inconclusive"),
         ("p99<1.5*stable", {"canary": window([8.0] * 300 + [90.0] * 5), "stable": window([8.0] * 900)}, "fail"),
         ("p99<1.5*stable", {"canary": window([15.0] * 300), "stable": window([8.0] * 900)}, "inconclusive"),
-        ("error_rate<1%", {"canary": window(answers=200)}, "pass"),
-        ("error_rate<1%", {"canary": window(answers=200, failed=20)}, "fail"),
-        ("error_rate<1%", {"canary": window(answers=200, failed=2)}, "inconclusive"),
-        ("error_rate<1%", {"canary": window(answers=20)}, "inconclusive"),
-        ("error_rate<1%", {"canary": window(answers=5, failed=5)}, "fail"),
-        ("error_rate<1%", {"canary": window(answers=5, failed=1)}, "inconclusive"),
+        ("error_rate<1%", {"canary": window(responses=200)}, "pass"),
+        ("error_rate<1%", {"canary": window(responses=200, failed=20)}, "fail"),
+        ("error_rate<1%", {"canary": window(responses=200, failed=2)}, "inconclusive"),
+        ("error_rate<1%", {"canary": window(responses=20)}, "inconclusive"),
+        ("error_rate<1%", {"canary": window(responses=5, failed=5)}, "fail"),
+        ("error_rate<1%", {"canary": window(responses=5, failed=1)}, "inconclusive"),
         (
             "error_rate<2*stable",
-            {"canary": window(answers=200, failed=30), "stable": window(answers=2000, failed=20)},
+            {"canary": window(responses=200, failed=30), "stable": window(responses=2000, failed=20)},
             "fail",
         ),
         (
             "error_rate<2*stable",
-            {"canary": window(answers=200, failed=1), "stable": window(answers=2000, failed=20)},
+            {"canary": window(responses=200, failed=1), "stable": window(responses=2000, failed=20)},
             "pass",
         ),
-        ("error_rate<2*stable", {"canary": window(answers=200), "stable": window(answers=2000)}, "pass"),
+        ("error_rate<2*stable", {"canary": window(responses=200), "stable": window(responses=2000)}, "pass"),
         ("disagreement<30%", {"compared": 100, "disagreed": 60}, "fail"),
         ("disagreement<30%", {"compared": 100, "disagreed": 10}, "pass"),
         ("disagreement<30%", {}, "inconclusive"),
-        ("samples>=500", {"canary": window(answers=499)}, "inconclusive"),
-        ("samples>=500", {"canary": window(answers=500)}, "pass"),
+        ("samples>=500", {"canary": window(responses=499)}, "inconclusive"),
+        ("samples>=500", {"canary": window(responses=500)}, "pass"),
         ("accuracy>=0.9", {"accuracy": 0.95}, "pass"),
         ("accuracy>=90%", {"accuracy": 0.89}, "fail"),
         ("accuracy>=0.9", {}, "inconclusive"),
@@ -76,7 +76,7 @@ def test_what_a_gate_says(gate, seen, says):
 
 
 def test_the_numbers_are_in_the_sentence():
-    found = verdict("error_rate<1%", canary=window(answers=200, failed=20))
+    found = verdict("error_rate<1%", canary=window(responses=200, failed=20))
     assert str(found).startswith("error_rate<1%: fail (20 of 200 failed = 10.00 %; p = ")
 
 
@@ -106,7 +106,7 @@ def test_a_version_at_its_bound_rarely_fails():
     chance = random.Random(7)
     failed = sum(
         verdict(
-            "error_rate<5%", canary=window(answers=300, failed=sum(chance.random() < 0.05 for _ in range(300)))
+            "error_rate<5%", canary=window(responses=300, failed=sum(chance.random() < 0.05 for _ in range(300)))
         ).verdict
         is Verdict.FAIL
         for _ in range(300)
@@ -115,7 +115,7 @@ def test_a_version_at_its_bound_rarely_fails():
 
 
 def test_looking_early_is_stricter():
-    canary = window(answers=200, failed=6)
+    canary = window(responses=200, failed=6)
     assert verdict("error_rate<1%", canary=canary).verdict is Verdict.FAIL
     assert verdict("error_rate<1%", canary=canary, alpha=EARLY_ALPHA).verdict is Verdict.INCONCLUSIVE
 

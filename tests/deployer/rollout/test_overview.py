@@ -50,8 +50,8 @@ def test_a_release_without_rollouts_is_healthy_or_degraded(tmp_path: Path) -> No
 
 def test_without_a_gateway_or_a_replica_nothing_is_healthy(tmp_path: Path) -> None:
     alone = replace(release(), gateways=())
-    assert alone.missing == ("no gateway runs",)
-    assert replace(release(), replicas=()).missing == ("no replica runs",)
+    assert alone.missing == ("no gateway is running",)
+    assert replace(release(), replicas=()).missing == ("no replica is running",)
     assert of_histories(alone, FileHistory(tmp_path)).phase is Phase.DEGRADED
 
 
@@ -76,6 +76,6 @@ def test_a_ledger_that_cannot_be_read_hides_nothing_else(tmp_path: Path) -> None
     (tmp_path / "loan.json").write_text("{")
     shown = found(tmp_path, None)
     assert shown.models[0] == ModelPhase(
-        model="loan", phase=Phase.DEGRADED, rollout=f"{tmp_path / 'loan.json'} is not a ledger of rollouts"
+        model="loan", phase=Phase.DEGRADED, rollout=f"{tmp_path / 'loan.json'} is not a rollout history"
     )
     assert shown.phase is Phase.DEGRADED

@@ -7,10 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
+from eventually import eventually
 
 from deployer.errors import TargetError, ToolError, WaitTimeout
 from deployer.tools import ports, process
@@ -18,14 +18,6 @@ from deployer.tools.running import Running
 
 SLEEP = "import time; time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
-
-
-def eventually(true, *, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not (value := true()):
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.02)
-    return value
 
 
 @pytest.fixture
@@ -63,19 +55,15 @@ def test_an_absent_program_is_named():
 
 def test_time_runs_out_for_the_whole_group(tmp_path):
     pid_file = tmp_path / "pid"
-    grandchild = (
-        f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {SLEEP!r}]);"
-        f"open({str(pid_file)!r}, 'w').write(str(p.pid)); p.wait()"
-    )
     with pytest.raises(WaitTimeout, match="did not end within 2 s"):
-        process.run([sys.executable, "-c", grandchild], timeout=2)
+        process.run(["sh", "-c", f"sleep 600 & echo $! > '{pid_file}'; wait"], timeout=2)
     # The kernel kills the group at once, but a member that is no child of ours may take a moment to be gone.
-    eventually(lambda: not Running.of(int(pid_file.read_text())).alive())
+    eventually(lambda: not Running.of(int(pid_file.read_text())).alive(), "the grandchild is gone")
 
 
 def test_a_spawned_program_logs_and_is_stopped(start, tmp_path):
     running = start(f"print('hello', flush=True); {SLEEP}")
-    eventually(lambda: "hello" in (tmp_path / "log").read_text())
+    eventually(lambda: "hello" in (tmp_path / "log").read_text(), "its log")
     assert running.alive()
     assert running.stop(grace=10)
     assert not running.alive()
@@ -84,7 +72,7 @@ def test_a_spawned_program_logs_and_is_stopped(start, tmp_path):
 
 def test_what_ignores_sigterm_is_killed_after_the_grace(start, tmp_path):
     running = start(STUBBORN)
-    eventually(lambda: "up" in (tmp_path / "log").read_text())
+    eventually(lambda: "up" in (tmp_path / "log").read_text(), "its log")
     assert running.stop(grace=0.2)
     assert process.exit_code(running.pid) == -signal.SIGKILL
 
@@ -99,7 +87,7 @@ def test_a_stranger_with_the_same_pid_is_left_alone(start):
 
 def test_cpu_time_is_counted(start):
     busy = start("while True: pass")
-    eventually(lambda: busy.cpu_seconds() > 0.1)
+    eventually(lambda: busy.cpu_seconds() > 0.1, "0.1 s of CPU")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
@@ -107,17 +95,17 @@ def test_a_bound_program_dies_with_a_killed_parent(tmp_path):
     code = (
         "import pathlib, sys, time\n"
         "from deployer.tools import process\n"
-        f"pid = process.spawn([sys.executable, '-c', {SLEEP!r}], log=pathlib.Path({str(tmp_path / 'log')!r}),"
+        f"pid = process.spawn([sys.executable, '-c', {STUBBORN!r}], log=pathlib.Path({str(tmp_path / 'log')!r}),"
         " bound_to_parent=True)\n"
         "print(pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     child = Running.of(int(parent.stdout.readline()))
     assert child.alive()
-    time.sleep(0.3)  # a signal that arrives before prctl would prove nothing
+    eventually(lambda: "up" in (tmp_path / "log").read_text(), "its log")  # before, nothing ties it to its parent
     parent.kill()
     parent.communicate()
-    eventually(lambda: not child.alive())
+    eventually(lambda: not child.alive(), "the child is gone")
 
 
 def test_a_port_in_use_is_named_with_its_process():

@@ -102,7 +102,7 @@ any_records = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(listed=st.lists(features, min_size=1, max_size=3), records=any_records, data=st.data())
 def test_any_spec_makes_of_any_records_finite_numbers_or_problems(
     listed: list[dict[str, Any]], records: list[Any], data: st.DataObject

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import requests
 from gateway_process import GatewayProcess
-from paths import ROOT, SUPPORT
-from ports import free_port
+from model_server_process import model_server
+from paths import SUPPORT
 
 BODIES = [
     '{"instances": [[1, 2, 3], [0.5, 0, 1e3]]}',
@@ -55,42 +52,16 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayProc
     writer = SUPPORT / "small_store.py"
     subprocess.run([sys.executable, str(writer), str(folder / "store")], check=True, capture_output=True, timeout=120)
     (folder / "models.conf").write_text(CONFIG.format(base=folder / "store" / "scale"))
-    grpc_port, rest_port = free_port(), free_port()
-    flags = [f"--port={grpc_port}", f"--rest_api_port={rest_port}", f"--model_config_file={folder / 'models.conf'}"]
-    flags.append("--allow_version_labels_for_unavailable_models=true")
-    server = _start_model_server(folder, flags)
-    url = f"http://127.0.0.1:{rest_port}"
-    _wait(url + "/v1/models/scale")
-    content = {
-        "version": "v1",
-        "models": {"scale": {"labels": {"stable": 1}}},
-        "backends": {"static": [f"127.0.0.1:{grpc_port}"]},
-    }
-    gateway = GatewayProcess(folder, content, "--drain-seconds", "0")
-    yield gateway, url
-    assert gateway.stop() == 0
-    server.terminate()
-    server.wait(20)
-
-
-def _start_model_server(folder: Path, flags: list[str]) -> subprocess.Popen[bytes]:
-    with (folder / "server.log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tfserving.server", *flags], cwd=ROOT, stderr=log, stdout=log,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-
-
-def _wait(url: str) -> None:
-    deadline = time.monotonic() + 90
-    while True:
-        try:
-            if requests.get(url, timeout=5).status_code == 200:
-                return
-        except requests.ConnectionError:
-            pass
-        assert time.monotonic() < deadline, url
-        time.sleep(0.1)
+    flags = (f"--model_config_file={folder / 'models.conf'}", "--allow_version_labels_for_unavailable_models=true")
+    with model_server(folder, *flags) as server:
+        content = {
+            "version": "v1",
+            "models": {"scale": {"labels": {"stable": 1}}},
+            "backends": {"static": [server.grpc]},
+        }
+        gateway = GatewayProcess(folder, content, "--drain-seconds", "0")
+        yield gateway, server.rest
+        assert gateway.stop() == 0
 
 
 @pytest.mark.parametrize("body", BODIES)

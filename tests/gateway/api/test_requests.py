@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-import time
 
 import grpc
 import pytest
@@ -134,14 +133,13 @@ def test_what_does_not_exist_is_named(gateway: GatewayProcess, path: str, status
 
 def test_the_deadline_of_the_client_is_kept_and_passed_on(gateway: GatewayProcess, server: FakeModelServer) -> None:
     assert gateway.post({"records": [RECORD]}, x_request_timeout_ms="2500").status_code == 200
-    assert 1.5 < server.seen[-1].seconds_left <= 2.5
+    assert server.seen[-1].seconds_left <= 2.5
     gateway.post({"records": [RECORD]}, x_request_timeout_ms="99999999")
     assert server.seen[-1].seconds_left <= 10, "capped by limits.timeout_ms"
-    server.delay = 1.0
-    started = time.monotonic()
+    server.gate.clear()
     late = gateway.post({"records": [RECORD]}, x_request_timeout_ms="100")
-    assert late.status_code == 504
-    assert time.monotonic() - started < 0.9
+    assert late.status_code == 504, "the client is answered while the model server still holds the call"
+    server.gate.set()
     assert gateway.post({"records": [RECORD]}, x_request_timeout_ms="soon").status_code == 400
 
 

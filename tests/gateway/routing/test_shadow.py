@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import grpc
 import pytest
+from eventually import eventually
 from fake_model_server import FakeModelServer
 from gateway_process import GatewayProcess, config
 
@@ -48,17 +48,10 @@ def test_mirrored_records_are_compared_and_answered_by_stable_alone(tmp_path, se
     gateway = started(tmp_path, server, shadow="canary")
     server.labels["canary"] = 1
     assert gateway.post(BODY).json()["metadata"]["version_label"] == "stable"
-    wait_for(lambda: gateway.metric("gateway_shadow_records_total") == 2)
+    eventually(lambda: gateway.metric("gateway_shadow_records_total") == 2, "both records compared")
     assert 'result="agreed"} 2' in gateway.get("/metrics").text
     assert 'label="canary",kind' not in gateway.get("/metrics").text, "nothing was answered by canary"
     assert gateway.stop() == 0
-
-
-def wait_for(true, *, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ BREAKS = st.text(alphabet="\x85\u2028\u2029\ufeff a:'\"\n", min_size=1, max_size
 @given(
     words=st.lists(LOOKALIKES | BREAKS | st.text(max_size=8), max_size=8), numbers=st.lists(st.floats(allow_nan=False))
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_is_written_is_read_as_it_was_by_this_reader_and_by_others(words, numbers):
     document = {"words": words, "numbers": numbers, **dict.fromkeys(words, 1)}
     text = yaml.dump(document, Dumper=Dumper, allow_unicode=True)

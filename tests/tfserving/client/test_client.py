@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from paths import ROOT
-from ports import free_port
+from model_server_process import ENVIRONMENT, model_server
 
+from deployer.tools import ports
 from tfserving.client import (
     SOLE_OUTPUT,
     AsyncClient,
@@ -64,8 +61,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("models")
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    subprocess.run([sys.executable, "-c", MAKE_MODELS, str(root)], check=True, env=environment, timeout=120)
+    subprocess.run([sys.executable, "-c", MAKE_MODELS, str(root)], check=True, env=ENVIRONMENT, timeout=120)
     config = ModelConfig(
         name="m",
         base_path=str(root / "m"),
@@ -74,33 +70,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     )
     file = root / "models.config"
     file.write_text(ModelServerConfig(models=(config,)).to_text())
-    grpc_port, rest_port = free_port(), free_port()
-    argv = [sys.executable, "-m", "tfserving.server", f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
-    argv += [f"--model_config_file={file}", "--allow_version_labels_for_unavailable_models=true"]
-    argv += ["--enable_grpc_healthcheck_service=true", "--num_load_threads=2"]
-    with (root / "log").open("wb") as log:
-        process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log, cwd=ROOT, start_new_session=True)
-    try:
-        at = Server(grpc=f"127.0.0.1:{grpc_port}", rest=f"http://127.0.0.1:{rest_port}", base=str(root / "m"))
-        wait_until_available(at, process, root / "log")
-        yield at
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def wait_until_available(at: Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 90
-    with Client(at.grpc) as client:
-        while time.monotonic() < deadline:
-            assert process.poll() is None, log.read_text(errors="replace")[-3000:]
-            try:
-                if all(one.available for one in client.status("m", timeout=2)) and len(client.status("m")) == 2:
-                    return
-            except ModelServerError:
-                pass
-            time.sleep(0.2)
-    raise AssertionError(log.read_text(errors="replace")[-3000:])
+    flags = (f"--model_config_file={file}", "--allow_version_labels_for_unavailable_models=true")
+    with model_server(root, *flags, "--enable_grpc_healthcheck_service=true", "--num_load_threads=2") as process:
+        process.reaches("m", {1: "AVAILABLE", 2: "AVAILABLE"})
+        yield Server(grpc=process.grpc, rest=process.rest, base=str(root / "m"))
 
 
 X = np.array([[1, 2], [3, 4]], np.float32)
@@ -174,7 +147,7 @@ def test_one_error_type_carries_code_and_text_over_both_ways(server: Server) -> 
 
 
 def test_nobody_there_is_an_error_in_time() -> None:
-    port = free_port()
+    (port,) = ports.free(1)
     with Client(f"127.0.0.1:{port}") as client, RestClient(f"http://127.0.0.1:{port}") as rest:
         assert not client.healthy(timeout=1)
         for one in (client, rest):

@@ -33,17 +33,8 @@ def test_valid_json_is_read_as_python_reads_it(value, ascii_only, indent):
     body = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
     if b"\\ud" in body.lower() or b"\xed" in body:
         return  # lone surrogates are an error of their own, see below
-    assert read_object(body) == _rounded(value)
-    assert read_object(BOM + body) == _rounded(value)
-
-
-def _rounded(value):
-    """Without the last digits of doubles, where the exact reader is as wrong as rapidjson."""
-    if isinstance(value, dict):
-        return {name: _rounded(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return pytest.approx(value, rel=1e-14, abs=1e-307) if isinstance(value, float) else value
+    assert read_object(body) == value
+    assert read_object(BOM + body) == value
 
 
 @given(objects, st.data())
@@ -85,6 +76,7 @@ def test_a_cut_document_is_refused_at_an_offset_inside_it(value, data):
         (b'{"a":[1,1e309]}', "Number too big to be stored in double.", 8),
         (b'{"a":0e309}', "Number too big to be stored in double.", 5),
         (b'{"a":[0.0E+400]}', "Number too big to be stored in double.", 6),
+        (b'{"a":1e' + b"9" * 5000 + b"}", "Number too big to be stored in double.", 5),
         (b'{"a":' + b"9" * 400 + b"}", "Number too big to be stored in double.", 5),
         (b'{"a":' + b"9" * 5000 + b"}", "Number too big to be stored in double.", 5),  # more than Python turns into one
         (b'{"a":-' + b"9" * 5000 + b".5}", "Number too big to be stored in double.", 5),
@@ -145,10 +137,19 @@ def test_what_not_even_rapidjson_reads(text):
         read_object(f'{{"a":{text}}}'.encode())
 
 
-def test_the_exact_reader_is_wrong_where_rapidjson_is():
-    body = b'{"a":2.2512589154e+107}'
-    assert read_object(body)["a"] == 2.2512589154e107
-    assert read_object(body, exactly=True)["a"] == 2.2512589154000004e107
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("9.9e308", math.inf),
+        ("-9.9e308", -math.inf),
+        ("0.0001e311", 1e307),
+        ("1e-99999999999999999999", 0.0),
+        ("1e" + "0" * 5000 + "1", 10.0),
+        ("0." + "0" * 400 + "1e400", 0.1),
+    ],
+)
+def test_numbers_at_the_edge_of_a_double(text, value):
+    assert read_object(f'{{"a":{text}}}'.encode())["a"] == value
 
 
 def test_the_first_of_a_repeated_key_is_found_and_all_are_kept():

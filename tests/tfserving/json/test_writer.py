@@ -132,9 +132,13 @@ def test_rows_need_a_common_number():
         (1.5e-7, "1.5e-7"),
         (0.00015, "0.00015"),
         (10**20, "100000000000000000000.0"),
-        # Not the fewest digits: beyond nine of them rapidjson does not correct the last one.
-        (2**64, "18446744073709553000.0"),
-        (0.30000000000000004, "0.30000000000000007"),
+        (2**64, "18446744073709552000.0"),
+        (10**25, "1e25"),
+        (-(10**19), "-10000000000000000000.0"),
+        (0.30000000000000004, "0.30000000000000004"),
+        (1e-6, "0.000001"),
+        (-9.99e-7, "-9.99e-7"),
+        (-0.0, "-0.0"),
         (3.141592653589793, "3.141592653589793"),
         (1.7976931348623157e308, "1.7976931348623157e308"),
         (-1.5e-300, "-1.5e-300"),
@@ -145,11 +149,6 @@ def test_rows_need_a_common_number():
 )
 def test_dumps(value, text):
     assert dump(value) == text
-
-
-def test_integers_beyond_64_bits_are_dumped_as_read_digit_by_digit():
-    assert dump(10**25) == "9.999999999999999e24"
-    assert dump(-(10**19)) == "-10000000000000000000.0"
 
 
 def test_errors_are_json():

@@ -1,19 +1,20 @@
 """Versions that come and go, labels, reloads, failing loads, and the end of the process."""
 
 import shutil
-import socket
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from eventually import eventually
+from model_server_process import is_open
 from tfrecords import framed
 
+from deployer.tools import ports
 from tfserving.client import Client, ModelServerError
 from tfserving.config import All, ModelConfig, ModelServerConfig, Specific
 from tfserving.wire import messages_pb2 as m
@@ -69,13 +70,13 @@ def test_a_new_version_replaces_the_old_one_without_a_failed_request(server, mod
     with ThreadPoolExecutor(2) as pool:
         asking = [pool.submit(ask) for _ in range(2)]
         publish(models, 2, tmp_path, 2)
-        assert server.wait_for("swap", {1: "END", 2: "AVAILABLE"}) == {1: "END", 2: "AVAILABLE"}
+        server.reaches("swap", {1: "END", 2: "AVAILABLE"})
         done.set()
         for one in asking:
             one.result()
     assert set(seen) == {11, 21}
     shutil.rmtree(tmp_path / "2")
-    assert server.wait_for("swap", {1: "AVAILABLE", 2: "END"}) == {1: "AVAILABLE", 2: "END"}
+    server.reaches("swap", {1: "AVAILABLE", 2: "END"})
     assert answer(server.client, "swap") == 11
 
 
@@ -89,7 +90,7 @@ def test_labels_move_only_to_versions_that_are_loaded(server, models, tmp_path):
     assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
     assert answer(client, "canary", label="stable") == 11
     client.reload(config("canary", tmp_path, both, stable=1))
-    assert server.wait_for("canary", {1: "AVAILABLE", 2: "AVAILABLE"}) == {1: "AVAILABLE", 2: "AVAILABLE"}
+    server.reaches("canary", {1: "AVAILABLE", 2: "AVAILABLE"})
     client.reload(config("canary", tmp_path, both, stable=1, canary=2))
     assert (answer(client, "canary", label="stable"), answer(client, "canary", label="canary")) == (11, 21)
     client.reload(config("canary", tmp_path, both, stable=2))
@@ -128,13 +129,13 @@ def test_a_corrupt_version_never_replaces_the_one_that_serves(server, models, tm
     server.client.reload(ModelServerConfig(models=(ModelConfig(name="bad", base_path=str(tmp_path)),)))
     (tmp_path / "2").mkdir()
     (tmp_path / "2" / "saved_model.pb").write_bytes(b"not a saved model \x00\xff" * 20)
-    assert server.wait_for("bad", {1: "AVAILABLE", 2: "END"}) == {1: "AVAILABLE", 2: "END"}
+    server.reaches("bad", {1: "AVAILABLE", 2: "END"})
     newest = server.client.status("bad", 2)[0]
     assert newest.code is grpc.StatusCode.DATA_LOSS
     assert newest.message == f"Can't parse {tmp_path}/2/saved_model.pb as binary proto"
     assert answer(server.client, "bad") == 11
     server.client.reload(ModelServerConfig(models=()))
-    assert server.wait_for("bad", {1: "END", 2: "END"}) == {1: "END", 2: "END"}
+    server.reaches("bad", {1: "END", 2: "END"})
     assert failure(answer, server.client, "bad").code is grpc.StatusCode.NOT_FOUND
 
 
@@ -142,9 +143,9 @@ def test_a_version_that_is_completed_between_two_attempts_loads(server, models, 
     publish(models, 1, tmp_path, 1)
     server.client.reload(ModelServerConfig(models=(ModelConfig(name="late", base_path=str(tmp_path)),)))
     (tmp_path / "2").mkdir()
-    assert server.wait_for("late", {1: "AVAILABLE", 2: "LOADING"}) == {1: "AVAILABLE", 2: "LOADING"}
+    server.reaches("late", {1: "AVAILABLE", 2: "LOADING"})
     shutil.copytree(models / "scale" / "2", tmp_path / "2", dirs_exist_ok=True)
-    assert server.wait_for("late", {1: "END", 2: "AVAILABLE"}) == {1: "END", 2: "AVAILABLE"}
+    server.reaches("late", {1: "END", 2: "AVAILABLE"})
 
 
 def records(*values: np.ndarray) -> bytes:
@@ -166,7 +167,7 @@ def test_a_failing_warm_up_record_keeps_a_version_from_serving(server, models, t
         staging.rename(tmp_path / str(number))
     server.client.reload(config("warm", tmp_path, Specific(versions=(1,))))
     server.client.reload(config("warm", tmp_path, Specific(versions=(1, 2))))
-    assert server.wait_for("warm", {1: "AVAILABLE", 2: "END"}) == {1: "AVAILABLE", 2: "END"}
+    server.reaches("warm", {1: "AVAILABLE", 2: "END"})
     assert server.client.status("warm", 2)[0].message.endswith("to be float but int32 is provided")
 
 
@@ -195,9 +196,7 @@ def test_a_port_that_is_none_ends_the_start(run_to_exit, models, port):
 
 
 def test_a_rest_port_that_is_none_leaves_grpc_to_serve(models, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = ports.free(1)
     flags = ["--model_name=scale", f"--model_base_path={models}/scale", f"--port={port}", "--rest_api_port=-1"]
     flags.append("--grpc_channel_arguments=odd.argument=2,other=--5,huge=99999999999,grpc.max_connection_age_ms=60000")
     log = tmp_path / "log"
@@ -248,20 +247,15 @@ def test_the_runtime_leaves_pythons_own_libraries_alone():
     assert done.returncode == 0
 
 
-def test_sigterm_finishes_what_was_accepted_and_exits_0(start, models):
-    server = start("--model_name=slow", f"--model_base_path={models}/slow", "--grpc_max_threads=16")
-    server.client.predict("slow", X)
-    accepted = []
-
-    def ask():
-        accepted.append(server.client.predict("slow", {"x": np.array([150], np.float32)}, timeout=60).outputs)
-
-    with ThreadPoolExecutor(6) as pool:
-        asking = [pool.submit(ask) for _ in range(6)]
-        time.sleep(0.3)  # all six are in flight, each has work left
+def test_sigterm_finishes_what_was_accepted_and_exits_0(start, models, gate):
+    server = start("--model_name=gated", f"--model_base_path={models}/gated", "--grpc_max_threads=16")
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(server.client.predict, "gated", gate.inputs(1), timeout=120)
+        gate.holds_a_call()
         server.terminate()
-        for one in asking:
-            one.result()
-    assert len(accepted) == 6
+        eventually(lambda: not is_open(server.port), "nobody is let in any more")
+        assert not held.done()
+        gate.open()
+        assert held.result().outputs["y"].tolist() == [1]
     assert server.process.wait(30) == 0
-    assert failure(server.client.predict, "slow", X, timeout=2).code is grpc.StatusCode.UNAVAILABLE
+    assert failure(server.client.predict, "gated", X, timeout=2).code is grpc.StatusCode.UNAVAILABLE

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+from prometheus_client.parser import text_string_to_metric_families
+
 from tfserving.server.metrics import Metrics
 
 
@@ -48,6 +52,22 @@ def test_histograms_have_the_bounds_of_tensorflow_serving():
     assert found[f'{name}_bucket{{{labels},le="+Inf"}}'] == "4"
     assert found[f"{name}_count{{{labels}}}"] == "4"
     assert found[f"{name}_sum{{{labels}}}"] == "1e+12"
+
+
+def test_prometheus_reads_every_series_as_it_was_counted():
+    metrics, names = Metrics(), ("H", 'a"b\\c\nd', "ü€", "{}=,")
+    for number, name in enumerate(names, 1):
+        metrics.request_count.add(number, name, "OK")
+        metrics.request_latency.observe(100 * number, name, "predict", "GRPC")
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text())}
+    counted = {s.labels["model_name"]: s.value for s in families[":tensorflow:serving:request_count"].samples}
+    assert counted == dict(zip(names, (1, 2, 3, 4), strict=True))
+    latency = families[":tensorflow:serving:request_latency"]
+    assert latency.type == "histogram"
+    sums = {s.labels["model_name"]: s.value for s in latency.samples if s.name.endswith("_sum")}
+    assert sums == dict(zip(names, (100, 200, 300, 400), strict=True))
+    whole = [s.value for s in latency.samples if s.name.endswith("_bucket") and float(s.labels["le"]) == math.inf]
+    assert whole == [1, 1, 1, 1]
 
 
 def test_label_values_cannot_break_the_page():

@@ -6,7 +6,7 @@ Requests are decoded here, so that an undecodable one is answered as the real se
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TypeVar
@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 
 from tfserving.server.grpc.server import Method
 from tfserving.server.inference import examples as ex
-from tfserving.server.inference.calls import Inference
+from tfserving.server.inference.calls import Inference, OfExamples, Result
 from tfserving.server.inference.inputs import ProtoInputs
 from tfserving.server.metrics import Metrics
 from tfserving.server.versions.models import ModelCore
@@ -123,20 +123,25 @@ class Services:
     def classify(self, payload: bytes, timeout: float | None) -> bytes:
         """PredictionService.Classify"""
         request = _decode(m.ClassificationRequest, payload)
-        with self._observed("Classify", request.model_spec.name):
-            _check_spec(request)
-            found = self._inference.classify(request.model_spec, ex.serialized_examples(request.input), timeout=timeout)
-            response = m.ClassificationResponse(result=found.result)
-            _fill_spec(response.model_spec, found.name, found.version, found.signature)
-            return response.SerializeToString()
+        return self._of_examples("Classify", request, timeout, self._inference.classify, m.ClassificationResponse)
 
     def regress(self, payload: bytes, timeout: float | None) -> bytes:
         """PredictionService.Regress"""
         request = _decode(m.RegressionRequest, payload)
-        with self._observed("Regress", request.model_spec.name):
+        return self._of_examples("Regress", request, timeout, self._inference.regress, m.RegressionResponse)
+
+    def _of_examples(
+        self,
+        api: str,
+        request: m.ClassificationRequest | m.RegressionRequest,
+        timeout: float | None,
+        run: Callable[..., OfExamples[Result]],
+        respond: Callable[..., m.ClassificationResponse | m.RegressionResponse],
+    ) -> bytes:
+        with self._observed(api, request.model_spec.name):
             _check_spec(request)
-            found = self._inference.regress(request.model_spec, ex.serialized_examples(request.input), timeout=timeout)
-            response = m.RegressionResponse(result=found.result)
+            found = run(request.model_spec, ex.serialized_examples(request.input), timeout=timeout)
+            response = respond(result=found.result)
             _fill_spec(response.model_spec, found.name, found.version, found.signature)
             return response.SerializeToString()
 

@@ -21,6 +21,7 @@ from tfserving.http2.frames import (
     Violation,
     frame,
 )
+from tfserving.http2.headers import MALFORMED, REQUEST
 from tfserving.server.grpc import message as gm
 from tfserving.server.grpc.limits import Limits
 from tfserving.server.memory import Budget
@@ -42,6 +43,8 @@ _PIECE: Final = 100
 """Bytes that Python adds to each received piece of a request."""
 _COUNTED_BLOCK: Final = 1024
 """Header blocks above this size are counted as part of the request."""
+_MOST_RESET: Final = 1024
+"""Streams that are remembered as reset by the server."""
 _LAST_PING: Final = b"draining"
 _LAST_PING_SECONDS: Final = 1.0
 _LINGER: Final = 1.0
@@ -88,13 +91,16 @@ class ServerConnection(http2.Connection[Call]):
         limits: Limits,
         budget: Budget,
     ) -> None:
-        super().__init__(max_frame=_MAX_FRAME, stream_window=_STREAM_WINDOW, window=_WINDOW)
+        super().__init__(REQUEST, max_frame=_MAX_FRAME, stream_window=_STREAM_WINDOW, window=_WINDOW)
         self._take = take
         self._made = made
         self._lost = lost
         self._limits = limits
         self._budget = budget
         self._held = 0
+        self._reset_by_us: dict[int, None] = {}
+        self._forgotten = 0
+        """Highest stream that is no longer in `_reset_by_us`."""
         self._last_served = frames.LAST_STREAM
         self._draining = False
         self._greeted = False
@@ -255,8 +261,12 @@ class ServerConnection(http2.Connection[Call]):
             if number % 2 == 0:
                 raise Violation(frames.PROTOCOL_ERROR, f"a request on stream {number}")
             if number <= self._last:
-                return  # trailers of a call that was answered or given up
+                self._on_stray(number)
+                return
             self._last = number
+            if ":method" not in fields:
+                self._reset(number, frames.PROTOCOL_ERROR)
+                return
             if number > self._last_served or len(self._open) >= self._limits.max_streams:
                 self._reset(number, frames.REFUSED_STREAM)
                 return
@@ -265,16 +275,16 @@ class ServerConnection(http2.Connection[Call]):
                 self._complete(call)
             elif self._block_size > _COUNTED_BLOCK and not self._hold(call, self._block_size):
                 self.refuse(call, gm.failure(gm.no_memory()))
-        elif call.taken or not ended:
-            self._reset(number, frames.STREAM_CLOSED if call.taken else frames.PROTOCOL_ERROR)
-            self._answered(call)
+        elif call.taken:
+            self._on_broken(call, frames.STREAM_CLOSED, "headers after its end")
+        elif not ended or fields is MALFORMED or ":method" in fields:
+            self._on_broken(call, frames.PROTOCOL_ERROR, "malformed trailers")
         else:
             self._complete(call)
 
     def _on_body(self, stream: Call, *, ended: bool) -> None:
         if stream.taken:
-            self._reset(stream.id, frames.STREAM_CLOSED)
-            self._answered(stream)
+            self._on_broken(stream, frames.STREAM_CLOSED, "a body after its end")
         elif ended:
             self._complete(stream)
         else:
@@ -296,6 +306,10 @@ class ServerConnection(http2.Connection[Call]):
             raise gm.no_memory()
 
     def _complete(self, call: Call) -> None:
+        length = call.fields.get("content-length")
+        if length is not None and (length.lstrip("0") or "0") != str(call.received):
+            self._on_broken(call, frames.PROTOCOL_ERROR, "another length than announced")
+            return
         call.taken = True
         self._take(call)
 
@@ -304,6 +318,16 @@ class ServerConnection(http2.Connection[Call]):
         call = self._open.get(number)
         if call is not None:
             self._answered(call)
+
+    def _on_broken(self, stream: Call, code: int, what: str) -> None:
+        del what
+        self._reset(stream.id, code)
+        self._answered(stream)
+
+    def _on_stray(self, number: int) -> None:
+        # What the client sent before it knew of a reset is let pass; after its own end it may send nothing.
+        if number > self._forgotten and number not in self._reset_by_us:
+            raise Violation(frames.STREAM_CLOSED, f"more of stream {number}, which the client has ended")
 
     def _on_goaway(self, last: int) -> None:
         """The client will send no more calls; what it has sent is answered."""
@@ -371,6 +395,11 @@ class ServerConnection(http2.Connection[Call]):
             self._transport.close()
 
     def _reset(self, number: int, code: int) -> None:
+        self._reset_by_us[number] = None
+        if len(self._reset_by_us) > _MOST_RESET:
+            oldest = next(iter(self._reset_by_us))
+            del self._reset_by_us[oldest]
+            self._forgotten = max(self._forgotten, oldest)
         self._write(frame(RST_STREAM, 0, number, code.to_bytes(4, "big")))
 
     def _violation(self, what: str) -> None:

@@ -6,8 +6,9 @@ The messages are those of TensorFlow Serving; every failure is a StatusError wit
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from tfserving.json.values import is_utf8
 from tfserving.server.execution.servable import Servable
@@ -17,11 +18,11 @@ from tfserving.server.metrics import Metrics
 from tfserving.server.versions.manager import Handle
 from tfserving.server.versions.models import ModelCore
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.methods import DEFAULT_SIGNATURE
 from tfserving.wire.status import Code, StatusError, invalid
 from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import DTYPES, to_flat
 
-DEFAULT_SIGNATURE = "serving_default"
 _FAR_FUTURE_SECONDS = 365 * 86400
 _PREDICT_METHODS = ("tensorflow/serving/predict", ex.CLASSIFY_METHOD, ex.REGRESS_METHOD)
 
@@ -36,21 +37,14 @@ class Predicted:
     signature: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classified:
-    """One `ClassificationResult` and where it came from."""
-
-    result: m.ClassificationResult
-    name: str
-    version: int
-    signature: str
+Result = TypeVar("Result", m.ClassificationResult, m.RegressionResult)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Regressed:
-    """One `RegressionResult` and where it came from."""
+class OfExamples(Generic[Result]):
+    """What a version made of Examples, and which model version and signature that was."""
 
-    result: m.RegressionResult
+    result: Result
     name: str
     version: int
     signature: str
@@ -128,19 +122,29 @@ class Inference:
             signature, outputs = run_predict(handle.servable, spec.signature_name, inputs, output_filter, run)
             return Predicted(outputs=outputs, name=handle.name, version=handle.version, signature=signature)
 
-    def classify(self, spec: m.ModelSpec, examples: Sequence[bytes], *, timeout: float | None) -> Classified:
+    def classify(
+        self, spec: m.ModelSpec, examples: Sequence[bytes], *, timeout: float | None
+    ) -> OfExamples[m.ClassificationResult]:
         """Classify serialised Examples. Errors: StatusError."""
-        with self._core.handle(spec) as handle:
-            name = spec.signature_name or DEFAULT_SIGNATURE
-            result = run_classify(handle.servable, name, examples, self._run(handle, timeout))
-            return Classified(result=result, name=handle.name, version=handle.version, signature=name)
+        return self._of_examples(run_classify, spec, examples, timeout)
 
-    def regress(self, spec: m.ModelSpec, examples: Sequence[bytes], *, timeout: float | None) -> Regressed:
+    def regress(
+        self, spec: m.ModelSpec, examples: Sequence[bytes], *, timeout: float | None
+    ) -> OfExamples[m.RegressionResult]:
         """One number per serialised Example. Errors: StatusError."""
+        return self._of_examples(run_regress, spec, examples, timeout)
+
+    def _of_examples(
+        self,
+        call: Callable[[Servable, str, Sequence[bytes], Run], Result],
+        spec: m.ModelSpec,
+        examples: Sequence[bytes],
+        timeout: float | None,
+    ) -> OfExamples[Result]:
         with self._core.handle(spec) as handle:
             name = spec.signature_name or DEFAULT_SIGNATURE
-            result = run_regress(handle.servable, name, examples, self._run(handle, timeout))
-            return Regressed(result=result, name=handle.name, version=handle.version, signature=name)
+            result = call(handle.servable, name, examples, self._run(handle, timeout))
+            return OfExamples(result=result, name=handle.name, version=handle.version, signature=name)
 
     def multi_inference(self, request: m.MultiInferenceRequest, *, timeout: float | None) -> m.MultiInferenceResponse:
         """Several classify and regress signatures on the same Examples, in one run of the model of the first task.

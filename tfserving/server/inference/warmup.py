@@ -12,7 +12,6 @@ from google.protobuf.message import DecodeError
 from tfserving.server.execution.servable import Servable
 from tfserving.server.inference import examples as ex
 from tfserving.server.inference.calls import (
-    DEFAULT_SIGNATURE,
     Run,
     run_classify,
     run_multi,
@@ -22,6 +21,7 @@ from tfserving.server.inference.calls import (
 from tfserving.server.inference.inputs import ProtoInputs
 from tfserving.server.metrics import Metrics
 from tfserving.wire import messages_pb2 as m
+from tfserving.wire.methods import DEFAULT_SIGNATURE
 from tfserving.wire.status import Code, StatusError, invalid
 from tfserving.wire.tfrecords import NotRecords, records
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
-from tfserving.json import messages, writer
+from tfserving.json import messages, predict, writer
+from tfserving.json.predict import Document
 from tfserving.json.reader import read_object
-from tfserving.json.tensors import Inputs, from_inputs, from_instances
-from tfserving.json.values import JsonValue, is_utf8
-from tfserving.json.writer import dump
+from tfserving.json.values import is_utf8
 from tfserving.server.execution.servable import NotQuick
 from tfserving.server.inference.calls import Inference
 from tfserving.server.inference.examples import no_such_signature
@@ -27,10 +25,8 @@ from tfserving.server.rest.server import HttpServer
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import HTTP_STATUS, Code, StatusError, invalid
 from tfserving.wire.tensor import Tensor
-from tfserving.wire.tensors import DTYPES
 
-T = TypeVar("T")
-_Writer = Callable[[dict[str, Tensor]], bytes]
+_Writer = Callable[[Mapping[str, Tensor]], bytes]
 
 _REST = re.compile(r"/v1/.*", re.IGNORECASE)
 _CHOICE = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -48,11 +44,7 @@ _CORS = (
 _MAX_UNZIPPED = 100 << 20
 _QUICK_BYTES = 16 * 1024
 """Larger requests are read by a thread that serves no other connections meanwhile."""
-_SHOWN_EXACTLY = 256 * 1024
-"""In larger requests a number that an error shows may differ in its last digit from the real server's."""
-_SHOWS_JSON = "JSON "
 _MOST_DIGITS = 20
-_DEFAULT_SIGNATURE = "serving_default"
 
 
 class RestServer:
@@ -187,41 +179,20 @@ class RestApi:
         raise invalid(f"Malformed request: {request.method} {request.path_and_query}")
 
     def _predict(self, spec: m.ModelSpec, body: bytes, *, only_if_quick: bool = False) -> bytes:
-        tensors, write = _converted(body, lambda document: self._tensors(spec, document))
+        tensors, write = self._tensors(spec, read_object(body))
         found = self._inference.predict(spec, tensors, timeout=self._timeout, only_if_quick=only_if_quick)
         return write(found.outputs)
 
-    def _tensors(self, spec: m.ModelSpec, document: dict[str, JsonValue]) -> tuple[dict[str, Tensor], _Writer]:
+    def _tensors(self, spec: m.ModelSpec, document: Document) -> tuple[dict[str, Tensor], _Writer]:
         """The tensors of a predict request and what writes its answer; the signature goes to `spec`."""
-        signature = _signature_name(document)
-        inputs = self._inputs(spec, signature)
+        signature = predict.signature_name(document)
+        inputs = predict.input_types(self._inference.signature(spec, signature), signature)
         spec.signature_name = signature
-        if "instances" in document:
-            if "inputs" in document:
-                raise _wrong(
-                    document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
-                )
-            instances = document["instances"]
-            if not isinstance(instances, list):
-                raise _wrong(document, "Expecting 'instances' to be an list/array")
-            if not instances:
-                raise _wrong(document, "No values in 'instances' array")
-            return from_instances(instances, inputs), writer.row_body
-        if "inputs" in document:
-            return from_inputs(document["inputs"], inputs), writer.column_body
-        raise invalid("Missing 'inputs' or 'instances' key")
+        return predict.tensors(document, inputs), predict.body_writer(document)
 
-    def _inputs(self, spec: m.ModelSpec, signature: str) -> Inputs:
-        definition = self._inference.signature(spec, signature)
-        if definition is None:
-            raise invalid(f'Serving signature name: "{signature or _DEFAULT_SIGNATURE}" not found in signature def')
-        if not definition.inputs:
-            raise invalid(f"Failed to get input map for signature: {signature or 'DEFAULT'}")
-        return {name: DTYPES[info.dtype] for name, info in definition.inputs.items()}
-
-    def _examples(self, spec: m.ModelSpec, document: dict[str, JsonValue]) -> list[bytes]:
+    def _examples(self, spec: m.ModelSpec, document: Document) -> list[bytes]:
         """The Examples of a request; its signature goes to `spec`."""
-        name = _signature_name(document)
+        name = predict.signature_name(document)
         examples = read_examples(document)
         if not is_utf8(name):
             self._inference.signature(spec, "")
@@ -230,11 +201,11 @@ class RestApi:
         return examples
 
     def _classify(self, spec: m.ModelSpec, body: bytes) -> bytes:
-        examples = _converted(body, lambda document: self._examples(spec, document))
+        examples = self._examples(spec, read_object(body))
         return writer.classification_body(self._inference.classify(spec, examples, timeout=self._timeout).result)
 
     def _regress(self, spec: m.ModelSpec, body: bytes) -> bytes:
-        examples = _converted(body, lambda document: self._examples(spec, document))
+        examples = self._examples(spec, read_object(body))
         return writer.regression_body(self._inference.regress(spec, examples, timeout=self._timeout).result)
 
 
@@ -325,24 +296,3 @@ def _body_of(request: Request, held: Hold) -> bytes:
 
 def _is_zipped(request: Request) -> bool:
     return "gzip" in request.headers.get("content-encoding", "")
-
-
-def _converted(body: bytes, convert: Callable[[dict[str, JsonValue]], T]) -> T:
-    """What `convert` makes of a JSON document. Its errors show the document's numbers as the real server reads them."""
-    try:
-        return convert(read_object(body))
-    except StatusError as error:
-        if _SHOWS_JSON in error.message and len(body) <= _SHOWN_EXACTLY:
-            convert(read_object(body, exactly=True))
-        raise
-
-
-def _signature_name(document: dict[str, JsonValue]) -> str:
-    name = document.get("signature_name", "")
-    if not isinstance(name, str):
-        raise _wrong(document, "not formatted correctly. 'signature_name' key must be a string value.")
-    return name
-
-
-def _wrong(document: dict[str, JsonValue], what: str) -> StatusError:
-    return invalid(f"JSON Value: {dump(document)} {what}")

@@ -25,7 +25,7 @@ class SavedModelSource(Source):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._text = not (directory / signatures.FILE).exists() and (directory / TEXT).exists()
+        self._text = not (directory / signatures.SAVED_MODEL_FILE).exists() and (directory / TEXT).exists()
         if not self._text:
             _refuse_parent(directory)
             signatures.read(directory)
@@ -34,8 +34,8 @@ class SavedModelSource(Source):
         assert self.directory is not None
         copy_tree(self.directory, directory, on_step=on_step)
         if self._text:
-            on_step(f"write {signatures.FILE}")
-            (directory / signatures.FILE).write_bytes(_binary(directory / TEXT))
+            on_step(f"write {signatures.SAVED_MODEL_FILE}")
+            (directory / signatures.SAVED_MODEL_FILE).write_bytes(_binary(directory / TEXT))
             (directory / TEXT).unlink()
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -56,10 +56,10 @@ def _binary(path: Path) -> bytes:
 
 def _refuse_parent(directory: Path) -> None:
     """A model's base path is taken for a version easily."""
-    below = sorted(path.parent.name for path in directory.glob(f"*/{signatures.FILE}"))
-    if not (directory / signatures.FILE).exists() and below:
+    below = sorted(path.parent.name for path in directory.glob(f"*/{signatures.SAVED_MODEL_FILE}"))
+    if not (directory / signatures.SAVED_MODEL_FILE).exists() and below:
         raise ExportError(
-            f"{directory} is not a SavedModel: it has no {signatures.FILE}",
+            f"{directory} is not a SavedModel: it has no {signatures.SAVED_MODEL_FILE}",
             cause=f"there are SavedModels below it: {', '.join(below)}",
             hint=f"name one of them: {directory / below[-1]}",
         )

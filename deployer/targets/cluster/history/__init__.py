@@ -1,1 +1,1 @@
-"""The history of rollouts in a cluster: ConfigMaps, and the Lease that says who is at work."""
+"""The history of rollouts in a cluster: ConfigMaps, and the Lease that says which deployer is at work."""

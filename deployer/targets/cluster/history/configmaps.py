@@ -1,4 +1,4 @@
-"""Ledgers in a cluster: one ConfigMap a model, and one Lease that says who is at work on the release."""
+"""Histories in a cluster: one ConfigMap per model, and one Lease that says which deployer is at work."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from deployer.targets.cluster.history.lease import Lease, lost
 from deployer.targets.cluster.objects import ConfigMap
 from deployer.targets.history import decode, encode
 
-ORDER_SECONDS = 0.25
-"""Between two looks for orders: the deployer asks far more often than a person can type."""
+COMMAND_READ_SECONDS = 0.25
+"""At most one read of commands in this time, however often a rollout checks for commands."""
 
-HISTORY, ORDER = "history.json", "order"
+HISTORY, COMMAND = "history.json", "order"
 MODEL_ANNOTATION = "tfserving-deployer/model"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
-    """A ledger as it was read, and the version of its object; both empty when there is none."""
+class _ReadHistory:
+    """A history as it was read, and the resource version of its ConfigMap; both empty if there is none."""
 
     text: str = ""
     version: str = ""
 
 
 class ConfigMapHistory:
-    """The `LedgerStore` of a release in a cluster. `fences` are the ConfigMaps that a rollout writes: see `Lease`.
+    """The `HistoryStore` of a release in a cluster. `fences` are the ConfigMaps that a rollout writes: see `Lease`.
 
-    Who has lost the lease writes nothing any more: every record and every look for orders is an error.
+    A deployer that has lost the lease cannot write any more: every write and every read of commands raises an error.
     """
 
     def __init__(
@@ -60,56 +60,56 @@ class ConfigMapHistory:
         self._namespace = namespace
         self._release = release
         self._clock = clock
-        self._looked = 0.0
-        self._seen: dict[str, _Seen] = {}
+        self._commands_read = 0.0
+        self._seen: dict[str, _ReadHistory] = {}
 
     def read(self, model: str) -> History:
-        seen = self._seen[model] = self._see(model)
+        seen = self._seen[model] = self._read(model)
         return decode(seen.text.encode(), f"ConfigMap {self._name(model)}") if seen.text else History()
 
     def write(self, model: str, history: History) -> None:
         self.assert_held()
-        before = self._seen.pop(model, None) or self._see(model)
+        before = self._seen.pop(model, None) or self._read(model)
         while not self._put(model, before.version, encode(history).decode()):
             self.assert_held()
-            now = self._see(model)
+            now = self._read(model)
             if now.text != before.text:
                 raise lost()
-            before = now  # An order was left, and that changes the object, but not the ledger in it.
+            before = now  # A command was written: that changes the object, but not the history in it.
 
     def locked(self, who: str) -> AbstractContextManager[None]:
         return self.lease.held(who)
 
     def assert_held(self) -> None:
-        self.lease.check(look=True)
+        self.lease.check(read=True)
 
     def holder(self) -> str:
         return self.lease.holder()
 
-    def order(self, model: str, event: Event) -> None:
-        self._api.patch(self._path(model), {"data": {ORDER: event.value}})
+    def send_command(self, model: str, event: Event) -> None:
+        self._api.patch(self._path(model), {"data": {COMMAND: event.value}})
 
-    def take_order(self, model: str) -> Event | None:
-        self.lease.check(look=False)
+    def take_command(self, model: str) -> Event | None:
+        self.lease.check(read=False)
         now = self._clock()
-        if abs(now - self._looked) < ORDER_SECONDS:
+        if abs(now - self._commands_read) < COMMAND_READ_SECONDS:
             return None
-        self._looked = now
+        self._commands_read = now
         found = self._api.find(self._path(model), ConfigMap)
-        if found is None or ORDER not in found.data:
+        if found is None or COMMAND not in found.data:
             return None
         self.assert_held()
-        self._api.patch(self._path(model), {"data": {ORDER: None}})
-        return Event(found.data[ORDER])
+        self._api.patch(self._path(model), {"data": {COMMAND: None}})
+        return Event(found.data[COMMAND])
 
-    def _see(self, model: str) -> _Seen:
+    def _read(self, model: str) -> _ReadHistory:
         found = self._api.find(self._path(model), ConfigMap)
         if found is None:
-            return _Seen()
-        return _Seen(text=found.data.get(HISTORY, ""), version=found.metadata.resource_version)
+            return _ReadHistory()
+        return _ReadHistory(text=found.data.get(HISTORY, ""), version=found.metadata.resource_version)
 
     def _put(self, model: str, version: str, text: str) -> bool:
-        """Replace the ledger in an object of this version; False when it has another one by now."""
+        """Replace the history if the ConfigMap still has this version; False if it does not."""
         metadata = {
             "name": self._name(model),
             "namespace": self._namespace,
@@ -127,7 +127,7 @@ class ConfigMapHistory:
         return True
 
     def _name(self, model: str) -> str:
-        # Model names may hold what names of objects may not.
+        # Model names may contain characters that object names must not.
         return f"{self._release}-rollouts-{hashlib.sha256(model.encode()).hexdigest()[:10]}"
 
     def _path(self, model: str) -> str:

@@ -1,4 +1,4 @@
-"""The Lease of a release: which deployer works on it, until it ends, is killed, or is silent for too long."""
+"""The Lease of a release: the deployer that works on it, until it ends, is killed, or stops renewing."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from deployer.targets.cluster.api import CONFLICT, NOT_FOUND, ApiServer, Refused
 from deployer.tools import process_mark
 
 LEASE_SECONDS = 8
-"""A deployer that was killed on another machine is out of the way once another one has seen its lease unchanged for so
-long; on this machine, at once."""
+"""The lease of a deployer that was killed on another machine expires when another deployer has seen it unchanged for
+this time; on the same machine, at once."""
 
 RENEW_SECONDS = 2.0
-LOOK_SECONDS = 0.5
-"""Between two looks at whether the holder of the lease still renews it."""
+HOLDER_POLL_SECONDS = 0.5
+"""Between two checks whether the holder of the lease still renews it."""
 
 PROCESS = "tfserving-deployer/process"
-"""Annotation of the Lease: which process holds it, told from every other one."""
+"""Annotation of the Lease: a unique mark of the process that holds it."""
 
 TAKEN_OVER = "tfserving-deployer/taken-over"
-"""Annotation of a ConfigMap: when a deployer took over from one that was killed or lost its lease."""
+"""Annotation of a ConfigMap: when a deployer took over the lease of another one that was killed or lost it."""
 
 
 class _Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -46,19 +46,19 @@ class _Object(msgspec.Struct, frozen=True):
 
     @property
     def holder(self) -> str:
-        """Who holds it, as far as the lease itself tells; empty when it was given back, or its process has ended."""
+        """The holder in the Lease; empty if it was released, or if the process of the holder has ended."""
         if process_mark.has_ended(self.metadata.annotations.get(PROCESS, "")):
             return ""
         return self.spec.holder_identity or ""
 
     def stamped_before(self, moment: float) -> bool:
-        """Whether its holder says, by the holder's clock, that it was renewed before a moment of Unix time."""
+        """Whether the last renewal, by the clock of the holder, was before a Unix time."""
         return self.spec.renew_time is None or self.spec.renew_time.timestamp() < moment
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Sighting:
-    """A lease as this process first saw it in this state, and when, by a clock of this process that never jumps."""
+    """When this process first saw the lease in this state, by its monotonic clock."""
 
     holder: str
     renewed: datetime | None
@@ -66,12 +66,12 @@ class _Sighting:
 
 
 class Lease:
-    """One deployer at a time. Whether a lease has run out is judged by how long this process has seen it unchanged, so
-    the clocks of two machines may differ by any amount.
+    """One deployer at a time. A lease expires when this process has seen it unchanged for long enough, so the clocks of
+    two machines may differ by any amount.
 
-    A deployer that was suspended or cut off until its lease ran out may find another one at work: `check` tells it.
-    What it was about to write when it was suspended is refused by the API server, for whoever takes over the lease of
-    another one first changes `fences`, the ConfigMaps of the release, so that none is any more what had been read.
+    A deployer that was suspended or disconnected until its lease expired may find another deployer at work: `check`
+    raises then. The API server rejects a write that was pending when it was suspended: a deployer that takes over a
+    lease first changes `fences`, the ConfigMaps of the release, so that their resource versions no longer match.
     """
 
     def __init__(
@@ -98,25 +98,25 @@ class Lease:
 
     @contextmanager
     def held(self, who: str) -> Iterator[None]:
-        """Hold it as `who`, and renew it. Errors: TargetError naming who holds it already."""
+        """Hold it as `who`, and renew it. Errors: TargetError naming the current holder."""
         self.acquire(who)
         self._who = who
         self._lost.clear()
-        over = threading.Event()
-        keeper = threading.Thread(target=self._keep, args=(who, over), daemon=True)
+        done = threading.Event()
+        keeper = threading.Thread(target=self._keep, args=(who, done), daemon=True)
         keeper.start()
         try:
             yield
         finally:
-            over.set()
+            done.set()
             keeper.join()
             self._who = ""
             self._release(who)
 
     def holder(self) -> str:
-        """Who holds it, empty when nobody does.
+        """The holder, empty if nobody holds it.
 
-        A lease that claims to be old is watched for two renewals: its holder is dead, or its clock is behind.
+        A lease with an old timestamp is watched for two renewals: its holder is dead, or the holder's clock is behind.
         """
         lease = self._find()
         while lease is not None and lease.holder:
@@ -126,15 +126,15 @@ class Lease:
                 return ""
             if not old:
                 return lease.holder
-            self._sleep(LOOK_SECONDS)
+            self._sleep(HOLDER_POLL_SECONDS)
             before, lease = lease, self._find()
             if lease is not None and lease.spec != before.spec:
                 return lease.holder
         return ""
 
-    def check(self, *, look: bool) -> None:
-        """Errors: TargetError once somebody else may hold what was held here; with `look` the lease itself is read."""
-        if look and self._who:
+    def check(self, *, read: bool) -> None:
+        """Errors: TargetError when another deployer may hold the lease now; with `read` the Lease object is read."""
+        if read and self._who:
             lease = self._find()
             if lease is None or lease.spec.holder_identity != self._who:
                 self._lost.set()
@@ -142,7 +142,7 @@ class Lease:
             raise lost()
 
     def acquire(self, who: str) -> None:
-        """Take it, for as long as it lasts by itself."""
+        """Acquire it, without renewing it."""
         lease = self._unheld()
         spec = {"holderIdentity": who, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": self._now()}
         metadata = {"name": self._name, "namespace": self._namespace, "annotations": {PROCESS: process_mark.own()}}
@@ -151,7 +151,7 @@ class Lease:
                 kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
                 self._api.create(self._collection, {**kind, "metadata": metadata, "spec": spec})
             else:
-                # The version makes the API server refuse this when somebody else was faster.
+                # With the version, the API server rejects this if another deployer was faster.
                 version = {"resourceVersion": lease.metadata.resource_version}
                 self._api.patch(self._path, {"metadata": {**metadata, **version}, "spec": spec})
         except Refused as error:
@@ -171,33 +171,33 @@ class Lease:
                     raise
 
     def _unheld(self) -> _Object | None:
-        """The lease, once nobody holds it; None when there never was one.
+        """The Lease, once nobody holds it; None if it does not exist yet.
 
-        A holder that was killed is waited for until its time is up. Errors: TargetError as soon as it renews.
+        Waits until the lease of a killed holder expires. Errors: TargetError as soon as the holder renews it.
         """
         first = lease = self._find()
         while lease is not None and lease.holder and self._unchanged(lease) < LEASE_SECONDS:
             if first is not None and lease.spec != first.spec:
                 raise _busy(lease.holder)
-            self._sleep(LOOK_SECONDS)
+            self._sleep(HOLDER_POLL_SECONDS)
             lease = self._find()
         return lease
 
     def _unchanged(self, lease: _Object) -> float:
-        """Seconds for which this process has seen the lease in its present state."""
+        """Seconds for which this process has seen the lease in its current state."""
         now, seen = self._ticks(), self._sighting
         holder, renewed = lease.spec.holder_identity or "", lease.spec.renew_time
         if seen is None or (seen.holder, seen.renewed) != (holder, renewed):
             seen = self._sighting = _Sighting(holder=holder, renewed=renewed, since=now)
         return now - seen.since
 
-    def _keep(self, who: str, over: threading.Event) -> None:
+    def _keep(self, who: str, done: threading.Event) -> None:
         renewed = self._ticks()
-        while not over.wait(RENEW_SECONDS):
+        while not done.wait(RENEW_SECONDS):
             try:
                 kept = self._patch_if_held(who, {"holderIdentity": who, "renewTime": self._now()})
             except TargetError:
-                kept = self._ticks() - renewed < LEASE_SECONDS  # The next turn tries again, while the lease lasts.
+                kept = self._ticks() - renewed < LEASE_SECONDS  # Try again in the next turn, until the lease expires.
             else:
                 renewed = self._ticks()
             if not kept:
@@ -208,10 +208,10 @@ class Lease:
         try:
             self._patch_if_held(who, {"holderIdentity": ""})
         except TargetError:
-            return  # It runs out by itself, and the caller shall see what it came to, not this.
+            return  # It expires by itself; this error must not hide the caller's own result.
 
     def _patch_if_held(self, who: str, spec: dict[str, str]) -> bool:
-        """Change the lease if it is still held by `who`; whether it was."""
+        """Change the lease if `who` still holds it; returns whether it did."""
         lease = self._find()
         if lease is None or lease.spec.holder_identity != who:
             return False
@@ -235,10 +235,10 @@ class Lease:
 
 
 def lost() -> TargetError:
-    """What a deployer is told that may not be the only one any more."""
+    """The error of a deployer that has lost the lease."""
     return TargetError(
-        "the lease on this release has run out, and another deployer may be at work",
-        hint="`deployer rollout status` shows who is; `deployer rollout resume` goes on",
+        "the lease on this release has expired, and another deployer may be at work",
+        hint="`deployer rollout status` shows which; `deployer rollout resume` continues",
     )
 
 

@@ -1,1 +1,1 @@
-"""The state of a release in a cluster as it is read: objects, usage, and what they mean."""
+"""The state of a release in a cluster: its objects, its resource usage, and their problems."""

@@ -1,4 +1,4 @@
-"""CPU time of pods, as a kubelet's /metrics/resource has it: measured every 10 to 20 seconds, each with its moment."""
+"""CPU time of pods from a kubelet's /metrics/resource: measured every 10 to 20 seconds, with timestamps."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class _Sample:
 
 
 def path(node: str) -> str:
-    """Where the API server passes a question on to the kubelet of a node."""
+    """The proxy path of the API server for the metrics of a node's kubelet."""
     return f"/api/v1/nodes/{node}/proxy/metrics/resource"
 
 
 def readings(text: str, namespace: str) -> Mapping[str, CpuReading]:
-    """The CPU time of each pod of a namespace, all its containers together."""
+    """The CPU time of each pod of a namespace, summed over its containers."""
     found: dict[str, CpuReading] = {}
     for sample in _samples(text, namespace):
         before = found.get(sample.pod, CpuReading(seconds=0.0, at=0.0))

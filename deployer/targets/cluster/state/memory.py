@@ -1,4 +1,4 @@
-"""Memory of model servers, as the metrics API has it: measured by the kubelets every 10 to 60 seconds."""
+"""Memory of model servers from the metrics API: measured by the kubelets every 10 to 60 seconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Meta(msgspec.Struct, frozen=True):
 
 
 class PodMetrics(msgspec.Struct, frozen=True):
-    """What a pod uses at `timestamp`; `memory` is the working set, which is what the kernel kills by."""
+    """Usage of a pod at `timestamp`; `memory` is the working set, which counts for an OOM kill."""
 
     metadata: _Meta
     timestamp: datetime
@@ -31,7 +31,7 @@ class PodMetrics(msgspec.Struct, frozen=True):
 
 
 def path(namespace: str) -> str:
-    """Where the metrics of the pods of a namespace are."""
+    """The API path of the pod metrics of a namespace."""
     return f"/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods"
 
 
@@ -46,7 +46,7 @@ def readings(found: Iterable[PodMetrics]) -> Mapping[str, MemoryReading]:
 
 
 def limit(pod: Pod) -> int | None:
-    """How many bytes the model server of a pod may use."""
+    """The memory limit of the model server in a pod, in bytes."""
     found = (c.resources.limits.get("memory") for c in pod.spec.containers if c.name == MODEL_SERVER)
     return next((quantity.memory(text) for text in found if text), None)
 

@@ -1,4 +1,4 @@
-"""All that `deployer doctor` looks at in a cluster, frozen at one moment: it can be kept and looked at again."""
+"""The state of a cluster that `deployer doctor` checks, at one moment. It can be saved and checked again later."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from deployer.targets.serving_view import ServingView, view
 if TYPE_CHECKING:
     from deployer.targets.cluster.target import ClusterTarget
 
-LOG_LINES = 30
+SNAPSHOT_LOG_LINES = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSnapshot:
-    """Objects of a release and what its pods report.
+    """Objects of a release, and what its pods report.
 
-    `pvcs` holds None for a PVC that a pod mounts and that does not exist; `events` only those about these objects;
-    `logs` the end of what a pod that is not ready wrote, before its last restart if there was one.
-    `before` is what replicas and gateways reported a few seconds earlier, None when they were asked once.
+    `pvcs` maps a PVC that is mounted but missing to None. `events` are only those of these objects. `logs` are the last
+    log lines of pods that are not ready, from before the last restart if there was one. `before` is what replicas and
+    gateways reported a few seconds earlier, None when they were queried only once.
     """
 
     namespace: str
@@ -39,7 +39,7 @@ class ClusterSnapshot:
 
 
 def snapshot(target: ClusterTarget) -> ClusterSnapshot:
-    """Look at everything once. Errors: TargetError when the release is not there, or the cluster cannot be reached."""
+    """Read everything once. Errors: TargetError when the release does not exist, or the cluster is unreachable."""
     pods = (*target.pods(MODEL_SERVER), *target.pods(GATEWAY))
     scales = (target.scaling, target.gateway_scaling)
     autoscalers = tuple(found for scale in scales if (found := scale.autoscaler()) is not None)
@@ -47,7 +47,7 @@ def snapshot(target: ClusterTarget) -> ClusterSnapshot:
     subjects = {pod.metadata.uid for pod in pods}
     subjects |= {pvc.metadata.uid for pvc in pvcs.values() if pvc is not None}
     subjects |= {autoscaler.metadata.uid for autoscaler in autoscalers}
-    unready = [pod for pod in pods if not pod.ready and not pod.leaving and pod.status.container_statuses]
+    unready = [pod for pod in pods if not pod.ready and not pod.terminating and pod.status.container_statuses]
     logs = target.parallel(lambda pod: _log(target, pod), unready)
     return ClusterSnapshot(
         namespace=target.place.namespace,
@@ -66,13 +66,13 @@ def _pvc(target: ClusterTarget, name: str) -> Pvc | None:
 
 
 def _log(target: ClusterTarget, pod: Pod) -> str:
-    """The end of a pod's log; empty when nothing has been written, or it cannot be had."""
+    """The last lines of a pod's log; empty if there are none or they cannot be read."""
     container = pod.status.container_statuses[0]
-    query = {"container": container.name, "tailLines": str(LOG_LINES)}
+    query = {"container": container.name, "tailLines": str(SNAPSHOT_LOG_LINES)}
     if container.restart_count and container.state.waiting is not None:
         query["previous"] = "true"
     path = f"{pod_path(target.place.namespace, pod.name)}/log"
     try:
         return target.api.call("GET", path, query=query).decode(errors="replace").strip()
-    except DeployerError:  # a container that never ran has no log, and that is no finding
+    except DeployerError:  # a container that never ran has no log; that is not a finding
         return ""

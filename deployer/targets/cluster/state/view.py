@@ -1,4 +1,4 @@
-"""What the state of pods and events means, said to a person. Pure: tested on recorded cluster states."""
+"""Problems of pods, containers and PVCs as text. Pure: tested on recorded cluster states."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterable, Sequence
 from deployer.targets.cluster.objects import ContainerStatus, Event, Pod, Pvc, Terminated
 
 NOISE = frozenset({"ContainerCreating", "PodInitializing"})
-"""Reasons to wait that only say that something else is going on."""
+"""Waiting reasons that are not a problem by themselves."""
 
 CRASHED = "CrashLoopBackOff"
-"""Its message says how long the kubelet waits; what matters is how the container ended, and its log."""
+"""Its message only has the back-off time; how the container ended, and its log, say more."""
 
 
 def pod_problem(pod: Pod) -> str:
-    """What keeps a pod from being ready, naming its container; empty when nothing does, or nothing is known yet."""
-    if pod.leaving:
+    """Why a pod is not ready, with the name of the container; empty if it is ready or nothing is known yet."""
+    if pod.terminating:
         return "it is being terminated"
     if pod.status.phase in ("Failed", "Succeeded"):
         return f"it has ended: {_joined(pod.status.reason or pod.status.phase, pod.status.message)}"
     for condition in pod.status.conditions:
         if condition.type == "PodScheduled" and condition.status == "False":
-            return f"no node takes it: {condition.message or condition.reason}"
+            return f"it cannot be scheduled: {condition.message or condition.reason}"
     for container in (*pod.status.init_container_statuses, *pod.status.container_statuses):
         if problem := container_problem(container):
             return problem
@@ -29,7 +29,7 @@ def pod_problem(pod: Pod) -> str:
 
 
 def container_problem(container: ContainerStatus) -> str:
-    """Why a container does not run, and how it ended the last time; empty for one that runs."""
+    """Why a container is not running, and how it ended the last time; empty if it is running."""
     ended = container.state.terminated or container.last_state.terminated
     before = ""
     if ended is not None and ended.exit_code != 0:
@@ -39,7 +39,7 @@ def container_problem(container: ContainerStatus) -> str:
     waiting = container.state.waiting
     if waiting is not None and waiting.reason and waiting.reason not in NOISE:
         reason = waiting.reason if waiting.reason == CRASHED else _joined(waiting.reason, waiting.message)
-        return f"container {container.name} waits: {reason}" + (f"; before: {before}" if before else "")
+        return f"container {container.name} is waiting: {reason}" + (f"; before: {before}" if before else "")
     if container.state.terminated is not None and before:
         return f"container {container.name} has ended: {before}"
     if before and not container.ready:
@@ -48,7 +48,7 @@ def container_problem(container: ContainerStatus) -> str:
 
 
 def last_end(pod: Pod) -> str:
-    """How a container of a pod ended the last time: "OOMKilled (exit code 137)"; empty for one that never did badly."""
+    """How a container of a pod last failed: "OOMKilled (exit code 137)"; empty if it never did."""
     for container in pod.status.container_statuses:
         ended = container.state.terminated or container.last_state.terminated
         if ended is not None and ended.exit_code != 0:
@@ -57,7 +57,7 @@ def last_end(pod: Pod) -> str:
 
 
 def ends(pod: Pod) -> int:
-    """How often a container of a pod has ended. The kubelet counts that only when it starts it again."""
+    """How often containers of a pod have ended. The kubelet's restart count only counts restarts, not the last end."""
     found = 0
     for container in pod.status.container_statuses:
         state = container.state
@@ -71,7 +71,7 @@ def _how(ended: Terminated) -> str:
 
 
 def pvc_problem(pvc: Pvc, events: Iterable[Event]) -> str:
-    """Why a claim is not bound, in the words of its latest event; empty when it is bound."""
+    """Why a PVC is not bound, with its latest event; empty if it is bound."""
     if pvc.status.phase == "Bound":
         return ""
     about = [e for e in events if e.involved_object.uid == pvc.metadata.uid]
@@ -80,7 +80,7 @@ def pvc_problem(pvc: Pvc, events: Iterable[Event]) -> str:
 
 
 def crashed(pod: Pod) -> str:
-    """The container of a pod that has ended by itself and not come back; empty when there is none."""
+    """The name of a container of a pod that has crashed and not become ready again; empty if there is none."""
     for container in (*pod.status.init_container_statuses, *pod.status.container_statuses):
         ended = container.state.terminated or container.last_state.terminated
         if not container.ready and ended is not None and ended.exit_code != 0:
@@ -89,7 +89,7 @@ def crashed(pod: Pod) -> str:
 
 
 def last_warning(subject: Pod | Pvc, events: Iterable[Event]) -> str:
-    """The latest warning about an object; empty when there is none."""
+    """The latest warning event of an object; empty if there is none."""
     about = [e for e in events if e.type == "Warning" and e.involved_object.uid == subject.metadata.uid]
     if not about:
         return ""
@@ -98,13 +98,13 @@ def last_warning(subject: Pod | Pvc, events: Iterable[Event]) -> str:
 
 
 def explain(pods: Sequence[Pod], events: Sequence[Event]) -> str:
-    """Why pods are not ready, one line each: what it waits for, its latest warning. Empty when all are ready."""
+    """Why pods are not ready, one line per pod: its problem and its latest warning. Empty if all are ready."""
     lines = []
     for pod in pods:
-        if pod.ready and not pod.leaving:
+        if pod.ready and not pod.terminating:
             continue
         problem, warning = pod_problem(pod), last_warning(pod, events)
-        parts = [part for part in (problem, warning) if part] or ["it is starting, and nothing has gone wrong so far"]
+        parts = [part for part in (problem, warning) if part] or ["it is starting; no problem so far"]
         lines.append(f"{pod.name}: {'; '.join(parts)}")
     return "\n".join(lines)
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any, cast
 
 import kubernetes_validate
 import pytest
+from eventually import eventually
 from fake_gateway import Behaviour, FakeGateway
 
 from deployer.errors import SpecError, TargetError
@@ -48,6 +48,7 @@ class FakeCluster:
     process: subprocess.Popen[str] | None = None
     port: int = 0
     deleted: list[dict[str, str]] = field(default_factory=list)
+    asked: int = 0
 
     @property
     def api(self) -> FakeCluster:
@@ -79,6 +80,7 @@ class FakeCluster:
         return b""
 
     def proxied(self, method: str, path: str, *, body: bytes | None, headers: dict[str, str], timeout: float) -> Any:
+        self.asked += 1
         inside = path.partition(":8080/proxy")[2]
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{inside}", body, headers, method=method)
         try:
@@ -90,7 +92,7 @@ class FakeCluster:
         except OSError as error:
             raise TargetError("nobody answers", cause=str(error)) from error
 
-    def last_words(self, pod: Pod) -> str:
+    def crash_log(self, pod: Pod) -> str:
         return "Killed"
 
     def stop(self) -> None:
@@ -144,8 +146,9 @@ def test_trials_run_beside_the_release_and_their_outcomes_come_back(cluster: Fak
 
 
 def test_the_agent_outlasts_a_deployer_that_waits_for_something_else(cluster: FakeCluster) -> None:
-    with started(cluster, idle_seconds=2) as job:
-        time.sleep(5)
+    with started(cluster, idle_seconds=4) as job:
+        asked = cluster.asked
+        eventually(lambda: cluster.asked >= asked + 6, "a sign of life every second")
         assert job.machine().cores >= 1
 
 
@@ -160,7 +163,7 @@ def test_the_job_goes_with_its_pod_on_every_way_out(cluster: FakeCluster) -> Non
 def test_an_error_of_the_generator_arrives_as_what_it_is(cluster: FakeCluster, records: Path) -> None:
     nowhere = RecordApi(urls=("http://127.0.0.1:9",), path="/")
     records.write_text('{"inputs": {"x": 1}}\n')
-    with started(cluster) as job, pytest.raises(SpecError, match='takes lines with "record"'):
+    with started(cluster) as job, pytest.raises(SpecError, match='needs lines with "record"'):
         job.run(Plan(target=nowhere, load=Reference(), records=str(records)))
 
 

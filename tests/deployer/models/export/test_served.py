@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
-from paths import ROOT, SUPPORT
+from model_server_process import model_server
+from paths import SUPPORT
 
 from deployer.cli.__main__ import main
-from tfserving.client import Client, ModelServerError
+from tfserving.client import Client
 from tfserving.config import MonitoringConfig
-
-
-def free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        return one.getsockname()[1], two.getsockname()[1]
 
 
 @pytest.fixture
@@ -34,33 +26,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server(store: Path, tmp_path: Path) -> Iterator[tuple[Client, str]]:
-    grpc, rest = free_ports()
     (tmp_path / "monitoring").write_text(MonitoringConfig(enable=True, path="/metrics").to_text())
-    argv = [
-        f"--port={grpc}", f"--rest_api_port={rest}", "--model_name=m", f"--model_base_path={store / 'm'}",
-        f"--monitoring_config_file={tmp_path / 'monitoring'}", "--enable_grpc_healthcheck_service=true",
-    ]  # fmt: skip
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "tfserving.server", *argv], cwd=ROOT, stdout=log, stderr=log)
-    try:
-        with Client(f"127.0.0.1:{grpc}") as client:
-            wait_until_healthy(client, process, tmp_path / "log")
-            yield client, f"http://127.0.0.1:{rest}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def wait_until_healthy(client: Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if client.healthy(timeout=1):
-                return
-        except ModelServerError:
-            pass
-        time.sleep(0.1)
-    pytest.fail(f"the server did not come up:\n{log.read_text()[-3000:]}")
+    monitoring = f"--monitoring_config_file={tmp_path / 'monitoring'}"
+    with model_server(tmp_path, "--model_name=m", f"--model_base_path={store / 'm'}", monitoring) as process:
+        yield process.client, process.rest
 
 
 def test_a_version_is_warmed_up_and_served_even_when_its_files_rot(server: tuple[Client, str], store: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_config_that_nobody_can_read_is_named() -> None:
 def test_a_ready_pod_that_does_not_answer_is_a_finding() -> None:
     sick = recorded("partly")
     ((name, view),) = sick.serving.replicas.items()
-    silent = replace(sick.serving, replicas={name: replace(view, served=(), silence="timed out")})
+    silent = replace(sick.serving, replicas={name: replace(view, served=(), unreachable="timed out")})
 
     (finding,) = diagnose(replace(sick, serving=silent), target="demo").findings
 

@@ -79,7 +79,7 @@ def test_a_start_that_was_cut_off_before_the_gateway_is_named(
     layout.write(msgspec.structs.replace(state, gateways=()))
     assert main(["doctor", "--state-dir", str(layout.directory)]) == 6
     said = capsys.readouterr().out
-    assert "error: no gateway runs" in said
+    assert "error: no gateway is running" in said
     assert "`deployer local up` starts what is missing" in said
 
 

@@ -239,12 +239,12 @@ def test_a_config_that_was_changed_by_hand_is_not_taken_for_a_state() -> None:
     ("fields", "said"),
     [
         ({"versions": ()}, "no version is served"),
-        ({"versions": (0,)}, "count from 1"),
-        ({"versions": (1,), "labels": {"stable": 2}}, "stands for version 2; served are"),
-        ({"versions": (1,), "labels": {"a/b": 1}}, "is no version label"),
-        ({"versions": (1,), "labels": {"stable": 1}, "weights": {"canary": 1}}, "stands for no version"),
+        ({"versions": (0,)}, "start at 1"),
+        ({"versions": (1,), "labels": {"stable": 2}}, "label stable is version 2, which is not served; served are"),
+        ({"versions": (1,), "labels": {"a/b": 1}}, "is not a valid version label"),
+        ({"versions": (1,), "labels": {"stable": 1}, "weights": {"canary": 1}}, "which has no version"),
         ({"versions": (1,), "labels": {"stable": 1}, "weights": {"stable": 0}}, "all weights are 0"),
-        ({"versions": (1,), "labels": {"stable": 1}, "weights": {"stable": -1}}, "no share of traffic"),
+        ({"versions": (1,), "labels": {"stable": 1}, "weights": {"stable": -1}}, "must be a finite number"),
     ],
 )
 def test_a_state_that_no_server_could_be_in_does_not_exist(fields: dict[str, Any], said: str) -> None:
@@ -254,5 +254,5 @@ def test_a_state_that_no_server_could_be_in_does_not_exist(fields: dict[str, Any
 
 def test_the_first_state_is_the_newest_version_as_stable() -> None:
     assert first_state([1, 3, 2]) == ModelState(versions=(3,), labels={"stable": 3}, weights={"stable": 100})
-    with pytest.raises(ValueError, match="holds no version"):
+    with pytest.raises(ValueError, match="has no version"):
         first_state([])

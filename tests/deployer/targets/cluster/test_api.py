@@ -17,7 +17,7 @@ from deployer.targets.base import CpuReading, MemoryReading
 from deployer.targets.cluster.api import ApiServer, Refused, pod_path, proxy_path
 from deployer.targets.cluster.bridge import bridge
 from deployer.targets.cluster.objects import Pod
-from deployer.targets.cluster.scale import PAUSED, Scale
+from deployer.targets.cluster.scale import PAUSED_BOUNDS, Scale
 from deployer.targets.cluster.state import cpu, memory
 
 AUTOSCALER = "/apis/autoscaling/v2/namespaces/ns/horizontalpodautoscalers/demo"
@@ -178,7 +178,7 @@ def test_scaling_holds_the_autoscaler_and_remembers_its_bounds_once(fake: FakeAp
     held = scale.autoscaler()
     assert held is not None
     assert (held.spec.min_replicas, held.spec.max_replicas) == (4, 4)
-    assert held.metadata.annotations == {PAUSED: "2,10"}
+    assert held.metadata.annotations == {PAUSED_BOUNDS: "2,10"}
     assert fake.objects[f"{DEPLOYMENT}/scale"] == {"spec": {"replicas": 4}}
     assert scale.resume()
     free = scale.autoscaler()
@@ -194,7 +194,7 @@ def test_notes_tell_a_change_under_way_and_an_autoscaler_that_sees_nothing(fake:
         "status": {"observedGeneration": 2, "updatedReplicas": 1, "replicas": 3},
     }
     fake.objects[AUTOSCALER] = {
-        "metadata": {"name": "demo", "annotations": {PAUSED: "2,10"}},
+        "metadata": {"name": "demo", "annotations": {PAUSED_BOUNDS: "2,10"}},
         "spec": {"minReplicas": 4, "maxReplicas": 4},
         "status": {
             "currentReplicas": 2,
@@ -205,7 +205,8 @@ def test_notes_tell_a_change_under_way_and_an_autoscaler_that_sees_nothing(fake:
 
     assert Scale(api, "ns", "demo").notes() == (
         "demo is changing: 1 of 2 pods are new, 3 exist",
-        "autoscaler of demo: 4 to 4, held (its own bounds are 2 to 10), 2 now, 4 wanted; blind: no metrics returned",
+        "autoscaler of demo: 4 to 4, paused (its configured bounds are 2 to 10), "
+        "2 now, 4 desired; no metrics: no metrics returned",
     )
 
 

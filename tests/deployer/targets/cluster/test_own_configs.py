@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from eventually import eventually
 from fake_api import FakeApi
 from paths import ROOT
 
@@ -31,6 +31,9 @@ class Volume:
         self.offered = directory / "offered"
         self.followed = directory / "models" / "model.config"
         self.followed.parent.mkdir(parents=True)
+        self.looks = directory / "looks"
+        """Gets a line whenever the side-car has looked."""
+        self.looks.touch()
         self.offered.mkdir()
         self._count = 0
 
@@ -44,13 +47,13 @@ class Volume:
         link.symlink_to(generation.name)
         link.replace(self.offered / "..data")
 
-    def follows(self, text: str) -> bool:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            if self.followed.exists() and self.followed.read_text() == text:
-                return True
-            time.sleep(0.05)
-        return False
+    def looked(self) -> int:
+        """How often the side-car has looked."""
+        return len(self.looks.read_text().splitlines())
+
+    def reaches(self, text: str) -> None:
+        """Wait until the server is given this text."""
+        eventually(lambda: self.followed.exists() and self.followed.read_text() == text, text)
 
 
 @pytest.fixture
@@ -59,6 +62,7 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
     volume = Volume(tmp_path)
     volume.offer(model="release", own="")
     script = SCRIPT.read_text().replace("/etc/tf-serving", str(tmp_path))
+    script = script.replace("sleep 1", f"echo >> {volume.looks}; sleep 0.1")
     with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.DEVNULL) as side_car:
         yield volume
         side_car.terminate()
@@ -66,21 +70,22 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
 
 
 def test_a_pod_follows_its_own_file_before_that_of_newcomers_and_that_before_the_release(volume):
-    assert volume.follows("release")
+    volume.reaches("release")
     volume.offer(model="release", newcomer="newcomer", own="")
-    assert volume.follows("newcomer")
+    volume.reaches("newcomer")
     volume.offer(model="another release", newcomer="newcomer", own="own")
-    assert volume.follows("own")
+    volume.reaches("own")
     volume.offer(model="another release", newcomer="newcomer", own="")
-    assert volume.follows("newcomer")
+    volume.reaches("newcomer")
     volume.offer(model="another release", own="")
-    assert volume.follows("another release")
+    volume.reaches("another release")
 
 
 def test_a_file_that_is_not_there_for_a_moment_leaves_the_server_what_it_has(volume):
-    assert volume.follows("release")
+    volume.reaches("release")
     volume.offer(own="")
-    time.sleep(2.5)  # longer than the side-car's look
+    looks = volume.looked()
+    eventually(lambda: volume.looked() >= looks + 2, "the side-car has looked, from beginning to end")
     assert volume.followed.read_text() == "release"
 
 

@@ -46,12 +46,12 @@ KILLED = {
                     {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: Insufficient cpu."}
                 ],
             },
-            "no node takes it: 0/1 nodes are available: Insufficient cpu.",
+            "it cannot be scheduled: 0/1 nodes are available: Insufficient cpu.",
             id="unschedulable",
         ),
         pytest.param(
             {"phase": "Pending", "containerStatuses": container(state=PULL)},
-            'container model-server waits: ImagePullBackOff: Back-off pulling image "x:1"',
+            'container model-server is waiting: ImagePullBackOff: Back-off pulling image "x:1"',
             id="image",
         ),
         pytest.param(
@@ -61,7 +61,7 @@ KILLED = {
         ),
         pytest.param(
             {"phase": "Running", "containerStatuses": container(**CRASH)},
-            "container model-server waits: CrashLoopBackOff; before: Error (exit code 255), restarted 3 times",
+            "container model-server is waiting: CrashLoopBackOff; before: Error (exit code 255), restarted 3 times",
             id="crash",
         ),
         pytest.param(
@@ -114,7 +114,7 @@ def test_an_explanation_names_each_pod_that_is_not_ready_and_its_latest_warning(
 
     assert explain([well, sick, young], events).splitlines() == [
         "b: event FailedMount: configmap not found",
-        "c: it is starting, and nothing has gone wrong so far",
+        "c: it is starting; no problem so far",
     ]
 
 

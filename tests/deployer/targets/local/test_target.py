@@ -8,7 +8,6 @@ import socket
 import stat
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import requests
 import yaml
+from eventually import eventually
 from processes import running_from
 
 from deployer.errors import SpecError, TargetError, ToolError, WaitTimeout
@@ -127,25 +127,25 @@ def test_a_new_gateway_configuration_is_followed(target):
     target.put_gateway_config(yaml.safe_dump(document))
     text = target.gateway_config()
     assert yaml.safe_load(text)["backends"]["static"] == [replica.grpc for replica in target.replicas()]
-    wait_for(lambda: not proof.not_following(target, "gateway-0", text))
+    eventually(lambda: not proof.not_following(target, "gateway-0", text), "the gateway follows")
     assert status(target).weights == {"scale": {"stable": 50.0, "canary": 50.0}}
     target.put_gateway_config(before)
-    wait_for(lambda: not proof.not_following(target, "gateway-0", target.gateway_config()))
+    eventually(lambda: not proof.not_following(target, "gateway-0", target.gateway_config()), "it follows again")
 
 
 def test_a_new_model_config_is_polled_by_every_replica(target, small_store):
     config = ModelServerConfig.parse(model_config(small_store, stable=2, canary=2))
     target.put_model_config(config.to_text())
     for replica in target.replicas():
-        wait_for(lambda name=replica.name: not proof.missing_from(target, name, config))
+        eventually(lambda name=replica.name: not proof.missing_from(target, name, config), f"{replica.name} follows")
     target.put_model_config(model_config(small_store, stable=1, canary=2))
     for replica in target.replicas():
-        wait_for(lambda name=replica.name: proof.missing_from(target, name, config))
+        eventually(lambda name=replica.name: proof.missing_from(target, name, config), f"{replica.name} follows")
 
 
 @pytest.mark.parametrize("put", ["put_model_config", "put_gateway_config"])
 def test_a_configuration_that_cannot_be_read_is_refused(target, put):
-    with pytest.raises(SpecError, match="cannot be"):
+    with pytest.raises(SpecError, match=r"cannot be|is invalid"):
         getattr(target, put)("model_config_list: [")
 
 
@@ -162,11 +162,11 @@ def test_a_replica_killed_under_load_costs_no_request_and_is_replaced(target, sm
     clients = [threading.Thread(target=load) for _ in range(3)]
     for client in clients:
         client.start()
-    wait_for(lambda: len(answered) > 20)
+    eventually(lambda: len(answered) > 20, "load")
     victim = target.replicas()[0]
     os.kill(victim.pid, signal.SIGKILL)
     seen = len(answered)
-    wait_for(lambda: len(answered) > seen + 60)
+    eventually(lambda: len(answered) > seen + 60, "responses without the replica")
     stop.set()
     for client in clients:
         client.join(timeout=30)
@@ -284,7 +284,7 @@ def test_an_absent_binary_is_named(small_store, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError, match="tensorflow_model_server is not on PATH"):
         LocalTarget(tmp_path).up(release(small_store, engine=Engine.BINARY), timeout=TIMEOUT, progress=silent)
-    with pytest.raises(TargetError, match="no release runs"):
+    with pytest.raises(TargetError, match="no release is running"):
         LocalTarget(tmp_path).replicas()
 
 
@@ -302,7 +302,7 @@ def test_a_gateway_port_in_use_is_named_and_nothing_is_left(small_store, tmp_pat
 
 def test_a_server_that_ends_at_once_shows_its_last_words(small_store, tmp_path):
     flags = {"ssl_config_file": str(tmp_path / "absent")}
-    with pytest.raises(TargetError, match="replica-0 ended while it started") as caught:
+    with pytest.raises(TargetError, match="replica-0 exited during startup") as caught:
         LocalTarget(tmp_path).up(release(small_store, server_flags=flags), timeout=TIMEOUT, progress=silent)
     assert "absent" in caught.value.cause
     assert "replica-0.log" in caught.value.hint
@@ -334,10 +334,3 @@ def test_down_leaves_a_stranger_alone_that_got_the_pid(small_store, tmp_path):
     state = {"release": "small", "engine": "embedded", "server_flags": [], "replicas": [stale]}
     target.layout.state.write_bytes(msgspec.json.encode(state))
     assert target.down(progress=silent) == ()
-
-
-def wait_for(true, *, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.05)

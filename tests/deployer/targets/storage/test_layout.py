@@ -87,12 +87,12 @@ def test_a_version_that_appears_during_the_export_is_not_replaced(store: ModelSt
 
 
 def test_version_zero_is_refused(store: ModelStore) -> None:
-    with pytest.raises(ExportError, match="version 0 is not possible"), store.stage(0):
+    with pytest.raises(ExportError, match="version 0 is not allowed"), store.stage(0):
         pass
 
 
 def test_model_names_that_would_leave_the_store_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"'\.\./m' is no model name"):
+    with pytest.raises(ExportError, match=r"'\.\./m' is not a valid model name"):
         ModelStore(root=tmp_path, model="../m")
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
+from eventually import eventually
 from google.protobuf import text_format
 
 from tfserving.server.execution.batch_queue import Scheduler
@@ -47,12 +48,17 @@ def model():
 
 
 @pytest.fixture
-def batched(model):
+def metrics():
+    return Metrics()
+
+
+@pytest.fixture
+def batched(model, metrics):
     """Puts the fake model behind a batching configuration given as text."""
 
     def wrap(text, threads=1):
         parameters = text_format.Parse(text, m.BatchingParameters())
-        return Batching(Scheduler(threads), Metrics(), parameters, per_model=False)("/models/m/1", model)
+        return Batching(Scheduler(threads), metrics, parameters, per_model=False)("/models/m/1", model)
 
     return wrap
 
@@ -75,7 +81,7 @@ def together(runner, *requests):
         return list(pool.map(one, requests))
 
 
-LONG_WAIT = "batch_timeout_micros { value: 5000000 } "
+LONG_WAIT = "batch_timeout_micros { value: 600000000 } "
 """Batches run when they are full, not when time is up."""
 
 
@@ -202,13 +208,15 @@ def test_a_full_queue_refuses_and_the_queued_are_served(batched, model):
     assert [other.result(10) for other in others if other is not refused] == [[[4]]]
 
 
-def test_requests_that_expired_in_the_queue_never_run(batched, model):
+def test_requests_that_expired_in_the_queue_never_run(batched, model, metrics):
     runner = batched("max_batch_size { value: 1 }")
     model.go.clear()
     running = in_background(runner, 1)
     assert model.entered.acquire(timeout=10)
     late = in_background(runner, 2, timeout_ms=30)
-    time.sleep(0.1)
+    asked = ":tensorflow:serving:batching_session:input_batch_size_count{} 2"
+    eventually(lambda: asked in metrics.text(), "the second request is in the queue")
+    time.sleep(0.1)  # its time runs out there
     model.go.set()
     assert running.result(10) == [[2]]
     with pytest.raises(StatusError, match="timeout exceeded while waiting in batching queue") as caught:

@@ -2,11 +2,11 @@
 
 import gc
 import gzip
-import time
 import types
 
 import grpc
 import pytest
+from eventually import eventually
 from grpc_wire import BLOCK, HELLO, PREFACE, Gate, caller, data, echo, headers, literal, request, serving, setting
 
 from tfserving.http2 import frames as h
@@ -14,13 +14,6 @@ from tfserving.server.grpc.limits import limits
 from tfserving.server.memory import Budget, request_budget
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
-def until_held(budget, size, seconds=60):
-    deadline = time.monotonic() + seconds
-    while budget.held != size and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return budget.held
 
 
 def failure_of(call, body, **options):
@@ -110,7 +103,7 @@ def test_a_decompression_bomb_meets_the_budget():
     ):
         call = channel.unary_unary("/s/Echo")
         assert failure_of(call, bytes(100_000_000))[0] is EXHAUSTED
-        assert until_held(budget, 0) == 0
+        eventually(lambda: budget.held == 0, lambda: f"{budget.held} bytes are held")
         assert call(bytes(5_000_000), timeout=30) == bytes(5_000_000)
 
 
@@ -149,7 +142,7 @@ def test_unfinished_requests_of_all_clients_share_a_budget(connect):
         assert 0 < budget.held <= budget.limit
         first.socket.close()
         second.socket.sendall(h.frame(h.RST_STREAM, 0, 1, bytes(4)))
-        assert until_held(budget, 0) == 0
+        eventually(lambda: budget.held == 0, lambda: f"{budget.held} bytes are held")
 
 
 def test_one_client_gets_half_of_the_budget(connect):
@@ -179,7 +172,7 @@ def test_a_request_at_work_counts_until_its_work_ends(connect):
             failure_of(other.unary_unary("/s/None"), b"")
         assert budget.held >= 1_500_000
         gate.release.set()
-        assert until_held(budget, 0) == 0
+        eventually(lambda: budget.held == 0, lambda: f"{budget.held} bytes are held")
 
 
 def test_a_client_that_does_not_read_its_answers_gets_errors_instead(connect):
@@ -200,7 +193,7 @@ def test_a_client_that_does_not_read_its_answers_gets_errors_instead(connect):
                 if len(answered) == 40:
                     break
         assert 0 < sum(answered.values()) < 40
-        assert until_held(budget, 0) == 0
+        eventually(lambda: budget.held == 0, lambda: f"{budget.held} bytes are held")
 
 
 def test_a_large_request_is_asked_for_piece_by_piece_and_a_refused_one_no_more(connect):

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from grpc_wire import HELLO, PREFACE, Gate, data, echo, headers, request, serving, setting
+from grpc_wire import HELLO, PREFACE, Gate, data, echo, headers, literal, request, serving, setting
 
 from tfserving.http2 import frames as h
 
@@ -13,7 +13,9 @@ def code(frame):
     return int.from_bytes(frame[3][4:8], "big")
 
 
-PROTOCOL, FLOW, SIZE, HPACK, CALM = 1, 3, 6, 9, 11
+PROTOCOL, FLOW, CLOSED, SIZE, HPACK, CALM = 1, 3, 5, 6, 9, 11
+RESET = h.frame(h.RST_STREAM, 0, 1, bytes(4))
+LARGEST = h.frame(h.WINDOW_UPDATE, 0, 1, b"\x7f\xff\xff\xff")
 
 BROKEN = {
     "no SETTINGS": (PREFACE + h.frame(h.PING, 0, 0, bytes(8)), PROTOCOL),
@@ -25,6 +27,13 @@ BROKEN = {
     "padding of HEADERS": (HELLO + headers(1, h.END_HEADERS | h.PADDED, b"\xff\x00"), PROTOCOL),
     "padding of DATA": (HELLO + headers(1) + data(1, b"\x02x", h.PADDED), PROTOCOL),
     "short priority": (HELLO + headers(1, h.END_HEADERS | h.PRIORITY, b"\0\0"), SIZE),
+    "priority of stream 0": (HELLO + h.frame(h.PRIORITY_FRAME, 0, 0, bytes(5)), PROTOCOL),
+    "long priority": (HELLO + headers(1) + h.frame(h.PRIORITY_FRAME, 0, 1, bytes(6)), SIZE),
+    "DATA of an ended stream": (HELLO + request(1, b"x") + data(1, b"x"), CLOSED),
+    "HEADERS of an ended stream": (HELLO + request(1, b"x") + headers(1), CLOSED),
+    "DATA after a reset": (HELLO + headers(1) + RESET + data(1, b"x"), CLOSED),
+    "HEADERS after a reset": (HELLO + headers(1) + RESET + headers(1), CLOSED),
+    "a smaller stream": (HELLO + request(5, b"x") + headers(3), CLOSED),
     "bad HPACK": (HELLO + headers(1, block=b"\xff\xff\xff\xff\xff\xff\xff"), HPACK),
     "HPACK bomb": (HELLO + headers(1, block=b"\x40\x01a\x7f\xbd\x1d" + b"a" * 3900 + b"\xbe" * 20), CALM),
     "interrupted headers": (HELLO + headers(1, 0) + h.frame(h.PING, 0, 0, bytes(8)), PROTOCOL),
@@ -64,11 +73,20 @@ def test_a_broken_frame_is_answered_with_its_error_code_and_ends_the_connection(
     ("sent", "expected"),
     [
         (headers(1) + data(1, b"\0\0\0\0\x02h") + headers(1), PROTOCOL),
-        (request(1, b"gate", path=b"/s/Gate") + data(1, b"x"), 5),
-        (request(1, b"gate", path=b"/s/Gate") + headers(1, h.END_HEADERS | h.END_STREAM), 5),
+        (headers(1) + headers(1, h.END_HEADERS | h.END_STREAM, literal(b":path", b"/")), PROTOCOL),
+        (headers(1) + headers(1, h.END_HEADERS | h.END_STREAM), PROTOCOL),
+        (request(1, b"gate", path=b"/s/Gate") + data(1, b"x"), CLOSED),
+        (request(1, b"gate", path=b"/s/Gate") + headers(1, h.END_HEADERS | h.END_STREAM), CLOSED),
+        (headers(1) + LARGEST, FLOW),
+        (setting(h.INITIAL_WINDOW_SIZE, h.MAX_WINDOW) + request(1, bytes(70_000)) + LARGEST, FLOW),
+        (request(1, b"quick", extra=literal(b"content-length", b"9")), PROTOCOL),
+        (request(1, b"quick", extra=literal(b"content-length", b"+10")), PROTOCOL),
     ],
-    ids=["headers in the middle", "data after the end", "headers after the end"],
-)
+    ids=[
+        "headers in the middle", "path in the trailers", "request as trailers", "data after the end",
+        "headers after the end", "window overflow", "window overflow of an answer", "another length", "odd length",
+    ],
+)  # fmt: skip
 def test_a_broken_call_is_reset_and_its_connection_lives(sent, expected, connect):
     gate = Gate()
     with serving({"/s/Echo": echo, "/s/Gate": gate}) as (port, _):
@@ -79,10 +97,60 @@ def test_a_broken_call_is_reset_and_its_connection_lives(sent, expected, connect
         assert raw.until(h.DATA, 3)[3][5:] == b"next"
 
 
+NEEDED = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/s/Echo")]
+GRPC = (b"content-type", b"application/grpc")
+MALFORMED = {
+    "no fields": [],
+    "no method": [*NEEDED[1:], GRPC],
+    "no scheme": [NEEDED[0], NEEDED[2], GRPC],
+    "no path": [*NEEDED[:2], GRPC],
+    "empty path": [*NEEDED[:2], (b":path", b""), GRPC],
+    "two methods": [*NEEDED, NEEDED[0], GRPC],
+    "two paths": [*NEEDED, (b":path", b"/s/Other"), GRPC],
+    "unknown pseudo-header field": [*NEEDED, (b":test", b"ok"), GRPC],
+    "pseudo-header field of a response": [*NEEDED, (b":status", b"200"), GRPC],
+    "pseudo-header field too late": [*NEEDED[:2], GRPC, NEEDED[2]],
+    "capitals": [*NEEDED, GRPC, (b"X-Test", b"ok")],
+    "no name": [*NEEDED, GRPC, (b"", b"ok")],
+    "blank in a name": [*NEEDED, GRPC, (b"x test", b"ok")],
+    "line feed in a name": [*NEEDED, GRPC, (b"x\ntest", b"ok")],
+    "line feed in a value": [*NEEDED, GRPC, (b"x-test", b"a\nb")],
+    "NUL in a value": [*NEEDED, GRPC, (b"x-test", b"a\0b")],
+    "connection": [*NEEDED, GRPC, (b"connection", b"keep-alive")],
+    "te": [*NEEDED, GRPC, (b"te", b"trailers, deflate")],
+}
+
+
+@pytest.mark.parametrize("fields", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_head_resets_its_stream_and_nothing_else(echo_port, fields, connect):
+    head = b"".join(literal(*field) for field in fields)
+    raw = connect(echo_port, HELLO + headers(1, block=head) + headers(3, block=head))
+    assert [raw.until(h.RST_STREAM, number)[3] for number in (1, 3)] == [PROTOCOL.to_bytes(4, "big")] * 2
+    raw.socket.sendall(data(1, b"sent before the reset was known", h.END_STREAM) + request(5, b"next"))
+    assert raw.until(h.DATA, 5)[3][5:] == b"next"
+
+
+def test_unusual_heads_are_served(echo_port, connect):
+    extra = [(b":authority", b""), GRPC, (b"te", b"trailers"), (b"x-test", b" a b "), (b"content-length", b"0009")]
+    head = b"".join(literal(*field) for field in (*NEEDED, *extra))
+    raw = connect(echo_port, HELLO + headers(1, block=head) + data(1, b"\0\0\0\0\x04next", h.END_STREAM))
+    assert raw.until(h.DATA, 1)[3][5:] == b"next"
+
+
+def test_resets_that_are_long_past_still_excuse_what_is_on_its_way(echo_port, connect):
+    bad = literal(b":method", b"POST")
+    raw = connect(echo_port, HELLO)
+    for number in range(1, 4001, 2):
+        raw.socket.sendall(headers(number, block=bad))
+        raw.until(h.RST_STREAM, number)
+    raw.socket.sendall(data(1, b"late") + data(3999, b"late") + request(4001, b"next"))
+    assert raw.until(h.DATA, 4001)[3][5:] == b"next"
+
+
 FLOODS = {
     "SETTINGS": h.frame(h.SETTINGS, 0, 0) * 200,
     "acknowledgements": h.frame(h.PING, h.ACK, 0, bytes(8)) * 200,
-    "PRIORITY": h.frame(2, 0, 1, bytes(5)) * 200,
+    "PRIORITY": h.frame(h.PRIORITY_FRAME, 0, 1, bytes(5)) * 200,
     "unknown frames": h.frame(99, 0, 0, b"?") * 200,
     "empty DATA": data(1, b"") * 200,
     "padded DATA": data(1, b"\x03" + bytes(3), h.PADDED) * 200,

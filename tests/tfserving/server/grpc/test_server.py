@@ -24,7 +24,7 @@ def server(start, models, tmp_path_factory):
     file = tmp_path_factory.mktemp("config") / "models.config"
     file.write_text(_config(models))
     running = start(f"--model_config_file={file}", "--enable_grpc_healthcheck_service", "--grpc_max_threads=4")
-    assert running.wait_for("scale", {1: "AVAILABLE", 3: "AVAILABLE"}) == {1: "AVAILABLE", 3: "AVAILABLE"}
+    running.reaches("scale", {1: "AVAILABLE", 3: "AVAILABLE"})
     return running
 
 
@@ -221,17 +221,16 @@ def test_a_deadline_ends_the_work_and_frees_the_thread(server):
     assert server.client.predict("slow", x(1), timeout=10).outputs["y"].tolist() == [1]
 
 
-def test_calls_beyond_the_thread_quota_are_refused_at_once(server):
-    def attempt(_):
-        try:
-            return server.client.predict("slow", x(300), timeout=20).outputs["y"].tolist()
-        except ModelServerError as error:
-            return (error.code.name, error.message)
-
-    with ThreadPoolExecutor(7) as pool:
-        answers = list(pool.map(attempt, range(7)))
-    assert answers.count([300]) >= 4
-    assert ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted") in answers
+def test_calls_beyond_the_thread_quota_are_refused_while_the_others_are_at_work(start, models, gate):
+    client = start("--model_name=gated", f"--model_base_path={models}/gated", "--grpc_max_threads=1").client
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(client.predict, "gated", gate.inputs(1), timeout=120)
+        gate.holds_a_call()
+        refused = failure(client.predict, "gated", gate.inputs(2), timeout=60)
+        assert refused == (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+        assert not held.done()
+        gate.open()
+        assert held.result().outputs["y"].tolist() == [1]
 
 
 def test_status_metadata_and_health(server):

@@ -10,7 +10,7 @@ from contextlib import suppress
 import grpc
 import pytest
 from google.protobuf import text_format
-from grpc_wire import HELLO, PREFACE, Gate, caller, echo, fail, literal, quick, request, serving
+from grpc_wire import BLOCK, HELLO, PREFACE, Gate, block, caller, echo, fail, headers, literal, quick, request, serving
 
 from tfserving.http2 import frames as h
 from tfserving.server.lifecycle import tls_context
@@ -75,19 +75,17 @@ def test_a_timeout_of_any_form_is_understood_or_ignored(port, connect, timeout, 
 
 def test_what_is_not_grpc_gets_an_http_status(port, connect):
     raw = connect(port, HELLO)
-    get = literal(b":method", b"GET") + literal(b":path", b"/")
-    raw.socket.sendall(h.frame(h.HEADERS, h.END_HEADERS | h.END_STREAM, 1, get))
+    get = literal(b":method", b"GET") + literal(b":scheme", b"http") + literal(b":path", b"/")
+    raw.socket.sendall(headers(1, h.END_HEADERS | h.END_STREAM, get))
     assert b"415" in raw.until(h.HEADERS, 1)[3]
-    post = literal(b":method", b"POST") + literal(b":path", b"/") + literal(b"content-type", b"text/html")
-    raw.socket.sendall(h.frame(h.HEADERS, h.END_HEADERS | h.END_STREAM, 3, post))
+    raw.socket.sendall(headers(3, h.END_HEADERS | h.END_STREAM, block(b"/", b"text/html")))
     assert b"415" in raw.until(h.HEADERS, 3)[3]
 
 
 def test_padding_priority_and_continuations_are_understood(port, connect):
     raw = connect(port, HELLO)
-    block = literal(b":method", b"POST") + literal(b":path", b"/s/Echo")
-    rest = literal(b"content-type", b"application/grpc")
-    raw.socket.sendall(h.frame(h.HEADERS, h.PADDED | h.PRIORITY, 1, b"\x03" + bytes(5) + block + bytes(3)))
+    first, rest = BLOCK[:40], BLOCK[40:]
+    raw.socket.sendall(headers(1, h.PADDED | h.PRIORITY, b"\x03" + bytes(5) + first + bytes(3)))
     raw.socket.sendall(h.frame(h.CONTINUATION, h.END_HEADERS, 1, rest))
     raw.socket.sendall(h.frame(h.DATA, h.PADDED | h.END_STREAM, 1, b"\x02\0\0\0\0\x02hi" + bytes(2)))
     assert raw.until(h.DATA, 1)[3] == b"\0\0\0\0\x02hi"

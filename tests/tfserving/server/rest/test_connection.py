@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from eventually import eventually
+from model_server_process import is_open
 from rest_echo import NINES, PREDICT, ZEROS, Served
 
 
@@ -71,16 +72,10 @@ def test_stop_lets_the_request_in_progress_finish():
     answers = []
     client = threading.Thread(target=lambda: answers.append(served.ask("POST", PREDICT, '{"instances":[1]}')[0]))
     client.start()
-    while not served.inference.timeouts:
-        time.sleep(0.01)
+    eventually(lambda: served.inference.timeouts, "the request is in progress")
     stopping = threading.Thread(target=served.server.stop, args=(10,))
     stopping.start()
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", served.server.port), timeout=1).close()
-        except OSError:
-            break
-        time.sleep(0.01)
+    eventually(lambda: not is_open(served.server.port), "the port is closed")
     served.inference.gate.set()
     client.join(10)
     stopping.join(10)

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
+from eventually import eventually
 from meanwhile import again_and_again
-from under_load import Release, Steady, until
+from under_load import Release, Steady
 from variants import CORRUPT, ERRS, altered, cut, unreadable
 
 from deployer.demo.samples import SAMPLES
@@ -34,7 +35,7 @@ from gateway.settings import parse_settings
 from gateway.spec import dump_spec
 from tfserving.config import ModelConfig, ModelServerConfig
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parent
 GATES = ("--gate", "error_rate<5%", "--gate", "p99<5s", "--min-samples", "20", "--timeout", "60s")
 
 
@@ -101,7 +102,9 @@ class Rolling:
             stdout=subprocess.DEVNULL,
         )
         try:
-            until(lambda: self.state.weights.get("canary") == 50 or process.poll(), "traffic for canary", seconds=90)
+            eventually(
+                lambda: self.state.weights.get("canary") == 50 or process.poll(), "traffic for canary", seconds=90
+            )
             assert process.poll() is None, "the rollout has ended already"
             yield process
         finally:
@@ -190,8 +193,8 @@ def rolling_release(
     features = store / "features.yaml"
     SAMPLES["digits"].write_features(features)
     exported = subprocess.run(
-        [sys.executable, str(HERE / "bad_models.py"), str(store), str(features)],
-        env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
+        [sys.executable, str(SUPPORT / "bad_models.py"), str(store), str(features)],
+        env={**os.environ, "PYTHONPATH": str(SUPPORT.parents[1])},
         capture_output=True,
         text=True,
         timeout=300,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import msgspec
+from eventually import eventually
 
 from deployer.experiment.generator import generator_for
 from deployer.experiment.loadgen.plan import ClosedLoop, Outcome, Plan, merge
@@ -24,15 +23,6 @@ MORE_SECONDS = 10.0
 
 PIECE_SECONDS = 4.0
 """Of steady load."""
-
-
-def until(holds: Callable[[], Any], what: str, *, seconds: float) -> Any:
-    """The first true answer of `holds`."""
-    deadline = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.5)
-    return found
 
 
 @dataclass
@@ -56,7 +46,7 @@ class Steady:
         first = len(self.outcomes)
         yield
         enough = len(self.outcomes) + 1  # the piece that is under way
-        until(lambda: len(self.outcomes) >= enough or self.running.done(), "the end of a piece", seconds=60)
+        eventually(lambda: len(self.outcomes) >= enough or self.running.done(), "the end of a piece")
         if self.running.done():
             self.running.result()
         for outcome in self.outcomes[first:]:
@@ -90,7 +80,7 @@ class Release:
 
             load = Load(pool.submit(work))
             try:
-                until(lambda: begun.is_set() or load.running.done(), "load", seconds=120)
+                eventually(lambda: begun.is_set() or load.running.done(), "load", seconds=120)
                 if not begun.is_set():
                     load.running.result()
                 yield load
@@ -117,7 +107,7 @@ class Release:
             load = Steady(Future())
             load.running = pool.submit(work)
             try:
-                until(lambda: load.outcomes or load.running.done(), "load", seconds=120)
+                eventually(lambda: load.outcomes or load.running.done(), "load", seconds=120)
                 yield load
             finally:
                 over.set()
