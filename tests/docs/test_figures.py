@@ -36,7 +36,7 @@ FIGURES = [
     ("docs/concepts/honest-load.md", rf"\({results.SATURATED:.0%} or more\)".replace("%", " %")),
     ("docs/guides/doctor.md", rf"{WORDS[int(doctor.AGAIN_SECONDS)]} seconds later"),
     ("docs/guides/experiments.md", rf"at least {search.WORTHWHILE - 1:.0%} more".replace("%", " %")),
-    ("docs/guides/kubernetes.md", rf"`helm` {helm.OLDEST[0]}\.{helm.OLDEST[1]} or newer"),
+    ("docs/guides/kubernetes.md", rf"`helm` {helm.OLDEST_HELM[0]}\.{helm.OLDEST_HELM[1]} or newer"),
     ("docs/guides/kubernetes.md", rf"{memory.BASE >> 20} Mi for the server, {memory.FACTOR:g} times the largest"),
     ("docs/guides/local.md", rf"within {supervisor.GRACE_SECONDS:g} s of SIGTERM"),
     ("docs/guides/publish.md", rf"the pod ends {pod.IDLE_SECONDS} seconds later"),
