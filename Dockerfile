@@ -14,10 +14,14 @@ RUN python requirements.py > base.txt && pip --python /opt/app/bin/python instal
 FROM build AS build-modelserver
 RUN python requirements.py server > more.txt \
  && pip --python /opt/app/bin/python install -c constraints.txt -r more.txt
-# The server calls TensorFlow's C library and nothing of its Python: the library and its name are all that is kept.
-RUN pip --python /opt/app/bin/python install --no-deps -c constraints.txt tensorflow \
+# The server calls TensorFlow's C library and nothing of its Python: the library and its name are all that is kept, and
+# of the library not the symbols that only a debugger reads. On amd64 the usual wheel carries CUDA code; its twin does not.
+RUN apt-get update && apt-get install -y --no-install-recommends binutils \
+ && case "$(dpkg --print-architecture)" in amd64) wheel=tensorflow-cpu ;; *) wheel=tensorflow ;; esac \
+ && pip --python /opt/app/bin/python install --no-deps "$wheel==$(sed -n 's/^tensorflow==//p' constraints.txt)" \
  && cd /opt/app/lib/python3*/site-packages/tensorflow \
- && find . -mindepth 1 -maxdepth 1 ! -name 'libtensorflow_*' ! -name __init__.py -exec rm -rf {} +
+ && find . -mindepth 1 -maxdepth 1 ! -name 'libtensorflow_*' ! -name __init__.py -exec rm -rf {} + \
+ && strip --strip-unneeded libtensorflow_*
 
 FROM build AS build-gateway
 RUN python requirements.py gateway images > more.txt \

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 TARGETS = ("modelserver", "gateway", "deployer")
-LARGEST = {"modelserver": 1_700_000_000, "gateway": 300_000_000, "deployer": 600_000_000}
+LARGEST = {"modelserver": 900_000_000, "gateway": 300_000_000, "deployer": 600_000_000}
 READ_ONLY = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL", "--network", "host")
 GATEWAY = """
 version: v1
@@ -106,12 +107,15 @@ def test_the_deployer_prints_its_help(cluster: Any) -> None:
     assert "publish" in docker("run", "--rm", *READ_ONLY, cluster.image("deployer"), "--help")
 
 
-def test_the_model_server_ends_well_on_sigterm(cluster: Any, digits: Any) -> None:
+def test_the_model_server_predicts_and_ends_well_on_sigterm(cluster: Any, digits: Any) -> None:
     port, rest = free_port(), free_port()
     flags = (f"--port={port}", f"--rest_api_port={rest}", "--model_name=digits", "--model_base_path=/models/digits")
     with container(cluster.image("modelserver"), *flags, mounts=(f"{digits.store}:/models:ro",)) as name:
         until_listening(rest, name)
         assert docker("exec", name, "cat", "/proc/1/comm").startswith("python")
+        body = {"instances": [[[[0.0]] * 8] * 8]}
+        answer = requests.post(f"http://127.0.0.1:{rest}/v1/models/digits:predict", json=body, timeout=30)
+        assert sum(answer.json()["predictions"][0]) == pytest.approx(1, abs=1e-5), answer.text
 
         assert ended(name) == 0
 
