@@ -82,6 +82,18 @@ def test_nothing_is_left_of_the_build(cluster: Any, target: str) -> None:
     assert docker("run", "--rm", *READ_ONLY, "--entrypoint", "python", cluster.image(target), "-c", code) == "[]"
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_start_has_to_compile_the_code(cluster: Any, target: str) -> None:
+    code = (
+        "import importlib.util, pathlib; "
+        "files = [*pathlib.Path('/opt/app/src').rglob('*.py')]; "
+        "missing = [str(p) for p in files if not pathlib.Path(importlib.util.cache_from_source(str(p))).exists()]; "
+        "print(len(files) > 10, missing)"
+    )
+    run = ("run", "--rm", *READ_ONLY, "--entrypoint", "python")
+    assert docker(*run, cluster.image(target), "-c", code) == "True []"
+
+
 @pytest.mark.parametrize(
     ("target", "packages"),
     [
