@@ -18,6 +18,7 @@ from deployer.release import spec
 from deployer.release.render import render_release, state_of
 from deployer.release.render.render import Choice, choose, feature_specs
 from deployer.release.render.values import EMBEDDED_SERVER
+from deployer.release.where import STATE
 from deployer.targets.base import GatewayReplica, Progress, Replica
 from deployer.targets.cluster.helm_releases import TF_SERVING, charts_directory
 from deployer.targets.local.container import Container
@@ -25,7 +26,6 @@ from deployer.targets.local.process import log_tail
 from deployer.targets.local.state import Engine
 from deployer.targets.local.target import LocalRelease, LocalTarget
 
-STATE = ".deployer"
 WATCH_SECONDS = 0.5
 
 
@@ -47,11 +47,6 @@ class UpRequest:
     gateway_port: int | None = None
     bound: bool = False
     timeout: float = 120.0
-
-
-def state_directory(file: Path) -> Path:
-    """Where the state of a local release is kept when nobody says otherwise: `.deployer/<release>` beside its file."""
-    return file.parent / STATE / spec.load(file).name
 
 
 @dataclass(frozen=True, kw_only=True)

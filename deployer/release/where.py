@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployer.domain import names
 from deployer.domain.release import Release
 from deployer.errors import UsageError
 from deployer.release import spec
-from deployer.release.local import state_directory
 from deployer.targets.base import Target
 from deployer.targets.cluster.api import Place
 from deployer.targets.cluster.target import ClusterTarget
-from deployer.targets.local.target import LocalTarget
+
+if TYPE_CHECKING:
+    from deployer.targets.local.target import LocalTarget
+
+STATE = ".deployer"
 
 
 class Kind(StrEnum):
@@ -51,7 +55,14 @@ def open_target(where: Where) -> Target:
 
 def local_target(where: Where) -> LocalTarget:
     """The release on this machine. Errors: SpecError when the file is needed and cannot be read."""
+    from deployer.targets.local.target import LocalTarget  # verbs of a cluster need nothing of it
+
     return LocalTarget(where.state_dir or state_directory(where.file))
+
+
+def state_directory(file: Path) -> Path:
+    """Where the state of a local release is kept when nobody says otherwise: `.deployer/<release>` beside its file."""
+    return file.parent / STATE / spec.load(file).name
 
 
 def open_cluster(where: Where) -> tuple[Release, ClusterTarget]:

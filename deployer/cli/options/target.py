@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployer.release.where import Kind, Where, open_target
 from deployer.release.where import local_target as _local_target
 from deployer.targets.base import Target
-from deployer.targets.local.target import LocalTarget
+
+if TYPE_CHECKING:
+    from deployer.targets.local.target import LocalTarget
 
 StateDir = Annotated[
     Path | None,
