@@ -25,7 +25,6 @@ from deployer.targets.local.process import log_tail
 from deployer.targets.local.state import Engine
 from deployer.targets.local.target import LocalRelease, LocalTarget
 
-STATE = ".deployer"
 WATCH_SECONDS = 0.5
 
 
@@ -47,16 +46,6 @@ class UpRequest:
     gateway_port: int | None = None
     bound: bool = False
     timeout: float = 120.0
-
-
-def state_directory(file: Path) -> Path:
-    """Where the state of a local release is kept when nobody says otherwise: `.deployer/<release>` beside its file."""
-    return state_directory_of(spec.load(file), file)
-
-
-def state_directory_of(release: Release, file: Path) -> Path:
-    """The same for a release that was read from `file` already."""
-    return file.parent / STATE / release.name
 
 
 @dataclass(frozen=True, kw_only=True)
