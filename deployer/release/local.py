@@ -18,6 +18,7 @@ from deployer.release import spec
 from deployer.release.render import render_release, state_of
 from deployer.release.render.render import Choice, choose, feature_specs
 from deployer.release.render.values import EMBEDDED_SERVER
+from deployer.release.where import state_directory_of
 from deployer.targets.base import GatewayReplica, Progress, Replica
 from deployer.targets.cluster.helm_releases import TF_SERVING_CHART, charts_directory
 from deployer.targets.local.container import Container

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from markdown_pages import Page, pages
 from paths import ROOT
+from replay.__main__ import arguments
 
 from deployer.cli.__main__ import OPTIONS, VERBS
 from deployer.cli.verb import command_of
@@ -90,7 +91,8 @@ def known_options() -> set[str]:
     own = {option for verb in verbs for option in options_of(verb)}
     common = {option for group in OPTIONS for option in group.split(", ")}
     gateway = {option for action in command_line()._actions for option in action.option_strings}
-    return own | common | gateway | {f"--{flag}" for flag in FLAGS}
+    replayer = {option for action in arguments()._actions for option in action.option_strings}
+    return own | common | gateway | replayer | {f"--{flag}" for flag in FLAGS}
 
 
 def test_every_option_that_a_page_names_exists() -> None:
