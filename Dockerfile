@@ -1,5 +1,6 @@
 # Images of the toolkit: --target modelserver | gateway | deployer. Each runs as uid 65532 with a read-only root file
-# system; its entry point is the first process and handles SIGTERM itself.
+# system; its entry point is the first process and handles SIGTERM itself. Bytecode is made here because a container
+# cannot write it: a pod with a twentieth of a CPU would take seconds to compile the code at every start.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
@@ -14,10 +15,14 @@ RUN python requirements.py > base.txt && pip --python /opt/app/bin/python instal
 FROM build AS build-modelserver
 RUN python requirements.py server > more.txt \
  && pip --python /opt/app/bin/python install -c constraints.txt -r more.txt
-# The server calls TensorFlow's C library and nothing of its Python: the library and its name are all that is kept.
-RUN pip --python /opt/app/bin/python install --no-deps -c constraints.txt tensorflow \
+# The server calls TensorFlow's C library and nothing of its Python: the library and its name are all that is kept, and
+# of the library not the symbols that only a debugger reads. On amd64 the usual wheel carries CUDA code; its twin does not.
+RUN apt-get update && apt-get install -y --no-install-recommends binutils \
+ && case "$(dpkg --print-architecture)" in amd64) wheel=tensorflow-cpu ;; *) wheel=tensorflow ;; esac \
+ && pip --python /opt/app/bin/python install --no-deps "$wheel==$(sed -n 's/^tensorflow==//p' constraints.txt)" \
  && cd /opt/app/lib/python3*/site-packages/tensorflow \
- && find . -mindepth 1 -maxdepth 1 ! -name 'libtensorflow_*' ! -name __init__.py -exec rm -rf {} +
+ && find . -mindepth 1 -maxdepth 1 ! -name 'libtensorflow_*' ! -name __init__.py -exec rm -rf {} + \
+ && strip --strip-unneeded libtensorflow_*
 
 FROM build AS build-gateway
 RUN python requirements.py gateway images > more.txt \
@@ -30,6 +35,7 @@ RUN python requirements.py k8s experiment > more.txt \
 FROM ${BASE} AS modelserver
 COPY --from=build-modelserver /opt/app /opt/app
 COPY tfserving /opt/app/src/tfserving
+RUN python -m compileall -q /opt/app/src
 ENV PATH=/opt/app/bin:$PATH PYTHONPATH=/opt/app/src PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 EXPOSE 8500 8501
@@ -39,6 +45,7 @@ FROM ${BASE} AS gateway
 COPY --from=build-gateway /opt/app /opt/app
 COPY tfserving /opt/app/src/tfserving
 COPY gateway /opt/app/src/gateway
+RUN python -m compileall -q /opt/app/src
 ENV PATH=/opt/app/bin:$PATH PYTHONPATH=/opt/app/src PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 EXPOSE 8080
@@ -49,6 +56,7 @@ COPY --from=build-deployer /opt/app /opt/app
 COPY tfserving /opt/app/src/tfserving
 COPY gateway /opt/app/src/gateway
 COPY deployer /opt/app/src/deployer
+RUN python -m compileall -q /opt/app/src
 ENV PATH=/opt/app/bin:$PATH PYTHONPATH=/opt/app/src PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "deployer.cli"]

@@ -84,6 +84,3 @@ if __name__ == "__main__":
     if "--check" in sys.argv:
         sys.exit(PAGE.read_text("utf-8") != text and f"{PAGE.relative_to(ROOT)} is out of date: make docs")
     PAGE.write_text(text, "utf-8")
-    import chartgen
-
-    chartgen.main()

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
 import msgspec
 
@@ -22,6 +21,7 @@ from deployer.rollout import facts as rollout_facts
 from deployer.rollout.rollouts import Rollouts
 from deployer.targets.base import Progress
 from deployer.targets.local.target import LocalTarget
+from deployer.targets.rest import Asked
 
 RATE = 40.0
 """Requests a second while versions change."""
@@ -76,7 +76,7 @@ def traffic(target: LocalTarget, model: str, file: Path, rate: float = RATE) -> 
     bodies = [msgspec.json.encode({"version": "v1", "records": [sample.record]}) for sample in files.load(file)]
     found, over, turn, begun = Traffic(), threading.Event(), itertools.count(), time.monotonic()
     (gateway,) = target.gateways()
-    path = f"/v1/models/{quote(model)}:predict"
+    path = Asked(model=model).predict_path
 
     def work() -> None:
         while not over.is_set():

@@ -228,7 +228,7 @@ class _Run:
         return sizing.size(capacities, fit, rate=self.request.wished_rate or None, cpus_per_replica=cpus)
 
     def _scale(self, count: int) -> None:
-        self.progress(f"scaling to {_replicas(count)}")
+        self.progress(f"scaling to {summary.replicas_text(count)}")
         self.target.scale(count, timeout=self.request.scale_timeout, progress=self.progress)
         self.environment = conditions.environment(self.target, self.generator.machine())
 
@@ -298,7 +298,7 @@ class _Run:
         way.trials.append(trial)
         self.logs[trial.number] = recording.log(
             outcome.latency,
-            comment=f"trial {trial.number}: {_replicas(count)}, {trial.kind.value}, microseconds",
+            comment=f"trial {trial.number}: {summary.replicas_text(count)}, {trial.kind.value}, microseconds",
             started=trial.started,
             seconds=trial.seconds,
         )
@@ -321,7 +321,3 @@ class _Run:
             late_after_ms=self.bounds.late_after_ms,
             baseline=way.baseline,
         )
-
-
-def _replicas(count: int) -> str:
-    return "1 replica" if count == 1 else f"{count} replicas"

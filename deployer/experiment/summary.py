@@ -17,10 +17,10 @@ def headline(capacities: Sequence[Capacity], objective: Objective) -> str:
     if not carried:
         return f"No rate was sustained at {within}." if capacities else "No valid trial: nothing can be said."
     first, last = carried[0], carried[-1]
-    sentence = f"{_replicas(last.replicas)} {_verb(last.replicas)} {_figure(last.rate)} requests/s at {within}"
+    sentence = f"{replicas_text(last.replicas)} {_verb(last.replicas)} {rate_text(last.rate)} requests/s at {within}"
     if last is first:
         return sentence + "."
-    base = "one replica" if first.replicas == 1 else _replicas(first.replicas)
+    base = "one replica" if first.replicas == 1 else replicas_text(first.replicas)
     return f"{sentence}: {times_text(last, first)} {base}."
 
 
@@ -59,8 +59,8 @@ def balancing(gateway: Sequence[Capacity], direct: Sequence[Capacity]) -> str:
     few, many = counts[0], counts[-1]
     through, past = (way[many] / way[few] for way in ways)
     text = (
-        f"From {few} to {_replicas(many)} the gateways carry {through:.2f}× as much, one gRPC channel to the Service "
-        f"{past:.2f}×."
+        f"From {few} to {replicas_text(many)} the gateways carry {through:.2f}× as much, "
+        f"one gRPC channel to the Service {past:.2f}×."
     )
     if past < 1 + (many / few - 1) / 3 < through:
         return f"{text} A channel is one connection, and the Service pins it to one pod; a gateway spreads over all."
@@ -81,7 +81,7 @@ def reservations(
         notes.append(f"{invalid} of {len(trials)} trials are invalid and were not used; the table says why.")
     saturated = [c.replicas for c in capacities if c.machine_saturated]
     if saturated:
-        counts = _replicas(saturated[0]) if len(saturated) == 1 else f"{', '.join(map(str, saturated))} replicas"
+        counts = replicas_text(saturated[0]) if len(saturated) == 1 else f"{', '.join(map(str, saturated))} replicas"
         notes.append(
             f"The machine itself had no CPU to spare with {counts}: capacity there is the machine's, and more replicas "
             "on it carry no more."
@@ -98,11 +98,11 @@ def reservations(
         ]
         if lower:
             notes.append(
-                f"With {_replicas(c.replicas)} a lower rate ({_figure(min(lower))} requests/s) failed although "
-                f"{_figure(c.rate)} held: the system was not steady; run longer or with more rounds."
+                f"With {replicas_text(c.replicas)} a lower rate ({rate_text(min(lower))} requests/s) failed although "
+                f"{rate_text(c.rate)} held: the system was not steady; run longer or with more rounds."
             )
         if c.broke_at is None and c.rate > 0:
-            notes.append(f"With {_replicas(c.replicas)} no rate broke the objective: capacity is at least this.")
+            notes.append(f"With {replicas_text(c.replicas)} no rate broke the objective: capacity is at least this.")
     for trial in trials:
         if "wrong answer" in trial.errors:
             notes.append(
@@ -112,7 +112,8 @@ def reservations(
     return notes
 
 
-def _replicas(count: int) -> str:
+def replicas_text(count: int) -> str:
+    """A number of replicas in words: "1 replica"."""
     return "1 replica" if count == 1 else f"{count} replicas"
 
 
@@ -120,5 +121,6 @@ def _verb(count: int) -> str:
     return "carries" if count == 1 else "carry"
 
 
-def _figure(rate: float) -> str:
+def rate_text(rate: float) -> str:
+    """A rate, to about three digits."""
     return f"{rate:.0f}" if rate >= 20 else f"{rate:.1f}"

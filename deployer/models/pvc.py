@@ -41,7 +41,7 @@ def opened(access: PvcAccess, progress: Progress, *, new: NewPvc | None = None) 
     Errors: TargetError, WaitTimeout that names why the pod did not start.
     """
     place, api = reach(access)
-    progress(f"claim {access.pvc.pvc} in context {place.context}, namespace {place.namespace}")
+    progress(f"claim {access.pvc.pvc} in {place}")
     pvc = require_pvc(api, access.pvc, new, progress)
     reachable = storage_in(api, access.pvc, pvc, image=access.image, timeout=access.timeout, progress=progress)
     with reachable as storage:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from deployer.errors import SpecError, TargetError
 from deployer.records.endpoint import Grpc, RecordApi
-from deployer.release.smoke import Asked
 from deployer.release.smoke import inputs as inputs_of
 from deployer.targets.base import GatewayReplica, Target
+from deployer.targets.rest import Asked
 from gateway.settings import ModelSettings, SettingsError, parse_settings
 from tfserving.client import Client, ModelServerError
 

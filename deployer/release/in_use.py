@@ -10,7 +10,7 @@ from deployer.domain.location import DirectoryStore
 from deployer.domain.serving import STABLE
 from deployer.errors import TargetError, UsageError
 from deployer.release import spec
-from deployer.release.local import state_directory
+from deployer.release.where import state_directory
 from deployer.targets.cluster.api import ApiServer
 from deployer.targets.cluster.history.configmaps import HISTORY, MODEL_ANNOTATION
 from deployer.targets.cluster.names import MODELS_KEY

@@ -19,6 +19,7 @@ from deployer.release import spec
 from deployer.release.render import render_release, state_of
 from deployer.release.render.render import Choice, choose, feature_specs
 from deployer.release.render.values import EMBEDDED_SERVER
+from deployer.release.where import state_directory_of
 from deployer.targets.base import GatewayReplica, Progress, Replica
 from deployer.targets.cluster.helm_releases import TF_SERVING_CHART, charts_directory
 from deployer.targets.local.container import Container
@@ -26,7 +27,6 @@ from deployer.targets.local.process import log_tail
 from deployer.targets.local.state import Engine
 from deployer.targets.local.target import LocalRelease, LocalTarget
 
-STATE = ".deployer"
 WATCH_SECONDS = 0.5
 
 
@@ -48,16 +48,6 @@ class UpRequest:
     gateway_port: int | None = None
     bound: bool = False
     timeout: float = 120.0
-
-
-def state_directory(file: Path) -> Path:
-    """Where the state of a local release is kept when nobody says otherwise: `.deployer/<release>` beside its file."""
-    return state_directory_of(spec.load(file), file)
-
-
-def state_directory_of(release: Release, file: Path) -> Path:
-    """The same for a release that was read from `file` already."""
-    return file.parent / STATE / release.name
 
 
 @dataclass(frozen=True, kw_only=True)

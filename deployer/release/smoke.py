@@ -5,41 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
-from urllib.parse import quote
 
 import msgspec
 
 from deployer.errors import TargetError
 from deployer.targets.base import HttpReply, Target
+from deployer.targets.rest import Asked, decoded
 
 TIMEOUT = 30.0
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A version as a server or gateway is asked for it over REST: by label, by number, or whichever answers."""
-
-    model: str
-    label: str = ""
-    version: int | None = None
-
-    def __str__(self) -> str:
-        by_label = f" label {self.label}" if self.label else ""
-        return self.model + (by_label if self.version is None else f" version {self.version}")
-
-    @property
-    def path(self) -> str:
-        """Where it is asked, without the verb."""
-        by_label = f"/labels/{quote(self.label)}" if self.label else ""
-        return f"/v1/models/{quote(self.model)}" + (by_label if self.version is None else f"/versions/{self.version}")
-
-    @property
-    def predict_path(self) -> str:
-        """Where it is asked to predict."""
-        return f"{self.path}:predict"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,10 +113,10 @@ def _described(
     target: Target, place: str, asked: Asked, *, signature: str, timeout: float
 ) -> tuple[int, Mapping[str, Input]]:
     """The version that answers, and what its signature takes."""
-    reply = target.get(place, f"{asked.path}/metadata", timeout=timeout)
+    reply = target.get(place, asked.metadata_path, timeout=timeout)
     if reply.status != 200:
         raise _failed(f"{place} does not describe {asked}", reply)
-    described = _decode(reply, _Metadata, place)
+    described = decoded(reply, _Metadata, place)
     known = described.metadata.signature_def.signature_def
     if signature not in known:
         raise TargetError(
@@ -160,13 +133,6 @@ def zeros(tensor: Input) -> object:
     for size in [1] if shape.unknown_rank else [dimension.size for dimension in reversed(shape.dim)]:
         value = [value] * max(1, size)
     return value
-
-
-def _decode(reply: HttpReply, shape: type[T], place: str) -> T:
-    try:
-        return msgspec.json.decode(reply.body, type=shape, strict=False)
-    except msgspec.MsgspecError as error:
-        raise TargetError(f"{place} answers with something that is not TensorFlow Serving's") from error
 
 
 def _failed(what: str, reply: HttpReply) -> TargetError:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployer.domain import names
 from deployer.domain.release import Release
 from deployer.errors import UsageError
 from deployer.release import spec
-from deployer.release.local import state_directory, state_directory_of
 from deployer.targets.base import Target
 from deployer.targets.cluster.api import Place
 from deployer.targets.cluster.target import ClusterTarget
-from deployer.targets.local.target import LocalTarget
+
+if TYPE_CHECKING:
+    from deployer.targets.local.target import LocalTarget
+
+STATE = ".deployer"
 
 
 class Kind(StrEnum):
@@ -47,7 +51,7 @@ def open_target(where: Where) -> Target:
     """
     if where.kind is Kind.LOCAL and where.state_dir is not None:
         _check_local(where)
-        return LocalTarget(where.state_dir)
+        return local_target(where)
     return open_release(where)[1]
 
 
@@ -57,7 +61,8 @@ def open_release(where: Where) -> tuple[Release, Target]:
         return open_cluster(where)
     _check_local(where)
     release = described(where)
-    return release, LocalTarget(where.state_dir or state_directory_of(release, where.file))
+    state_dir = where.state_dir or state_directory_of(release, where.file)
+    return release, local_target(replace(where, state_dir=state_dir))
 
 
 def _check_local(where: Where) -> None:
@@ -67,7 +72,19 @@ def _check_local(where: Where) -> None:
 
 def local_target(where: Where) -> LocalTarget:
     """The release on this machine. Errors: SpecError when the file is needed and cannot be read."""
+    from deployer.targets.local.target import LocalTarget  # verbs of a cluster need nothing of it
+
     return LocalTarget(where.state_dir or state_directory(where.file))
+
+
+def state_directory(file: Path) -> Path:
+    """Where the state of a local release is kept when nobody says otherwise: `.deployer/<release>` beside its file."""
+    return state_directory_of(spec.load(file), file)
+
+
+def state_directory_of(release: Release, file: Path) -> Path:
+    """The same for a release that was read from `file` already."""
+    return file.parent / STATE / release.name
 
 
 def open_cluster(where: Where) -> tuple[Release, ClusterTarget]:

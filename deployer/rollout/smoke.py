@@ -10,10 +10,11 @@ from pathlib import Path
 from deployer.domain.rollout import CANARY
 from deployer.domain.verdict import Judgement, Verdict
 from deployer.errors import DeployerError, TargetError
-from deployer.release.smoke import Asked, predict_body
+from deployer.release.smoke import predict_body
 from deployer.rollout import proof
 from deployer.rollout.proof import PARALLEL, PROOF_POLL_SECONDS, Clock, EndCounts, alive
 from deployer.targets.base import Target
+from deployer.targets.rest import Asked
 from deployer.targets.waiting import shortened
 from tfserving.config import ModelServerConfig, Specific
 

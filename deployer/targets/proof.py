@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
-from urllib.parse import quote
 
 import msgspec
 
-from deployer.errors import DeployerError, TargetError
+from deployer.errors import DeployerError
 from deployer.targets.base import Target
+from deployer.targets.rest import GET_TIMEOUT, Asked, decoded, routes
 from gateway.settings import settings_hash
 from tfserving.config.models import ModelConfig, ModelServerConfig, Specific
-
-GET_TIMEOUT = 5.0
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,46 +99,27 @@ def not_following(target: Target, name: str, text: str) -> tuple[str, ...]:
     return () if wanted.encode() in reply.body else (f"{name} does not use configuration {wanted} yet",)
 
 
-class _Backend(msgspec.Struct):
-    address: str
-    state: str
-
-
-class _Routes(msgspec.Struct):
-    backends: list[_Backend]
-
-
 def not_connected(target: Target, name: str, addresses: Collection[str]) -> tuple[str, ...]:
     """Which of these replicas a gateway has no connection to yet."""
     try:
-        backends = msgspec.json.decode(target.get(name, "/routes", timeout=GET_TIMEOUT).body, type=_Routes).backends
+        backends = routes(target, name).backends
     except DeployerError as error:
         return (error.message,)
-    except msgspec.MsgspecError:
-        return (f"{name} does not serve /routes yet",)
     connected = {backend.address for backend in backends if backend.state != "disconnected"}
     return tuple(f"{name} is not connected to {address} yet" for address in addresses if address not in connected)
 
 
 def _served(target: Target, name: str, model: ModelConfig, timeout: float) -> Served:
-    path = f"/v1/models/{quote(model.name)}"
-    reply = target.get(name, path, timeout=timeout)
-    statuses = _decode(reply.body, _ModelStatus, name).model_version_status if reply.status == 200 else []
+    reply = target.get(name, Asked(model=model.name).path, timeout=timeout)
+    statuses = decoded(reply, _ModelStatus, name).model_version_status if reply.status == 200 else []
     labels: dict[str, int | None] = {}
     for label in model.labels:
-        metadata = target.get(name, f"{path}/labels/{quote(label)}/metadata", timeout=timeout)
+        metadata = target.get(name, Asked(model=model.name, label=label).metadata_path, timeout=timeout)
         ok = metadata.status == 200
-        labels[label] = _decode(metadata.body, _Metadata, name).model_spec.version if ok else None
+        labels[label] = decoded(metadata, _Metadata, name).model_spec.version if ok else None
     return Served(
         model=model.name,
         versions={s.version: s.state for s in statuses},
         labels=labels,
         problems={s.version: s.status.error_message for s in statuses if s.status.error_code != "OK"},
     )
-
-
-def _decode(body: bytes, shape: type[T], name: str) -> T:
-    try:
-        return msgspec.json.decode(body, type=shape, strict=False)
-    except msgspec.MsgspecError as error:
-        raise TargetError(f"{name} sent a response that is not TensorFlow Serving's") from error

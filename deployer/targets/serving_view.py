@@ -6,32 +6,15 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import msgspec
-
 from deployer.domain.rollout import Phase, Rollout
 from deployer.errors import DeployerError
-from deployer.targets import proof
+from deployer.targets import proof, rest
 from deployer.targets.base import Target
 from deployer.targets.proof import Served
 from gateway.settings import settings_hash
 from tfserving.config import ConfigError, ModelServerConfig
 
 _PARALLEL = 16
-
-
-class _Config(msgspec.Struct, frozen=True):
-    hash: str
-    error: str | None = None
-
-
-class _Backend(msgspec.Struct, frozen=True):
-    address: str
-    state: str
-
-
-class _Routes(msgspec.Struct, frozen=True):
-    config: _Config
-    backends: tuple[_Backend, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +102,9 @@ def _replica(target: Target, name: str, own: str | None, config: ModelServerConf
 
 def _gateway(target: Target, name: str) -> GatewayView:
     try:
-        reply = target.get(name, "/routes", timeout=proof.GET_TIMEOUT)
-        routes = msgspec.json.decode(reply.body, type=_Routes)
+        routes = rest.routes(target, name)
     except DeployerError as error:
         return GatewayView(unreachable=error.cause or error.message)
-    except msgspec.MsgspecError as error:
-        return GatewayView(unreachable=f"its /routes cannot be read: {error}")
     return GatewayView(
         hash=routes.config.hash,
         error=routes.config.error or "",

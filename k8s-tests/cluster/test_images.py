@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from eventually import eventually
 from model_server_process import is_open
 
 from deployer.tools import ports
 
 TARGETS = ("modelserver", "gateway", "deployer")
-LARGEST = {"modelserver": 1_700_000_000, "gateway": 300_000_000, "deployer": 600_000_000}
+LARGEST = {"modelserver": 900_000_000, "gateway": 300_000_000, "deployer": 600_000_000}
 READ_ONLY = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL", "--network", "host")
 GATEWAY = """
 version: v1
@@ -72,6 +73,18 @@ def test_nothing_is_left_of_the_build(cluster: Any, target: str) -> None:
     assert docker("run", "--rm", *READ_ONLY, "--entrypoint", "python", cluster.image(target), "-c", code) == "[]"
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_start_has_to_compile_the_code(cluster: Any, target: str) -> None:
+    code = (
+        "import importlib.util, pathlib; "
+        "files = [*pathlib.Path('/opt/app/src').rglob('*.py')]; "
+        "missing = [str(p) for p in files if not pathlib.Path(importlib.util.cache_from_source(str(p))).exists()]; "
+        "print(len(files) > 10, missing)"
+    )
+    run = ("run", "--rm", *READ_ONLY, "--entrypoint", "python")
+    assert docker(*run, cluster.image(target), "-c", code) == "True []"
+
+
 @pytest.mark.parametrize(
     ("target", "packages"),
     [
@@ -97,12 +110,15 @@ def test_the_deployer_prints_its_help(cluster: Any) -> None:
     assert "publish" in docker("run", "--rm", *READ_ONLY, cluster.image("deployer"), "--help")
 
 
-def test_the_model_server_ends_well_on_sigterm(cluster: Any, digits: Any) -> None:
+def test_the_model_server_predicts_and_ends_well_on_sigterm(cluster: Any, digits: Any) -> None:
     port, rest = ports.free(2)
     flags = (f"--port={port}", f"--rest_api_port={rest}", "--model_name=digits", "--model_base_path=/models/digits")
     with container(cluster.image("modelserver"), *flags, mounts=(f"{digits.store}:/models:ro",)) as name:
         until_listening(rest, name)
         assert docker("exec", name, "cat", "/proc/1/comm").startswith("python")
+        body = {"instances": [[[[0.0]] * 8] * 8]}
+        answer = requests.post(f"http://127.0.0.1:{rest}/v1/models/digits:predict", json=body, timeout=30)
+        assert sum(answer.json()["predictions"][0]) == pytest.approx(1, abs=1e-5), answer.text
 
         assert ended(name) == 0
 

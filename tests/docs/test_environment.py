@@ -14,8 +14,8 @@ PAGE = Page(REFERENCE / "environment.md")
 PACKAGES = ("deployer", "gateway", "tfserving")
 AROUND = ("scripts", "k8s-tests", "tests", "bench")
 READING = ("get", "setdefault", "pop", "getenv", "__getitem__")
-STANDARD = {"PATH"}
-"""Read by the tests to put a program first on it."""
+STANDARD = {"PATH", "PYTHONPATH"}
+"""Read by the tests to put something first on them."""
 
 
 def documented(*sections: str) -> set[str]:

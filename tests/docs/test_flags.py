@@ -28,7 +28,7 @@ UNSAFE = "--enable_serialization_as_tensor_content=true"
 
 
 def test_the_command_line_reference_is_what_the_verbs_say() -> None:
-    generator = runpy.run_path(str(ROOT / "scripts" / "docs"))
+    generator = runpy.run_path(str(ROOT / "scripts" / "docs.py"))
     assert generator["PAGE"].read_text("utf-8") == generator["page"](), "run `make docs`"
 
 

@@ -7,7 +7,9 @@ import tomllib
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
+import pytest
 from markdown_pages import REFERENCE, Page, pages
+from named_paths import absent_paths
 from paths import ROOT
 from type_keys import inner, leaves
 
@@ -21,7 +23,6 @@ PAGES = [page for page in pages() if page.path.name not in NAMES_OF_THEN]
 OF_THEIR_OWN_KEYS = ("deployer-yaml.md", "experiment-json.md", "features-yaml.md", "manifest.md")
 """Pages of one file, which name its keys from where the sentence stands."""
 FILE = re.compile(r"\.(config|json|log|py|yaml)$")
-FOLDERS = ("bench", "charts", "deployer", "docs", "examples", "gateway", "k8s-tests", "scripts", "tests", "tfserving")
 
 
 def missing(pattern: str, exists: Callable[[str], bool]) -> set[str]:
@@ -35,9 +36,9 @@ def missing(pattern: str, exists: Callable[[str], bool]) -> set[str]:
     }
 
 
-def test_files() -> None:
-    one = "|".join(FOLDERS)
-    assert missing(rf"(?:^|[\s'\"(])((?:{one})/[\w./-]*\w)", lambda name: (ROOT / name).exists()) == set()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.relative_to(ROOT).as_posix())
+def test_files(page: Page) -> None:
+    assert absent_paths(page.path.read_text("utf-8")) == []
 
 
 def test_modules_that_are_run() -> None:
@@ -49,8 +50,8 @@ def test_benchmarks() -> None:
 
 
 def test_make_targets() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
-    assert missing(r"(?:^|\s)make ([a-z-]+)$", targets.__contains__) == set()
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    assert missing(r"(?:^|\s)make ([a-z0-9-]+)$", targets.__contains__) == set()
 
 
 def test_extras() -> None:

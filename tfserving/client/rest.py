@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import grpc
@@ -28,6 +29,7 @@ from tfserving.wire.tensors import Array
 
 __all__ = ["SOLE_OUTPUT", "AsyncRestClient", "RestClient"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _CODES = {
@@ -117,48 +119,26 @@ class RestClient(Closing):
         return answer
 
 
+def _on_a_thread(
+    method: Callable[Concatenate[RestClient, P], T],
+) -> Callable[Concatenate[AsyncRestClient, P], Coroutine[Any, Any, T]]:
+    @functools.wraps(method)
+    async def call(self: AsyncRestClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.to_thread(method, self._client, *args, **kwargs)
+
+    return call
+
+
 class AsyncRestClient(AsyncClosing):
     """`RestClient` for asyncio; each call runs on a thread of the event loop's pool."""
 
     def __init__(self, base_url: str) -> None:
         self._client = RestClient(base_url)
 
-    async def close(self) -> None:
-        """As `RestClient.close`."""
-        await asyncio.to_thread(self._client.close)
-
-    async def predict(
-        self,
-        model: str,
-        inputs: Mapping[str, Array],
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        timeout: float = DEFAULT_TIMEOUT,
-    ) -> Prediction:
-        """As `RestClient.predict`."""
-        return await asyncio.to_thread(
-            self._client.predict,
-            model,
-            inputs,
-            version=version,
-            label=label,
-            signature=signature,
-            timeout=timeout,
-        )
-
-    async def status(
-        self, model: str, version: int | None = None, *, timeout: float = DEFAULT_TIMEOUT
-    ) -> tuple[VersionStatus, ...]:
-        """As `RestClient.status`."""
-        return await asyncio.to_thread(self._client.status, model, version, timeout=timeout)
-
-    async def metadata(
-        self, model: str, *, version: int | None = None, label: str | None = None, timeout: float = DEFAULT_TIMEOUT
-    ) -> Metadata:
-        """As `RestClient.metadata`."""
-        return await asyncio.to_thread(self._client.metadata, model, version=version, label=label, timeout=timeout)
+    close = _on_a_thread(RestClient.close)
+    predict = _on_a_thread(RestClient.predict)
+    status = _on_a_thread(RestClient.status)
+    metadata = _on_a_thread(RestClient.metadata)
 
 
 def _path(model: str, version: int | None, label: str | None) -> str:

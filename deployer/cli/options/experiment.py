@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from deployer.cli.options.group import OptionGroup
+from deployer.cli.options.lists import numbers
 from deployer.cli.verb import ModelName, duration
 from deployer.domain import release
 from deployer.errors import UsageError
@@ -99,19 +100,3 @@ class BatchingSweepOptions(SweepOptions):
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Repetitions of every trial.")] = 1
     seconds: Seconds = 3.0
     warmup: Warmup = 1.0
-
-
-def numbers(option: str, text: str) -> tuple[float, ...]:
-    """The numbers of a list "1,2.5". Errors: UsageError."""
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise UsageError(f"{option} {text}: not a list of numbers", hint=f"for example {option} 1,2,4") from error
-
-
-def whole(option: str, text: str) -> tuple[int, ...]:
-    """The whole numbers of a list "1,2". Errors: UsageError."""
-    found = numbers(option, text)
-    if any(number != int(number) for number in found):
-        raise UsageError(f"{option} {text}: not whole numbers", hint=f"for example {option} 1,2,4")
-    return tuple(int(number) for number in found)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployer.cli.options.group import OptionGroup
 from deployer.cli.verb import File, Kubeconfig
 from deployer.release.where import Kind, Where, local_target
-from deployer.targets.local.target import LocalTarget
+
+if TYPE_CHECKING:
+    from deployer.targets.local.target import LocalTarget
 
 StateDir = Annotated[
     Path | None,

@@ -16,9 +16,8 @@ from deployer.cli.options.experiment import (
     BatchingSweepOptions,
     SubjectOptions,
     SweepOptions,
-    numbers,
-    whole,
 )
+from deployer.cli.options.lists import numbers, whole
 from deployer.cli.options.target import LocalOptions, TargetOptions
 from deployer.cli.verb import DryRun, Timeout, Verb, duration
 from deployer.cli.views.experiment import differences, found_text, outline, swept

@@ -10,6 +10,7 @@ import typer
 
 from deployer.cli.console import console
 from deployer.cli.options.engine import EngineOption, ImageOption, prover
+from deployer.cli.options.lists import whole
 from deployer.cli.options.pvc import StoreDirectory
 from deployer.cli.verb import DryRun, Verb
 from deployer.domain.store import DEFAULT_SIGNATURE, WarmUp, parse_size, size_text
@@ -90,7 +91,7 @@ def export(
         samples=samples,
         seed=seed,
         tolerance=Tolerance(rtol=rtol, atol=atol),
-        warmup_batch_sizes=_sizes(warmup_batch_sizes),
+        warmup_batch_sizes=tuple(sorted(set(whole("--warmup-batch-sizes", warmup_batch_sizes, example="1,8,32")))),
         metrics=_metrics(metric or [], metrics_file),
         max_size=max_size,
         require_batchable=require_batchable,
@@ -101,15 +102,6 @@ def export(
     )
     exported = usecase.export(request, progress=console.progress)
     console.result("Exported", exported, lambda: _text(exported))
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
-    except ValueError as error:
-        raise UsageError(
-            f"--warmup-batch-sizes {text!r} is not a list of whole numbers", hint="write --warmup-batch-sizes 1,8,32"
-        ) from error
 
 
 def _metrics(pairs: list[str], file: Path | None) -> dict[str, float]:

@@ -10,6 +10,7 @@ import typer
 
 from deployer.cli.console import Table, console
 from deployer.cli.options.engine import EngineOption, prover
+from deployer.cli.options.lists import whole
 from deployer.cli.options.pvc import SCHEME, AnyStore, PodOptions, catalog
 from deployer.cli.options.target import StateDir
 from deployer.cli.verb import DryRun, ModelName, Verb
@@ -117,7 +118,7 @@ def prune(
     from deployer.models.catalog import version_numbers
     from deployer.release import in_use
 
-    named = _listed(protect)
+    named = dict.fromkeys(whole("--protect", protect, example="3,4", what="versions"), "--protect")
     if store.startswith(SCHEME):
         where = pod.access(store)
         place, api = pvc.reach(where)
@@ -135,13 +136,6 @@ def prune(
             directory, model, keep=keep, protected=named | used, dry_run=dry_run, progress=console.progress
         )
     console.result("Pruned", pruned, lambda: _pruned(pruned))
-
-
-def _listed(text: str) -> dict[int, str]:
-    try:
-        return {int(part): "--protect" for part in text.split(",") if part.strip()}
-    except ValueError as error:
-        raise UsageError(f"--protect {text!r} is not a list of versions", hint="write --protect 3,4") from error
 
 
 def _table(found: tuple[VersionSummary, ...]) -> Table | str:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from deployer.cli.console import console
+from deployer.cli.options.lists import numbers
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import DryRun, ModelName, NewTimeout, Timeout, Verb, duration
 from deployer.cli.views.redraw import LiveText
@@ -83,7 +84,7 @@ def start(
     rollouts = rollouts_of(where, model, console.progress)
     request = _request(
         to=to,
-        shares=_shares(steps),
+        shares=numbers("--steps", steps, example="5,25,50", what="percentages", unit="%"),
         soak=soak,
         gates=tuple(gate) if gate is not None else rollouts.gates,
         labelled=str(labelled) if labelled is not None else "",
@@ -174,13 +175,6 @@ def foreseen(found: Preview) -> int:
     """Print what would be done; the exit code says whether the first step would be passed."""
     console.result("RolloutPlan", found, lambda: planned(found))
     return found.exit_code
-
-
-def _shares(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part.strip().removesuffix("%")) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise UsageError(f"--steps {text}: not a list of percentages", hint="write 5,25,50") from None
 
 
 def _request(**fields: object) -> RolloutRequest:

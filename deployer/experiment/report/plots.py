@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from deployer.experiment.capacity import times_text
 from deployer.experiment.results import Experiment, Kind, Trial
+from deployer.experiment.summary import rate_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,7 +156,7 @@ def _throughput(axes: Axes, experiment: Experiment) -> None:
             axes.vlines(c.replicas, c.rate, c.broke_at, color=colour, linewidth=3, alpha=0.45)
         ratio = f"\n{times_text(c, base)}" if c is not base else ""
         axes.annotate(
-            f"{_figure(c.rate)}/s{ratio}",
+            f"{rate_text(c.rate)}/s{ratio}",
             (c.replicas, c.rate),
             xytext=(13, -5),
             textcoords="offset points",
@@ -187,7 +188,7 @@ def _balancing(axes: Axes, experiment: Experiment) -> None:
         axes.plot(counts, [c.ceiling for c in shown], "o-", color=colour, label=name, zorder=5)
         for c in shown:
             axes.annotate(
-                f"{_figure(c.ceiling)}/s",
+                f"{rate_text(c.ceiling)}/s",
                 (c.replicas, c.ceiling),
                 xytext=(7, offset),
                 textcoords="offset points",
@@ -265,7 +266,7 @@ def _cpu(axes: Axes, experiment: Experiment) -> None:
                 )  # fmt: skip
             left += cores
     axes.axvline(experiment.environment.cores, color=INK, linewidth=1.2, linestyle="--")
-    axes.set_yticks(range(len(shown)), [f"{t.replicas} at {_figure(t.offered)}/s" for t in shown], color=INK)
+    axes.set_yticks(range(len(shown)), [f"{t.replicas} at {rate_text(t.offered)}/s" for t in shown], color=INK)
     axes.grid(visible=False, axis="y")
     axes.invert_yaxis()
     axes.set(xlabel="cores", xlim=(0, experiment.environment.cores * 1.03))
@@ -280,7 +281,3 @@ def _standing(experiment: Experiment) -> list[Trial]:
         return found
     latest: dict[int, Trial] = {t.replicas: t for t in experiment.trials}
     return list(latest.values())
-
-
-def _figure(rate: float) -> str:
-    return f"{rate:.0f}" if rate >= 20 else f"{rate:.1f}"

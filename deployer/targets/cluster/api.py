@@ -1,14 +1,10 @@
-"""The API server of a cluster. Only this module imports the `kubernetes` package, and only when it is called.
-
-It only uses that package to read a kubeconfig (contexts, certificates, tokens, exec plug-ins). Responses are decoded
-into the few fields of `objects`.
-"""
+"""The API server of a cluster. What comes back over HTTP is decoded into the few fields that `objects` knows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -16,11 +12,9 @@ import urllib3
 
 from deployer.errors import TargetError
 from deployer.targets.base import HttpReply
+from deployer.targets.cluster import kubeconfig
 
-if TYPE_CHECKING:
-    from kubernetes.client import Configuration
-
-PARALLEL = 16
+PARALLEL = kubeconfig.CONNECTIONS
 """Concurrent requests to the API server."""
 
 NOT_FOUND, CONFLICT = 404, 409
@@ -40,11 +34,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A cluster and namespace. An empty `context` is the current one; an empty `kubeconfig` means kubectl's files."""
+    """A cluster and namespace. An empty `context` is the current one, or in a pod without any the cluster around it; an
+    empty `kubeconfig` means kubectl's files."""
 
     namespace: str
     context: str = ""
     kubeconfig: str = ""
+
+    def __str__(self) -> str:
+        return f"{f'context {self.context}' if self.context else 'this cluster'}, namespace {self.namespace}"
 
 
 class Refused(TargetError):
@@ -211,55 +209,10 @@ class ApiServer:
 
 def connect(place: Place) -> ApiServer:
     """Connect to the API server of a context. Errors: TargetError without a kubeconfig or the `kubernetes` package."""
-    configuration = load_configuration(place)
+    configuration = kubeconfig.load(place.context, place.kubeconfig)
     return ApiServer(
-        configuration.host,
-        _pool(configuration),
-        lambda: configuration.get_api_key_with_prefix("authorization") or "",
+        configuration.host, kubeconfig.pool(configuration), lambda: kubeconfig.authorization(configuration)
     )
-
-
-def load_configuration(place: Place) -> Configuration:
-    """The connection settings of the `kubernetes` client: address and credentials of the cluster.
-
-    Errors: TargetError.
-    """
-    try:
-        from kubernetes import client, config
-    except ImportError as error:
-        raise TargetError(
-            "the Kubernetes client is not installed", hint="pip install 'tfserving-deployer[k8s]'"
-        ) from error
-    configuration = client.Configuration()
-    try:
-        config.load_kube_config(
-            config_file=place.kubeconfig or None,
-            context=place.context or None,
-            client_configuration=configuration,
-            persist_config=False,
-        )
-    except (config.ConfigException, OSError) as error:
-        raise TargetError(
-            f"there is no usable kube-context {place.context}".rstrip(),
-            cause=str(error),
-            hint="`kubectl config get-contexts` lists the contexts; `deployer cluster up` creates one",
-        ) from error
-    return configuration
-
-
-def current_context(kubeconfig: str = "") -> str:
-    """The current context of the kubeconfig; empty when there is none."""
-    try:
-        from kubernetes import config
-
-        _, active = config.list_kube_config_contexts(config_file=kubeconfig or None)
-    except ImportError as error:
-        raise TargetError(
-            "the Kubernetes client is not installed", hint="pip install 'tfserving-deployer[k8s]'"
-        ) from error
-    except config.ConfigException:
-        return ""
-    return str(active["name"]) if active else ""
 
 
 def pod_path(namespace: str, name: str = "") -> str:
@@ -270,21 +223,6 @@ def pod_path(namespace: str, name: str = "") -> str:
 def proxy_path(namespace: str, pod: str, port: int, path: str) -> str:
     """The proxy path of the API server for a port of a pod; `path` begins with a slash."""
     return f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}:{port}/proxy{path}"
-
-
-def _pool(configuration: Configuration) -> urllib3.PoolManager:
-    options: dict[str, Any] = {
-        "maxsize": PARALLEL,
-        "cert_reqs": "CERT_REQUIRED" if configuration.verify_ssl else "CERT_NONE",
-        "ca_certs": configuration.ssl_ca_cert,
-        "cert_file": configuration.cert_file,
-        "key_file": configuration.key_file,
-    }
-    if configuration.tls_server_name:
-        options["server_hostname"] = configuration.tls_server_name
-    if configuration.proxy:
-        return urllib3.ProxyManager(configuration.proxy, **options)
-    return urllib3.PoolManager(**options)
 
 
 def _api_status(reply: HttpReply) -> _Status | None:

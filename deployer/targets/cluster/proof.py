@@ -5,27 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from deployer.errors import DeployerError, SpecError
 from deployer.targets import proof
 from deployer.targets.cluster.names import GATEWAY, GRPC_PORT, MODEL_SERVER
 from deployer.targets.cluster.objects import Pod
 from deployer.targets.cluster.state import view
+from deployer.targets.rest import routes
 from tfserving.config import ConfigError, ModelServerConfig
 
 if TYPE_CHECKING:
     from deployer.targets.cluster.target import ClusterTarget
 
 Problems = tuple[str, ...]
-
-
-class _Backend(msgspec.Struct):
-    address: str
-
-
-class _Routes(msgspec.Struct):
-    backends: list[_Backend]
 
 
 def replicas(target: ClusterTarget, config: ModelServerConfig) -> Problems:
@@ -72,9 +63,8 @@ def missing_backends(target: ClusterTarget, replicas: Sequence[Pod]) -> Problems
 
     def missing(pod: Pod) -> Problems:
         try:
-            reply = target.get(pod.name, "/routes", timeout=proof.GET_TIMEOUT)
-            known = {backend.address for backend in msgspec.json.decode(reply.body, type=_Routes).backends}
-        except (DeployerError, msgspec.MsgspecError) as error:
+            known = {backend.address for backend in routes(target, pod.name).backends}
+        except DeployerError as error:
             return (f"{pod.name} does not list its backends ({error})",)
         return () if known == wanted else (f"{pod.name} knows {len(known & wanted)} of {len(wanted)} replicas",)
 

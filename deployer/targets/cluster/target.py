@@ -25,7 +25,7 @@ from deployer.targets.base import (
     Replica,
     Target,
 )
-from deployer.targets.cluster import proof
+from deployer.targets.cluster import kubeconfig, proof
 from deployer.targets.cluster.agent_job import agent_job
 from deployer.targets.cluster.api import (
     NOT_FOUND,
@@ -34,7 +34,6 @@ from deployer.targets.cluster.api import (
     Place,
     Refused,
     connect,
-    current_context,
     pod_path,
     proxy_path,
 )
@@ -97,7 +96,7 @@ class ClusterTarget(Target):
     # -- Target
 
     def describe(self) -> str:
-        return f"context {self.place.context}, namespace {self.place.namespace}, release {self.names.release}"
+        return f"{self.place}, release {self.names.release}"
 
     def replicas(self) -> tuple[Replica, ...]:
         return tuple(
@@ -365,8 +364,7 @@ class ClusterTarget(Target):
         text = config.read()
         if text is None:
             raise TargetError(
-                f"release {self.names.release} is not installed in namespace {self.place.namespace}"
-                f" of context {self.place.context}",
+                f"release {self.names.release} is not installed in {self.place}",
                 hint="`deployer deploy` installs it; -n and --context select another place",
             )
         return text
@@ -380,9 +378,12 @@ class ClusterTarget(Target):
 
 
 def resolved(place: Place) -> Place:
-    """The place with its actual context. Errors: TargetError when none is given and there is no current one."""
-    context = place.context or current_context(place.kubeconfig)
-    if not context:
+    """The place with its actual context, except in a pod that has none and means the cluster around it.
+
+    Errors: TargetError when none is given and there is no current one.
+    """
+    context = place.context or kubeconfig.current_context(place.kubeconfig)
+    if not context and not kubeconfig.in_pod(place.kubeconfig):
         raise TargetError(
             "there is no current kube-context", hint="--context selects one; `deployer cluster up` creates a cluster"
         )

@@ -1,0 +1,47 @@
+"""How a version is asked for over REST, and how what a gateway says of itself is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from deployer.errors import TargetError
+from deployer.targets.base import HttpReply, Target
+from deployer.targets.rest import Asked, routes
+
+
+class Gateway(Target):
+    """Answers every GET with one body."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
+        assert path == "/routes"
+        return HttpReply(status=200, body=self.body)
+
+
+@pytest.mark.parametrize(
+    ("asked", "path", "text"),
+    [
+        (Asked(model="a b"), "/v1/models/a%20b", "a b"),
+        (Asked(model="m", label="stable"), "/v1/models/m/labels/stable", "m label stable"),
+        (Asked(model="m", version=3), "/v1/models/m/versions/3", "m version 3"),
+    ],
+)
+def test_a_version_has_a_path_and_a_name(asked: Asked, path: str, text: str) -> None:
+    assert (asked.path, asked.metadata_path, asked.predict_path) == (path, f"{path}/metadata", f"{path}:predict")
+    assert str(asked) == text
+
+
+def test_routes_are_read_as_far_as_they_are_needed() -> None:
+    found = routes(
+        Gateway(b'{"config": {"hash": "h"}, "backends": [{"address": "a:1", "state": "up"}], "more": 1}'), "g"
+    )
+    assert (found.config.hash, found.config.error, found.backends[0].address) == ("h", None, "a:1")
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"config": {}}'])
+def test_what_is_not_a_description_of_routes_is_an_error_of_the_target(body: bytes) -> None:
+    with pytest.raises(TargetError, match="g does not show its routes yet") as raised:
+        routes(Gateway(body), "g")
+    assert raised.value.cause.startswith("its /routes cannot be read: ")
