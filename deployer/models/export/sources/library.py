@@ -49,7 +49,7 @@ def model_code(message: str, hint: str) -> Iterator[None]:
     except Exception as error:
         text = str(error)
         if os.strerror(errno.ENOSPC) in text:  # TensorFlow wraps what the disk says, with the path in front
-            hint = "make room on the disk, and call again"
+            hint = "free space on the disk and try again"
         else:
             hint = reasons.remedy(text, hint)
         cause = f"{type(error).__name__}: {reasons.sentence(text)}"

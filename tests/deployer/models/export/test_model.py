@@ -247,9 +247,7 @@ def test_damaged_files_are_named(request_: ExportRequest, tmp_path: Path, saved:
         in refused(replace(request_, source=str(tmp_path / "bad"))).message
     )
     (tmp_path / "bad/saved_model.pb").write_bytes((saved / "saved/saved_model.pb").read_bytes())
-    assert (
-        refused(replace(request_, source=str(tmp_path / "bad"))).message == "the model server cannot load this version"
-    )
+    assert "on the model server" in refused(replace(request_, source=str(tmp_path / "bad"))).message
 
 
 def test_an_unknown_signature_lists_what_there_is(request_: ExportRequest) -> None:
