@@ -142,7 +142,7 @@ def test_steps_of_a_running_server(player: Player) -> None:
     late = player.step({"op": "wait_answer", "want": 404, "rest": {"path": "/missing"}})
     assert without_time(late)["status"] == 404
     assert player.step(get("/die")) == {"closed": True}
-    assert player.step({"op": "wait_exit"}) == {"exit": 3}
+    assert player.step({"op": "wait_exit", "limit": 30}) == {"exit": 3}
     assert player.step({"op": "alive"}) == {"alive": False}
     assert player.step(get("/count")) == {"refused": True}
     call = {"op": "grpc", "grpc": {"method": "/tensorflow.serving.PredictionService/Predict"}}
@@ -175,6 +175,7 @@ def test_a_request_in_the_background_tells_its_changes(player: Player) -> None:
     while int(str(body_of(player.step(get("/count")))["asked"])) <= own and time.monotonic() < until:
         own += 1
     player.step(get("/die"))
+    player.step({"op": "wait_exit", "limit": 30})
     told = player.step({"op": "background_stop", "name": "b"})
     assert isinstance(told, dict)
     assert isinstance(told["changes"], list)
