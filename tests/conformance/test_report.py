@@ -90,6 +90,23 @@ def test_the_known_failures_of_the_project_are_cases_that_count() -> None:
     assert len(known) <= 4, "a new failure is a step back: mend it"
 
 
+def test_the_documentation_has_the_numbers_and_the_known_failures() -> None:
+    cases = load(ROOT / "tests" / "conformance").cases
+    known = known_failures(ROOT / "tests" / "conformance" / "known.toml")
+    counted = sum(case.counts for case in cases)
+    page = (ROOT / "docs" / "reference" / "conformance.md").read_text("utf-8")
+    numbers = re.findall(r"^\| ([a-z][^|]*) \| ([\d,]+) \|$", page, re.M)
+    assert {what.split(" (")[0]: int(number.replace(",", "")) for what, number in numbers} == {
+        "recorded": len(cases),
+        "of these do not count": len(cases) - counted,
+        "count": counted,
+        "pass": counted - len(known),
+        "known failures": len(known),
+    }
+    listed = re.findall(r"^\| `([a-z-]+-\d+)` \| (.*) \|$", page, re.M)
+    assert {name: reason.replace("`", "") for name, reason in listed} == known
+
+
 @pytest.mark.parametrize("content", ['[known]\na-1 = ""', "[known]\na-1 = 3", "not toml", None])
 def test_a_known_failure_needs_a_reason(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "known.toml"
