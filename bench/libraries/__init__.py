@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from statistics import median
 
-NAMES = ("metrics", "http1", "http2")
+NAMES = ("metrics", "http1", "http2", "loadgen")
 ROUNDS = 9
 
 
