@@ -1,8 +1,8 @@
 """What the libraries cost that this project does without: `python -m bench libraries [NAME]`.
 
 Each comparison takes turns between own code and library in one run, so that both share the noise of the machine, and
-prints CPU time and the median of the ratios of all rounds. docs/decisions/ says what follows. Libraries that are no
-dependency have to be installed first: `pip install h2 prometheus-client`.
+prints CPU time and the median of the ratios of all rounds. docs/decisions/ says what follows. What is no dependency has
+to be installed first: h2 in the project's environment, locust on PATH.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from statistics import median
 
-NAMES = ("metrics", "http1", "http2")
+NAMES = ("metrics", "http1", "http2", "loadgen", "lease")
 ROUNDS = 9
 
 
