@@ -156,7 +156,7 @@ def _clear(request: DemoRequest, progress: Progress) -> None:
 
 
 def _state(out: Path) -> Path:
-    return out / local.STATE / "demo"
+    return out / local.STATE_FOLDER / "demo"
 
 
 def _prepare(request: DemoRequest, progress: Progress) -> Offline:

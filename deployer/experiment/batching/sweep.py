@@ -20,7 +20,7 @@ from deployer.release import spec
 from deployer.release.render import server_files
 from deployer.release.render.gateway_file import ROWS_PER_CALL
 from deployer.release.render.server_flags import BATCHING_FILE
-from deployer.release.threads import GRPC_LEAST
+from deployer.release.threads import MIN_GRPC_THREADS
 from deployer.targets.base import Progress, Rebatchable, ReplicaBatching
 from tfserving.config.text import ConfigError
 
@@ -95,7 +95,7 @@ def _replica_batching(candidate: Candidate, before: ReplicaBatching) -> ReplicaB
     if candidate.parameters is None:
         return replace(before, parameters=None, rows_per_call=ROWS_PER_CALL)
     size = candidate.parameters.max_batch_size
-    threads = max(before.grpc_threads or GRPC_LEAST, 2 * size)
+    threads = max(before.grpc_threads or MIN_GRPC_THREADS, 2 * size)
     return ReplicaBatching(parameters=_text(candidate), grpc_threads=threads, rows_per_call=size)
 
 
