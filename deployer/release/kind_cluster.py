@@ -71,7 +71,7 @@ class UpPlan:
 def plan(request: UpRequest) -> UpPlan:
     """Plan `up` without changing anything. Errors: ToolError when Docker or kind is missing."""
     docker.require()
-    loads = tuple(image(target, request.tag) for target in TARGETS) if request.images else ()
+    loads = tuple(local_image(target, request.tag) for target in TARGETS) if request.images else ()
     return UpPlan(
         name=request.name,
         context=kind.context(request.name),
@@ -120,7 +120,7 @@ def down(name: str, *, kubeconfig: str, timeout: float, progress: Progress) -> b
     return True
 
 
-def image(target: str, tag: str = "") -> str:
+def local_image(target: str, tag: str = "") -> str:
     """The name of a local image; without `tag`, with that of the gateway chart."""
     return f"{REPOSITORY}/{target}:{tag or _chart_tag()}"
 
@@ -129,7 +129,7 @@ def gateway_image(release: Release) -> str:
     """The image of a release's gateways. It has Python, and every node with a gateway can pull it."""
     wanted = release.gateway.image
     if not wanted.repository:
-        return image("gateway", wanted.tag)
+        return local_image("gateway", wanted.tag)
     name = f"{wanted.registry}/{wanted.repository}" if wanted.registry else wanted.repository
     return f"{name}@{wanted.digest}" if wanted.digest else f"{name}:{wanted.tag or _chart_tag()}"
 
@@ -142,7 +142,7 @@ def _chart_tag() -> str:
 def _load_images(request: UpRequest, progress: Progress) -> tuple[str, ...]:
     loaded = []
     for target in TARGETS:
-        reference = image(target, request.tag)
+        reference = local_image(target, request.tag)
         if not docker.has_image(reference):
             progress(f"building {reference} (takes minutes, only once)")
             docker.build(

@@ -46,6 +46,6 @@ def test_routes_are_read_as_far_as_they_are_needed() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"config": {}}'])
 def test_what_is_not_a_description_of_routes_is_an_error_of_the_target(body: bytes) -> None:
-    with pytest.raises(TargetError, match="g does not show its routes yet") as raised:
+    with pytest.raises(TargetError, match="g does not serve /routes yet") as raised:
         routes(Gateway(body), "g")
-    assert raised.value.cause.startswith("its /routes cannot be read: ")
+    assert raised.value.cause.startswith("its /routes cannot be decoded: ")
