@@ -24,7 +24,7 @@ from deployer.experiment.results import Experiment, Objective
 from deployer.release import local
 from deployer.release.predict import PredictRequest, predict
 from deployer.release.render.render import Choice, RenderRequest, render
-from deployer.release.where import STATE
+from deployer.release.where import STATE_FOLDER
 from deployer.targets.base import Progress
 from deployer.targets.local.process import END_SECONDS
 from deployer.targets.local.state import Engine
@@ -157,7 +157,7 @@ def _clear(request: DemoRequest, progress: Progress) -> None:
 
 
 def _state(out: Path) -> Path:
-    return out / STATE / "demo"
+    return out / STATE_FOLDER / "demo"
 
 
 def _prepare(request: DemoRequest, progress: Progress) -> Offline:

@@ -21,7 +21,7 @@ from deployer.rollout import facts as rollout_facts
 from deployer.rollout.rollouts import Rollouts
 from deployer.targets.base import Progress
 from deployer.targets.local.target import LocalTarget
-from deployer.targets.rest import Asked
+from deployer.targets.rest import ModelPath
 
 RATE = 40.0
 """Requests a second while versions change."""
@@ -76,7 +76,7 @@ def traffic(target: LocalTarget, model: str, file: Path, rate: float = RATE) -> 
     bodies = [msgspec.json.encode({"version": "v1", "records": [sample.record]}) for sample in files.load(file)]
     found, over, turn, begun = Traffic(), threading.Event(), itertools.count(), time.monotonic()
     (gateway,) = target.gateways()
-    path = Asked(model=model).predict_path
+    path = ModelPath(model=model).predict_path
 
     def work() -> None:
         while not over.is_set():

@@ -1,1 +1,1 @@
-"""Experiments: how much load each number of replicas carries, and what follows from that."""
+"""Experiments: how much load each number of replicas can sustain, and sizing from that."""

@@ -1,7 +1,7 @@
-"""Which differences between two experiments are larger than the spread between their rounds.
+"""Compare two experiments: which differences are larger than the spread between rounds.
 
-Method: Welch's interval of the difference of mean logarithms (95 %), which is an interval of the ratio. It needs two
-rounds in both; with fewer the spread is not known, and no difference is called one.
+Method: Welch's interval (95 %) of the difference of mean logarithms, which is an interval of the ratio. It needs two
+rounds in both; with fewer the spread is unknown, and there is no verdict.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from statistics import fmean, variance
 
 from deployer.experiment.results import Experiment, Kind
 
-_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
+_T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
 """Quantiles of Student's distribution, 97.5 %, for 1, 2, … degrees of freedom."""
 
 
 class Change(StrEnum):
-    """What may be said about a difference."""
+    """The verdict on a difference."""
 
     MORE = "more"
     LESS = "less"
@@ -41,13 +41,13 @@ class Difference:
 
 
 def compare(before: Experiment, after: Experiment) -> tuple[Difference, ...]:
-    """Capacity and ceiling at every number of replicas that both measured."""
+    """Compare capacity and ceiling at every number of replicas that both measured."""
     first, second = _figures(before), _figures(after)
     return tuple(_difference(*key, first[key], second[key]) for key in first if key in second)
 
 
 def _figures(experiment: Experiment) -> dict[tuple[int, str], tuple[float, ...]]:
-    """Values by round of each figure; what was 0 in some round cannot be compared as a ratio and is left out."""
+    """Values by round of each figure; figures with a 0 in any round have no ratio and are left out."""
     figures: dict[tuple[int, str], tuple[float, ...]] = {}
     for c in experiment.capacities:
         closed = [t for t in experiment.trials if t.kind is Kind.CEILING and t.replicas == c.replicas and t.valid]
@@ -84,5 +84,5 @@ def _ratio_interval(before: Sequence[float], after: Sequence[float]) -> tuple[fl
     if error == 0:
         return math.exp(difference), math.exp(difference)
     freedom = error**2 / sum(e**2 / (len(v) - 1) for e, v in zip(errors, (first, second), strict=True))
-    reach = _T[min(int(freedom), len(_T)) - 1] * math.sqrt(error)
+    reach = _T_QUANTILES[min(int(freedom), len(_T_QUANTILES)) - 1] * math.sqrt(error)
     return math.exp(difference - reach), math.exp(difference + reach)

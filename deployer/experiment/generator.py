@@ -1,4 +1,4 @@
-"""Who generates the load of an experiment: processes here for a release on this machine, a Job for one in a cluster."""
+"""The load generator of an experiment: local processes for a local release, a Job for a release in a cluster."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from deployer.experiment.loadgen.plan import Outcome, Plan
 from deployer.experiment.loadgen.remote import RemoteGenerator, load_agent
 from deployer.experiment.loadgen.workers import Mark, Workers
 from deployer.experiment.results import Machine
-from deployer.release.kind_cluster import image as own_image
+from deployer.release.kind_cluster import local_image
 from deployer.targets.base import Progress, Target
 
 
 class Generator(Protocol):
-    """Runs trials: processes on this machine (`Workers`), or a pod in a cluster (`RemoteGenerator`)."""
+    """Runs trials: in local processes (`Workers`) or in a pod (`RemoteGenerator`)."""
 
     def run(self, plan: Plan, on_mark: Callable[[Mark], None] | None = None) -> Outcome:
         """Run one plan; call `on_mark` when the measured window opens and closes."""
         ...
 
     def machine(self) -> Machine:
-        """What it runs on."""
+        """The machine that it runs on."""
         ...
 
 
 @contextmanager
 def generator_for(target: Target, *, image: str, timeout: float, progress: Progress) -> Iterator[Generator]:
-    """A generator beside the release, gone afterwards.
+    """A load generator next to the release, while the context is open.
 
-    `image` is that of a Job, empty for the deployer's own; `timeout` bounds the wait for it. Errors: TargetError,
-    WaitTimeout that names why it does not start.
+    `image` is the image of the Job, empty for the deployer's image; `timeout` limits the wait for it. Errors:
+    TargetError, WaitTimeout that says why it does not start.
     """
-    program = load_agent(image or own_image("deployer"))
+    program = load_agent(image or local_image("deployer"))
     with target.run_agent(program, timeout=timeout, progress=progress) as agent:
         if agent is not None:
             yield RemoteGenerator(agent)

@@ -1,4 +1,4 @@
-"""Latency as a person reads it: percentiles, and how many answers stand behind each."""
+"""Latency percentiles, and the number of responses behind each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 RESOLVED_BEYOND = 10
-"""A percentile with fewer answers beyond it than this says more about chance than about the system."""
+"""A percentile with fewer responses beyond it is mostly noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Percentile:
-    """`ms` milliseconds, of which `beyond` of the recorded answers were slower (by count, not by estimate)."""
+    """A percentile of `ms` milliseconds; `beyond` is the number of slower responses (counted, not estimated)."""
 
     percentile: float
     ms: float
@@ -20,13 +20,13 @@ class Percentile:
 
     @property
     def resolved(self) -> bool:
-        """Whether enough answers lie beyond it for the figure to mean anything."""
+        """Whether enough responses lie beyond it for a meaningful figure."""
         return self.beyond >= RESOLVED_BEYOND
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """The distribution of one trial, milliseconds. All zero when nothing was recorded."""
+    """The latency distribution of one trial in milliseconds. All zero if nothing was recorded."""
 
     count: int
     mean_ms: float
@@ -42,7 +42,7 @@ class Latency:
 
 
 def latency(*, count: int, mean_ms: float, max_ms: float, values_ms: Mapping[float, float]) -> Latency:
-    """Put the counts behind each percentile beside its value."""
+    """Build a `Latency`, with the count behind each percentile."""
     return Latency(
         count=count,
         mean_ms=mean_ms,

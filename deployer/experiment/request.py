@@ -1,4 +1,4 @@
-"""What an experiment is asked to do, and under which conditions it does it."""
+"""The request, settings and environment of an experiment."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class ExperimentRequest:
     """What to measure. Times in seconds, rates in requests a second.
 
     `rates`, or without them `fractions` of the closed-loop ceiling, are tried as open-loop rates in random order, then
-    `refine` more rates that narrow the capacity down. A window lasts `seconds`, longer at low rates so that p99 has
-    enough answers: up to `max_seconds` for the usual number, beyond it for the least that can be judged. Each of
-    `rounds` goes through all of `replicas`, every other one backwards, so that drift of the machine does not look like
-    an effect of replicas. `wished_rate` is what to size for (0: the highest rate that was carried).
-    `load_image` is that of the load generator in a cluster, empty for the deployer's own.
-    `direct` sends by gRPC through one plain channel past the gateways: to one replica, or to the Service in a cluster.
-    `direct_records` adds the same sweep by that way, with these records, after that through the gateways.
+    `refine` more rates that narrow down the capacity. A window lasts `seconds`, longer at low rates so that p99 has
+    enough responses: up to `max_seconds` for the usual number, longer for the minimum that can be judged. Each of
+    `rounds` measures all of `replicas`, every second round in reverse order, so that drift of the machine does not look
+    like an effect of replicas. `wished_rate` is the rate to size for (0: the highest sustained rate). `load_image` is
+    the image of the load generator in a cluster, empty for the deployer's image. `direct` sends by gRPC through one
+    plain channel that bypasses the gateways: to one replica, or to the Service in a cluster. `direct_records` adds a
+    second sweep of that kind, with these records.
     """
 
     model: str
@@ -53,7 +53,7 @@ class ExperimentRequest:
 
 
 def settings(request: ExperimentRequest, *, through: str, records: int) -> Settings:
-    """What the experiment will say it was asked to do."""
+    """The settings for the result of the experiment."""
     return Settings(
         model=request.model,
         label=request.label,
@@ -75,7 +75,7 @@ def settings(request: ExperimentRequest, *, through: str, records: int) -> Setti
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """What an experiment would do: `rates` empty are shares of the ceiling; `seconds` is the least that it takes."""
+    """The plan of an experiment: empty `rates` are shares of the ceiling; `seconds` is the minimum duration."""
 
     settings: Settings
     rates: tuple[float, ...]
@@ -84,9 +84,9 @@ class Outline:
 
 
 def outline(request: ExperimentRequest, *, through: str, records: int) -> Outline:
-    """The plan of an experiment; trials that narrow the capacity down come on top."""
-    ways = 1 if request.direct_records is None else 2
-    sweeps = request.rounds * len(request.replicas) * ways
+    """The plan of an experiment, without the trials that narrow down the capacity."""
+    endpoints = 1 if request.direct_records is None else 2
+    sweeps = request.rounds * len(request.replicas) * endpoints
     rates = len(request.rates or request.fractions)
     seconds = sweeps * (2 * (request.warmup + request.ceiling_seconds) + rates * (request.warmup + request.seconds))
     return Outline(
@@ -98,7 +98,7 @@ def outline(request: ExperimentRequest, *, through: str, records: int) -> Outlin
 
 
 def environment(target: Target, generator: Machine) -> Environment:
-    """Where the figures will come from: the machine of the generator, and the limits of the replicas that run now."""
+    """The environment of the figures: the machine of the load generator, and the limits of the current replicas."""
     shares = {replica.cpus for replica in target.replicas()}
     known = {TOOL: machine.versions().get(TOOL, "unknown"), **generator.versions}
     return Environment(

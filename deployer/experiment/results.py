@@ -1,4 +1,4 @@
-"""What an experiment is made of. Rates are requests a second."""
+"""The data of an experiment. Rates are requests a second."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from deployer.experiment.sizing import Sizing
 from deployer.experiment.usl import Fit
 
 SATURATED = 0.92
-"""Above this share of all cores busy the machine, not the replicas, is what is measured."""
+"""Above this busy share of all cores, the machine is the limit, not the replicas."""
 
 
 class Kind(StrEnum):
-    """How a trial sends: `ceiling` in a closed loop, as fast as answers come; `open` on a schedule."""
+    """How a trial sends: `ceiling` in a closed loop, as fast as responses arrive; `open` on a schedule."""
 
     CEILING = "ceiling"
     OPEN = "open"
@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The service level that capacity is measured against: p99 in milliseconds, and errors as a share of requests."""
+    """The service level objective of a capacity: p99 in milliseconds, and errors as a share of requests."""
 
     p99_ms: float = 100.0
     error_rate: float = 0.001
@@ -31,9 +31,9 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class LagBounds:
-    """How late the generator itself may be before a trial is worth nothing.
+    """How late the load generator may be before a trial is invalid.
 
-    A request is late when it left `late_after_ms` after it was due. Unit milliseconds; the share is of all requests.
+    A request is late if it was sent more than `late_after_ms` after it was due. Milliseconds; share of all requests.
     """
 
     p99_ms: float
@@ -42,13 +42,13 @@ class LagBounds:
 
     @classmethod
     def for_objective(cls, objective: Objective) -> LagBounds:
-        """A tenth of the latency that is to be judged for the p99, half of that for a single request."""
+        """A tenth of the objective's p99 for the p99 of the lag, half of that for a single request."""
         return cls(p99_ms=objective.p99_ms / 10, late_after_ms=objective.p99_ms / 20)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CpuUse:
-    """Cores that one process used on average in the measured window; `role` is "replica" or "gateway"."""
+    """Average cores of one process in the measured window; `role` is "replica" or "gateway"."""
 
     name: str
     role: str
@@ -57,11 +57,11 @@ class CpuUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """Means of the measured window, as gateways and replicas counted them.
+    """Means over the measured window, from the metrics of gateways and replicas.
 
-    `stages_ms` is the time that a request spent in each stage of the gateway. `rows_per_call` is how many rows the
-    gateways joined into one call, `rows_per_batch` how many a model server ran at once, padding included; None where
-    nothing was joined or nobody said.
+    `stages_ms` is the time of a request in each stage of the gateway. `rows_per_call` is the number of rows in one call
+    of a gateway, `rows_per_batch` the number of rows in one batch of a model server, including padding; None without
+    batching, or if unknown.
     """
 
     stages_ms: Mapping[str, float] = field(default_factory=dict)
@@ -71,13 +71,12 @@ class Stages:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One run of load against one number of replicas; figures are of the measured window.
+    """One run of load with one number of replicas; figures are of the measured window.
 
-    `offered` is the rate of the schedule (0 in a closed loop of `concurrency` clients), `throughput` right answers a
-    second. `direct` trials went past the gateways through one plain gRPC channel. `machine_busy` is the share of all
-    cores of the generator's machine that were busy, None where that is not known. `invalid` holds the reasons why the
-    figures must not be used. `processes` generated the load. `histogram` names the HdrHistogram log beside
-    `experiment.json`.
+    `offered` is the rate of the schedule (0 in a closed loop of `concurrency` clients), `throughput` the correct
+    responses a second. `direct` trials bypassed the gateways through one plain gRPC channel. `machine_busy` is the busy
+    share of all cores of the generator's machine, None if unknown. `invalid` are the reasons why the trial is invalid.
+    `processes` is the number of load generator processes. `histogram` is the name of its HdrHistogram log.
     """
 
     number: int
@@ -109,31 +108,31 @@ class Trial:
 
     @property
     def valid(self) -> bool:
-        """Whether the figures may be used."""
+        """Whether the trial is valid."""
         return not self.invalid
 
     @property
     def error_rate(self) -> float:
-        """Requests without a right answer, as a share."""
+        """Share of requests without a correct response."""
         return sum(self.errors.values()) / self.sent if self.sent else 0.0
 
     @property
     def machine_saturated(self) -> bool:
-        """Whether the machine had no CPU to spare."""
+        """Whether the machine had no spare CPU."""
         return self.machine_busy is not None and self.machine_busy >= SATURATED
 
     def cores(self, role: str) -> float:
-        """Cores of all replicas, or of all gateways, together."""
+        """Cores of all replicas, or of all gateways, in total."""
         return sum(use.cores for use in self.cpu if use.role == role)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What `replicas` carry: the highest `rate` at which the objective held, median of the rounds.
+    """The capacity of `replicas`: the highest `rate` that met the objective, median of the rounds.
 
-    `by_round` has one rate a round. `broke_at` is the lowest higher rate at which it no longer held, None when nothing
-    broke. `ceiling` is the best of the closed loop. `trial` is the number of the trial that stands for the capacity,
-    `p99_ms` its p99. `rate` 0 means that no rate was sustained.
+    `by_round` has one rate per round. `broke_at` is the lowest higher rate that missed the objective, None if there was
+    none. `ceiling` is the closed-loop maximum. `trial` is the number of the representative trial, `p99_ms` its p99.
+    `rate` 0 means that no rate met the objective.
     """
 
     replicas: int
@@ -149,10 +148,10 @@ class Capacity:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the experiment was asked to do; times in seconds.
+    """The settings of the experiment; times in seconds.
 
-    `fractions` of the ceiling are the first rates that are tried, `refine` further ones narrow the capacity down.
-    `through` says where requests went, `records` how many different ones there were.
+    `fractions` of the ceiling are the first rates, `refine` further rates narrow down the capacity.
+    `through` is the endpoint of the requests, `records` the number of records.
     """
 
     model: str
@@ -174,7 +173,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What it is, and its load average when asked; `versions` of Python and of distributions that are installed."""
+    """A machine, with its load average before the experiment; `versions` of Python and of installed distributions."""
 
     cpu_model: str
     cores: int
@@ -186,7 +185,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Machine):
-    """Where the figures come from, without which they mean nothing: the machine that sent, and what it sent to."""
+    """The environment of an experiment: the machine of the load generator, and the target."""
 
     target: str
     description: str
@@ -196,9 +195,9 @@ class Environment(Machine):
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """The same replica counts by another way: `through` one plain gRPC channel, past the gateways.
+    """A second sweep over the same replica counts, `through` one plain gRPC channel that bypasses the gateways.
 
-    `sentence` says what the comparison shows.
+    `sentence` is the result of the comparison.
     """
 
     through: str
@@ -211,8 +210,8 @@ class Sweep:
 class Experiment:
     """Everything about one experiment: the content of `experiment.json`.
 
-    `started` and `finished` are Unix times. `accuracy` is that of the reference pass, None when nothing was expected.
-    `direct` is a second sweep that was measured beside it, None when none was asked for.
+    `started` and `finished` are Unix times. `accuracy` is that of the reference pass, None without expected values.
+    `direct` is the second sweep, None if there was none.
     """
 
     settings: Settings
@@ -234,5 +233,5 @@ class Experiment:
     @property
     def all_trials(self) -> tuple[Trial, ...]:
         """The trials of both sweeps in the order in which they ran."""
-        beside = self.direct.trials if self.direct is not None else ()
-        return tuple(sorted((*self.trials, *beside), key=lambda trial: trial.number))
+        second = self.direct.trials if self.direct is not None else ()
+        return tuple(sorted((*self.trials, *second), key=lambda trial: trial.number))

@@ -1,4 +1,4 @@
-"""Find out what each number of replicas carries, and write it down."""
+"""Run an experiment: measure the capacity of each number of replicas, and write the results."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pathlib import Path
 
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
 from deployer.experiment import capacity, sizing, summary, usl
-from deployer.experiment import request as conditions
 from deployer.experiment.generator import Generator, generator_for
 from deployer.experiment.loadgen import recording
 from deployer.experiment.loadgen.plan import ClosedLoop, OpenLoop, Plan, Reference
 from deployer.experiment.report import folder
-from deployer.experiment.request import ExperimentRequest
+from deployer.experiment.request import ExperimentRequest, Outline, environment, outline, settings
 from deployer.experiment.results import (
     Capacity,
     Environment,
@@ -28,8 +27,7 @@ from deployer.experiment.results import (
     Trial,
 )
 from deployer.experiment.trials import Observer, measured, sentence
-from deployer.records import expected
-from deployer.records import files as records
+from deployer.records import expected, files
 from deployer.records.endpoint import Grpc, RecordApi, Value
 from deployer.release import endpoints
 from deployer.targets.base import Progress, Target
@@ -38,32 +36,32 @@ __all__ = ["ExperimentRequest", "Generator", "run"]
 
 _GAIN = 1.05
 _CLIENTS = (4, 8, 16, 32, 64)
-"""Clients per replica that are tried in turn to find the ceiling, while each step gains at least 5 %."""
+"""Numbers of clients per replica in the search for the ceiling; it stops when a step gains less than 5 %."""
 
-_RESOLVES_P99 = 1100
-"""Requests in a window that leave ten answers beyond p99, chance included."""
+_RESPONSES_FOR_P99 = 1100
+"""Requests in a window that give at least ten responses beyond p99, with a margin for chance."""
 
-_CONVINCES = 350
-"""Requests in any window, however low the rate: enough to judge p99 when not one answer is slow."""
+_MIN_REQUESTS = 350
+"""Minimum of requests in a window, at any rate: enough to judge p99 if no response is slow."""
 
 
 def run(
     target: Target, request: ExperimentRequest, progress: Progress, generator: Generator | None = None
 ) -> Experiment:
-    """Run an experiment, write its folder and return it. The release has its former number of replicas afterwards.
+    """Run an experiment, write its folder and return it. The number of replicas is restored afterwards.
 
-    Ctrl-C ends it early: what was finished is written, marked as interrupted, and KeyboardInterrupt goes on.
-    Errors: UsageError and SpecError for requests that cannot be meant, ExperimentInvalid when the generator lagged in
-    every open-loop trial (the folder is written all the same), and those of the target.
+    On Ctrl-C the finished trials are written, marked as interrupted, and KeyboardInterrupt is raised.
+    Errors: UsageError and SpecError for invalid requests, ExperimentInvalid when the load generator lagged in every
+    open-loop trial (the folder is written nevertheless), and those of the target.
     """
     _check(request)
     try:
-        request.out.mkdir(parents=True, exist_ok=True)  # said now, and not after an hour of measuring
+        request.out.mkdir(parents=True, exist_ok=True)  # fails now, not after an hour of measurements
     except OSError as error:
-        raise UsageError(f"{request.out} cannot be written", hint="--out names another folder") from error
+        raise UsageError(f"{request.out} cannot be written", hint="choose another folder with --out") from error
     if generator is None:
-        begun = generator_for(target, image=request.load_image, timeout=request.scale_timeout, progress=progress)
-        with begun as found:
+        started = generator_for(target, image=request.load_image, timeout=request.scale_timeout, progress=progress)
+        with started as found:
             return run(target, request, progress, found)
     experiment = _Run(target=target, request=request, progress=progress, generator=generator)
     interrupted = True
@@ -75,29 +73,29 @@ def run(
             result = experiment.result(interrupted=interrupted)
             if result is not None:
                 folder.write(request.out, result, experiment.logs)
-                progress(f"wrote {request.out / folder.REPORT}")
+                progress(f"wrote {request.out / folder.REPORT_HTML}")
     assert result is not None
     opened = [t for t in result.trials if t.kind is Kind.OPEN]
     if opened and not any(t.valid for t in opened):
         raise ExperimentInvalid(
             "the load generator lagged in every trial, so nothing was measured",
             cause=opened[-1].invalid[0],
-            hint="give the generator CPU of its own, lower the rates, or use more --processes",
+            hint="give the load generator more CPU, lower the rates, or use more --processes",
         )
     return result
 
 
-def plan(target: Target, request: ExperimentRequest) -> conditions.Outline:
-    """What `run` would do, without sending anything. Errors: as there."""
+def plan(target: Target, request: ExperimentRequest) -> Outline:
+    """What `run` would do, without sending requests. Errors: as for `run`."""
     _check(request)
     target.replicas()
     through = "one plain gRPC channel" if request.direct else "the gateways"
-    return conditions.outline(request, through=through, records=len(records.load(request.records)))
+    return outline(request, through=through, records=len(files.load(request.records)))
 
 
 @contextmanager
 def _removed_if_empty(folder: Path) -> Iterator[None]:
-    """A folder into which nothing was written goes again when the block fails."""
+    """Remove the folder if the block fails and nothing was written into it."""
     try:
         yield
     except BaseException:
@@ -107,25 +105,28 @@ def _removed_if_empty(folder: Path) -> Iterator[None]:
 
 
 def _check(request: ExperimentRequest) -> None:
-    if (request.out / folder.DOCUMENT).exists():
-        raise UsageError(f"{request.out} holds an experiment already", hint="choose another --out")
+    if (request.out / folder.EXPERIMENT_JSON).exists():
+        raise UsageError(f"{request.out} already has an experiment", hint="choose another --out")
     if not request.replicas or min(request.replicas) < 1:
         raise SpecError("replica counts must be at least 1", hint="for example --replicas 1,2,4")
     if any(rate <= 0 for rate in request.rates):
         raise SpecError("rates must be above 0 requests a second", hint="for example --rates 100,200")
     if request.objective.p99_ms <= 0:
-        raise SpecError("no request is answered within 0 ms", hint="for example --p99 100ms")
+        raise SpecError("the p99 objective must be above 0 ms", hint="for example --p99 100ms")
     if not request.fractions or not min(request.fractions) > 0:
         raise SpecError("fractions of the ceiling must be positive", hint="for example --fractions 0.5,0.7,0.9")
     if request.direct and request.direct_records is not None:
-        raise UsageError("--direct and --direct-records exclude each other", hint="the second measures both ways")
+        raise UsageError(
+            "--direct and --direct-records exclude each other",
+            hint="--direct-records measures both, with and without gateways",
+        )
     for path in filter(None, (request.records, request.direct_records)):
-        records.load(path)  # an unreadable file is said before anything is started
+        files.load(path)  # fails before anything is started
 
 
 @dataclass(kw_only=True)
-class _Way:
-    """One way into the release, and what was measured on it."""
+class _Sweep:
+    """One sweep: its endpoint, and its trials."""
 
     records: Path
     direct: bool
@@ -135,12 +136,12 @@ class _Way:
     trials: list[Trial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.samples = records.load(self.records)
+        self.samples = files.load(self.records)
 
 
 @dataclass(kw_only=True)
 class _Run:
-    """An experiment while it runs."""
+    """A running experiment."""
 
     target: Target
     request: ExperimentRequest
@@ -155,8 +156,8 @@ class _Run:
     def __post_init__(self) -> None:
         request = self.request
         self.bounds = request.bounds or LagBounds.for_objective(request.objective)
-        self.first = _Way(records=request.records, direct=request.direct)
-        self.second = _Way(records=request.direct_records, direct=True) if request.direct_records else None
+        self.first = _Sweep(records=request.records, direct=request.direct)
+        self.second = _Sweep(records=request.direct_records, direct=True) if request.direct_records else None
         self.processes = request.processes
         self.order = random.Random(request.seed)
 
@@ -166,16 +167,16 @@ class _Run:
             counts = request.replicas if number % 2 else tuple(reversed(request.replicas))
             for count in counts:
                 self._scale(count)
-                for way in filter(None, (self.first, self.second)):
-                    self._connect(way)
-                    if not way.baseline:
-                        self._reference(way)
-                    ceiling = self._ceiling(way, number, count)
+                for sweep in filter(None, (self.first, self.second)):
+                    self._connect(sweep)
+                    if not sweep.baseline:
+                        self._reference(sweep)
+                    ceiling = self._ceiling(sweep, number, count)
                     if ceiling > 0:
-                        self._rates(way, number, count, ceiling)
+                        self._rates(sweep, number, count, ceiling)
 
     def result(self, *, interrupted: bool) -> Experiment | None:
-        """What is known so far; None before the first trial."""
+        """The result so far; None before the first trial."""
         if not self.first.trials or self.settings is None or self.environment is None:
             return None
         trials, objective = tuple(self.first.trials), self.request.objective
@@ -184,7 +185,7 @@ class _Run:
         fit = usl.fit(points, seed=self.request.seed)
         limit = self.environment.cpu_limit
         notes = (
-            *summary.reservations(trials, capacities, objective, limit),
+            *summary.limitations(trials, capacities, objective, limit),
             *summary.scaling_notes(fit, len(points)),
         )
         return Experiment(
@@ -202,16 +203,16 @@ class _Run:
             fit=fit,
             sizing=self._sizing(capacities, fit),
             trials=trials,
-            direct=self._beside(capacities),
+            direct=self._second_sweep(capacities),
         )
 
-    def _capacities(self, way: _Way) -> tuple[Capacity, ...]:
+    def _capacities(self, sweep: _Sweep) -> tuple[Capacity, ...]:
         objective = self.request.objective
-        found = [capacity.capacity(way.trials, n, objective) for n in sorted(set(self.request.replicas))]
-        return tuple(one for one in found if one is not None)
+        found = [capacity.capacity(sweep.trials, n, objective) for n in sorted(set(self.request.replicas))]
+        return tuple(c for c in found if c is not None)
 
-    def _beside(self, capacities: tuple[Capacity, ...]) -> Sweep | None:
-        """The second sweep, once something of it was measured."""
+    def _second_sweep(self, capacities: tuple[Capacity, ...]) -> Sweep | None:
+        """The second sweep; None before its first trial."""
         if self.second is None or not self.second.trials:
             return None
         found = self._capacities(self.second)
@@ -230,60 +231,62 @@ class _Run:
     def _scale(self, count: int) -> None:
         self.progress(f"scaling to {summary.replicas_text(count)}")
         self.target.scale(count, timeout=self.request.scale_timeout, progress=self.progress)
-        self.environment = conditions.environment(self.target, self.generator.machine())
+        self.environment = environment(self.target, self.generator.machine())
 
-    def _connect(self, way: _Way) -> None:
+    def _connect(self, sweep: _Sweep) -> None:
         request = self.request
-        way.through, way.endpoint = endpoints.load_endpoint(
-            self.target, request.model, label=request.label, direct=way.direct, timeout=request.timeout
+        sweep.through, sweep.endpoint = endpoints.load_endpoint(
+            self.target, request.model, label=request.label, direct=sweep.direct, timeout=request.timeout
         )
-        if way is self.first:
-            self.settings = conditions.settings(request, through=way.through, records=len(way.samples))
+        if sweep is self.first:
+            self.settings = settings(request, through=sweep.through, records=len(sweep.samples))
 
-    def _reference(self, way: _Way) -> None:
-        self.progress(f"reference pass: {len(way.samples)} records without load through {way.through}")
-        way.baseline = self.generator.run(self._plan(way, Reference(), seconds=1.0)).predictions
-        accuracy = expected.accuracy(way.samples, way.baseline)
+    def _reference(self, sweep: _Sweep) -> None:
+        self.progress(f"reference pass: {len(sweep.samples)} records without load through {sweep.through}")
+        sweep.baseline = self.generator.run(self._plan(sweep, Reference(), seconds=1.0)).predictions
+        accuracy = expected.accuracy(sweep.samples, sweep.baseline)
         if accuracy is not None:
             self.progress(f"accuracy {accuracy:.4f} on these records")
-        if way is self.first:
+        if sweep is self.first:
             self.accuracy = accuracy
 
-    def _ceiling(self, way: _Way, number: int, count: int) -> float:
-        """The best throughput of a closed loop, over growing numbers of clients."""
+    def _ceiling(self, sweep: _Sweep, number: int, count: int) -> float:
+        """The maximum closed-loop throughput, with increasing numbers of clients."""
         best = 0.0
         for clients in _CLIENTS:
             load = ClosedLoop(concurrency=clients * count)
-            trial = self._trial(way, number, count, load, seconds=self.request.ceiling_seconds)
+            trial = self._trial(sweep, number, count, load, seconds=self.request.ceiling_seconds)
             if trial.throughput < best * _GAIN or trial.error_rate > self.request.objective.error_rate:
                 return max(best, trial.throughput)
             best = trial.throughput
         return best
 
-    def _rates(self, way: _Way, number: int, count: int, ceiling: float) -> None:
+    def _rates(self, sweep: _Sweep, number: int, count: int, ceiling: float) -> None:
         rates = list(self.request.rates) or [ceiling * fraction for fraction in self.request.fractions]
         self.order.shuffle(rates)
-        done = [self._open(way, number, count, rate) for rate in rates]
+        done = [self._open(sweep, number, count, rate) for rate in rates]
         for _ in range(self.request.refine):
             rate = capacity.next_rate(done, self.request.objective)
             if rate is None:
                 return
-            done.append(self._open(way, number, count, rate))
+            done.append(self._open(sweep, number, count, rate))
 
-    def _open(self, way: _Way, number: int, count: int, rate: float) -> Trial:
+    def _open(self, sweep: _Sweep, number: int, count: int, rate: float) -> Trial:
         request = self.request
-        seconds = max(request.seconds, _CONVINCES / rate, min(_RESOLVES_P99 / rate, request.max_seconds))
+        seconds = max(request.seconds, _MIN_REQUESTS / rate, min(_RESPONSES_FOR_P99 / rate, request.max_seconds))
         load = OpenLoop(rate=round(rate, 2))
-        trial = self._trial(way, number, count, load, seconds=round(seconds, 1))
+        trial = self._trial(sweep, number, count, load, seconds=round(seconds, 1))
         if trial.valid:
             return trial
         if capacity.needs_more_processes(trial):
             self.processes = trial.processes + 1
-            self.progress(f"the generator itself was busy: {self.processes} processes from here on")
-        return self._trial(way, number, count, load, seconds=round(seconds, 1))  # often somebody else's moment
+            self.progress(f"the load generator was overloaded: using {self.processes} processes from now on")
+        return self._trial(
+            sweep, number, count, load, seconds=round(seconds, 1)
+        )  # often a disturbance by other processes
 
-    def _trial(self, way: _Way, number: int, count: int, load: OpenLoop | ClosedLoop, *, seconds: float) -> Trial:
-        plan = self._plan(way, load, seconds=seconds)
+    def _trial(self, sweep: _Sweep, number: int, count: int, load: OpenLoop | ClosedLoop, *, seconds: float) -> Trial:
+        plan = self._plan(sweep, load, seconds=seconds)
         with Observer(self.target, self.request.model) as observer:
             outcome = self.generator.run(plan, observer)
             trial = measured(
@@ -295,7 +298,7 @@ class _Run:
                 replicas=count,
                 bounds=self.bounds,
             )
-        way.trials.append(trial)
+        sweep.trials.append(trial)
         self.logs[trial.number] = recording.log(
             outcome.latency,
             comment=f"trial {trial.number}: {summary.replicas_text(count)}, {trial.kind.value}, microseconds",
@@ -305,13 +308,13 @@ class _Run:
         self.progress(sentence(trial, self.request.objective))
         return trial
 
-    def _plan(self, way: _Way, load: OpenLoop | ClosedLoop | Reference, *, seconds: float) -> Plan:
+    def _plan(self, sweep: _Sweep, load: OpenLoop | ClosedLoop | Reference, *, seconds: float) -> Plan:
         request = self.request
-        assert way.endpoint is not None
+        assert sweep.endpoint is not None
         return Plan(
-            target=way.endpoint,
+            target=sweep.endpoint,
             load=load,
-            records=str(way.records),
+            records=str(sweep.records),
             batch=request.batch,
             seed=request.seed * 100_003 + len(self.logs),
             warmup=request.warmup,
@@ -319,5 +322,5 @@ class _Run:
             timeout=request.timeout,
             processes=self.processes,
             late_after_ms=self.bounds.late_after_ms,
-            baseline=way.baseline,
+            baseline=sweep.baseline,
         )

@@ -1,4 +1,4 @@
-"""Sizes that follow from measured capacity: replicas for a wished rate, and values for an autoscaler."""
+"""Sizing from measured capacity: replicas for a wished rate, and values for an autoscaler."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from deployer.experiment.usl import Fit
 if TYPE_CHECKING:
     from deployer.experiment.results import Capacity
 
-_TARGET = 0.7
-"""The autoscaler aims at this share of a replica's CPU at capacity, so that it acts before latency suffers."""
+_CPU_TARGET = 0.7
+"""The autoscaler's target, as a share of a replica's CPU at capacity, so that it scales before latency rises."""
 
-_SPARE = 1.25
-"""The autoscaler may go this far beyond what the wished rate needs."""
+_MAX_REPLICAS_FACTOR = 1.25
+"""The autoscaler's maximum, relative to the replicas for the wished rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizing:
     """Replicas for a wished rate, and values for a HorizontalPodAutoscaler.
 
-    `replicas` is None when no number suffices. `target_millicores` is the average CPU per replica to aim at,
-    `target_percent` the same relative to the CPU limit, None when replicas had none. `extrapolated` tells that more
-    replicas are needed than were measured.
+    `replicas` is None if no number suffices. `target_millicores` is the target of the average CPU per replica,
+    `target_percent` the same relative to the CPU limit, None without a limit. `extrapolated`: more replicas are needed
+    than were measured.
     """
 
     rate: float
@@ -41,29 +41,29 @@ class Sizing:
 def size(
     capacities: Sequence[Capacity], fit: Fit | None, *, rate: float | None, cpus_per_replica: float | None
 ) -> Sizing | None:
-    """Replicas and autoscaler values for a wished rate (default: what was carried at most); None when nothing held."""
-    carried = [c for c in capacities if c.rate > 0]
-    if not carried:
+    """Replicas and autoscaler values for a wished rate (default: the highest capacity); None without a capacity."""
+    sustained = [c for c in capacities if c.rate > 0]
+    if not sustained:
         return None
-    best = max(carried, key=lambda c: c.rate)
+    best = max(sustained, key=lambda c: c.rate)
     wished = rate or best.rate
     needed: int | None
-    measured = min((c.replicas for c in carried if c.rate >= wished), default=None)
+    measured = min((c.replicas for c in sustained if c.rate >= wished), default=None)
     if measured is not None:
         needed, basis = measured, "measured"
     elif fit is not None:
         needed, basis = fit.replicas_for(wished), "scaling law"
     else:
         needed, basis = ceil(wished / (best.rate / best.replicas)), f"{best.replicas} replicas, scaled linearly"
-    cores = next((c.cores_per_replica for c in reversed(carried) if c.cores_per_replica), None)
-    top = ceil((needed or best.replicas) * _SPARE)
+    cores = next((c.cores_per_replica for c in reversed(sustained) if c.cores_per_replica), None)
+    top = ceil((needed or best.replicas) * _MAX_REPLICAS_FACTOR)
     return Sizing(
         rate=wished,
         replicas=needed,
         extrapolated=measured is None,
         min_replicas=min(2, top),
         max_replicas=max(2, top),
-        target_millicores=round(cores * _TARGET * 1000) if cores else None,
-        target_percent=round(100 * cores * _TARGET / cpus_per_replica) if cores and cpus_per_replica else None,
+        target_millicores=round(cores * _CPU_TARGET * 1000) if cores else None,
+        target_percent=round(100 * cores * _CPU_TARGET / cpus_per_replica) if cores and cpus_per_replica else None,
         basis=basis,
     )

@@ -1,5 +1,4 @@
-"""What happens inside a request during a trial, as gateways and replicas count it: times of stages, rows that ran
-together."""
+"""Stages of a request during a trial, from the metrics of gateways and replicas: times of stages, rows per batch."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from deployer.release import gateway_metrics
 from deployer.targets.base import Target
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
-"""Where a model server shows its metrics unless deployer.yaml says otherwise; elsewhere its batches stay unknown."""
+"""The default metrics path of a model server; with another path its batches are unknown."""
 
 STAGES = "gateway_stage_seconds"
 ROWS = "gateway_batch_rows"
@@ -23,14 +22,14 @@ _BATCHES = re.compile(r"^:tensorflow:serving:batching_session:processed_batch_si
 
 @dataclass(frozen=True, kw_only=True)
 class StageReading:
-    """What was counted up to a moment; `gateways` None when none answered, `batches` by replica."""
+    """Metrics at one point in time; `gateways` is None if none responded, `batches` by replica."""
 
     gateways: gateway_metrics.Reading | None = None
     batches: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def read_stages(target: Target, model: str) -> StageReading:
-    """Ask every gateway and replica once. What does not answer stays unknown: a trial does not fail by it."""
+    """Query every gateway and replica once. Missing responses are ignored: a trial does not fail because of them."""
     try:
         gateways = gateway_metrics.read(target, model)
     except DeployerError:
@@ -47,7 +46,7 @@ def read_stages(target: Target, model: str) -> StageReading:
 
 
 def between(before: StageReading, after: StageReading) -> Stages:
-    """Means over the time between two glances; what nobody counted is left out."""
+    """Means over the time between two readings; values without counts are left out."""
     sums: dict[tuple[str, str], float] = defaultdict(float)
     if before.gateways is not None and after.gateways is not None:
         for (name, labels), value in gateway_metrics.growth(before.gateways, after.gateways).items():

@@ -1,4 +1,4 @@
-"""What an experiment says, in sentences: the headline, and what must be known before believing it."""
+"""The result of an experiment in sentences: headline, limitations, and scaling."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from deployer.experiment.usl import Fit
 
 
 def headline(capacities: Sequence[Capacity], objective: Objective) -> str:
-    """The one sentence that a reader with ten seconds takes home."""
+    """The result in one sentence."""
     within = f"p99 ≤ {objective.p99_ms:g} ms"
-    carried = [c for c in capacities if c.rate > 0]
-    if not carried:
-        return f"No rate was sustained at {within}." if capacities else "No valid trial: nothing can be said."
-    first, last = carried[0], carried[-1]
+    sustained = [c for c in capacities if c.rate > 0]
+    if not sustained:
+        return f"No rate was sustained at {within}." if capacities else "No valid trial, so no result."
+    first, last = sustained[0], sustained[-1]
     sentence = f"{replicas_text(last.replicas)} {_verb(last.replicas)} {rate_text(last.rate)} requests/s at {within}"
     if last is first:
         return sentence + "."
@@ -25,15 +25,15 @@ def headline(capacities: Sequence[Capacity], objective: Objective) -> str:
 
 
 def scaling_notes(fit: Fit | None, points: int) -> tuple[str, ...]:
-    """What the fit says about scaling, or why there is none."""
+    """What the fit says about scaling, or why there is no fit."""
     if fit is None:
         few = "One point is" if points == 1 else f"{points} points are"
-        return (f"{few} too few to fit a scaling law: the ratios above are all that is known.",)
+        return (f"{few} too few to fit a scaling law; only the ratios above are known.",)
     sigma, kappa = fit.contention, fit.coherence
     notes = []
     if fit.parameters == 2:
         notes.append(
-            f"Fitted without coherence (κ), as {fit.points} points cannot bear three parameters: contention σ = "
+            f"Fitted without coherence (κ), as {fit.points} points are too few for three parameters: contention σ = "
             f"{sigma.value:.3f} ({sigma.low:.3f} to {sigma.high:.3f})."
         )
     else:
@@ -42,28 +42,30 @@ def scaling_notes(fit: Fit | None, points: int) -> tuple[str, ...]:
             f"({kappa.low:.4f} to {kappa.high:.4f}), from {fit.points} points."
         )
         if not fit.coherence_is_distinct:
-            notes.append("κ cannot be told from 0: nothing here shows that more replicas would ever carry less.")
+            notes.append(
+                "κ is not distinguishable from 0: there is no evidence that more replicas would reduce throughput."
+            )
         elif fit.peak is not None:
             notes.append(f"Throughput would peak at about {fit.peak} replicas.")
     if sigma.low > 0:
-        notes.append("σ is clear of 0: replicas wait for something that they share.")
+        notes.append("σ is above 0: replicas wait for a shared resource.")
     return tuple(notes)
 
 
 def balancing(gateway: Sequence[Capacity], direct: Sequence[Capacity]) -> str:
-    """What a second sweep through one plain channel shows beside that through the gateways."""
-    ways = [_by_count(gateway), _by_count(direct)]
-    counts = sorted(ways[0].keys() & ways[1].keys())
+    """Comparison of the sweep through the gateways with the second sweep through one plain channel."""
+    ceilings = [_by_count(gateway), _by_count(direct)]
+    counts = sorted(ceilings[0].keys() & ceilings[1].keys())
     if len(counts) < 2:
         return "The two sweeps have too few replica counts in common for a comparison."
     few, many = counts[0], counts[-1]
-    through, past = (way[many] / way[few] for way in ways)
+    gateways, channel = (by_count[many] / by_count[few] for by_count in ceilings)
     text = (
-        f"From {few} to {replicas_text(many)} the gateways carry {through:.2f}× as much, "
-        f"one gRPC channel to the Service {past:.2f}×."
+        f"From {few} to {replicas_text(many)} throughput is {gateways:.2f}× as high through the gateways, "
+        f"{channel:.2f}× through one gRPC channel to the Service."
     )
-    if past < 1 + (many / few - 1) / 3 < through:
-        return f"{text} A channel is one connection, and the Service pins it to one pod; a gateway spreads over all."
+    if channel < 1 + (many / few - 1) / 3 < gateways:
+        return f"{text} A channel is one connection, which goes to one pod; a gateway balances over all pods."
     return text
 
 
@@ -71,10 +73,10 @@ def _by_count(capacities: Sequence[Capacity]) -> dict[int, float]:
     return {c.replicas: c.ceiling for c in capacities if c.ceiling > 0}
 
 
-def reservations(
+def limitations(
     trials: Sequence[Trial], capacities: Sequence[Capacity], objective: Objective, cpu_limit: str
 ) -> list[str]:
-    """What a reader must know before believing the figures."""
+    """Limitations of the figures."""
     notes = []
     invalid = sum(not t.valid for t in trials)
     if invalid:
@@ -83,12 +85,12 @@ def reservations(
     if saturated:
         counts = replicas_text(saturated[0]) if len(saturated) == 1 else f"{', '.join(map(str, saturated))} replicas"
         notes.append(
-            f"The machine itself had no CPU to spare with {counts}: capacity there is the machine's, and more replicas "
-            "on it carry no more."
+            f"The machine had no spare CPU with {counts}: this is the capacity of the machine, and more replicas on it "
+            "sustain no more."
         )
     if cpu_limit in ("", "none") and len(capacities) > 1:
         notes.append(
-            "Replicas had no CPU limit, so they shared the cores of one machine; scaling cannot show beyond these."
+            "Replicas had no CPU limit and shared the cores of one machine, so scaling is limited by these cores."
         )
     for c in capacities:
         lower = [
@@ -99,14 +101,16 @@ def reservations(
         if lower:
             notes.append(
                 f"With {replicas_text(c.replicas)} a lower rate ({rate_text(min(lower))} requests/s) failed although "
-                f"{rate_text(c.rate)} held: the system was not steady; run longer or with more rounds."
+                f"{rate_text(c.rate)} passed: there was no steady state; run longer or with more rounds."
             )
         if c.broke_at is None and c.rate > 0:
-            notes.append(f"With {replicas_text(c.replicas)} no rate broke the objective: capacity is at least this.")
+            notes.append(
+                f"With {replicas_text(c.replicas)} no rate missed the objective: the capacity is at least this."
+            )
     for trial in trials:
         if "wrong answer" in trial.errors:
             notes.append(
-                f"Answers under load differed from those without load (trial {trial.number}): {trial.first_error}"
+                f"Responses under load differed from those without load (trial {trial.number}): {trial.first_error}"
             )
             break
     return notes
@@ -118,9 +122,9 @@ def replicas_text(count: int) -> str:
 
 
 def _verb(count: int) -> str:
-    return "carries" if count == 1 else "carry"
+    return "sustains" if count == 1 else "sustain"
 
 
 def rate_text(rate: float) -> str:
-    """A rate, to about three digits."""
+    """A rate with about three digits."""
     return f"{rate:.0f}" if rate >= 20 else f"{rate:.1f}"

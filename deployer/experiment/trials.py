@@ -1,4 +1,4 @@
-"""From what the generator saw and what the release used to a `Trial`."""
+"""Builds a `Trial` from the outcome of the load generator and the observations of the release."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Self
 
 from deployer.domain.verdict import Verdict
 from deployer.errors import DeployerError
-from deployer.experiment import capacity
-from deployer.experiment import stages as stages
+from deployer.experiment import capacity, stages
 from deployer.experiment.loadgen import recording
 from deployer.experiment.loadgen.plan import ClosedLoop, OpenLoop, Outcome, Plan
 from deployer.experiment.loadgen.workers import Mark
@@ -20,32 +19,32 @@ from deployer.experiment.results import CpuUse, Kind, LagBounds, Objective, Stag
 from deployer.records.endpoint import Grpc
 from deployer.targets.base import CpuReading, Target
 
-_VERDICTS = {Verdict.PASS: "held", Verdict.FAIL: "did not hold", Verdict.INCONCLUSIVE: "inconclusive"}
+_VERDICTS = {Verdict.PASS: "passed", Verdict.FAIL: "failed", Verdict.INCONCLUSIVE: "inconclusive"}
 
 
-_EVERY = 2.0
-"""Seconds between two looks. A kubelet has news every 10 to 20; what lies in the window is seen later."""
+_CPU_POLL_SECONDS = 2.0
+"""Between two CPU readings. A kubelet has new values every 10 to 20 seconds, with timestamps."""
 
-_SLACK = 1.0
-"""Seconds that a reading may lie outside the window, because marks arrive a little late."""
+_MARK_TOLERANCE_SECONDS = 1.0
+"""Readings may be outside of the window by this time, because marks arrive slightly late."""
 
-_ENOUGH = 0.3
-"""The share of the window that two readings have to span."""
+_MIN_SPAN = 0.3
+"""The minimum share of the window between the first and the last reading."""
 
 
 class Observer:
-    """Looks at the CPU time of the release when the measured window opens, while it lasts, and when it closes; and at
-    what gateways and replicas count of `model` when it opens and closes.
+    """Reads the CPU time of the release when the measured window opens, while it is open, and when it closes; and the
+    metrics of gateways and replicas for `model` when it opens and closes.
 
-    To be left when the trial has ended, however it did.
+    The context must be left when the trial has ended, for whatever reason.
     """
 
     def __init__(self, target: Target, model: str) -> None:
         self._target = target
         self._model = model
         self._readings: list[stages.StageReading] = []
-        self._seen: list[Mapping[str, CpuReading]] = []
-        self._over = threading.Event()
+        self._cpu_readings: list[Mapping[str, CpuReading]] = []
+        self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
@@ -54,25 +53,25 @@ class Observer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._done.set()
 
     def __call__(self, mark: Mark) -> None:
         if mark is Mark.OPENS:
-            self._seen.append(self._target.cpu_readings())
+            self._cpu_readings.append(self._target.cpu_readings())
             self._readings.append(stages.read_stages(self._target, self._model))
             self._thread.start()
             return
-        self._over.set()
+        self._done.set()
         self._thread.join()
-        self._seen.append(self._target.cpu_readings())
+        self._cpu_readings.append(self._target.cpu_readings())
         self._readings.append(stages.read_stages(self._target, self._model))
 
     def stages(self) -> Stages:
-        """What was counted between the marks; nothing when the window did not open and close."""
+        """Metrics between the marks; empty if the window did not open and close."""
         return stages.between(*self._readings) if len(self._readings) == 2 else Stages()
 
     def cpu(self, outcome: Outcome) -> tuple[CpuUse, ...]:
-        """Cores used by each process that lived through the window; empty when that of any replica is not known."""
+        """Average cores of each process during the window; empty if unknown for any replica."""
         gateways = {gateway.name for gateway in self._target.gateways()}
         replicas = {replica.name for replica in self._target.replicas()}
         found = {name: self._cores(name, outcome) for name in sorted(gateways | replicas)}
@@ -85,16 +84,19 @@ class Observer:
         )
 
     def _cores(self, name: str, outcome: Outcome) -> float | None:
-        opens, closes = outcome.started - _SLACK, outcome.started + outcome.seconds + _SLACK
-        mine = [seen[name] for seen in self._seen if name in seen and opens <= seen[name].at <= closes]
-        if not mine or (passed := mine[-1].at - mine[0].at) < _ENOUGH * outcome.seconds:
+        opens, closes = (
+            outcome.started - _MARK_TOLERANCE_SECONDS,
+            outcome.started + outcome.seconds + _MARK_TOLERANCE_SECONDS,
+        )
+        mine = [seen[name] for seen in self._cpu_readings if name in seen and opens <= seen[name].at <= closes]
+        if not mine or (passed := mine[-1].at - mine[0].at) < _MIN_SPAN * outcome.seconds:
             return None
         return max(0.0, mine[-1].seconds - mine[0].seconds) / passed
 
     def _watch(self) -> None:
-        while not self._over.wait(_EVERY):
-            with suppress(DeployerError):  # what is missed is not known, and the trial goes on
-                self._seen.append(self._target.cpu_readings())
+        while not self._done.wait(_CPU_POLL_SECONDS):
+            with suppress(DeployerError):  # a missing reading does not fail the trial
+                self._cpu_readings.append(self._target.cpu_readings())
 
 
 def measured(
@@ -107,7 +109,7 @@ def measured(
     replicas: int,
     bounds: LagBounds,
 ) -> Trial:
-    """One trial, with the reasons why it is invalid if it is."""
+    """Build a trial, with the reasons if it is invalid."""
     load = plan.load
     trial = Trial(
         number=number,
@@ -140,13 +142,13 @@ def measured(
 
 
 def sentence(trial: Trial, objective: Objective) -> str:
-    """What a person is told when a trial has ended."""
+    """The progress line of a finished trial."""
     replicas = "1 replica" if trial.replicas == 1 else f"{trial.replicas} replicas"
-    who = f"{replicas} by one channel" if trial.direct else replicas
+    subject = f"{replicas} through one channel" if trial.direct else replicas
     errors = sum(trial.errors.values())
     failed = f", {errors} errors" if errors else ""
     p99 = trial.latency.at(99).ms
     if trial.kind is Kind.CEILING:
-        return f"{who}: {trial.throughput:.0f}/s from {trial.concurrency} clients, p99 {p99:.1f} ms{failed}"
+        return f"{subject}: {trial.throughput:.0f}/s from {trial.concurrency} clients, p99 {p99:.1f} ms{failed}"
     verdict = "; ".join(trial.invalid) if trial.invalid else _VERDICTS[capacity.judge(trial, objective)]
-    return f"{who}: {trial.offered:.0f}/s offered for {trial.seconds:g} s, p99 {p99:.1f} ms{failed}: {verdict}"
+    return f"{subject}: {trial.offered:.0f}/s offered for {trial.seconds:g} s, p99 {p99:.1f} ms{failed}: {verdict}"

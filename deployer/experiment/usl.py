@@ -1,11 +1,11 @@
-"""The Universal Scalability Law, fitted honestly: throughput X of N replicas is
+"""A fit of the Universal Scalability Law: the throughput X of N replicas is
 
     X(N) = λN / (1 + σ(N−1) + κN(N−1))
 
-λ is what one replica carries, σ the share of work that waits for something common (contention), κ the cost of replicas
-having to agree with each other (coherence; it makes throughput fall again). Source: Gunther, "Guerrilla Capacity
+λ is the capacity of one replica, σ the share of work that waits for a shared resource (contention), κ the cost of
+coordination between replicas (coherence; it makes throughput fall again). Source: Gunther, "Guerrilla Capacity
 Planning". N/X is linear in 1/λ, σ/λ and κ/λ, so the fit is a small least-squares problem with weights for a constant
-relative error, and parameters that would be negative are held at zero.
+relative error. Parameters that would be negative are fixed at zero.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EVERY_TERM = (0, 1, 2)
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """Measured: `replicas` carried `throughput` requests a second."""
+    """A measurement: `replicas` sustained `throughput` requests a second."""
 
     replicas: int
     throughput: float
@@ -40,7 +40,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A fitted law. `parameters` is 3 for the full law, 2 when κ was not fitted (Amdahl's law); then κ is 0.
+    """The fitted law. `parameters` is 3 for the full law, 2 if κ was not fitted (Amdahl's law); then κ is 0.
 
     `curve` has X(N) with its interval for every whole N up to twice the largest measured one.
     """
@@ -59,23 +59,23 @@ class Fit:
 
     @property
     def coherence_is_distinct(self) -> bool:
-        """Whether the interval of κ stays clear of 0."""
+        """Whether the interval of κ is above 0."""
         return self.parameters == 3 and self.coherence.low > 0
 
     @property
     def peak(self) -> int | None:
-        """The number of replicas beyond which throughput falls; None when κ cannot be told from 0."""
+        """The number of replicas with the highest throughput; None if κ is not distinguishable from 0."""
         if not self.coherence_is_distinct or self.contention.value >= 1:
             return None
         return max(1, round(math.sqrt((1 - self.contention.value) / self.coherence.value)))
 
     def replicas_for(self, throughput: float, *, limit: int = 1000) -> int | None:
-        """The fewest replicas that carry `throughput`; None when no number up to `limit` does."""
+        """The minimum of replicas that sustain `throughput`; None if no number up to `limit` does."""
         return next((n for n in range(1, limit + 1) if self.throughput(n) >= throughput), None)
 
 
 def parameters_for(points: Sequence[Point]) -> int:
-    """How many parameters the points can bear: 3, 2 or 0 (no fit). Three need six points at three replica counts."""
+    """How many parameters the points allow: 3, 2 or 0 (no fit). Three need six points at three replica counts."""
     counts = len({p.replicas for p in points})
     if len(points) >= 6 and counts >= 3:
         return 3
@@ -83,9 +83,9 @@ def parameters_for(points: Sequence[Point]) -> int:
 
 
 def fit(points: Sequence[Point], *, seed: int = 1, resamples: int = 1000) -> Fit | None:
-    """Fit as many parameters as the points can bear; None when there are too few.
+    """Fit as many parameters as the points allow; None if there are too few points.
 
-    Intervals come from a bootstrap of the relative residuals, widened for the parameters that were spent on them.
+    Intervals come from a bootstrap of the relative residuals, widened by the degrees of freedom of the fit.
     """
     points = [p for p in points if p.throughput > 0]
     parameters = parameters_for(points)
@@ -139,8 +139,8 @@ def _at(n: int, parameters: tuple[float, float, float]) -> float:
 
 
 def _solve(points: Sequence[Point], terms: tuple[int, ...]) -> tuple[float, float, float]:
-    """λ, σ, κ of least squares; of the fits with some of σ and κ held at 0, the best that has none negative."""
-    import numpy as np  # a tenth of a second, which help and most verbs need not wait for
+    """λ, σ, κ by least squares: the best fit without negative values, with σ or κ fixed at 0 if necessary."""
+    import numpy as np  # imported late: it takes a tenth of a second that most verbs do not need
 
     # N/X = (1 + σ(N−1) + κN(N−1)) / λ; both sides times X/N make the error of every point relative to its X.
     rows = np.array([[p.throughput / p.replicas * term for term in _terms(p.replicas)] for p in points])

@@ -1,1 +1,1 @@
-"""A release: deployer.yaml, the files rendered from it, and bringing it up on this machine or in a cluster."""
+"""A release: deployer.yaml, the files rendered from it, and its deployment locally or in a cluster."""

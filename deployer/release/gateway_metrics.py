@@ -1,4 +1,4 @@
-"""Windows on what gateways count: two readings of /metrics, and the difference between them."""
+"""Counts of gateways in a time window: the difference of two readings of /metrics."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from deployer.targets.base import Target
 
 GET_TIMEOUT = 5.0
 
-OF_THE_SERVER = frozenset(["backend", "interpret", "spec"])
-"""Stages of the gateway at which a request fails because of the version or its server. At the others the request
-itself was wrong, unless the status says 5xx."""
+SERVER_STAGES = frozenset(["backend", "interpret", "spec"])
+"""Stages of the gateway at which a request fails because of the version or its server. At the other stages the request
+was invalid, unless the status is 5xx."""
 
 SHADOW = "gateway_shadow_records_total"
 
@@ -28,7 +28,7 @@ Series = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What every gateway has counted for one model since it started, by gateway; `silent` did not say."""
+    """The counts of each gateway for one model since its start; gateways in `silent` did not respond."""
 
     model: str
     gateways: Mapping[str, Series]
@@ -37,7 +37,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """What was counted between two readings: by label, and of the requests that were mirrored to canary."""
+    """Counts between two readings: by label, and of the requests that were mirrored to canary."""
 
     labels: Mapping[str, LabelWindow]
     compared: int = 0
@@ -52,22 +52,22 @@ def read(target: Target, model: str) -> Reading:
         try:
             reply = target.get(gateway.name, "/metrics", timeout=GET_TIMEOUT)
         except DeployerError:
-            silent.add(gateway.name)  # it is just leaving or coming
+            silent.add(gateway.name)  # it is starting or terminating
             continue
         if reply.status == 200:
             found[gateway.name] = dict(_series(reply.body.decode(errors="replace"), model))
         else:
             silent.add(gateway.name)
     if not found:
-        raise TargetError("no gateway shows its metrics", hint="`deployer status` shows why")
+        raise TargetError("no gateway serves its metrics", hint="`deployer status` shows why")
     return Reading(model=model, gateways=found, silent=frozenset(silent))
 
 
 def between(before: Reading, after: Reading) -> Window:
-    """What was counted in the meantime.
+    """The counts between two readings.
 
-    A counter that has fallen belongs to a gateway that started anew, and one that was not there before has counted in
-    the meantime only. One that was there and silent may have counted long before: its requests are not judged.
+    A counter that has decreased belongs to a gateway that restarted. A gateway that did not exist before only has
+    counts from the window. A gateway that did not respond before may have older counts: it is ignored.
     """
     grown = growth(before, after)
     return Window(
@@ -78,7 +78,7 @@ def between(before: Reading, after: Reading) -> Window:
 
 
 def growth(before: Reading, after: Reading) -> Series:
-    """By how much each series has grown, over all gateways that were heard both times or have begun since."""
+    """The increase of each series, over all gateways that responded both times or have started since."""
     grown: dict[tuple[str, tuple[tuple[str, str], ...]], float] = defaultdict(float)
     for name, series in after.gateways.items():
         if name in before.silent:
@@ -98,7 +98,7 @@ def _series(text: str, model: str) -> Iterator[tuple[tuple[str, tuple[tuple[str,
 
 
 def _mirrored(grown: Series, *results: str) -> int:
-    """Mirrored records with one of these results; what canary could not answer at all counts as answered otherwise."""
+    """Mirrored records with one of these results; a failure of canary counts as a disagreement."""
     found = (v for (name, pairs), v in grown.items() if name == SHADOW and dict(pairs)["result"] in results)
     return round(sum(found))
 
@@ -113,9 +113,9 @@ def _labels(grown: Series) -> dict[str, LabelWindow]:
         if name == "gateway_requests_total":
             responses[label] += value
         elif name == "gateway_errors_total":
-            ours = facts["stage"] in OF_THE_SERVER or facts["code"].startswith("5")
-            failed[label] += value if ours else 0
-            responses[label] -= 0 if ours else value
+            server_error = facts["stage"] in SERVER_STAGES or facts["code"].startswith("5")
+            failed[label] += value if server_error else 0
+            responses[label] -= 0 if server_error else value
         elif name == "gateway_request_seconds_bucket":
             buckets[label][float(facts["le"])] += value
     return {

@@ -1,4 +1,4 @@
-"""Which versions of a model a release still needs: what it serves, labels, rolls out, or would roll back to."""
+"""Versions of a model that a release still needs: served, labelled, in a rollout, or the target of a rollback."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from deployer.targets.storage.layout import ModelStore
 from tfserving.config import All, ConfigError, Latest, ModelServerConfig, Specific
 
 InUse = dict[int, str]
-"""Versions that must stay, each with who uses it."""
+"""Versions that must stay, each with its user."""
 
 
 def configured(file: Path, model: str, versions: Collection[int]) -> InUse:
-    """Versions that a rendered model_config serves or labels. Errors: UsageError when it cannot be read, or does not
-    serve the model."""
+    """Versions that a rendered model_config serves or labels. Errors: UsageError when it is invalid, or does not serve
+    the model."""
     try:
         config = ModelServerConfig.parse(file.read_text("utf-8"), str(file))
     except (OSError, ConfigError) as error:
@@ -34,16 +34,16 @@ def configured(file: Path, model: str, versions: Collection[int]) -> InUse:
     if all(served.name != model for served in config.models):
         raise UsageError(
             f"{file} does not serve model {model}",
-            cause=f"it serves: {', '.join(served.name for served in config.models) or 'nothing'}",
+            cause=f"models: {', '.join(served.name for served in config.models) or 'none'}",
             hint="pass the model_config of the release that uses this store, or leave it out",
         )
     return _served(config, model, versions, by=str(file))
 
 
 def of_local_release(file: Path | None, state_dir: Path | None, store: Path, model: str) -> InUse:
-    """Versions that the release of a deployer.yaml uses on this machine, when its store is this one.
+    """Versions that the local release of a deployer.yaml uses, if this is its store.
 
-    `file` None is the deployer.yaml of this directory, if there is one. Errors: SpecError, TargetError.
+    `file` None means the deployer.yaml of the current directory, if there is one. Errors: SpecError, TargetError.
     """
     described = file or Path("deployer.yaml")
     if file is None and not described.exists():
@@ -63,13 +63,13 @@ def of_local_release(file: Path | None, state_dir: Path | None, store: Path, mod
 
 
 def of_cluster_releases(api: ApiServer, namespace: str, model: str) -> InUse:
-    """Versions of a model that any release in a namespace uses; a claim can be mounted nowhere else.
+    """Versions of a model that any release in a namespace uses; a PVC can only be mounted in its own namespace.
 
     Errors: TargetError.
     """
     found: dict[int, str] = {}
     maps = api.list(f"/api/v1/namespaces/{namespace}/configmaps", ConfigMap)
-    data = {one.metadata.name: one for one in maps}
+    data = {configmap.metadata.name: configmap for configmap in maps}
     configs = {
         name: _parsed(one.data[MODELS_KEY], f"ConfigMap {name}") for name, one in data.items() if MODELS_KEY in one.data
     }
@@ -77,7 +77,7 @@ def of_cluster_releases(api: ApiServer, namespace: str, model: str) -> InUse:
         if HISTORY in one.data and one.metadata.annotations.get(MODEL_ANNOTATION) == model:
             history = decode(one.data[HISTORY].encode(), f"ConfigMap {name}")
             for config in configs.values():
-                found |= _rollback_targets(history, config, model, by=f"ledger {name}")
+                found |= _rollback_targets(history, config, model, by=f"history {name}")
     for name, config in configs.items():
         found |= _served(config, model, (), by=name)
     return found
@@ -88,15 +88,15 @@ def _parsed(text: str, where: str) -> ModelServerConfig:
         return ModelServerConfig.parse(text, where)
     except ConfigError as error:
         raise TargetError(
-            f"{where} cannot be read, so it is not known which versions are in use",
-            hint="`deployer doctor` names the cause; nothing was removed",
+            f"{where} cannot be parsed, so the versions in use are unknown",
+            hint="`deployer doctor` finds the cause; nothing was removed",
         ) from error
 
 
 def _served(config: ModelServerConfig, model: str, versions: Collection[int], *, by: str) -> InUse:
-    """What a configuration loads or labels; `versions` are those in the store, for policies that do not name them."""
+    """Versions that a configuration serves or labels; `versions` are those in the store."""
     found: dict[int, str] = {}
-    for served in (one for one in config.models if one.name == model):
+    for served in (m for m in config.models if m.name == model):
         match served.policy:
             case Specific(versions=listed):
                 found |= dict.fromkeys(listed, f"served by {by}")
@@ -109,9 +109,9 @@ def _served(config: ModelServerConfig, model: str, versions: Collection[int], *,
 
 
 def _rollback_targets(history: History, config: ModelServerConfig, model: str, *, by: str) -> InUse:
-    """What a rollback of the stable version would go to, and both versions of a rollout that is open."""
+    """The version that a rollback of stable would return to, and both versions of an open rollout."""
     found: dict[int, str] = {}
-    for served in (one for one in config.models if one.name == model):
+    for served in (m for m in config.models if m.name == model):
         stable = served.labels.get(STABLE)
         before = history.before(stable) if stable is not None else None
         if before is not None:

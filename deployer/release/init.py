@@ -13,7 +13,7 @@ from deployer.release.render.text import fill
 
 @dataclass(frozen=True, kw_only=True)
 class InitRequest:
-    """What goes into the file; `force` replaces one that exists."""
+    """The content of the file; `force` replaces an existing file."""
 
     file: Path
     release: str
@@ -32,17 +32,19 @@ class InitResult:
 
 
 def init(request: InitRequest, *, dry_run: bool = False) -> InitResult:
-    """Write a commented deployer.yaml that is valid as it is.
+    """Write a commented, valid deployer.yaml.
 
-    Errors: SpecError for a name that cannot be used, UsageError when the file exists or cannot be written.
+    Errors: SpecError for an invalid name, UsageError when the file exists or cannot be written.
     """
     text = fill("deployer.yaml.j2", release=request.release, store=request.store, models=request.models)
     spec.parse(text, request.file.parent, name=str(request.file))
     if not dry_run:
         if request.file.exists() and not request.force:
-            raise UsageError(f"{request.file} exists", hint="--force replaces it; -f names another file")
+            raise UsageError(
+                f"{request.file} already exists", hint="replace it with --force, or choose another file with -f"
+            )
         try:
             replace_file(request.file, text.encode())
         except OSError as error:
-            raise UsageError(f"{request.file} cannot be written", hint="-f names another file") from error
+            raise UsageError(f"{request.file} cannot be written", hint="choose another file with -f") from error
     return InitResult(path=str(request.file), text=text, written=not dry_run)

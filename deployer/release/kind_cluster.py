@@ -1,4 +1,4 @@
-"""A kind cluster to deploy to: made, filled with images and given metrics; and deleted."""
+"""A kind cluster to deploy to: create it, load images, install metrics-server; delete it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deployer.tools import docker, kind
 
 REPOSITORY = "tfserving-deployer"
 TARGETS = ("modelserver", "gateway", "deployer")
-"""Targets of the Dockerfile; each becomes the image `tfserving-deployer/<target>`."""
+"""Targets of the Dockerfile; each is built as the image `tfserving-deployer/<target>`."""
 
 SYSTEM = "kube-system"
 METRICS_SERVER = "metrics-server"
@@ -30,11 +30,11 @@ METRICS_SERVER = "metrics-server"
 
 @dataclass(frozen=True, kw_only=True)
 class UpRequest:
-    """What cluster to make.
+    """The cluster to create.
 
-    `node_image` empty is kind's own, `kubeconfig` empty kubectl's own. `tag` is that of the local images, empty for
-    the one that the gateway chart names; `images` False loads none. `build_arguments` are added to `docker build`.
-    `timeout` bounds each of the three: the cluster, one image, the metrics.
+    An empty `node_image` means kind's default, an empty `kubeconfig` kubectl's. `tag` is the tag of the local images,
+    empty for that of the gateway chart; `images` False loads none. `build_arguments` are added to `docker build`.
+    `timeout` applies to each of: the cluster, each image, metrics-server.
     """
 
     name: str
@@ -49,7 +49,7 @@ class UpRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Up:
-    """A cluster that is ready: whether this call made it, and the images it was given."""
+    """A ready cluster: whether this call created it, and the loaded images."""
 
     name: str
     context: str
@@ -59,7 +59,7 @@ class Up:
 
 @dataclass(frozen=True, kw_only=True)
 class UpPlan:
-    """What `up` would do: whether it would make the cluster, and the images it would build before loading them all."""
+    """What `up` would do: whether it would create the cluster, and the images that it would build and load."""
 
     name: str
     context: str
@@ -69,9 +69,9 @@ class UpPlan:
 
 
 def plan(request: UpRequest) -> UpPlan:
-    """Decide what `up` would do, without touching anything. Errors: ToolError when Docker or kind is absent."""
+    """Plan `up` without changing anything. Errors: ToolError when Docker or kind is missing."""
     docker.require()
-    loads = tuple(image(target, request.tag) for target in TARGETS) if request.images else ()
+    loads = tuple(local_image(target, request.tag) for target in TARGETS) if request.images else ()
     return UpPlan(
         name=request.name,
         context=kind.context(request.name),
@@ -82,14 +82,14 @@ def plan(request: UpRequest) -> UpPlan:
 
 
 def exists(name: str) -> bool:
-    """Whether there is a kind cluster of this name. Errors: ToolError."""
+    """Whether a kind cluster of this name exists. Errors: ToolError."""
     return name in kind.clusters()
 
 
 def up(request: UpRequest, progress: Progress) -> Up:
-    """Make the cluster, or bring one of this name to what is wanted.
+    """Create the cluster, or update an existing one of this name.
 
-    Errors: ToolError when Docker or kind is absent or fails, WaitTimeout; TargetError.
+    Errors: ToolError when Docker or kind is missing or fails, WaitTimeout; TargetError.
     """
     docker.require()
     created = not exists(request.name)
@@ -104,7 +104,7 @@ def up(request: UpRequest, progress: Progress) -> Up:
             timeout=request.timeout,
         )
     else:
-        progress(f"kind cluster {request.name} is there already")
+        progress(f"kind cluster {request.name} already exists")
     images = _load_images(request, progress) if request.images else ()
     api = connect(Place(namespace=SYSTEM, context=context, kubeconfig=request.kubeconfig))
     _install_metrics(api, time.monotonic() + request.timeout, progress)
@@ -112,7 +112,7 @@ def up(request: UpRequest, progress: Progress) -> Up:
 
 
 def down(name: str, *, kubeconfig: str, timeout: float, progress: Progress) -> bool:
-    """Delete the kind cluster of this name and its context; False when there was none. No other cluster is touched."""
+    """Delete the kind cluster of this name and its context; False if it does not exist."""
     if not exists(name):
         return False
     progress(f"deleting kind cluster {name} (context {kind.context(name)})")
@@ -120,16 +120,16 @@ def down(name: str, *, kubeconfig: str, timeout: float, progress: Progress) -> b
     return True
 
 
-def image(target: str, tag: str = "") -> str:
-    """The name of a local image; without `tag` the one that the gateway chart names."""
+def local_image(target: str, tag: str = "") -> str:
+    """The name of a local image; without `tag`, with that of the gateway chart."""
     return f"{REPOSITORY}/{target}:{tag or _chart_tag()}"
 
 
 def gateway_image(release: Release) -> str:
-    """The image that a release's gateways run. It has Python, and every node that runs a gateway can get it."""
+    """The image of a release's gateways. It has Python, and every node with a gateway can pull it."""
     wanted = release.gateway.image
     if not wanted.repository:
-        return image("gateway", wanted.tag)
+        return local_image("gateway", wanted.tag)
     name = f"{wanted.registry}/{wanted.repository}" if wanted.registry else wanted.repository
     return f"{name}@{wanted.digest}" if wanted.digest else f"{name}:{wanted.tag or _chart_tag()}"
 
@@ -142,9 +142,9 @@ def _chart_tag() -> str:
 def _load_images(request: UpRequest, progress: Progress) -> tuple[str, ...]:
     loaded = []
     for target in TARGETS:
-        reference = image(target, request.tag)
+        reference = local_image(target, request.tag)
         if not docker.has_image(reference):
-            progress(f"building {reference} (minutes, once)")
+            progress(f"building {reference} (takes minutes, only once)")
             docker.build(
                 _dockerfile_directory(),
                 target=target,
@@ -163,15 +163,15 @@ def _dockerfile_directory() -> Path:
     if (directory / "Dockerfile").exists():
         return directory
     raise ToolError(
-        "the images are not on this machine, and can only be built from a checkout of the project",
-        hint="build them there, or leave them out with --no-images",
+        "the images do not exist on this machine, and can only be built from a checkout of the project",
+        hint="build them there, or skip them with --no-images",
     )
 
 
 def _install_metrics(api: ApiServer, deadline: float, progress: Progress) -> None:
-    """metrics-server, unless somebody else has installed one."""
-    there = api.find(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{METRICS_SERVER}", Deployment)
-    if there is None or there.metadata.labels.get("app.kubernetes.io/managed-by") == FIELD_MANAGER:
+    """Install metrics-server, unless somebody else already has."""
+    existing = api.find(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{METRICS_SERVER}", Deployment)
+    if existing is None or existing.metadata.labels.get("app.kubernetes.io/managed-by") == FIELD_MANAGER:
         progress("installing metrics-server")
         apply.apply(api, apply.METRICS_SERVER_MANIFEST)
     scale = Scale(api, SYSTEM, METRICS_SERVER)
@@ -184,4 +184,4 @@ def _install_metrics(api: ApiServer, deadline: float, progress: Progress) -> Non
         pods = [p for p in api.list(f"{where}/pods", Pod) if p.name.startswith(METRICS_SERVER)]
         return explain(pods, api.list(f"{where}/events", Event))
 
-    until_nothing(missing, what="metrics-server ready", deadline=deadline, progress=progress, explain=why)
+    until_nothing(missing, what="metrics-server", deadline=deadline, progress=progress, explain=why)

@@ -1,4 +1,4 @@
-"""A release on this machine: up, down, and watched until somebody ends it."""
+"""A local release: up, down and watch."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from deployer.targets.local.process import log_tail
 from deployer.targets.local.state import Engine
 from deployer.targets.local.target import LocalRelease, LocalTarget
 
-WATCH_SECONDS = 0.5
+PROCESS_WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpRequest:
-    """What is to run here.
+    """The local release to start.
 
-    `file` is the deployer.yaml. `choices` says which versions, labels and weights a model starts with, by default its
-    newest version; what runs already keeps its own. `replicas` and `gateway_port` None are as described in the file;
-    `cpus` is the share of each replica, None for no limit. `bound` ties every process to this one.
+    `file` is the deployer.yaml. `choices` are the initial versions, labels and weights of models, by default the newest
+    version; running models keep theirs. `replicas` and `gateway_port` None are taken from the file; `cpus` is the CPU
+    limit of each replica, None for no limit. With `bound` all processes die with this one.
     """
 
     file: Path
@@ -52,7 +52,7 @@ class UpRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class UpPlan:
-    """What `up` would do: `running` are the processes that live already, `state` is what would be served."""
+    """What `up` would do: `running` are the processes that already run, `state` is what would be served."""
 
     release: str
     directory: str
@@ -64,7 +64,7 @@ class UpPlan:
 
 
 def plan(request: UpRequest) -> UpPlan:
-    """Decide what `up` would do, without touching anything. Errors: SpecError, TargetError, as there."""
+    """Plan `up` without changing anything. Errors: SpecError, TargetError, as for `up`."""
     release, target, state = _prepared(request)
     wanted = _wanted(release, state, request)
     return UpPlan(
@@ -73,15 +73,15 @@ def plan(request: UpRequest) -> UpPlan:
         engine=wanted.engine,
         replicas=wanted.replicas,
         gateway_port=wanted.gateway_port,
-        running=living(target),
+        running=running_processes(target),
         state=state,
     )
 
 
 def up(request: UpRequest, progress: Progress) -> LocalTarget:
-    """Start the release, or bring the running one to what is described. What this call started stops if it fails.
+    """Start the release, or update the running one. What this call started is stopped if it fails.
 
-    Errors: SpecError, TargetError (port in use, a process that ends), WaitTimeout, ToolError (no such engine).
+    Errors: SpecError, TargetError (port in use, a process that exits), WaitTimeout, ToolError (missing engine).
     """
     release, target, state = _prepared(request)
     progress(f"{release.name}: {target.describe()}")
@@ -89,7 +89,7 @@ def up(request: UpRequest, progress: Progress) -> LocalTarget:
     return target
 
 
-def living(target: LocalTarget) -> tuple[str, ...]:
+def running_processes(target: LocalTarget) -> tuple[str, ...]:
     """The processes that `down` would stop, gateways first."""
     if target.layout.read() is None:
         return ()
@@ -101,14 +101,14 @@ def _prepared(request: UpRequest) -> tuple[Release, LocalTarget, ServingConfig]:
     release = spec.load(request.file)
     if not isinstance(release.store, DirectoryStore):
         raise SpecError(
-            f"the store of {release.name} is a claim in a cluster", hint="a local release needs a store in a directory"
+            f"the store of {release.name} is a PVC in a cluster", hint="a local release needs a store in a directory"
         )
     target = LocalTarget(request.state_dir or state_directory_of(release, request.file))
     return release, target, _state(release, request.choices, target)
 
 
 def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> LocalRelease:
-    """The description and the state as the target takes them; threads are counted for the share of a replica."""
+    """The release as the target expects it; thread counts are derived from the CPU limit of a replica."""
     if request.cpus is not None:
         resources = replace(release.serving.resources, cpu=f"{round(request.cpus * 1000)}m")
         release = replace(release, serving=replace(release.serving, resources=resources))
@@ -127,7 +127,7 @@ def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> Local
 
 
 def _container(release: Release) -> Container:
-    """What replicas run in: the image of deployer.yaml, by default that of the chart, with the store mounted."""
+    """The container of replicas: the image of deployer.yaml, by default that of the chart, with the store mounted."""
     assert isinstance(release.store, DirectoryStore)
     image, entry_point = chart_image(release.serving.image)
     return Container(image=image, entry_point=entry_point, mounts=(release.store.path,))
@@ -149,22 +149,22 @@ def chart_image(image: Image | None = None) -> tuple[str, str]:
 
 
 def _state(release: Release, choices: Mapping[str, Choice], target: LocalTarget) -> ServingConfig:
-    """What is in force, as rollouts left it; for models that do not run yet, what was chosen."""
+    """The current state of running models; for the other models, the chosen state."""
     running = target.layout.read() is not None
     before = state_of(target.model_config(), target.gateway_config()).models if running else {}
     chosen = choose(release, choices).models
     for name in choices:
         if name in before and before[name] != chosen[name]:
             raise TargetError(
-                f"{name} runs with other versions, labels or weights than those that were chosen",
-                cause="rolling_out a label at once with its version would leave requests without an answer",
-                hint="`deployer local down` first, then up with the new choice",
+                f"{name} is running with other versions, labels or weights than requested",
+                cause="changing a label and its version at the same time would fail requests",
+                hint="run `deployer local down`, then `up` with the new choice; or use `deployer rollout start`",
             )
     return ServingConfig(models={name: before.get(name, state) for name, state in chosen.items()})
 
 
 def watch(target: LocalTarget, *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
-    """Wait for as long as every process of the release runs. Errors: TargetError when one ends by itself."""
+    """Wait while all processes of the release are running. Errors: TargetError when one ends by itself."""
     while True:
         processes: list[Replica | GatewayReplica] = [*target.replicas(), *target.gateways()]
         for process in processes:
@@ -174,4 +174,4 @@ def watch(target: LocalTarget, *, sleep: Callable[[float], None] = time.sleep) -
                     cause=log_tail(target.layout, process.name),
                     hint=f"the whole log is {target.layout.log(process.name)}",
                 )
-        sleep(WATCH_SECONDS)
+        sleep(PROCESS_WATCH_SECONDS)

@@ -1,57 +1,57 @@
-"""How much memory a replica needs for the models it is to serve."""
+"""How much memory a replica needs for its models."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-FACTOR = 2.5
-"""During a swap the old and the new version are resident, and loading needs buffers of its own."""
+SWAP_FACTOR = 2.5
+"""During a rollout the old and the new version are resident, and loading needs additional buffers."""
 
-LOADING = FACTOR - 1
-"""What one version takes while it loads, as a multiple of its size on disk."""
+LOADING_FACTOR = SWAP_FACTOR - 1
+"""Memory of one version while it loads, as a multiple of its size on disk."""
 
-BASE = 600 * 2**20
-"""What the server takes before it has loaded a model, with thread stacks and room for requests."""
+SERVER_BYTES = 600 * 2**20
+"""Memory of the server without models, including thread stacks and space for requests."""
 
 
 def needed(sizes: Mapping[str, int]) -> int:
-    """Bytes for replicas that serve these models; `sizes` is the largest version of each, in bytes on disk.
+    """Bytes for a replica with these models; `sizes` is the largest version of each, in bytes on disk.
 
-    The others stay resident while the largest one is swapped.
+    The other models stay resident while the largest one is rolled out.
     """
     largest = max(sizes.values(), default=0)
-    return BASE + math.ceil(FACTOR * largest) + (sum(sizes.values()) - largest)
+    return SERVER_BYTES + math.ceil(SWAP_FACTOR * largest) + (sum(sizes.values()) - largest)
 
 
 def problem(limit: int, sizes: Mapping[str, int]) -> str:
-    """Why a memory limit in bytes is too low, with the numbers; empty when it is not."""
-    least = needed(sizes)
-    if limit >= least:
+    """Why a memory limit in bytes is too low, with figures; empty if it is not."""
+    minimum = needed(sizes)
+    if limit >= minimum:
         return ""
     largest = max(sizes, key=lambda name: sizes[name], default="")
-    models = f"{FACTOR:g} × {_mib(sizes[largest])} of {largest}" if largest else "no model"
+    models = f"{SWAP_FACTOR:g} × {_mib(sizes[largest])} of {largest}" if largest else "no model"
     others = sum(sizes.values()) - sizes.get(largest, 0)
-    return f"{_mib(limit)} is below {_mib(least)}: {_mib(BASE)} for the server, {models}" + (
+    return f"{_mib(limit)} is below {_mib(minimum)}: {_mib(SERVER_BYTES)} for the server, {models}" + (
         f", {_mib(others)} for the other models" if others else ""
     )
 
 
 def loading(limit: int, size: int, used: float | None, *, beside: bool) -> tuple[bool, str]:
-    """Whether a version of `size` bytes can be loaded by a replica that may use `limit`, and the numbers of that.
+    """Whether a replica with this memory limit can load a version of `size` bytes, and the figures as text.
 
-    `used` is what the fullest replica takes now; None, where nobody can look, counts the server and, `beside` another
-    version, one of the same size. A version that is not loaded beside another one finds an empty server.
+    `used` is the memory of the largest replica now; None (unknown) counts the server and, with `beside`, another
+    version of the same size. Without `beside` the version is loaded on an empty server.
     """
-    more = math.ceil(LOADING * size)
+    more = math.ceil(LOADING_FACTOR * size)
     if not beside:
-        there, what = float(BASE), "for the server"
+        used_now, what = float(SERVER_BYTES), "for the server"
     elif used is None:
-        there, what = float(BASE + size), "for the server and the version it has"
+        used_now, what = float(SERVER_BYTES + size), "for the server and its current version"
     else:
-        there, what = used, "in use"
-    numbers = f"{_mib(there)} {what} + {LOADING:g} × {_mib(size)} to load the version, limit {_mib(limit)}"
-    return there + more <= limit, numbers
+        used_now, what = used, "in use"
+    numbers = f"{_mib(used_now)} {what} + {LOADING_FACTOR:g} × {_mib(size)} to load the version, limit {_mib(limit)}"
+    return used_now + more <= limit, numbers
 
 
 def _mib(size: float) -> str:

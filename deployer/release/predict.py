@@ -1,4 +1,4 @@
-"""Send records to a release and, where the right answers are known, say how many were given."""
+"""`deployer predict`: send records to a release; if expected values are known, compute the accuracy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 from deployer.errors import SpecError, TargetError
-from deployer.records import expected as answers
 from deployer.records import files
 from deployer.records.endpoint import Grpc, RecordApi, Value
+from deployer.records.expected import accuracy
 from deployer.records.files import Batch, Sample
 from deployer.records.send import SendFailed, sender
 from deployer.release import endpoints
@@ -23,11 +23,11 @@ from tfserving.wire.messages_pb2 import PredictResponse
 
 @dataclass(frozen=True, kw_only=True)
 class PredictRequest:
-    """What to send where.
+    """What to send, and where.
 
-    `records` is a JSONL file as `deployer.records.files` reads it. Without `label` the gateway routes by its
-    weights. `direct` sends tensors by gRPC straight to one replica, past the gateway. `batch` records go in one
-    request, `concurrency` requests are in flight; `timeout` seconds bound each.
+    `records` is a JSONL file, see `deployer.records.files`. Without `label` the gateway routes by its weights.
+    `direct` sends tensors by gRPC to one replica, bypassing the gateway. One request has `batch` records,
+    `concurrency` requests are in flight, each with a timeout of `timeout` seconds.
     """
 
     model: str
@@ -41,7 +41,7 @@ class PredictRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One prediction: a label, a number or a row of numbers, the version that gave it, and what was expected."""
+    """One prediction (a label, a number or a row of numbers), the version that made it, and the expected value."""
 
     prediction: Value
     version: int
@@ -50,8 +50,8 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """All answers in the order of the records. `versions` counts them by version; `accuracy` is None when no record
-    says what it expects."""
+    """All predictions in the order of the records. `versions` counts them by version; `accuracy` is None if no record
+    has an expected value."""
 
     model: str
     label: str
@@ -64,8 +64,8 @@ class Predicted:
 def predict(target: Target, request: PredictRequest, progress: Progress) -> Predicted:
     """Send every record once.
 
-    Errors: SpecError for records that the release refuses (its own words are the cause), TargetError when it does not
-    answer or nothing of it runs.
+    Errors: SpecError for records that the release rejects (its error message is the cause), TargetError when it does
+    not respond or is not running.
     """
     samples = files.load(request.records)
     with target.reachable_gateways() as gateways:
@@ -84,7 +84,7 @@ def predict(target: Target, request: PredictRequest, progress: Progress) -> Pred
         label=request.label,
         through=through,
         versions=dict(sorted(Counter(answer.version for answer in found).items())),
-        accuracy=answers.accuracy(samples, [answer.prediction for answer in found]),
+        accuracy=accuracy(samples, [answer.prediction for answer in found]),
         answers=tuple(found),
     )
 
@@ -96,7 +96,7 @@ async def _send(
     free = asyncio.Semaphore(request.concurrency)
     batches = files.batches(samples, min(request.batch, len(samples)))
 
-    async def ask(batch: Batch) -> list[Answer]:
+    async def send_batch(batch: Batch) -> list[Answer]:
         async with free:
             body = await client.send(client.payload(batch))
         version = _version(endpoint, body)
@@ -108,7 +108,7 @@ async def _send(
 
     try:
         await client.open(min(request.concurrency, len(batches)))
-        nested = await asyncio.gather(*(ask(batch) for batch in batches))
+        nested = await asyncio.gather(*(send_batch(batch) for batch in batches))
     except SendFailed as error:
         raise _refused(error, request, through) from error
     finally:
@@ -120,7 +120,7 @@ class _Metadata(msgspec.Struct):
     model_version: int
 
 
-class _RecordsAnswer(msgspec.Struct):
+class _RecordsResponse(msgspec.Struct):
     metadata: _Metadata
 
 
@@ -128,26 +128,26 @@ def _version(endpoint: RecordApi | Grpc, body: bytes) -> int:
     if isinstance(endpoint, Grpc):
         return PredictResponse.FromString(body).model_spec.version.value
     try:
-        return msgspec.json.decode(body, type=_RecordsAnswer).metadata.model_version
+        return msgspec.json.decode(body, type=_RecordsResponse).metadata.model_version
     except msgspec.MsgspecError as error:
-        raise SendFailed("malformed", "an answer without metadata.model_version") from error
+        raise SendFailed("malformed", "a response without metadata.model_version") from error
 
 
-class _Refusal(msgspec.Struct):
+class _ErrorBody(msgspec.Struct):
     error: str
 
 
 def _refused(error: SendFailed, request: PredictRequest, through: str) -> SpecError | TargetError:
     try:
-        problem = msgspec.json.decode(str(error), type=_Refusal).error
+        problem = msgspec.json.decode(str(error), type=_ErrorBody).error
     except msgspec.MsgspecError:
         problem = str(error)
     if error.code in ("400", "INVALID_ARGUMENT"):
         return SpecError(
-            f"{request.model} refuses records of {request.records}",
+            f"{request.model} rejected records of {request.records}",
             cause=problem,
-            hint=f"records count from 0 in each request of {request.batch}; --batch 1 names the line"
+            hint=f"records are numbered from 0 in each request of {request.batch}; use --batch 1 to find the line"
             if "record " in problem
             else "`deployer status` shows models, versions and labels",
         )
-    return TargetError(f"{through} answered {error.code}", cause=problem, hint="`deployer status` shows what is served")
+    return TargetError(f"{through} returned {error.code}", cause=problem, hint="`deployer status` shows what is served")

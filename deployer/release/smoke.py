@@ -1,4 +1,4 @@
-"""One real Predict: a tensor of zeros, shaped by the signature, sent to a label and answered by the right version."""
+"""A smoke test: one Predict with a tensor of zeros, shaped by the signature, to a label."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import msgspec
 
 from deployer.errors import TargetError
 from deployer.targets.base import HttpReply, Target
-from deployer.targets.rest import Asked, decoded
+from deployer.targets.rest import ModelPath, decoded
 
-TIMEOUT = 30.0
+PREDICT_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Smoke:
-    """A Predict that was answered: by which version, after how many seconds.
+    """A Predict with a response: the version, and the latency in seconds.
 
-    `refused` is what the model said against a tensor of zeros; it was reached all the same.
+    `refused` is the model's error message if it rejects a tensor of zeros; it was reached nevertheless.
     """
 
     model: str
@@ -39,7 +39,7 @@ class _Shape(msgspec.Struct, frozen=True):
 
 
 class Input(msgspec.Struct, frozen=True):
-    """A tensor that a signature takes; `dtype` as TensorFlow names it ("DT_FLOAT")."""
+    """An input tensor of a signature; `dtype` as in TensorFlow ("DT_FLOAT")."""
 
     dtype: str
     tensor_shape: _Shape = _Shape()
@@ -70,38 +70,42 @@ class _Error(msgspec.Struct, frozen=True):
     error: str
 
 
-def smoke(target: Target, place: str, model: str, label: str, *, signature: str, timeout: float = TIMEOUT) -> Smoke:
-    """Ask a replica or gateway for one prediction of a label.
+def smoke(
+    target: Target, place: str, model: str, label: str, *, signature: str, timeout: float = PREDICT_TIMEOUT
+) -> Smoke:
+    """Send one Predict for a label to a replica or gateway.
 
-    Errors: TargetError when it does not answer, has no such signature, or fails in another way than by refusing zeros.
+    Errors: TargetError when it does not respond, has no such signature, or fails other than by rejecting zeros.
     """
-    asked = Asked(model=model, label=label)
-    version, known = _described(target, place, asked, signature=signature, timeout=timeout)
+    model_path = ModelPath(model=model, label=label)
+    version, known = _described(target, place, model_path, signature=signature, timeout=timeout)
     body = _zeros_for(known, signature)
     began = time.monotonic()
-    answer = target.post(place, asked.predict_path, body, timeout=timeout)
+    response = target.post(place, model_path.predict_path, body, timeout=timeout)
     seconds = time.monotonic() - began
-    if answer.status not in (200, 400):
-        raise _failed(f"{place} does not answer a Predict for {asked}", answer)
+    if response.status not in (200, 400):
+        raise _failed(f"{place} failed a Predict for {model_path}", response)
     return Smoke(
         model=model,
         label=label,
         version=version,
         seconds=seconds,
-        refused=_reply_text(answer) if answer.status == 400 else "",
+        refused=_reply_text(response) if response.status == 400 else "",
     )
 
 
-def inputs(
-    target: Target, place: str, model: str, label: str, *, signature: str, timeout: float = TIMEOUT
+def signature_inputs(
+    target: Target, place: str, model: str, label: str, *, signature: str, timeout: float = PREDICT_TIMEOUT
 ) -> Mapping[str, Input]:
-    """What a signature takes, by the name of each tensor. Errors: as `smoke`."""
-    return _described(target, place, Asked(model=model, label=label), signature=signature, timeout=timeout)[1]
+    """The inputs of a signature by name. Errors: as for `smoke`."""
+    return _described(target, place, ModelPath(model=model, label=label), signature=signature, timeout=timeout)[1]
 
 
-def predict_body(target: Target, place: str, asked: Asked, *, signature: str, timeout: float = TIMEOUT) -> bytes:
-    """A Predict with one row of zeros for every input of a signature. Errors: TargetError without such a signature."""
-    return _zeros_for(_described(target, place, asked, signature=signature, timeout=timeout)[1], signature)
+def predict_body(
+    target: Target, place: str, model_path: ModelPath, *, signature: str, timeout: float = PREDICT_TIMEOUT
+) -> bytes:
+    """A Predict request with one row of zeros for every input of a signature. Errors: TargetError (no signature)."""
+    return _zeros_for(_described(target, place, model_path, signature=signature, timeout=timeout)[1], signature)
 
 
 def _zeros_for(inputs: Mapping[str, Input], signature: str) -> bytes:
@@ -110,24 +114,24 @@ def _zeros_for(inputs: Mapping[str, Input], signature: str) -> bytes:
 
 
 def _described(
-    target: Target, place: str, asked: Asked, *, signature: str, timeout: float
+    target: Target, place: str, model_path: ModelPath, *, signature: str, timeout: float
 ) -> tuple[int, Mapping[str, Input]]:
-    """The version that answers, and what its signature takes."""
-    reply = target.get(place, asked.metadata_path, timeout=timeout)
+    """The version, and the inputs of its signature."""
+    reply = target.get(place, model_path.metadata_path, timeout=timeout)
     if reply.status != 200:
-        raise _failed(f"{place} does not describe {asked}", reply)
+        raise _failed(f"{place} failed a metadata request for {model_path}", reply)
     described = decoded(reply, _Metadata, place)
     known = described.metadata.signature_def.signature_def
     if signature not in known:
         raise TargetError(
-            f"{asked.model} version {described.model_spec.version} has no signature {signature}",
-            hint=f"it has {', '.join(sorted(known))}; models[].signature of deployer.yaml chooses one",
+            f"{model_path.model} version {described.model_spec.version} has no signature {signature}",
+            hint=f"signatures: {', '.join(sorted(known))}; choose one with models[].signature in deployer.yaml",
         )
     return described.model_spec.version, known[signature].inputs
 
 
 def zeros(tensor: Input) -> object:
-    """One row of zeros (of empty strings, of false) as nested lists; what the signature leaves open is 1."""
+    """One row of zeros (or empty strings, or false) as nested lists; unknown dimensions are 1."""
     value: object = {"DT_STRING": "", "DT_BOOL": False}.get(tensor.dtype, 0)
     shape = tensor.tensor_shape
     for size in [1] if shape.unknown_rank else [dimension.size for dimension in reversed(shape.dim)]:
@@ -137,7 +141,7 @@ def zeros(tensor: Input) -> object:
 
 def _failed(what: str, reply: HttpReply) -> TargetError:
     return TargetError(
-        f"{what}: it answers {reply.status}", cause=_reply_text(reply), hint="`deployer status` shows more"
+        f"{what}: it returned {reply.status}", cause=_reply_text(reply), hint="`deployer status` shows more"
     )
 
 

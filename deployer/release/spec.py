@@ -54,11 +54,11 @@ OWN_FLAGS = frozenset(
         "rest_api_timeout_in_ms",
     ]
 )
-"""Flags that other keys of deployer.yaml decide, or that are always set."""
+"""Flags that other keys of deployer.yaml set, or that are always set."""
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file: what a person writes, before names are resolved."""
+    """The file as written, before defaults and paths are resolved."""
 
     release: str
     store: str
@@ -76,35 +76,35 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def load(path: Path) -> Release:
-    """The release that a file describes; relative paths in it count from its directory.
+    """The release that a file describes; relative paths are relative to its directory.
 
-    Errors: SpecError when it cannot be read, and as of `parse`.
+    Errors: SpecError when it cannot be read, and as for `parse`.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SpecError(f"{path} does not exist", hint="`deployer init` writes one; -f names another") from None
+        raise SpecError(f"{path} does not exist", hint="`deployer init` creates one; -f selects another file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read", hint="it is a YAML file in UTF-8") from error
+        raise SpecError(f"{path} cannot be read", hint="it must be a YAML file in UTF-8") from error
     return parse(text, path.parent, name=str(path))
 
 
 def parse(text: str, directory: Path, *, name: str = "deployer.yaml") -> Release:
-    """The release that `text` describes; relative paths in it count from `directory`.
+    """The release that `text` describes; relative paths are relative to `directory`.
 
-    Errors: SpecError that names the path of the first key or value that is wrong.
+    Errors: SpecError that names the path of the first wrong key or value.
     """
     try:
         document = convert(_normalised(_load(text)), _Document)
         return _release(document, directory.absolute())
     except yaml.YAMLError as error:
-        raise SpecError(f"{name} is no YAML", cause=_place(error), hint=REFERENCE) from error
+        raise SpecError(f"{name} is not valid YAML", cause=_place(error), hint=REFERENCE) from error
     except StrictError as error:
         raise SpecError(f"{name}: {error}", hint=REFERENCE) from None  # the cause would repeat the message
 
 
 def _place(error: yaml.YAMLError) -> str:
-    """Line and column of what cannot be read, in one line, as editors count."""
+    """Line and column (from 1) and problem of a YAML error, in one line."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
@@ -112,15 +112,13 @@ def _place(error: yaml.YAMLError) -> str:
 
 
 class _Loader(Loader):
-    """YAML as the gateway reads it, and a key that is written twice is an error, not a silent choice of the last."""
+    """YAML as the gateway reads it; a duplicate key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} is written twice", key.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
@@ -130,7 +128,7 @@ def _load(text: str) -> object:
 
 
 def _normalised(data: object) -> object:
-    """Short forms spelt out: a model may be its name alone, and a quantity a bare number."""
+    """Expand short forms: a model given by its name only, a quantity given as a number."""
     if not isinstance(data, dict):
         raise StrictError("", "expected a mapping with at least release, store and models")
     models = data.get("models")
@@ -140,9 +138,11 @@ def _normalised(data: object) -> object:
         section = data.get(place)
         resources = section.get("resources") if isinstance(section, dict) else None
         if isinstance(section, dict) and isinstance(resources, dict):
-            spelt = {key: str(value) if isinstance(value, int | float) else value for key, value in resources.items()}
-            spelt |= {"cpu_limit": resources["cpu_limit"]} if "cpu_limit" in resources else {}
-            data = {**data, place: {**section, "resources": spelt}}
+            expanded = {
+                key: str(value) if isinstance(value, int | float) else value for key, value in resources.items()
+            }
+            expanded |= {"cpu_limit": resources["cpu_limit"]} if "cpu_limit" in resources else {}
+            data = {**data, place: {**section, "resources": expanded}}
     return data
 
 
@@ -177,7 +177,7 @@ def _release(document: _Document, directory: Path) -> Release:
 
 
 def _at(path: str, make: Callable[..., T], *arguments: object, **fields: object) -> T:
-    """What `make` returns, its ValueError placed at `path`."""
+    """Call `make`; its ValueError is reported at `path`."""
     try:
         return make(*arguments, **fields)
     except ValueError as error:
@@ -185,7 +185,7 @@ def _at(path: str, make: Callable[..., T], *arguments: object, **fields: object)
 
 
 def batching_parameters(batching: Batching, *, num_batch_threads: int | None = None) -> BatchingParameters:
-    """The section as TensorFlow Serving's file; `num_batch_threads` stands in where the section leaves it out.
+    """The section as TensorFlow Serving's BatchingParameters; `num_batch_threads` is the default for that field.
 
     Errors: ConfigError for fields that contradict each other.
     """
@@ -205,14 +205,15 @@ def _check_batching(batching: Batching | None) -> None:
 
 
 def _check_flags(serving: Serving) -> None:
-    """Flags that only the author knows; those that other keys decide, and those that break REST, are refused."""
+    """Validate additional flags; flags that other keys set, and a flag that breaks REST, are rejected."""
     flags: Mapping[str, bool | int | float | str] = serving.flags
     for name in flags:
         if name in OWN_FLAGS:
-            raise StrictError("serving.flags", f"--{name} is always set, or decided by other keys of this file")
+            raise StrictError("serving.flags", f"--{name} is always set, or set by other keys of this file")
     if flags.get("enable_serialization_as_tensor_content"):
         raise StrictError(
-            "serving.flags", "--enable_serialization_as_tensor_content makes REST answer with memory never written"
+            "serving.flags",
+            "--enable_serialization_as_tensor_content makes REST responses contain uninitialized memory",
         )
     try:
         render(flags, release=serving.image.tag)

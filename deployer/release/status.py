@@ -1,4 +1,4 @@
-"""What a release is now, and whether that is what its configuration says. Written once for every target."""
+"""The status of a release, and whether it matches its configuration. The same for every target."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARALLEL = 16
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaStatus:
-    """A replica and what it proves about itself; `lacks` names what is not as configured."""
+    """A replica, and what it serves; `missing` lists what is not as configured."""
 
     replica: Replica
     served: tuple[Served, ...]
@@ -28,7 +28,7 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayStatus:
-    """A gateway: `lacks` names why it takes no traffic or does not use the configuration that is in force."""
+    """A gateway; `missing` lists why it is not ready or does not use the current configuration."""
 
     gateway: GatewayReplica
     missing: tuple[str, ...]
@@ -36,9 +36,9 @@ class GatewayStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """A release at one moment. `weights` are shares of traffic by model and label, in percent.
+    """The status of a release. `weights` are shares of traffic by model and label, in percent.
 
-    `notes` are sentences of the target about what else decides how it runs.
+    `notes` are sentences of the target about other controllers, such as an autoscaler.
     """
 
     target: str
@@ -50,17 +50,17 @@ class Status:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Everything that is not as configured, each with the name of its place; empty when all is well."""
-        found = [] if self.replicas else ["no replica runs"]
-        found += [] if self.gateways else ["no gateway runs"]
+        """Everything that is not as configured, with the name of the replica or gateway; empty if all is well."""
+        found = [] if self.replicas else ["no replica is running"]
+        found += [] if self.gateways else ["no gateway is running"]
         found += [f"{r.replica.name}: {text}" for r in self.replicas for text in r.missing]
         return (*found, *(f"{g.gateway.name}: {text}" for g in self.gateways for text in g.missing))
 
 
 def status(target: Target) -> Status:
-    """Ask every replica and gateway. One that does not answer is part of the result, not an error.
+    """Query every replica and gateway. One that does not respond is part of the result, not an error.
 
-    Errors: TargetError when the target cannot be reached, SpecError when its configuration cannot be read.
+    Errors: TargetError when the target is unreachable, SpecError when its configuration is invalid.
     """
     text = target.gateway_config()
     try:
@@ -68,14 +68,14 @@ def status(target: Target) -> Status:
         settings = parse_settings(text)
     except (ConfigError, SettingsError) as error:
         raise SpecError(
-            "the configuration in force cannot be read", hint="`deployer doctor` says what to do"
+            "the current configuration cannot be parsed", hint="`deployer doctor` says what to do"
         ) from error
     weights = {
         name: _percent(model.routing.weights) for name, model in settings.models.items() if model.routing is not None
     }
     own = target.own_configs()
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        replicas = tuple(pool.map(lambda one: _replica(target, one, own.get(one.name), config), target.replicas()))
+        replicas = tuple(pool.map(lambda r: _replica(target, r, own.get(r.name), config), target.replicas()))
         gateways = tuple(pool.map(lambda gateway: _gateway(target, gateway, text), target.gateways()))
     return Status(
         target=target.describe(),

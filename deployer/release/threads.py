@@ -1,4 +1,4 @@
-"""How many threads a replica gets. The server would count the CPUs of the node, not those that it may use."""
+"""Thread counts of a replica. The server itself would use the CPUs of the node, not its CPU limit."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from deployer.domain import quantity
 from deployer.domain.release import Release
 
-GRPC_LEAST = 64
-"""A gRPC thread is only a place to wait, and who finds none is refused (RESOURCE_EXHAUSTED). Arrivals bunch, and a
-replica on a fraction of a CPU pauses when its share of 100 ms is used up: with 16 places it refused at 90 % of what it
-can carry."""
+MIN_GRPC_THREADS = 64
+"""A gRPC thread mostly waits, and a request without a thread is rejected (RESOURCE_EXHAUSTED). Requests arrive in
+bursts, and a replica with a fraction of a CPU is throttled when its quota of a 100 ms period is used up: with 16
+threads it rejected requests at 90 % of the rate that it can sustain."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThreadCounts:
-    """Threads of one replica, every pool with its number."""
+    """Threads of one replica, by pool."""
 
     intra_op: int
     inter_op: int
@@ -27,10 +27,10 @@ class ThreadCounts:
 
 
 def thread_counts(release: Release) -> ThreadCounts:
-    """What deployer.yaml says, and for the rest: the CPUs of a replica, rounded up.
+    """The counts of deployer.yaml; the others are derived from the CPUs of a replica, rounded up.
 
-    A request in flight holds a gRPC thread, also while it waits for its batch: hence room for two full batches. A GPU
-    runs one batch at a time.
+    A request in flight holds a gRPC thread, also while it waits for its batch: so there are threads for two full
+    batches. A GPU runs one batch at a time.
     """
     given = release.serving.threads
     cpus = quantity.whole_cpus(release.serving.resources.cpu)
@@ -39,7 +39,7 @@ def thread_counts(release: Release) -> ThreadCounts:
     return ThreadCounts(
         intra_op=given.intra_op or cpus,
         inter_op=given.inter_op or cpus,
-        grpc=given.grpc or max(GRPC_LEAST, 16 * cpus, waiting),
+        grpc=given.grpc or max(MIN_GRPC_THREADS, 16 * cpus, waiting),
         rest=given.rest or max(4, 4 * cpus),
         batch=batch or (1 if release.serving.pool == "gpu" else cpus),
         load=given.load,

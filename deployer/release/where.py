@@ -1,4 +1,4 @@
-"""Which release a verb means, and where it is."""
+"""Selects the release of a CLI verb, and its target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deployer.targets.cluster.target import ClusterTarget
 if TYPE_CHECKING:
     from deployer.targets.local.target import LocalTarget
 
-STATE = ".deployer"
+STATE_FOLDER = ".deployer"
 
 
 class Kind(StrEnum):
@@ -30,10 +30,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """The release that `file` describes, and where to look for it.
+    """The release that `file` describes, and its target.
 
-    `state_dir` is that of a local release, None for the usual place. `context` and `namespace` win over deployer.yaml,
-    which wins over the current context; `kubeconfig` empty means kubectl's own.
+    `state_dir` is that of a local release, None for the default. `context` and `namespace` take precedence over
+    deployer.yaml, which takes precedence over the current context; an empty `kubeconfig` means kubectl's default.
     """
 
     file: Path
@@ -45,9 +45,9 @@ class Where:
 
 
 def open_target(where: Where) -> Target:
-    """The release as a target; a local one with its own state directory needs no deployer.yaml.
+    """Open the target; a local release with a given state directory needs no deployer.yaml.
 
-    Errors: SpecError for the file, UsageError, TargetError without such a context.
+    Errors: SpecError for the file, UsageError, TargetError for a missing context.
     """
     if where.kind is Kind.LOCAL and where.state_dir is not None:
         _check_local(where)
@@ -56,7 +56,7 @@ def open_target(where: Where) -> Target:
 
 
 def open_release(where: Where) -> tuple[Release, Target]:
-    """The release and its target, by one reading of deployer.yaml. Errors: as of `open_target`."""
+    """The release and its target; deployer.yaml is read once. Errors: as for `open_target`."""
     if where.kind is Kind.CLUSTER:
         return open_cluster(where)
     _check_local(where)
@@ -67,11 +67,11 @@ def open_release(where: Where) -> tuple[Release, Target]:
 
 def _check_local(where: Where) -> None:
     if where.context or where.namespace or where.kubeconfig:
-        raise UsageError("--context, --namespace and --kubeconfig are for a cluster", hint="add --target cluster")
+        raise UsageError("--context, --namespace and --kubeconfig need a cluster", hint="add --target cluster")
 
 
 def local_target(where: Where) -> LocalTarget:
-    """The release on this machine. Errors: SpecError when the file is needed and cannot be read."""
+    """Open a local release. Errors: SpecError when the file is needed and cannot be read."""
     from deployer.targets.local.target import LocalTarget  # verbs of a cluster need nothing of it
 
     return LocalTarget(where.state_dir or state_directory(where.file))
@@ -84,20 +84,20 @@ def state_directory(file: Path) -> Path:
 
 def state_directory_of(release: Release, file: Path) -> Path:
     """The same for a release that was read from `file` already."""
-    return file.parent / STATE / release.name
+    return file.parent / STATE_FOLDER / release.name
 
 
 def open_cluster(where: Where) -> tuple[Release, ClusterTarget]:
-    """The release and its cluster. Errors: as `open_target`."""
+    """The release and its cluster target. Errors: as for `open_target`."""
     release = described(where)
     place = Place(namespace=release.namespace, context=release.context, kubeconfig=where.kubeconfig)
     return release, ClusterTarget.open(release.name, place)
 
 
 def described(where: Where) -> Release:
-    """The release, moved to the context and namespace that were asked for.
+    """The release, with the requested context and namespace.
 
-    Errors: SpecError, UsageError for a namespace that cannot be or where the store's claim is not.
+    Errors: SpecError, UsageError for an invalid namespace, or one that differs from the namespace of the store's PVC.
     """
     release = spec.load(where.file)
     if where.namespace and (problem := names.namespace_problem(where.namespace)):

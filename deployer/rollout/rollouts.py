@@ -270,7 +270,7 @@ def description(rollout: Rollout) -> str:
     """A rollout in one line: versions, steps and policy."""
     change = f"from version {rollout.previous} to version {rollout.request.to}"
     if rollout.request.rollback:
-        return f"roll back {change}"
+        return f"rollback {change}"
     steps = ", ".join(f"{share:g} %" for share in rollout.request.shares)
     policy = "" if rollout.request.policy is Policy.AVAILABILITY else f", {rollout.request.policy}"
-    return change + (f" in steps of {steps}" if steps else "") + policy
+    return f"rollout {change}" + (f" in steps of {steps}" if steps else "") + policy

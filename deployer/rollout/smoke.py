@@ -14,7 +14,7 @@ from deployer.release.smoke import predict_body
 from deployer.rollout import proof
 from deployer.rollout.proof import PARALLEL, PROOF_POLL_SECONDS, Clock, EndCounts, alive
 from deployer.targets.base import Target
-from deployer.targets.rest import Asked
+from deployer.targets.rest import ModelPath
 from deployer.targets.waiting import shortened
 from tfserving.config import ModelServerConfig, Specific
 
@@ -48,8 +48,8 @@ def smoke(target: Target, model: str, *, version: int, stable: int, signature: s
     names = [name for name in before if version in assigned[name]]
     if not names:
         raise TargetError(f"no running replica has version {version}", hint="`deployer status` shows why")
-    asked = Asked(model=model, version=version)
-    body = predict_body(target, names[0], asked, signature=signature, timeout=SMOKE_TIMEOUT)
+    model_path = ModelPath(model=model, version=version)
+    body = predict_body(target, names[0], model_path, signature=signature, timeout=SMOKE_TIMEOUT)
     found: list[_Reply] = []
     while names and not found:
         first, *names = names
@@ -129,7 +129,7 @@ def accuracy(target: Target, model: str, labelled: Path) -> tuple[float | None, 
 
 
 def _predict(target: Target, name: str, model: str, version: int, body: bytes) -> _Reply:
-    path = Asked(model=model, version=version).predict_path
+    path = ModelPath(model=model, version=version).predict_path
     try:
         reply = target.post(name, path, body, timeout=SMOKE_TIMEOUT)
     except DeployerError as error:

@@ -16,7 +16,7 @@ from deployer.domain.serving import STABLE
 from deployer.errors import DeployerError, SpecError
 from deployer.records import files
 from deployer.targets.base import Target
-from deployer.targets.rest import Asked
+from deployer.targets.rest import ModelPath
 
 SYNTHETIC_TIMEOUT = 10.0
 SYNTHETIC_WORKERS = 4
@@ -43,7 +43,7 @@ def synthetic_load(target: Target, model: str, file: Path, rate: float) -> Itera
                 return
             gateways = [gateway.name for gateway in target.gateways() if gateway.alive]
             label = (CANARY, STABLE)[number % 2]
-            path = Asked(model=model, label=label).predict_path
+            path = ModelPath(model=model, label=label).predict_path
             try:
                 target.post(
                     gateways[number % len(gateways)], path, bodies[number // 2 % len(bodies)], timeout=SYNTHETIC_TIMEOUT

@@ -9,7 +9,7 @@ import msgspec
 
 from deployer.errors import DeployerError
 from deployer.targets.base import Target
-from deployer.targets.rest import GET_TIMEOUT, Asked, decoded, routes
+from deployer.targets.rest import GET_TIMEOUT, ModelPath, decoded, routes
 from gateway.settings import settings_hash
 from tfserving.config.models import ModelConfig, ModelServerConfig, Specific
 
@@ -110,11 +110,11 @@ def not_connected(target: Target, name: str, addresses: Collection[str]) -> tupl
 
 
 def _served(target: Target, name: str, model: ModelConfig, timeout: float) -> Served:
-    reply = target.get(name, Asked(model=model.name).path, timeout=timeout)
+    reply = target.get(name, ModelPath(model=model.name).path, timeout=timeout)
     statuses = decoded(reply, _ModelStatus, name).model_version_status if reply.status == 200 else []
     labels: dict[str, int | None] = {}
     for label in model.labels:
-        metadata = target.get(name, Asked(model=model.name, label=label).metadata_path, timeout=timeout)
+        metadata = target.get(name, ModelPath(model=model.name, label=label).metadata_path, timeout=timeout)
         ok = metadata.status == 200
         labels[label] = decoded(metadata, _Metadata, name).model_spec.version if ok else None
     return Served(

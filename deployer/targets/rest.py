@@ -1,4 +1,4 @@
-"""How servers and gateways are asked over REST, and what they say of themselves."""
+"""REST paths of models, and the routes that gateways report."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A version as a server or gateway is asked for it: by label, by number, or whichever answers."""
+class ModelPath:
+    """The REST path of a model: by label, by version, or without either."""
 
     model: str
     label: str = ""
@@ -30,56 +30,56 @@ class Asked:
 
     @property
     def path(self) -> str:
-        """Where its state is."""
+        """The path of its status."""
         by_label = f"/labels/{quote(self.label)}" if self.label else ""
         return f"/v1/models/{quote(self.model)}" + (by_label if self.version is None else f"/versions/{self.version}")
 
     @property
     def metadata_path(self) -> str:
-        """Where its signatures are."""
+        """The path of its metadata."""
         return f"{self.path}/metadata"
 
     @property
     def predict_path(self) -> str:
-        """Where it is asked to predict."""
+        """The path for Predict."""
         return f"{self.path}:predict"
 
 
 def decoded(reply: HttpReply, shape: type[T], name: str) -> T:
-    """What `name` has answered. Errors: TargetError for something of another shape."""
+    """Decode a response of `name`. Errors: TargetError for another format."""
     try:
         return msgspec.json.decode(reply.body, type=shape, strict=False)
     except msgspec.MsgspecError as error:
-        raise TargetError(f"{name} answers with something that is not TensorFlow Serving's") from error
+        raise TargetError(f"{name} sent a response that is not TensorFlow Serving's") from error
 
 
 class GatewayConfig(msgspec.Struct, frozen=True):
-    """The configuration that a gateway uses, by its hash; `error` is what is wrong with a newer one."""
+    """The configuration that a gateway uses, by its hash; `error` is the error of a newer configuration."""
 
     hash: str
     error: str | None = None
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """A replica as a gateway knows it."""
+    """A backend of a gateway."""
 
     address: str
     state: str
 
 
 class Routes(msgspec.Struct, frozen=True):
-    """What a gateway says at /routes, as far as the deployer reads it."""
+    """The response of /routes; only the fields that the deployer needs."""
 
     config: GatewayConfig
     backends: tuple[Backend, ...] = ()
 
 
 def routes(target: Target, gateway: str) -> Routes:
-    """Ask a gateway. Errors: TargetError when it does not answer, or with something else."""
+    """Read /routes of a gateway. Errors: TargetError when it does not respond, or with another format."""
     reply = target.get(gateway, "/routes", timeout=GET_TIMEOUT)
     try:
         return msgspec.json.decode(reply.body, type=Routes)
     except msgspec.MsgspecError as error:
         raise TargetError(
-            f"{gateway} does not show its routes yet", cause=f"its /routes cannot be read: {error}"
+            f"{gateway} does not serve /routes yet", cause=f"its /routes cannot be decoded: {error}"
         ) from error

@@ -90,7 +90,7 @@ class Cluster:
 
     def image(self, target: str) -> str:
         """The reference of one of the project's images in this cluster."""
-        return kind_cluster.image(target, TAG)
+        return kind_cluster.local_image(target, TAG)
 
     def place(self, namespace: str) -> Place:
         """A namespace of this cluster."""

@@ -114,7 +114,7 @@ def test_deploy_never_moves_the_version_of_a_live_model(installed: Installed, de
     refused = deployer("deploy", "-f", installed.file, "--version", "digits=2").error
 
     assert refused["exit_code"] == 2
-    assert "deploy never moves versions" in refused["message"]
+    assert "deploy does not change its versions" in refused["message"]
     assert installed.state().models["digits"].versions == (1,)
 
 
@@ -138,7 +138,7 @@ def test_a_batch_smaller_than_the_warm_up_is_refused(
     refused = deployer("deploy", "-f", file, "--storage-image", cluster.image("gateway")).error
 
     assert refused["exit_code"] == 3
-    assert "warms up with 32 rows, and batching.max_batch_size is 16" in refused["message"]
+    assert "warms up with 32 rows, but batching.max_batch_size is 16" in refused["message"]
 
 
 def test_an_upgrade_replaces_the_pods_and_keeps_the_versions(

@@ -31,15 +31,15 @@ def serves(*versions: int) -> Mapping[str, object]:
 SICK: dict[str, tuple[Mapping[str, object], str]] = {
     "image": ({"image": {"registry": "", "repository": "tfserving-deployer/modelserver", "tag": "nope"}}, "be pulled"),
     "unbound": ({"storage": {"type": "pvc"}, "persistence": {"storageClass": "absent"}}, "is not bound"),
-    "noclaim": ({"persistence": {"existingClaim": "nothere"}}, "claim nothere does not exist"),
+    "noclaim": ({"persistence": {"existingClaim": "nothere"}}, "PVC nothere does not exist"),
     "missing": (serves(ABSENT), "versions of model digits are missing in the store"),
     "partly": (serves(1, ABSENT), f"version {ABSENT} of model digits is missing in the store"),
     "corrupt": (serves(1, CORRUPT), f"version {CORRUPT} of model digits cannot be loaded"),
     "oom": ({"resources": {"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"memory": "48Mi"}}}, "of memory"),
-    "cpu": ({"resources": {"requests": {"cpu": "100", "memory": "64Mi"}}}, "no node has enough CPU left"),
+    "cpu": ({"resources": {"requests": {"cpu": "100", "memory": "64Mi"}}}, "no node has enough free CPU"),
     "gpu": ({"gpu": {"enabled": True, "imageTagSuffix": ""}}, "no node has a free GPU"),
-    "label": ({}, "label stable of model digits dangles"),
-    "refused": ({}, "a gateway refuses its new configuration"),
+    "label": ({}, "label stable of model digits points to a version that is not served"),
+    "refused": ({}, "a gateway rejected its new configuration"),
     "metrics": (
         {
             "autoscaling": {

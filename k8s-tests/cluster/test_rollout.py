@@ -147,7 +147,7 @@ def test_a_killed_deployer_a_dead_pod_and_a_new_one_do_not_stop_a_rollout(rollin
         status = rolling.rollout("status").document["result"]
         assert status["phase"] == "Progressing"
         findings = rolling.deployer("doctor", *rolling.where).result["diagnosis"]["findings"]
-        assert "a rollout of model digits was left halfway" in [finding["cause"] for finding in findings]
+        assert "a rollout of model digits was interrupted" in [finding["cause"] for finding in findings]
         victim = target.pods(MODEL_SERVER)[0].name
         target.api.call("DELETE", pod_path(target.place.namespace, victim), query={"gracePeriodSeconds": "0"})
         target.scaling.to(4)

@@ -55,7 +55,9 @@ def planned(release: Release, cluster: FakeCluster) -> Plan:
 
 def move(cluster: FakeCluster, state: ModelState, specs: dict[int, str]) -> None:
     """As a rollout leaves a release at its end."""
-    files.put_replicas(cluster.target, "m", state, before_write=lambda: None)
+    files.put_replicas(
+        cluster.target, "m", state, config=files.current_config(cluster.target), before_write=lambda: None
+    )
     write_gateways(cluster, state, specs)
     cluster.target.record()
     cluster.follow()
@@ -68,7 +70,8 @@ def write_gateways(cluster: FakeCluster, state: ModelState, specs: dict[int, str
         labels=state.labels,
         weights=state.weights,
         specs=specs,
-        remembered=specs,
+        kept_specs=specs,
+        config=files.current_config(cluster.target),
         helpers={},
         before_write=lambda: None,
     )
@@ -110,7 +113,7 @@ def test_a_text_that_somebody_made_unusable_gets_back_what_helm_wrote_last(
     found = planned(release, cluster)
 
     assert found.changes == ()
-    assert f"ConfigMap demo-{name} gets the text back that Helm wrote last: " in found.repairs[0]
+    assert f"restoring the text that Helm wrote last in ConfigMap demo-{name}: " in found.repairs[0]
     assert f"--- demo-{name} (live)\n+++ demo-{name} (new)\n" in found.diff
     assert f"\n-{BROKEN[name]}\n" in found.diff
     assert found.state.models["m"] == TWO
@@ -123,7 +126,9 @@ def test_a_text_that_somebody_made_unusable_gets_back_what_helm_wrote_last(
 def test_both_texts_are_put_back_where_one_of_helms_contradicts_what_a_rollout_has_made(
     release: Release, cluster: FakeCluster
 ) -> None:
-    files.put_replicas(cluster.target, "m", BOTH, before_write=lambda: None)
+    files.put_replicas(
+        cluster.target, "m", BOTH, config=files.current_config(cluster.target), before_write=lambda: None
+    )
     write_gateways(cluster, BOTH, {})
     cluster.edit("tf-serving-models", BROKEN["tf-serving-models"])
 
@@ -131,7 +136,7 @@ def test_both_texts_are_put_back_where_one_of_helms_contradicts_what_a_rollout_h
 
     assert found.state.models["m"] == ONE
     assert [one.name for one in found.restored] == ["demo-tf-serving-models", "demo-gateway-config"]
-    assert "it contradicts the other text in force" in found.repairs[1]
+    assert "it contradicts the other configuration text" in found.repairs[1]
 
 
 def test_a_text_that_nobody_can_put_right_is_an_error_that_says_what_is_wrong(
@@ -142,7 +147,7 @@ def test_a_text_that_nobody_can_put_right_is_an_error_that_says_what_is_wrong(
     cluster.edit("gateway-config", BROKEN["gateway-config"])
     cluster.edit("tf-serving-models", BROKEN["tf-serving-models"])
 
-    with pytest.raises(TargetError, match="nor what Helm wrote last") as failed:
+    with pytest.raises(TargetError, match="and so is the one that Helm wrote last") as failed:
         planned(release, cluster)
 
     assert "demo-tf-serving-models: " in failed.value.cause

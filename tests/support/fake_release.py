@@ -98,7 +98,7 @@ class FakeRelease(Target):
         """Versions that end the server which answers from them."""
         self.deaf_to_touches = 0
         """How many times telling replicas to look is of no use: a kubelet hears it before it has the new ConfigMap."""
-        self.leaving: set[str] = set()
+        self.terminating: set[str] = set()
         """Replicas that are gone once they are asked for an answer."""
         self.servers_killed = 0
         self.servers = [FakeReplica(name=f"replica-{index}") for index in range(replicas)]
@@ -275,7 +275,7 @@ class FakeRelease(Target):
 
     def post(self, name, path, body, *, timeout):
         server = next(s for s in self.servers if s.name == name)
-        if name in self.leaving:
+        if name in self.terminating:
             server.alive = False
         elif int(re.search(r"versions/(\d+):", path)[1]) in self.deadly_answers:
             server.end()

@@ -53,12 +53,12 @@ class PodOptions(OptionGroup):
     def access(self, store: str) -> PvcAccess:
         """How to look into the claim that an option names. Errors: UsageError."""
         from deployer.models.pvc import PvcAccess
-        from deployer.release.kind_cluster import image as own_image
+        from deployer.release.kind_cluster import local_image
         from deployer.targets.cluster.api import Place
 
         pvc = pvc_store(store)
         place = Place(namespace=pvc.namespace, context=self.context, kubeconfig=self.kubeconfig)
-        return PvcAccess(pvc=pvc, place=place, image=self.image or own_image("deployer"), timeout=self.timeout)
+        return PvcAccess(pvc=pvc, place=place, image=self.image or local_image("deployer"), timeout=self.timeout)
 
 
 @contextmanager

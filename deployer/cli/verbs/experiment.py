@@ -167,7 +167,7 @@ def report(folder: Folder) -> None:
     from deployer.experiment.report import folder as folders
 
     folders.write_report(folder, folders.read(folder))
-    path = folder / folders.REPORT
+    path = folder / folders.REPORT_HTML
     console.result("Report", {"report": path}, str(path))
 
 

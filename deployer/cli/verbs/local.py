@@ -86,7 +86,7 @@ def down(
     """Stop every process of the release; its logs and files stay."""
     target = where.target()
     if dry_run:
-        there = local.living(target)
+        there = local.running_processes(target)
         words = "would stop " + ", ".join(there) if there else "nothing runs"
         console.result("StopPlan", {"would_stop": there}, words)
         return

@@ -16,7 +16,7 @@ from deployer.rollout.status import RolloutHistory, RolloutStatus
 from deployer.targets.proof import Served
 
 WIDTH = 80
-"""Columns of a terminal that is not description."""
+"""Columns of a terminal whose size is unknown."""
 
 
 def drawn(found: RolloutStatus) -> str:
@@ -53,12 +53,12 @@ def sentence(rollout: Rollout) -> str:
 def planned(found: Preview) -> str:
     """What would be done, step by step, and what can be judged of it now."""
     rollout = found.rollout
-    back = rollout.course is Course.ABORT
-    way = f"back to version {rollout.previous}, from where the rollout stands" if back else description(rollout)
-    head = [f"{rollout.model}: would go {way}"]
+    aborts = rollout.course is Course.ABORT
+    plan = f"abort, back to version {rollout.previous}" if aborts else description(rollout)
+    head = [f"{rollout.model}: planned {plan}"]
     if found.at_work:
         head.append(
-            f"{found.at_work} is at work: {'it would be description to' if back else 'this would be refused meanwhile'}"
+            f"{found.at_work} is at work: {'it would get the command' if aborts else 'this would be refused now'}"
         )
     rows = [
         (

@@ -1,1 +1,1 @@
-"""Whether batching in the model server pays, and with which parameters."""
+"""Whether batching in the model server is worthwhile, and with which parameters."""

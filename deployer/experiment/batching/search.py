@@ -1,4 +1,4 @@
-"""Which batching parameters are worth trying, and which of them is best."""
+"""Candidates for batching parameters, and the choice of the best."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from deployer.domain.release import Batching
 from deployer.experiment.results import Objective
 
 WORTHWHILE = 1.05
-"""Batching must carry 5 % more than none: it costs latency at low rates, and a smaller gain is within the noise."""
+"""Batching must sustain 5 % more than none: it costs latency at low rates, and a smaller gain is within the noise."""
 
 
-_LEAVE_OUT = " Leave the section batching out of deployer.yaml."
+_REMOVE_SECTION = " Remove the section batching from deployer.yaml."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One way to batch in the model server; `parameters` None is none at all."""
+    """One choice of batching parameters; `parameters` None means no batching."""
 
     name: str
     parameters: Batching | None
@@ -28,10 +28,10 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What was measured with one candidate and one number of records in a request.
+    """The measurement of one candidate with one number of records per request.
 
-    `rate` is the highest rate, requests a second, that kept to the objective in an open loop; `ceiling` the best of the
-    closed loop. `folder` holds the whole experiment. `problem` says why there is no figure; `rate` is 0 then.
+    `rate` is the highest open-loop rate in requests a second that met the objective; `ceiling` is the closed-loop
+    maximum. `folder` is the folder of the experiment. `problem` says why there is no figure; `rate` is 0 then.
     """
 
     candidate: str
@@ -50,9 +50,9 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """All cells, and what follows. `best` is the candidate to use, None for no batching or when nothing is known.
+    """All measurements, and the conclusion. `best` is the candidate to use, None for no batching or if unknown.
 
-    `section` is what deployer.yaml should say for it. An interrupted sweep recommends nothing.
+    `section` is its section in deployer.yaml. An interrupted sweep recommends nothing.
     """
 
     model: str
@@ -72,13 +72,13 @@ OFF = Candidate(name="off", parameters=None)
 def candidates(
     base: Batching, *, sizes: Sequence[int], timeouts: Sequence[int], threads: Sequence[int]
 ) -> tuple[Candidate, ...]:
-    """No batching, and `base` with every combination; timeouts in microseconds. Equal values count once."""
+    """No batching, and `base` with every combination; timeouts in microseconds. Duplicates are removed."""
     combinations = dict.fromkeys(itertools.product(sizes, timeouts, threads))
     return (OFF, *(_candidate(base, *combination) for combination in combinations))
 
 
 def _candidate(base: Batching, size: int, timeout: int, threads: int) -> Candidate:
-    """The last allowed size must be the largest batch, so allowed sizes are cut or extended to fit."""
+    """Adjust the allowed sizes: the last one must be the maximum batch size."""
     allowed = (*(s for s in base.allowed_batch_sizes if s < size), size) if base.allowed_batch_sizes else ()
     execution = base.max_execution_batch_size and min(base.max_execution_batch_size, size)
     parameters = replace(
@@ -101,8 +101,8 @@ def conclude(
     *,
     interrupted: bool,
 ) -> Sweep:
-    """Choose by the geometric mean over all numbers of records in a request, so that each counts alike."""
-    best, headline = (None, "Interrupted: nothing is recommended.") if interrupted else _choose(tried, cells, objective)
+    """Choose by the geometric mean over all numbers of records per request, so that each has the same weight."""
+    best, headline = (None, "Interrupted: no recommendation.") if interrupted else _choose(tried, cells, objective)
     return Sweep(
         model=model,
         objective=objective,
@@ -120,38 +120,41 @@ def _choose(tried: Sequence[Candidate], cells: Sequence[Cell], objective: Object
     within = f"within p99 ≤ {objective.p99_ms:g} ms"
     unmeasured = {cell.candidate for cell in cells if cell.problem}
     if OFF.name in unmeasured or all(c.name in unmeasured for c in tried if c.parameters is not None):
-        return None, "Nothing can be concluded: too many measurements are invalid; the table says why. Try again."
+        return None, "No conclusion: too many measurements are invalid; see the table. Try again."
     scores = {candidate.name: _score(candidate, cells) for candidate in tried if candidate.name not in unmeasured}
     off, batching = scores.pop(OFF.name, 0.0), [c for c in tried if c.parameters is not None and c.name in scores]
     if off == 0:
         unknown = ", ".join(str(c.client_batch) for c in cells if c.candidate == OFF.name and c.rate == 0)
         return None, (
-            f"Nothing can be concluded: without batching no rate was sustained {within} (records in a request: "
+            f"No conclusion: without batching no rate was sustained {within} (records per request: "
             f"{unknown or 'none tried'})."
         )
     best = max(batching, key=lambda c: scores[c.name], default=None)
     if best is None or scores[best.name] == 0:
-        return None, f"No candidate sustained a rate {within} with every number of records; off did.{_LEAVE_OUT}"
+        return (
+            None,
+            f"No candidate sustained a rate {within} with every number of records; no batching did.{_REMOVE_SECTION}",
+        )
     ratio = scores[best.name] / off
-    finding = f"the best candidate, {best.name}, carries {ratio:.2f}× of what is carried without, {within}"
+    finding = f"the best candidate, {best.name}, sustains {ratio:.2f}× the load of no batching, {within}"
     if ratio < 1:
-        return None, f"Off carries more: {finding}.{_LEAVE_OUT}"
+        return None, f"No batching is better: {finding}.{_REMOVE_SECTION}"
     if ratio < WORTHWHILE:
         return (
             None,
-            f"Batching does not pay: {finding}; less than {WORTHWHILE:.2f}× is within the noise.{_LEAVE_OUT}",
+            f"Batching is not worthwhile: {finding}; less than {WORTHWHILE:.2f}× is within the noise.{_REMOVE_SECTION}",
         )
-    return best, f"Batching pays: {finding}."
+    return best, f"Batching is worthwhile: {finding}."
 
 
 def _score(candidate: Candidate, cells: Sequence[Cell]) -> float:
-    """Geometric mean of records a second; 0 when some number of records was not carried at all."""
+    """Geometric mean of records a second; 0 if no rate was sustained for some number of records."""
     rates = [cell.records for cell in cells if cell.candidate == candidate.name]
     return math.exp(fmean(map(math.log, rates))) if rates and min(rates) > 0 else 0.0
 
 
 def section(best: Candidate) -> str:
-    """The section of deployer.yaml for a candidate: YAML, only what is not at its default."""
+    """The section of deployer.yaml for a candidate, as YAML without default values."""
     if best.parameters is None:
         return ""
     default = asdict(Batching())

@@ -1,1 +1,1 @@
-"""Open-loop load, latency from the scheduled time."""
+"""The load generator: open-loop load, latency from the scheduled time."""

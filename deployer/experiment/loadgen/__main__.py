@@ -1,7 +1,7 @@
 """`python -m deployer.experiment.loadgen --plan plan.json --out result.json`: one trial of load.
 
-Moments of the trial are written to stdout, one JSON object a line, so that whoever started it can look at the system
-under test when the measured window opens and closes.
+Marks of the trial are written to stdout, one JSON object per line, so that the caller can inspect the system under test
+when the measured window opens and closes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plan = parse_plan(options.plan.read_bytes())
         with Workers() as workers:
-            outcome = workers.run(plan, _tell)
+            outcome = workers.run(plan, _write_mark)
     except OSError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _tell(mark: Mark) -> None:
+def _write_mark(mark: Mark) -> None:
     sys.stdout.write(msgspec.json.encode({"window": mark.value, "at": time.time()}).decode() + "\n")
     sys.stdout.flush()
 

@@ -1,13 +1,13 @@
-"""The load generator as a service inside a cluster.
+"""The load generator as an HTTP service in a cluster.
 
 `python -m deployer.experiment.loadgen.agent HOST PORT TOKEN_SHA256 IDLE_SECONDS` starts it.
 
-Load starts beside what it measures: only plans, records and outcomes travel.
+Load is generated next to the release; only plans, records and outcomes go through the API server.
 
-    GET  /machine            what it runs on, as `Machine`
-    PUT  /records?offset=N   cut the file of records at N and add the body
-    POST /trial              start a trial of this `Plan` with the records that were sent; 409 while one runs
-    GET  /trial?seen=N       a `Report`, as soon as there are more than N marks or the end; otherwise after 10 seconds
+    GET  /machine            the machine that it runs on, as `Machine`
+    PUT  /records?offset=N   truncate the records file at N and append the body
+    POST /trial              start a trial of this `Plan` with the uploaded records; 409 while one is running
+    GET  /trial?seen=N       a `Report`, once there are more than N marks or the trial has ended; at latest after 10 s
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from deployer.experiment.loadgen.workers import Mark, Workers
 from deployer.targets.agents.server import AgentRequest, AgentServer, Refusal
 
 TOKEN_HEADER = "x-load-token"
-ANSWERS_WITHIN = 10.0
-"""Seconds that a question about a trial waits for news."""
+LONG_POLL_SECONDS = 10.0
+"""How long a request for the report waits for a change."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A trial so far: the marks that have passed, and in the end its outcome or the error that it ended with.
+    """The state of a trial: the marks so far, and at the end its outcome or its error.
 
-    `kind` is the name of the error's class.
+    `kind` is the class name of the error.
     """
 
     marks: tuple[Mark, ...] = ()
@@ -47,52 +47,52 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing more to come."""
+        """Whether the trial has ended."""
         return self.outcome is not None or bool(self.kind)
 
 
 class Agent:
-    """The generator processes, the records that were sent, and the one trial that runs or ran last."""
+    """The generator processes, the uploaded records, and the current or last trial."""
 
     def __init__(self, workers: Workers, records: Path) -> None:
         self._workers = workers
         self._records = records
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._report = Report(kind="None")
 
     def machine(self, _: AgentRequest) -> object:
-        """What the generator runs on."""
+        """The machine that the generator runs on."""
         return self._workers.machine()
 
-    def write(self, asked: AgentRequest) -> object:
-        """Cut the file of records and add to it."""
-        offset = asked.number("offset")
+    def write(self, request: AgentRequest) -> object:
+        """Truncate the records file and append to it."""
+        offset = request.number("offset")
         with self._records.open("r+b" if offset else "wb") as file:
             if file.seek(0, os.SEEK_END) < offset:
-                raise Refusal(409, f"there are less than {offset} bytes")
+                raise Refusal(409, f"the file has less than {offset} bytes")
             file.truncate(offset)
             file.seek(offset)
-            file.write(asked.body)
+            file.write(request.body)
         return {}
 
-    def start(self, asked: AgentRequest) -> object:
-        """Begin a trial."""
+    def start(self, request: AgentRequest) -> object:
+        """Start a trial."""
         try:
-            plan = msgspec.structs.replace(parse_plan(asked.body), records=str(self._records))
+            plan = msgspec.structs.replace(parse_plan(request.body), records=str(self._records))
         except SpecError as error:
             raise Refusal(400, error.message) from error
-        with self._news:
+        with self._changed:
             if not self._report.over:
-                raise Refusal(409, "a trial runs")
+                raise Refusal(409, "a trial is running")
             self._report = Report()
         threading.Thread(target=self._run, args=(plan,), daemon=True).start()
         return {}
 
-    def report(self, asked: AgentRequest) -> object:
-        """The trial, once there is something new."""
-        seen = asked.number("seen")
-        with self._news:
-            self._news.wait_for(lambda: self._report.over or len(self._report.marks) > seen, ANSWERS_WITHIN)
+    def report(self, request: AgentRequest) -> object:
+        """The report, once it has changed."""
+        seen = request.number("seen")
+        with self._changed:
+            self._changed.wait_for(lambda: self._report.over or len(self._report.marks) > seen, LONG_POLL_SECONDS)
             return self._report
 
     def _run(self, plan: Plan) -> None:
@@ -100,17 +100,17 @@ class Agent:
             end = Report(outcome=self._workers.run(plan, self._mark))
         except DeployerError as error:
             end = Report(kind=type(error).__name__, message=error.message, cause=error.cause, hint=error.hint)
-        except Exception as error:  # whoever waits for the outcome has to learn of it
+        except Exception as error:  # the deployer waits for the outcome and must see the error
             end = Report(kind=DeployerError.__name__, message=f"the load generator failed: {error!r}")
-        self._tell(msgspec.structs.replace(end, marks=self._report.marks))
+        self._update(msgspec.structs.replace(end, marks=self._report.marks))
 
     def _mark(self, mark: Mark) -> None:
-        self._tell(msgspec.structs.replace(self._report, marks=(*self._report.marks, mark)))
+        self._update(msgspec.structs.replace(self._report, marks=(*self._report.marks, mark)))
 
-    def _tell(self, report: Report) -> None:
-        with self._news:
+    def _update(self, report: Report) -> None:
+        with self._changed:
             self._report = report
-            self._news.notify_all()
+            self._changed.notify_all()
 
 
 def _end(*_: object) -> NoReturn:
@@ -118,7 +118,7 @@ def _end(*_: object) -> NoReturn:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the port and serve until nobody has asked anything for too long, or SIGTERM comes."""
+    """Print the port, and serve until idle for IDLE_SECONDS, or SIGTERM."""
     host, port, token_sha256, idle = arguments
     signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory() as directory, Workers() as workers:

@@ -1,7 +1,7 @@
-"""Waking an event loop at a moment, more exactly than its own timers.
+"""Waking an event loop at a given time, more precisely than its own timers.
 
-Event loops wait in whole milliseconds (epoll), which is an error of half a millisecond in every latency that is counted
-from the scheduled time. A Linux timerfd wakes them to within tens of microseconds at no cost in CPU.
+Event loops wait in whole milliseconds (epoll), which adds an error of half a millisecond to every latency that is
+measured from the scheduled time. A Linux timerfd wakes them within tens of microseconds, without CPU cost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Itimerspec(ctypes.Structure):
 
 
 class Alarm:
-    """Waits for moments of `time.monotonic()`; one waiter at a time. Close it when done."""
+    """Waits until a time of `time.monotonic()`; one waiter at a time. Must be closed."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -39,7 +39,7 @@ class Alarm:
             self._loop.add_reader(self._fd, self._ring)
 
     async def until(self, moment: float) -> None:
-        """Return at `moment`, or at once when it has passed."""
+        """Return at `moment`, or at once if it has passed."""
         delay = moment - time.monotonic()
         if delay <= 0:
             return
@@ -54,7 +54,7 @@ class Alarm:
         await self._waiter
 
     def close(self) -> None:
-        """Give the file descriptor back."""
+        """Close the file descriptor."""
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)

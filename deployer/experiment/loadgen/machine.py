@@ -1,4 +1,4 @@
-"""The machine that an experiment runs on: what it is, and how busy it is."""
+"""The machine of an experiment: its description and its CPU use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from deployer.experiment.results import Machine
 
 DISTRIBUTIONS = ("tfserving-deployer", "numpy", "grpcio", "hdrhistogram", "uvloop", "tensorflow")
-"""Whose versions say something about figures."""
+"""Distributions whose versions are recorded with the figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +23,13 @@ class CpuTimes:
     total: int
 
     def busy_share(self, later: CpuTimes) -> float | None:
-        """The share of all cores that was busy between here and `later`."""
+        """The share of all cores that was busy between this reading and `later`."""
         passed = later.total - self.total
         return (later.busy - self.busy) / passed if passed > 0 else None
 
 
 def cpu_times() -> CpuTimes:
-    """Read the counters of the whole machine; zero on systems without /proc/stat. Stolen time counts as busy."""
+    """Read the CPU counters of the whole machine; zero without /proc/stat. Stolen time counts as busy."""
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     except OSError:
@@ -39,7 +39,7 @@ def cpu_times() -> CpuTimes:
 
 
 def load_average() -> float | None:
-    """Runnable processes, average of the last minute; None where the system does not say."""
+    """The load average of the last minute; None if unknown."""
     try:
         return os.getloadavg()[0]
     except OSError:
@@ -47,7 +47,7 @@ def load_average() -> float | None:
 
 
 def describe() -> Machine:
-    """This machine."""
+    """Describe this machine."""
     return Machine(
         cpu_model=_cpu_model(),
         cores=os.cpu_count() or 1,
@@ -67,7 +67,7 @@ def _cpu_model() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of those distributions that are installed here."""
+    """Versions of Python and of the installed `DISTRIBUTIONS`."""
     found = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         with suppress(metadata.PackageNotFoundError):

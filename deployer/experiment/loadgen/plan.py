@@ -1,4 +1,4 @@
-"""The plan that the load generator is given and the outcome that it returns, as JSON."""
+"""The plan and the outcome of a load generator, as JSON."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from deployer.records.endpoint import Grpc, RecordApi, Value
 
 
 class OpenLoop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="open"):
-    """Poisson arrivals of `rate` requests a second, whether or not answers come."""
+    """Poisson arrivals of `rate` requests a second, independent of responses."""
 
     rate: float
 
 
 class ClosedLoop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="closed"):
-    """`concurrency` clients that each send the next request when the answer to the last has come."""
+    """`concurrency` clients; each sends the next request after the response to the last one."""
 
     concurrency: int
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="reference"):
-    """Every payload once, one at a time: the answers that the loaded trials are compared with."""
+    """Every payload once, one at a time: the reference for responses under load."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One trial.
 
-    `records` is a JSONL file, `batch` the number of records in a request. Requests that are due within `warmup` seconds
-    are sent but not counted; those of the following `seconds` are. `baseline` holds the right prediction of each record
-    (empty: not checked). A request that leaves later than `late_after_ms` after it was due counts as late. Above
-    `max_outstanding` unanswered requests per process the next ones are not sent and count as errors.
+    `records` is a JSONL file, `batch` the number of records per request. Requests due within `warmup` seconds are sent
+    but not counted; those of the following `seconds` are. `baseline` has the expected prediction of each record (empty:
+    not checked). A request that is sent more than `late_after_ms` after it was due counts as late. With more than
+    `max_outstanding` requests in flight per process, further requests are not sent and count as errors.
     """
 
     target: RecordApi | Grpc
@@ -51,14 +51,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What one generator process, or all of them together, saw in the measured window.
+    """The measurements of one generator process, or of all together, in the measured window.
 
-    `sent` requests were due in it; `answered` of these had a right answer and are in `latency` (from the moment they
-    were due); `errors` counts the others by code. `completed` right answers arrived within the window. `lag` is how
-    much later than due the requests left, `late` how many by more than the plan allows. Histograms are encoded.
-    `cpu_seconds` is the generator's own CPU time, `started` Unix time, `predictions` the answers of a reference pass.
-    `machine_busy` is the share of all cores of the generator's machine that was busy, `load_average` its load at the
-    end; None where that is not known.
+    `sent` requests were due in the window; `answered` of them had a correct response and are in `latency` (from the
+    time they were due); `errors` counts the others by code. `completed` correct responses arrived within the window.
+    `lag` is how much later than due requests were sent, `late` the number of requests later than the plan allows.
+    Histograms are encoded. `cpu_seconds` is the generator's own CPU time, `started` a Unix time, `predictions` the
+    predictions of a reference pass. `machine_busy` is the busy share of all cores of the generator's machine,
+    `load_average` its load average at the end; None if unknown.
     """
 
     sent: int
@@ -78,11 +78,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_plan(text: bytes) -> Plan:
-    """Read a plan. Errors: SpecError that names the path of what is wrong."""
+    """Parse a plan. Errors: SpecError that names the path of the wrong value."""
     try:
         plan = msgspec.json.decode(text, type=Plan)
     except msgspec.MsgspecError as error:
-        raise SpecError(f"the plan of a trial is not valid: {error}") from error
+        raise SpecError(f"the plan of a trial is invalid: {error}") from error
     for name, valid in (
         ("batch", plan.batch >= 1),
         ("processes", plan.processes >= 1),
@@ -93,25 +93,27 @@ def parse_plan(text: bytes) -> Plan:
         ("load.concurrency", not isinstance(plan.load, ClosedLoop) or plan.load.concurrency >= 1),
     ):
         if not valid:
-            raise SpecError(f"the plan of a trial is not valid: {name} must be positive")
+            raise SpecError(f"the plan of a trial is invalid: {name} must be positive")
     return plan
 
 
 def shares(plan: Plan) -> list[Plan]:
-    """One plan per process: an open loop is thinned by the schedule, the clients of a closed one are dealt out."""
+    """One plan per process: the schedule splits an open loop; the clients of a closed loop are distributed."""
     if isinstance(plan.load, Reference):
         return [plan]
     if isinstance(plan.load, ClosedLoop):
         clients = plan.load.concurrency
-        dealt = [clients // plan.processes + (i < clients % plan.processes) for i in range(plan.processes)]
+        clients_by_process = [clients // plan.processes + (i < clients % plan.processes) for i in range(plan.processes)]
         return [
-            msgspec.structs.replace(plan, stream=i, load=ClosedLoop(concurrency=n)) for i, n in enumerate(dealt) if n
+            msgspec.structs.replace(plan, stream=i, load=ClosedLoop(concurrency=n))
+            for i, n in enumerate(clients_by_process)
+            if n
         ]
     return [msgspec.structs.replace(plan, stream=i) for i in range(plan.processes)]
 
 
 def merge(outcomes: Sequence[Outcome]) -> Outcome:
-    """The outcome of several processes that ran shares of one plan."""
+    """Merge the outcomes of several processes that ran shares of one plan."""
     from deployer.experiment.loadgen import recording
 
     first = outcomes[0]

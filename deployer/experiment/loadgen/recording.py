@@ -1,4 +1,4 @@
-"""HdrHistograms of one trial: recorded in bulk, merged across processes, written as logs.
+"""HdrHistograms of a trial: encoded, merged across processes, written as logs.
 
 Values are whole microseconds from 1 µs to 1 hour with three significant digits.
 """
@@ -14,13 +14,13 @@ from hdrh.log import HistogramLogWriter
 
 from deployer.experiment.latency import PERCENTILES, Latency, latency
 
-_LONGEST_US = 3_600_000_000
+_MAX_US = 3_600_000_000
 
 
 def encode(seconds: Sequence[float]) -> str:
     """A histogram of durations in the compressed base64 form of HdrHistogram (V2)."""
     histogram = _new()
-    micros = np.clip(np.rint(np.asarray(seconds, np.float64) * 1e6), 1, _LONGEST_US).astype(np.int64)
+    micros = np.clip(np.rint(np.asarray(seconds, np.float64) * 1e6), 1, _MAX_US).astype(np.int64)
     for value, count in zip(*(a.tolist() for a in np.unique(micros, return_counts=True)), strict=True):
         histogram.record_value(value, count)
     return str(histogram.encode().decode())
@@ -50,7 +50,7 @@ def summary(encoded: str) -> Latency:
 
 
 def log(encoded: str, *, comment: str, started: float, seconds: float) -> str:
-    """The text of an HdrHistogram log of one histogram (`started` is Unix time), for the usual HdrHistogram tools."""
+    """One histogram as an HdrHistogram log (`started` is a Unix time), for other HdrHistogram tools."""
     text = io.StringIO()
     writer = HistogramLogWriter(text)
     writer.output_comment(comment)
@@ -62,4 +62,4 @@ def log(encoded: str, *, comment: str, started: float, seconds: float) -> str:
 
 
 def _new() -> HdrHistogram:
-    return HdrHistogram(1, _LONGEST_US, 3)
+    return HdrHistogram(1, _MAX_US, 3)

@@ -1,4 +1,4 @@
-"""One process's part of a trial: sends on schedule, records, checks."""
+"""One process's share of a trial: sends on schedule, records latencies, checks responses."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from deployer.records.expected import Checker
 from deployer.records.send import Sender, SendFailed, sender
 
 _AFTER_FAILURE = 0.01
-"""Seconds that a client of a closed loop pauses after a failure, so that a refused connection is no busy loop."""
+"""Pause of a closed-loop client after a failure, in seconds, so that refused connections do not cause a busy loop."""
 
 Ready = Callable[[], float]
-"""Called when everything is prepared; returns the `time.monotonic()` at which the trial starts, the same for all."""
+"""Called when everything is prepared; returns the common start of the trial (`time.monotonic()`)."""
 
 
 def run(plan: Plan, ready: Ready) -> Outcome:
-    """Run one share of a plan and return what it saw.
+    """Run one share of a plan and return its outcome.
 
-    Errors: SpecError for records that the target cannot take; TargetError when no connection can be made, or when a
+    Errors: SpecError for records that the target cannot accept; TargetError when the connection fails, or when a
     request of the reference pass fails.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -39,7 +39,7 @@ def run(plan: Plan, ready: Ready) -> Outcome:
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
-    except ImportError:  # not on every platform; asyncio's own loop is slower but right
+    except ImportError:  # not available on every platform; asyncio's own loop is slower
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
@@ -54,7 +54,7 @@ async def _run(plan: Plan, ready: Ready) -> Outcome:
             trial = _Trial(plan, out, groups)
             await out.open(plan.load.concurrency if isinstance(plan.load, ClosedLoop) else 4)
             gc.collect()
-            gc.freeze()  # what was loaded so far needs no look from the collector during the trial
+            gc.freeze()  # the collector can skip everything that was loaded before the trial
             return await trial.run(ready())
         finally:
             gc.unfreeze()
@@ -63,7 +63,7 @@ async def _run(plan: Plan, ready: Ready) -> Outcome:
         raise TargetError(
             f"the load generator cannot use the target ({error.code})",
             cause=str(error),
-            hint="check with `deployer status` that the release is up and takes these records",
+            hint="check with `deployer status` that the release is up, and that it accepts these records",
         ) from error
 
 
@@ -93,7 +93,7 @@ class _Trial:
             await (
                 self._open_loop(plan.load, start) if isinstance(plan.load, OpenLoop) else self._closed_loop(plan.load)
             )
-            if not self._cpu[1]:  # every request was answered before the window closed
+            if not self._cpu[1]:  # all responses arrived before the window closed
                 await asyncio.sleep(self._closes - time.monotonic())
                 self._mark_cpu(1)
         else:
@@ -135,7 +135,7 @@ class _Trial:
                     self._overflow(due)
                     await asyncio.sleep(0)
                     continue
-                task = loop.create_task(self._one(due, payload))
+                task = loop.create_task(self._send_one(due, payload))
                 running.add(task)
                 task.add_done_callback(running.discard)
             if running:
@@ -147,7 +147,7 @@ class _Trial:
         async def client(number: int) -> None:
             payload = number
             while (due := time.monotonic()) < self._closes:
-                if not await self._one(due, payload % len(self._payloads)):
+                if not await self._send_one(due, payload % len(self._payloads)):
                     await asyncio.sleep(_AFTER_FAILURE)
                 payload += load.concurrency
 
@@ -162,16 +162,16 @@ class _Trial:
             found.update(zip(group.indices, predictions, strict=True))
         return tuple(found[index] for index in sorted(found))
 
-    async def _one(self, due: float, payload: int) -> bool:
-        """Send one request and record it; whether its answer was right."""
+    async def _send_one(self, due: float, payload: int) -> bool:
+        """Send one request and record it; returns whether the response was correct."""
         measured = self._opens <= due < self._closes
         if measured:
             self._sent += 1
             self._lag.append(time.monotonic() - due)
         try:
-            answer = await self._out.send(self._payloads[payload])
+            response = await self._out.send(self._payloads[payload])
             finished = time.monotonic()
-            self._check(payload, answer)
+            self._check(payload, response)
         except SendFailed as error:
             if measured:
                 self._errors[error.code] += 1
@@ -183,16 +183,16 @@ class _Trial:
             self._completed += 1
         return True
 
-    def _check(self, payload: int, answer: bytes) -> None:
+    def _check(self, payload: int, response: bytes) -> None:
         if self._checker is None:
             return
-        wrong = self._checker.mismatch(self._groups[payload], self._out.predictions(answer))
-        if wrong:
-            raise SendFailed("wrong answer", wrong)
+        mismatch = self._checker.mismatch(self._groups[payload], self._out.predictions(response))
+        if mismatch:
+            raise SendFailed("wrong answer", mismatch)
 
     def _overflow(self, due: float) -> None:
         if self._opens <= due < self._closes:
             self._sent += 1
             self._errors["overflow"] += 1
-            text = f"overflow: {self._plan.max_outstanding} requests were unanswered"
+            text = f"overflow: {self._plan.max_outstanding} requests were in flight"
             self._first_error = self._first_error or text

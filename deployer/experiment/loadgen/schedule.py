@@ -1,4 +1,4 @@
-"""When each request is due: a Poisson process that a seed reproduces."""
+"""The schedule of requests: a Poisson process, reproducible by a seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Schedule:
-    """`due` holds the seconds after the start at which requests are due, ascending; `payload` which payload each sends.
+    """`due` are the seconds after the start at which requests are due, ascending; `payload` is the payload of each.
 
     Both have the same length.
     """
@@ -22,8 +22,8 @@ class Schedule:
 def poisson(rate: float, seconds: float, *, seed: int, payloads: int, stream: int = 0, streams: int = 1) -> Schedule:
     """The arrivals of one of `streams` generators that together send `rate` requests a second for `seconds`.
 
-    Every generator draws the same whole schedule and keeps the arrivals that fall to it by lot. Thinning a Poisson
-    process gives Poisson processes, and the union does not depend on the number of generators.
+    Every generator draws the same whole schedule and keeps a random subset. Thinning a Poisson process gives Poisson
+    processes, and the union does not depend on the number of generators.
     """
     rng = np.random.default_rng(seed)
     expected = rate * seconds
@@ -34,6 +34,6 @@ def poisson(rate: float, seconds: float, *, seed: int, payloads: int, stream: in
     due = due[due < seconds]
     payload = rng.integers(payloads, size=len(due))
     if streams > 1:
-        mine = rng.integers(streams, size=len(due)) == stream
-        due, payload = due[mine], payload[mine]
+        own = rng.integers(streams, size=len(due)) == stream
+        due, payload = due[own], payload[own]
     return Schedule(due=due, payload=payload)

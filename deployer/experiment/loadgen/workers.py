@@ -1,4 +1,4 @@
-"""The processes that generate load. They live for a whole experiment, so that a trial does not pay for their start."""
+"""The load generator processes. They live for a whole experiment, so that trials do not include their startup."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from deployer.experiment.loadgen import machine
 from deployer.experiment.loadgen.plan import Outcome, Plan, Reference, merge, shares
 from deployer.experiment.results import Machine
 
-_HEAD_START = 0.05
+_START_DELAY = 0.05
 _PREPARE_TIMEOUT = 60.0
 _REFERENCE_TIMEOUT = 600.0
-_SLACK = 30.0
+_OUTCOME_MARGIN_SECONDS = 30.0
 
 
 class Mark(StrEnum):
-    """A moment of a trial at which the caller may want to look at the system under test."""
+    """A point of a trial at which the caller can inspect the system under test."""
 
     OPENS = "opens"
     CLOSES = "closes"
@@ -43,7 +43,7 @@ class _Reply(msgspec.Struct):
 
 
 class Workers:
-    """Generator processes, started when first needed and stopped by `close` or at the end of a `with` block."""
+    """Load generator processes, started on first use and stopped by `close` or at the end of a `with` block."""
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("spawn")
@@ -61,7 +61,7 @@ class Workers:
         """Run one trial in `plan.processes` processes and return the merged outcome.
 
         `on_mark` is called here when the measured window opens and when it closes.
-        Errors: those of `deployer.experiment.loadgen.run.run`; WaitTimeout when a process stays silent.
+        Errors: those of `deployer.experiment.loadgen.run.run`; WaitTimeout when a process does not respond.
         """
         parts = shares(plan)
         while len(self._workers) < len(parts):
@@ -71,12 +71,12 @@ class Workers:
             pipe.send_bytes(msgspec.json.encode(part))
         for worker in workers:
             self._receive(worker, _PREPARE_TIMEOUT)
-        start = time.monotonic() + _HEAD_START
+        start = time.monotonic() + _START_DELAY
         for _, pipe in workers:
             pipe.send_bytes(msgspec.json.encode(start))
         limit, busy = _REFERENCE_TIMEOUT, list[machine.CpuTimes]()
         if not isinstance(plan.load, Reference):
-            limit = plan.timeout + _SLACK
+            limit = plan.timeout + _OUTCOME_MARGIN_SECONDS
             for mark, moment in ((Mark.OPENS, start + plan.warmup), (Mark.CLOSES, start + plan.warmup + plan.seconds)):
                 time.sleep(max(0.0, moment - time.monotonic()))
                 busy.append(machine.cpu_times())
@@ -90,11 +90,11 @@ class Workers:
         return msgspec.structs.replace(merged, machine_busy=share, load_average=load)
 
     def machine(self) -> Machine:
-        """What the load is generated on: this machine."""
+        """The machine that generates the load: this one."""
         return machine.describe()
 
     def close(self) -> None:
-        """Stop all processes, in the middle of a trial too."""
+        """Stop all processes, even during a trial."""
         for process, pipe in self._workers:
             pipe.close()
             process.terminate()
@@ -113,27 +113,29 @@ class Workers:
         _, pipe = worker
         if not pipe.poll(timeout):
             self.close()
-            raise WaitTimeout(f"a load generator process was silent for {timeout:g} s")
+            raise WaitTimeout(f"a load generator process did not respond for {timeout:g} s")
         try:
             reply = msgspec.json.decode(pipe.recv_bytes(), type=_Reply)
         except EOFError as error:
             self.close()
-            raise TargetError("a load generator process died", hint="was it killed for lack of memory?") from error
+            raise TargetError(
+                "a load generator process died", hint="it may have been killed (out of memory)"
+            ) from error
         if reply.error:
-            self.close()  # the other processes of this trial are waiting for a start that will not come
+            self.close()  # the other processes of this trial would wait forever for the start
             raise error_type(reply.kind)(reply.error, hint=reply.hint, cause=reply.cause)
         return reply
 
 
 def error_type(name: str) -> type[DeployerError]:
-    """The kind of error of this name, as another process reported it."""
+    """The error class of this name, reported by another process."""
     return next((t for t in DeployerError.__subclasses__() if t.__name__ == name), DeployerError)
 
 
 def _serve(pipe: Connection) -> None:
-    """The life of a generator process: plans come in, outcomes go out, until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
-    _take_precedence()
+    """Main function of a generator process: read plans, write outcomes, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the parent, which stops this process
+    _raise_priority()
     from deployer.experiment.loadgen import run
 
     def ready() -> float:
@@ -150,8 +152,8 @@ def _serve(pipe: Connection) -> None:
             pipe.send_bytes(msgspec.json.encode(reply))
 
 
-def _take_precedence() -> None:
-    """Keep to the schedule when the system under test takes every core: real-time priority, or what is permitted."""
+def _raise_priority() -> None:
+    """Stay on schedule if the system under test uses all cores: real-time priority, or a better nice level."""
     if hasattr(os, "sched_setscheduler"):
         with suppress(PermissionError):
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))

@@ -1,1 +1,1 @@
-"""Pictures and pages that show an experiment."""
+"""Plots and the HTML report of an experiment."""

@@ -16,9 +16,9 @@ from deployer.experiment.report import html, plots
 from deployer.experiment.results import Experiment, Trial
 from deployer.files import replace_file
 
-DOCUMENT = "experiment.json"
-TRIALS = "trials.csv"
-REPORT = "report.html"
+EXPERIMENT_JSON = "experiment.json"
+TRIALS_CSV = "trials.csv"
+REPORT_HTML = "report.html"
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,43 +30,43 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(folder: Path, experiment: Experiment, logs: Mapping[int, str]) -> None:
-    """Write everything; `logs` are the texts of the HdrHistogram logs by number of the trial."""
+    """Write all files; `logs` are the texts of the HdrHistogram logs by trial number."""
     folder.mkdir(parents=True, exist_ok=True)
     for trial in experiment.all_trials:
         (folder / trial.histogram).write_text(logs[trial.number])
-    _write_csv(folder / TRIALS, experiment.all_trials)
+    _write_csv(folder / TRIALS_CSV, experiment.all_trials)
     write_document(folder, experiment)
     write_report(folder, experiment)
 
 
 def write_document(folder: Path, experiment: Experiment) -> None:
-    """Write `experiment.json`, which is all that `read` needs."""
+    """Write `experiment.json`, the only file that `read` needs."""
     document = _Document(
         schema_version="v1",
         tool=f"deployer {experiment.environment.versions.get('tfserving-deployer', 'unknown')}",
         timestamp=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(experiment.finished)),
         experiment=experiment,
     )
-    replace_file(folder / DOCUMENT, msgspec.json.format(msgspec.json.encode(document), indent=2))
+    replace_file(folder / EXPERIMENT_JSON, msgspec.json.format(msgspec.json.encode(document), indent=2))
 
 
 def write_report(folder: Path, experiment: Experiment) -> None:
-    """Write the plots and the report of an experiment again, for instance after this tool has changed."""
+    """Write the plots and the report of an experiment again, for example with a newer version of this tool."""
     drawn = plots.draw(experiment)
     for plot in drawn:
         replace_file(folder / f"{plot.name}.png", plot.png)
-    replace_file(folder / REPORT, html.render(experiment, drawn).encode())
+    replace_file(folder / REPORT_HTML, html.render(experiment, drawn).encode())
 
 
 def read(folder: Path) -> Experiment:
-    """Read `experiment.json` of a folder. Errors: SpecError when there is none that this version understands."""
-    path = folder / DOCUMENT
+    """Read `experiment.json` of a folder. Errors: SpecError when it is missing or from an incompatible version."""
+    path = folder / EXPERIMENT_JSON
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Document).experiment
     except OSError as error:
-        raise SpecError(f"{folder} holds no experiment", hint="`deployer experiment run` makes one") from error
+        raise SpecError(f"{folder} has no experiment", hint="`deployer experiment run` creates one") from error
     except msgspec.MsgspecError as error:
-        raise SpecError(f"{path} cannot be read", hint="was it written by another version of deployer?") from error
+        raise SpecError(f"{path} cannot be read", hint="it may be from another version of deployer") from error
 
 
 def _write_csv(path: Path, trials: tuple[Trial, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else."""
+"""The report: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deployer.experiment.results import Experiment, Kind, Trial
 
 
 def render(experiment: Experiment, plots: Sequence[Plot]) -> str:
-    """The report with its plots inside; no request leaves the browser that shows it."""
+    """Render the report with embedded plots; it loads nothing from the network."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "rate": lambda rate: f"{rate:,.0f}" if rate >= 20 else f"{rate:.1f}",
@@ -35,7 +35,7 @@ def render(experiment: Experiment, plots: Sequence[Plot]) -> str:
         times=times_text,
         verdict=lambda trial: _verdict(experiment, trial),
         open_kind=Kind.OPEN,
-        standing={c.trial for capacities in sweeps for c in capacities},
+        representative={c.trial for capacities in sweeps for c in capacities},
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID, BAD = "#0f172a", "#64748b", "#e2e8f0", "#dc2626"
 COLOURS = ("#2563eb", "#0d9488", "#d97706", "#9333ea", "#be185d", "#4d7c0f")
-"""One colour a replica count, the same in every plot."""
+"""One colour per replica count, the same in every plot."""
 
 _STYLE = {
     "font.family": "sans-serif",
@@ -49,7 +49,7 @@ _STYLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One picture; `caption` says how to read it."""
+    """One plot; `caption` explains it."""
 
     name: str
     title: str
@@ -59,7 +59,7 @@ class Plot:
 
 
 def draw(experiment: Experiment) -> tuple[Plot, ...]:
-    """All plots that the trials bear: throughput, latency and CPU."""
+    """All plots for which there are trials: throughput, latency and CPU."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -69,9 +69,8 @@ def draw(experiment: Experiment) -> tuple[Plot, ...]:
             (
                 "throughput",
                 "Throughput against replicas",
-                "Filled: the highest rate that kept to the objective. Hollow: the most that came through at all, in a "
-                "closed loop. Bar: up to the lowest rate that did not keep to it. Dashed: perfect scaling of the "
-                "smallest count.",
+                "Filled: the highest rate that met the objective. Hollow: the maximum throughput in a closed loop. "
+                "Bar: up to the lowest rate that missed the objective. Dashed: perfect scaling of the smallest count.",
                 _throughput,
             )
         )
@@ -79,9 +78,9 @@ def draw(experiment: Experiment) -> tuple[Plot, ...]:
         wanted.append(
             (
                 "balancing",
-                "One connection against balancing",
-                "The most that came through in a closed loop: by the gateways, which spread requests over all "
-                "replicas, and by one plain gRPC channel, which is one connection. Dashed: perfect scaling of each.",
+                "One connection against load balancing",
+                "Maximum throughput in a closed loop: through the gateways, which balance requests over all replicas, "
+                "and through one plain gRPC channel, which is one connection. Dashed: perfect scaling of each.",
                 _balancing,
             )
         )
@@ -90,8 +89,8 @@ def draw(experiment: Experiment) -> tuple[Plot, ...]:
             (
                 "latency",
                 "Latency against offered load",
-                "Solid: p99. Dotted: p50. Counted from the moment each request was due, so waiting is included. Hollow "
-                "points rest on few answers; crosses are invalid trials.",
+                "Solid: p99. Dotted: p50. Measured from the time each request was due, so waiting is included. Hollow "
+                "points have few responses; crosses are invalid trials.",
                 _latency,
             )
         )
@@ -99,9 +98,9 @@ def draw(experiment: Experiment) -> tuple[Plot, ...]:
         wanted.append(
             (
                 "cpu",
-                "Where the CPU went",
-                "Cores used on average, in the trial that stands for each capacity. The dashed line is all that the "
-                "machine has.",
+                "CPU use",
+                "Average cores used, in the representative trial of each capacity. The dashed line is the number of "
+                "cores of the machine.",
                 _cpu,
             )
         )
@@ -172,13 +171,13 @@ def _throughput(axes: Axes, experiment: Experiment) -> None:
 
 def _balancing(axes: Axes, experiment: Experiment) -> None:
     direct = experiment.direct.capacities if experiment.direct is not None else ()
-    ways = (
+    sweeps = (
         ("through the gateways", experiment.capacities, COLOURS[0], 8),
         ("one gRPC channel", direct, COLOURS[2], -15),
     )
-    counts_of_both = sorted({c.replicas for _, capacities, _, _ in ways for c in capacities})
+    counts_of_both = sorted({c.replicas for _, capacities, _, _ in sweeps for c in capacities})
     top = counts_of_both[-1]
-    for name, capacities, colour, offset in ways:
+    for name, capacities, colour, offset in sweeps:
         shown = [c for c in capacities if c.ceiling > 0]
         if not shown:
             continue
@@ -206,12 +205,12 @@ def _latency(axes: Axes, experiment: Experiment) -> None:
     opened = [t for t in experiment.trials if t.kind is Kind.OPEN and t.latency.count]
     for count in sorted({t.replicas for t in opened}):
         colour = _colour(experiment, count)
-        mine = sorted((t for t in opened if t.replicas == count and t.valid), key=lambda t: t.offered)
-        rates = [t.offered for t in mine]
+        of_count = sorted((t for t in opened if t.replicas == count and t.valid), key=lambda t: t.offered)
+        rates = [t.offered for t in of_count]
         label = "1 replica" if count == 1 else f"{count} replicas"
-        axes.plot(rates, [t.latency.at(99).ms for t in mine], color=colour, label=f"{label}, p99")
-        axes.plot(rates, [t.latency.at(50).ms for t in mine], ":", color=colour, linewidth=1.6, label="p50")
-        for t in mine:
+        axes.plot(rates, [t.latency.at(99).ms for t in of_count], color=colour, label=f"{label}, p99")
+        axes.plot(rates, [t.latency.at(50).ms for t in of_count], ":", color=colour, linewidth=1.6, label="p50")
+        for t in of_count:
             p99 = t.latency.at(99)
             axes.plot(
                 t.offered, p99.ms, "o", color=colour, markerfacecolor=colour if p99.resolved else "white", zorder=5
@@ -241,7 +240,7 @@ def _latency(axes: Axes, experiment: Experiment) -> None:
 
 
 def _cpu(axes: Axes, experiment: Experiment) -> None:
-    shown = _standing(experiment)
+    shown = _representative_trials(experiment)
     tones = ("#1d4ed8", "#3b82f6", "#60a5fa", "#93c5fd")
     for row, trial in enumerate(shown):
         left = 0.0
@@ -273,8 +272,8 @@ def _cpu(axes: Axes, experiment: Experiment) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, 1.0 + 0.32 / max(1, len(shown)) + 0.12), ncols=4)
 
 
-def _standing(experiment: Experiment) -> list[Trial]:
-    """The trial that stands for each capacity; without one, the last open one of each replica count."""
+def _representative_trials(experiment: Experiment) -> list[Trial]:
+    """The representative trial of each capacity; if there are none, the last trial of each replica count."""
     numbered: dict[int | None, Trial] = {t.number: t for t in experiment.trials}
     found = [numbered[c.trial] for c in experiment.capacities if c.trial in numbered]
     if found:

@@ -1,1 +1,1 @@
-"""A release brought into a cluster: decided first, then done, then proven."""
+"""Deployment of a release to a cluster: plan, apply, verify."""

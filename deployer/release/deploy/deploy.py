@@ -1,7 +1,7 @@
-"""A release brought into a cluster: decided first, then done, then proven.
+"""Deployment of a release to a cluster: plan, apply, verify.
 
-What is live stays live: versions, labels and weights of an installed release are read back and kept. Only the first
-installation of a model chooses a version, and afterwards only `rollout` and `rollback` do.
+Versions, labels and weights of an installed release are read back and kept. Only the first installation of a model
+chooses a version; afterwards only `rollout` and `rollback` change it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from deployer.targets.storage.contents import Contents
 
 @dataclass(frozen=True, kw_only=True)
 class DeployRequest:
-    """What to deploy where.
+    """What to deploy, and where.
 
-    `choices` are versions, labels and weights of models that are not installed yet. `storage_image` runs the pod that
-    looks into the claim, empty for the deployer's own image. `timeout` bounds the whole, in seconds.
+    `choices` are versions, labels and weights of models that are not installed yet. `storage_image` is the image of the
+    pod that reads the PVC, empty for the gateway's image. `timeout` limits the whole deployment, in seconds.
     """
 
     where: Where
@@ -51,10 +51,10 @@ class DeployRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a deployment will do.
+    """The plan of a deployment.
 
-    `drift` are sentences about a scale that differs from the installed values, `restored` are texts that pods follow
-    and that somebody made unusable.
+    `drift` are sentences about a scale that differs from the installed values. `restored` are configuration texts that
+    were made invalid by manual edits.
     """
 
     release: Release
@@ -67,31 +67,31 @@ class Plan:
 
     @property
     def repairs(self) -> tuple[str, ...]:
-        """What is put right besides upgrades, in sentences."""
+        """Repairs besides upgrades, as sentences."""
         return (*map(str, self.restored), *self.drift)
 
     @property
     def touched(self) -> tuple[str, ...]:
         """The names of the Helm releases and ConfigMaps that will change."""
-        return (*(change.name for change in self.changes), *(one.name for one in self.restored))
+        return (*(change.name for change in self.changes), *(text.name for text in self.restored))
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """The Helm releases that need an upgrade, in the order in which they get it."""
+        """The Helm releases that need an upgrade, in the order of the upgrades."""
         return tuple(change for change in (self.tf_serving, self.gateway) if change.needed)
 
     @property
     def diff(self) -> str:
-        """Unified diff of texts and manifests, live against new; empty when nothing changes."""
+        """Unified diff of configuration texts and manifests, live against new; empty if nothing changes."""
         found = (*(text.diff for text in self.restored), *(change.diff for change in self.changes))
         return "\n".join(diff for diff in found if diff)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """What became of it: the revisions of upgraded Helm releases, and one answered Predict for each label.
+    """The result: revisions of upgraded Helm releases, and one successful Predict per label.
 
-    `proofs` is empty when nothing was waited for.
+    `proofs` is empty without waiting.
     """
 
     target: str
@@ -102,21 +102,21 @@ class Deployed:
 
     @property
     def changed(self) -> bool:
-        """Whether anything was different before."""
+        """Whether anything was changed."""
         return bool(self.revisions or self.repairs)
 
 
 def plan(request: DeployRequest, progress: Progress) -> Plan:
-    """Decide everything without touching anything; both charts and their schemas have agreed afterwards.
+    """Plan without changing anything; the values are validated against both charts and their schemas.
 
-    Errors: SpecError (memory, versions, feature specs), UsageError for a choice about a live model, ToolError when
-    Helm or the API server refuse, TargetError, WaitTimeout.
+    Errors: SpecError (memory, versions, feature specs), UsageError for a choice for an installed model, ToolError when
+    Helm or the API server reject it, TargetError, WaitTimeout.
     """
     return plan_of(*open_cluster(request.where), request, progress)
 
 
 def plan_of(release: Release, target: ClusterTarget, request: DeployRequest, progress: Progress) -> Plan:
-    """The same for a release and its cluster."""
+    """As `plan`, for a release and its cluster."""
     store = cluster_store(release.store, release=release.name, namespace=release.namespace)
     release = replace(release, store=store)
     progress(f"deploying to {target.describe()}")
@@ -137,9 +137,9 @@ def plan_of(release: Release, target: ClusterTarget, request: DeployRequest, pro
 
 
 def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> Deployed:
-    """Install or upgrade what needs it, model servers first, and prove each before the next.
+    """Install or upgrade what needs it, model servers first; verify each before the next.
 
-    With nothing to change nothing is touched, and only the proof is done. Errors: ToolError, WaitTimeout that names
+    If nothing changes, it is only verified. Errors: ToolError, WaitTimeout that names
     pods, containers, events and models; TargetError.
     """
     target, deadline = plan.target, time.monotonic() + timeout
@@ -156,7 +156,7 @@ def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> De
             revisions[change.name] = target.helm.apply(change)
             target.touch(component)
         if wait:
-            _prove(target, component, deadline, progress)
+            _verify(target, component, deadline, progress)
     return Deployed(
         target=target.describe(),
         state=plan.state,
@@ -174,12 +174,12 @@ def _decide(
     request: DeployRequest,
     progress: Progress,
 ) -> tuple[ServingConfig, Specs]:
-    """The state and the feature specs. The claim is looked into only when something is not known from what is live."""
+    """The state and the feature specs. The PVC is only read if the live release does not have all information."""
     for name in request.choices:
         if name in live.states:
             raise UsageError(
-                f"model {name} is live already, and deploy never moves versions or labels",
-                hint=f"`deployer rollout start {name} --to N` does it safely",
+                f"model {name} is already installed; deploy does not change its versions or labels",
+                hint=f"use `deployer rollout start {name} --to N`",
             )
     new = [model.name for model in release.models if model.name not in live.states]
     known = {name: state for name, state in live.states.items() if release.has(name)}
@@ -211,20 +211,20 @@ def _first(name: str, choice: Choice, contents: Contents) -> ModelState:
         return choice.state(contents.versions[name])
     except ValueError as error:
         raise SpecError(
-            f"model {name} cannot be served: {error}", hint=f"`deployer publish {name}` brings a version into the claim"
+            f"model {name} cannot be served: {error}", hint=f"`deployer publish {name}` copies a version to the PVC"
         ) from error
 
 
 def _specs(release: Release, states: Mapping[str, ModelState], exported: Specs, live: Specs) -> Specs:
-    """The feature specs of what is served; deployer.yaml's own files win.
+    """The feature specs of the served versions; those of deployer.yaml take precedence.
 
-    Those of other versions that gateways know stay: a rollout left them there, for a rollback that needs no store.
+    Specs of other versions that gateways have are kept: a rollout left them for a rollback without the store.
     """
     found: dict[str, dict[int, str]] = {}
     for name, state in states.items():
-        known, there = exported.get(name, {}), live.get(name, {})
+        known, installed = exported.get(name, {}), live.get(name, {})
         texts = {version: known.get(version) for version in state.versions}
-        texts |= {version: text for version, text in there.items() if version not in texts}
+        texts |= {version: text for version, text in installed.items() if version not in texts}
         for version in sorted(texts):
             text = override(release.model(name), version) or texts[version]
             if text is not None:
@@ -238,42 +238,42 @@ def _check_memory(release: Release, contents: Contents) -> None:
     }
     limit = release.serving.resources.memory
     if problem := memory.problem(quantity.memory(limit), sizes):
-        least = -(-memory.needed(sizes) // 2**20)
+        minimum = -(-memory.needed(sizes) // 2**20)
         raise SpecError(
             f"serving.resources.memory {limit} is too little: {problem}",
-            hint=f"set it to {least}Mi or more; replicas would be killed while they load",
+            hint=f"set it to at least {minimum}Mi; otherwise replicas are killed while they load the model",
         )
 
 
 def _check_warmup(release: Release, contents: Contents) -> None:
-    """A warm-up request is an ordinary one: larger than a batch, it fails, and the version with it."""
+    """A warm-up request with more rows than a batch fails, and the version with it."""
     rows = Bounds.of(release).rows
     for name, stored in contents.stored.items():
         for number, version in stored.items():
             if rows is not None and max(version.warmup, default=0) > rows:
                 raise SpecError(
                     f"version {number} of model {name} would not load: it warms up with {max(version.warmup)} rows,"
-                    f" and batching.max_batch_size is {rows}",
+                    f" but batching.max_batch_size is {rows}",
                     hint=f"raise it, or export the version again with --warmup-batch-sizes up to {rows}",
                 )
 
 
 def _drift(release: Release, target: ClusterTarget) -> tuple[str, ...]:
-    """What an experiment or a person left different from the installed values."""
+    """Differences of the scale from the installed values, left by an experiment or a manual change."""
     if target.scaling.paused():
-        return (f"the autoscaler of {target.names.tf_serving} is held at one number",)
+        return (f"the autoscaler of {target.names.tf_serving} is paused",)
     replicas = target.scaling.deployment().spec.replicas
     if release.autoscaling is None and replicas != release.serving.replicas:
         return (f"{target.names.tf_serving} has {replicas} replicas instead of {release.serving.replicas}",)
     return ()
 
 
-def _prove(target: ClusterTarget, component: str, deadline: float, progress: Progress) -> None:
+def _verify(target: ClusterTarget, component: str, deadline: float, progress: Progress) -> None:
     if component == MODEL_SERVER:
         config = proof.parsed(target.model_config())
         target.wait(
             lambda: proof.replicas(target, config),
-            what="every replica serving every version and label",
+            what="every replica to serve every version and label",
             deadline=deadline,
             progress=progress,
         )
@@ -282,21 +282,21 @@ def _prove(target: ClusterTarget, component: str, deadline: float, progress: Pro
         text = target.gateway_config()
         target.wait(
             lambda: proof.gateways(target, text),
-            what="every gateway ready with the new configuration",
+            what="every gateway to be ready with the new configuration",
             deadline=deadline,
             progress=progress,
         )
-        progress(f"every gateway of {target.names.gateway} is ready and uses the configuration in force")
+        progress(f"every gateway of {target.names.gateway} is ready and uses the current configuration")
 
 
 def _predict(plan: Plan, progress: Progress) -> tuple[Smoke, ...]:
-    """One Predict for each label, through a gateway."""
+    """One Predict per label, through a gateway."""
     place = next(gateway.name for gateway in plan.target.gateways() if gateway.alive)
     proofs = []
     for model in plan.release.models:
         for label in plan.state.models[model.name].labels:
             proofs.append(smoke(plan.target, place, model.name, label, signature=model.signature))
-            progress(f"{model.name} label {label}: version {proofs[-1].version} answers through {place}")
+            progress(f"{model.name} label {label}: version {proofs[-1].version} responds through {place}")
     return tuple(proofs)
 
 

@@ -1,4 +1,4 @@
-"""What of a release is installed in a cluster: what a deployment starts from, and keeps."""
+"""The installed state of a release in a cluster, which a deployment starts from and keeps."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from tfserving.config import Specific
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What a version has to fit into: the memory limit, and the rows of one batch (None without batching)."""
+    """Limits for a version: the memory limit, and the rows of one batch (None without batching)."""
 
     memory: str
     rows: int | None
 
     @classmethod
     def of(cls, release: Release) -> Bounds:
-        """Those that deployer.yaml asks for."""
+        """The limits in deployer.yaml."""
         rows = release.batching.max_batch_size if release.batching else None
         return cls(memory=release.serving.resources.memory, rows=rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
-    """What is installed: states and feature specs by model, and the bounds in force; empty before the first.
+    """What is installed: states and feature specs by model, and the current limits; empty before the first deployment.
 
-    `known` are the versions that the gateway was told of, so that one without a spec really has none. `restored` are
-    the texts that somebody made unusable; states and specs are those that will be in force in their place.
+    `known` are the versions that the gateway knows, so a known version without a spec has none. `restored` are invalid
+    configuration texts; states and specs are then those of their replacement.
     """
 
     states: Mapping[str, ModelState] = field(default_factory=dict)
@@ -48,12 +48,12 @@ class Live:
     restored: tuple[Restored, ...] = ()
 
     def complete(self, name: str) -> bool:
-        """Whether everything about a model is known without a look into the claim."""
+        """Whether everything about a model is known without reading the PVC."""
         return name in self.states and self.known.get(name, frozenset()).issuperset(self.states[name].versions)
 
 
 def live_release(target: ClusterTarget) -> Live:
-    """Read it back. Errors: TargetError, ToolError."""
+    """Read the installed state. Errors: TargetError, ToolError."""
     tf_serving, gateway = target.helm.tf_serving(), target.helm.gateway()
     if tf_serving is None:
         return Live()
@@ -87,7 +87,7 @@ class _Batching(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Values(msgspec.Struct, frozen=True):
-    """The values of the installed release that a decision depends on."""
+    """The values of the installed release that matter here."""
 
     resources: dict[str, dict[str, str]] = {}
     batching: _Batching = _Batching()

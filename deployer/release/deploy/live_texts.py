@@ -1,6 +1,6 @@
-"""The two texts that pods follow, and what becomes of one that somebody made unusable by hand.
+"""The two configuration texts that pods read, and the repair of a text that was made invalid by a manual edit.
 
-Helm keeps what it wrote last; between rollouts, that is what was in force.
+Helm keeps the text that it wrote last; between rollouts that is the live text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tfserving.config import ConfigError, ModelServerConfig, Specific
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """A text that cannot be used, and the one that takes its place. `component` says whose pods follow it."""
+    """An invalid text, and its replacement. `component` says which pods read it."""
 
     component: str
     name: str
@@ -32,8 +32,8 @@ class Restored:
     after: str
 
     def __str__(self) -> str:
-        """What is wrong and what is done about it, in a sentence."""
-        return f"ConfigMap {self.name} gets the text back that Helm wrote last: {self.why}"
+        """The problem and its repair, in a sentence."""
+        return f"restoring the text that Helm wrote last in ConfigMap {self.name}: {self.why}"
 
     @property
     def diff(self) -> str:
@@ -44,7 +44,7 @@ class Restored:
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """What is in force, or will be once `restored` is: the gateway's text, and the state that both texts say."""
+    """The live configuration, or the repaired one: the gateway's text, and the state in both texts."""
 
     gateway: str
     state: ServingConfig
@@ -52,45 +52,45 @@ class Texts:
 
 
 def usable(target: ClusterTarget, tf_serving: HelmRelease, gateway: HelmRelease) -> Texts:
-    """The texts in force; in place of those that cannot be used, what Helm wrote last.
+    """The live texts; invalid ones are replaced by the text that Helm wrote last.
 
-    Errors: TargetError when that cannot be used either, or nothing is installed.
+    Errors: TargetError when that is invalid too, or nothing is installed.
     """
     names = target.names
-    called = {MODEL_SERVER: names.models, GATEWAY: names.gateway_config}
+    configmaps = {MODEL_SERVER: names.models, GATEWAY: names.gateway_config}
     live = {MODEL_SERVER: target.model_config(), GATEWAY: target.gateway_config()}
-    wrong = {MODEL_SERVER: _models_problem(live[MODEL_SERVER]), GATEWAY: _gateway_problem(live[GATEWAY])}
+    problems = {MODEL_SERVER: _models_problem(live[MODEL_SERVER]), GATEWAY: _gateway_problem(live[GATEWAY])}
     written = {
         MODEL_SERVER: _written(tf_serving, names.models, MODELS_KEY),
         GATEWAY: _written(gateway, names.gateway_config, GATEWAY_KEY),
     }
-    # What Helm wrote of one may contradict what a rollout has made of the other since; of both it does not.
-    for replaced in ({one for one in live if wrong[one]}, set(live)):
-        texts = {one: written[one] if one in replaced else live[one] for one in live}
+    # One text from Helm may contradict the other one, which a rollout has changed since; both from Helm do not.
+    for replaced in ({component for component in live if problems[component]}, set(live)):
+        texts = {component: written[component] if component in replaced else live[component] for component in live}
         try:
             state = state_of(texts[MODEL_SERVER], texts[GATEWAY])
         except SpecError as error:
             contradiction = error.cause
             continue
-        changed = [one for one in live if texts[one] != live[one]]
+        changed = [component for component in live if texts[component] != live[component]]
         return Texts(
             gateway=texts[GATEWAY],
             state=state,
             restored=tuple(
                 Restored(
-                    component=one,
-                    name=called[one],
-                    why=wrong[one] or "it contradicts the other text in force",
-                    before=live[one],
-                    after=texts[one],
+                    component=component,
+                    name=configmaps[component],
+                    why=problems[component] or "it contradicts the other configuration text",
+                    before=live[component],
+                    after=texts[component],
                 )
-                for one in changed
+                for component in changed
             ),
         )
     raise TargetError(
-        f"the configuration in force of {names.release} cannot be used, nor what Helm wrote last",
-        cause="; ".join(f"{called[one]}: {why}" for one, why in wrong.items() if why) or contradiction,
-        hint="`helm history` shows the revisions, `helm rollback` brings one back",
+        f"the live configuration of {names.release} is invalid, and so is the one that Helm wrote last",
+        cause="; ".join(f"{configmaps[key]}: {why}" for key, why in problems.items() if why) or contradiction,
+        hint="`helm history` shows the revisions, `helm rollback` restores one",
     )
 
 
@@ -99,8 +99,8 @@ def _models_problem(text: str) -> str:
         config = ModelServerConfig.parse(text)
     except ConfigError as error:
         return str(error)
-    loose = [model.name for model in config.models if not isinstance(model.policy, Specific)]
-    return f"model {loose[0]} has no fixed list of versions" if loose else ""
+    without_versions = [model.name for model in config.models if not isinstance(model.policy, Specific)]
+    return f"model {without_versions[0]} has no fixed list of versions" if without_versions else ""
 
 
 def _gateway_problem(text: str) -> str:
@@ -112,8 +112,8 @@ def _gateway_problem(text: str) -> str:
 
 
 def _written(release: HelmRelease, name: str, key: str) -> str:
-    """The text of a ConfigMap as a Helm release has it; empty when it has none."""
-    for one in yaml.load_all(release.manifest, Loader=Loader):
-        if one and one["kind"] == "ConfigMap" and one["metadata"]["name"] == name:
-            return str(one["data"].get(key, ""))
+    """The text of a ConfigMap in the manifest of a Helm release; empty if there is none."""
+    for document in yaml.load_all(release.manifest, Loader=Loader):
+        if document and document["kind"] == "ConfigMap" and document["metadata"]["name"] == name:
+            return str(document["data"].get(key, ""))
     return ""

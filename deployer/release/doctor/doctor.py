@@ -1,4 +1,4 @@
-"""Why a release is unhealthy, by cause."""
+"""`deployer doctor`: why a release is unhealthy."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ from deployer.targets.cluster.state.snapshot import ClusterSnapshot
 from deployer.targets.serving_view import ServingView
 from deployer.targets.snapshot import LocalSnapshot, Snapshot
 
-AGAIN_SECONDS = 3.0
-"""Before a second look: replicas and gateways have read by then what was written just before the first one."""
+RECHECK_SECONDS = 3.0
+"""Before the second check, so that replicas and gateways can read a configuration that was just written."""
 
 Rollouts = Callable[[Target, ServingView], ServingView]
-"""Adds the rollouts that are open to a view."""
+"""Adds the open rollouts to a view."""
 
 
 def doctor(
     target: Target, *, rollouts: Rollouts, keep: Path | None = None, sleep: Callable[[float], None] = time.sleep
 ) -> Diagnosis:
-    """Look at a release and explain it; when replicas or gateways seem to be wrong, look again and believe only what is
-    still so. In a cluster, `keep` is a file for all that was looked at.
+    """Check a release. If replicas or gateways have problems, check again and report only those that persist. In a
+    cluster, `keep` is a file for the snapshot.
 
-    Errors: TargetError when the release is not there, or its place cannot be reached; UsageError for `keep`.
+    Errors: TargetError when the release does not exist or is unreachable; UsageError for `keep`.
     """
 
-    def look() -> Snapshot:
-        seen = target.snapshot()
-        return replace(seen, serving=rollouts(target, seen.serving))
+    def take_snapshot() -> Snapshot:
+        snapshot = target.snapshot()
+        return replace(snapshot, serving=rollouts(target, snapshot.serving))
 
-    seen = look()
-    if [*diagnose_serving(seen.serving)]:
-        sleep(AGAIN_SECONDS)
-        seen = replace(look(), before=seen.serving)
-    match seen:
+    snapshot = take_snapshot()
+    if [*diagnose_serving(snapshot.serving)]:
+        sleep(RECHECK_SECONDS)
+        snapshot = replace(take_snapshot(), before=snapshot.serving)
+    match snapshot:
         case ClusterSnapshot():
             if keep is not None:
-                _write(keep, seen)
-            return cluster.diagnose(seen, target=target.describe())
+                _write(keep, snapshot)
+            return cluster.diagnose(snapshot, target=target.describe())
         case LocalSnapshot():
             if keep is not None:
-                raise UsageError("--keep is for a release in a cluster", hint="add --target cluster")
-            return local.diagnose(seen, target=target.describe())
+                raise UsageError("--keep needs a release in a cluster", hint="add --target cluster")
+            return local.diagnose(snapshot, target=target.describe())
 
 
 def read(path: Path) -> ClusterSnapshot:
-    """What `keep` wrote. Errors: UsageError."""
+    """Read a snapshot that `keep` wrote. Errors: UsageError."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=ClusterSnapshot)
     except (OSError, msgspec.MsgspecError) as error:
         raise UsageError(
-            f"{path} is no snapshot of a release", hint="`deployer doctor --keep FILE` writes one"
+            f"{path} is not a snapshot of a release", hint="`deployer doctor --keep FILE` writes one"
         ) from error
 
 
-def _write(path: Path, seen: ClusterSnapshot) -> None:
+def _write(path: Path, snapshot: ClusterSnapshot) -> None:
     try:
-        replace_file(path, msgspec.json.format(msgspec.json.encode(seen)))
+        replace_file(path, msgspec.json.format(msgspec.json.encode(snapshot)))
     except OSError as error:
-        raise UsageError(f"{path} cannot be written", hint="--keep names another file") from error
+        raise UsageError(f"{path} cannot be written", hint="choose another file with --keep") from error

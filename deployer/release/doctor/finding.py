@@ -1,4 +1,4 @@
-"""What is wrong with a release, by cause."""
+"""Findings of `deployer doctor`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """`error`: requests fail or will; `warning`: it works, or follows from an error; `note`: worth knowing."""
+    """`error`: requests fail, or will fail; `warning`: it works, or follows from an error; `note`: information."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -17,7 +17,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One cause: what it is, where it shows, in whose words, and what to do about it."""
+    """One cause: the affected objects, the evidence (such as the message of Kubernetes or a server), and the remedy."""
 
     cause: str
     subjects: tuple[str, ...]
@@ -28,7 +28,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """All that was found, the worst first; empty when nothing is wrong."""
+    """All findings, worst first; empty if there are none."""
 
     target: str
     findings: tuple[Finding, ...]
@@ -40,7 +40,7 @@ class Diagnosis:
 
 
 def confirmed(findings: Iterable[Finding], before: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Those that an earlier look had found too, at the same places and with the same evidence."""
+    """The findings that an earlier check had too, with the same subjects and the same evidence."""
     known = {(finding.cause, finding.evidence, subject) for finding in before for subject in finding.subjects}
     found = []
     for finding in findings:
@@ -51,7 +51,7 @@ def confirmed(findings: Iterable[Finding], before: Iterable[Finding]) -> tuple[F
 
 
 def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """One finding for each cause and evidence, with all its subjects; the worst first, else in the order given."""
+    """One finding per cause and evidence, with all its subjects; worst first, otherwise in the given order."""
     by_kind: dict[tuple[str, str, str], Finding] = {}
     for finding in findings:
         kind = (finding.cause, finding.evidence, finding.remedy)

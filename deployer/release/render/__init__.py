@@ -1,4 +1,4 @@
-"""Domain values to the text of every file that a release needs."""
+"""Renders a release: the text of every configuration file."""
 
 from deployer.release.render.everything import Rendered, render_release
 from deployer.release.render.readback import state_of

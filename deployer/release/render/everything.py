@@ -1,4 +1,4 @@
-"""Everything that a release needs in files, from its description and its state."""
+"""All configuration files of a release, from its description and its state."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ GATEWAY_VALUES = "gateway-values.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """The texts of all files by name, and the flags of a model server.
+    """The texts of all files by name, and the flags of the model server.
 
-    `server_flags` are values by name without ports, `flags` the same as a command line with the ports of a container.
-    The files name each other by bare names: they belong into one directory.
+    `server_flags` are values by name without ports; `flags` is the command line with the ports of a container. The
+    files reference each other by bare names, so they must be in one directory.
     """
 
     files: Mapping[str, str]
@@ -40,10 +40,10 @@ class Rendered:
 
 
 def render_release(release: Release, state: ServingConfig, specs: Specs) -> Rendered:
-    """All files of a release. Equal arguments give equal bytes.
+    """All files of a release; deterministic.
 
     `specs` is the text of features.yaml by model and version.
-    Errors: SpecError for what a model server or the gateway would refuse.
+    Errors: SpecError for a configuration that a model server or the gateway would reject.
     """
     config = server_files.model_server_config(release, state)
     batching = server_files.batching_parameters(release)

@@ -1,4 +1,4 @@
-"""The gateway's settings: what is routed where, and the feature spec of every version."""
+"""The gateway's settings file: routing, and the feature spec of every version."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from gateway.settings import Settings, SettingsError, parse_settings
 from gateway.spec import SpecProblem, dump_spec, parse_spec
 
 Specs = Mapping[str, Mapping[int, str]]
-"""Text of features.yaml by model and version; a version without one takes tensors only."""
+"""Text of features.yaml by model and version; a version without one accepts tensors only."""
 
 Document = dict[str, object]
-"""A document that is about to become YAML."""
+"""A document that will be written as YAML."""
 
 ROWS_PER_CALL = 1024
-"""Rows in one RPC of the gateway when the model server does not batch and so has no bound of its own."""
+"""Rows in one RPC of the gateway if the model server does not batch, and so has no limit of its own."""
 
 LOCAL_BACKEND = "127.0.0.1:8500"
-"""Where a gateway on this machine looks until the local target names its replicas."""
+"""The backend of a local gateway until the local target sets its replicas."""
 
 
 def gateway_text(release: Release, state: ServingConfig, specs: Specs) -> str:
-    """The whole file. Errors: SpecError for a feature spec or a setting that the gateway would refuse."""
+    """The whole file. Errors: SpecError for a feature spec or a setting that the gateway would reject."""
     document: Document = {"version": "v1", **routing_document(release, state, specs), "backends": _backends(release)}
     text = fill("gateway.yaml.j2", release=release.name, settings=document)
     try:
         parsed = parse_settings(text)
     except SettingsError as error:
-        raise SpecError(f"the gateway of {release.name} would refuse its settings: {error}") from error
+        raise SpecError(f"the gateway of {release.name} would reject its settings: {error}") from error
     if parsed != msgspec.convert(document, Settings, str_keys=True):
         raise DeployerError(
-            "the rendered gateway settings say something else than was meant",
+            "the rendered gateway settings differ from the intended ones",
             hint="this is a bug in a template of deployer; please report it",
         )
     return text
@@ -83,8 +83,8 @@ def _spec(model: str, version: int, text: str) -> Document:
         return dump_spec(parse_spec(text))
     except SpecProblem as error:
         raise SpecError(
-            f"the feature spec of {model} version {version} cannot be used: {error}",
-            hint="docs/reference/features-yaml.md describes every key; the spec was exported with the version",
+            f"the feature spec of {model} version {version} is invalid: {error}",
+            hint="docs/reference/features-yaml.md describes every key; correct it and export the version again",
         ) from error
 
 

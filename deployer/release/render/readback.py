@@ -1,4 +1,4 @@
-"""The state of a release, read back from the two files that are in force."""
+"""The state of a release, read back from its two configuration files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tfserving.config import ConfigError, ModelServerConfig, Specific
 
 
 def state_of(model_config: str, gateway_config: str) -> ServingConfig:
-    """Versions and labels as model_config says, weights as the gateway's settings say.
+    """Versions and labels from model_config, weights from the gateway's settings.
 
-    Errors: SpecError when a file cannot be read, or was not written by `deployer` (no fixed list of versions).
+    Errors: SpecError when a file is invalid, or was not written by `deployer` (no fixed list of versions).
     """
     try:
         config, settings = ModelServerConfig.parse(model_config), parse_settings(gateway_config)
@@ -24,8 +24,8 @@ def state_of(model_config: str, gateway_config: str) -> ServingConfig:
             states[model.name] = ModelState(versions=model.policy.versions, labels=model.labels, weights=weights)
     except (ValueError, SettingsError) as error:
         raise SpecError(
-            "the configuration in force cannot be read",
-            hint="it was changed by hand; in a cluster `deployer deploy` repairs it,"
-            " on this machine `deployer local down` and `up` write it anew",
+            "the current configuration cannot be parsed",
+            hint="it was edited manually; in a cluster, `deployer deploy` repairs it;"
+            " for a local release, `deployer local down` and `up` write it again",
         ) from error
     return ServingConfig(models=states)

@@ -1,4 +1,4 @@
-"""Every file of a release, written to a directory or only shown."""
+"""`deployer render`: the files of a release, written to a directory or only shown."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ FEATURES = "assets.extra/features.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What a person chooses for one model; what is left out is the newest version, as stable, with all traffic."""
+    """The user's choice for one model; the default is the newest version, as stable, with all traffic."""
 
     versions: tuple[int, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def named(self) -> tuple[int, ...]:
-        """The versions that the choice names, as such or by a label; empty when it leaves them open."""
+        """The chosen versions, directly or by a label; empty if none are chosen."""
         return self.versions or tuple(sorted(set(self.labels.values())))
 
     def state(self, available: Collection[int]) -> ModelState:
-        """The state that it comes to. Errors: ValueError for one that cannot be."""
+        """The resulting state. Errors: ValueError for an impossible state."""
         if not self.named():
             first = first_state(available)
             return replace(first, weights=self.weights) if self.weights else first
@@ -43,7 +43,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderRequest:
-    """`output` None shows the files without writing them; `choices` by model name."""
+    """What to render; `choices` by model name. `output` None means the current directory."""
 
     file: Path
     output: Path | None = None
@@ -52,7 +52,7 @@ class RenderRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedFile:
-    """One file: `action` is created, updated or unchanged, or what it would be."""
+    """One file; `action` is "created", "updated" or "unchanged", also for a dry run."""
 
     path: str
     action: str
@@ -61,7 +61,7 @@ class RenderedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderResult:
-    """What was written, or would be."""
+    """The files that were written, or would be."""
 
     release: str
     state: ServingConfig
@@ -71,9 +71,9 @@ class RenderResult:
 
 
 def render(request: RenderRequest, progress: Progress, *, dry_run: bool = False) -> RenderResult:
-    """Render a release. Files that are right already are not touched.
+    """Render a release. Files that are already correct are not written.
 
-    Errors: SpecError, UsageError for a choice that cannot be, and for a directory that cannot be written.
+    Errors: SpecError, UsageError for an impossible choice, or a directory that cannot be written.
     """
     release = spec.load(request.file)
     state = choose(release, request.choices)
@@ -89,15 +89,15 @@ def render(request: RenderRequest, progress: Progress, *, dry_run: bool = False)
 
 
 def choose(release: Release, choices: Mapping[str, Choice]) -> ServingConfig:
-    """The state that a person chose, completed from the store.
+    """The chosen state, completed from the store.
 
-    Errors: UsageError for a model that the release does not have or a choice that contradicts itself, SpecError when
-    nothing was chosen and the store cannot say what there is, or when it does not hold what was chosen.
+    Errors: UsageError for an unknown model or an inconsistent choice, SpecError when nothing was chosen and the store
+    cannot be listed, or when a chosen version is not in the store.
     """
     known = [model.name for model in release.models]
     for name in choices:
         if name not in known:
-            raise UsageError(f"the release has no model {name!r}", hint=f"it has {', '.join(known)}")
+            raise UsageError(f"the release has no model {name!r}", hint=f"models: {', '.join(known)}")
     states = {}
     for name in known:
         choice = choices.get(name, Choice())
@@ -114,39 +114,39 @@ def choose(release: Release, choices: Mapping[str, Choice]) -> ServingConfig:
 
 
 def _require(release: Release, model: str, choice: Choice, available: Collection[int]) -> None:
-    """Refuse a version that is not there: servers would wait for it, and its feature spec would be missing."""
+    """Reject a version that is not in the store: servers would wait for it, and its feature spec would be missing."""
     missing = sorted({*choice.named(), *choice.labels.values()} - set(available))
     if missing:
         raise SpecError(
-            f"{release.store.base_path(model)} holds no version {missing[0]} of model {model}",
-            hint=f"versions there: {', '.join(map(str, available))}",
+            f"{release.store.base_path(model)} has no version {missing[0]} of model {model}",
+            hint=f"versions: {', '.join(map(str, available))}",
         )
 
 
 def store_versions(release: Release, model: str) -> tuple[int, ...]:
     """The versions of a model in a directory store, ascending.
 
-    Errors: SpecError when the store is a claim, which only a pod can read, or holds no version of the model.
+    Errors: SpecError when the store is a PVC, which only a pod can read, or has no version of the model.
     """
     if not isinstance(release.store, DirectoryStore):
         raise SpecError(
-            f"the versions of {model} are in a claim and cannot be listed from here",
-            hint=f"name them: --version {model}=1 --label {model}:stable=1",
+            f"the versions of {model} are in a PVC and cannot be listed from here",
+            hint=f"specify them: --version {model}=1 --label {model}:stable=1",
         )
     base = Path(release.store.base_path(model))
     names = [entry.name for entry in base.iterdir() if entry.is_dir()] if base.is_dir() else []
     versions = sorted(number for name in names if (number := version_of(name)) is not None and number >= 1)
     if not versions:
         raise SpecError(
-            f"{base} holds no version of model {model}", hint=f"publish one: `deployer export … --model {model}`"
+            f"{base} has no version of model {model}", hint=f"publish one: `deployer export … --model {model}`"
         )
     return tuple(versions)
 
 
 def feature_specs(release: Release, state: ServingConfig) -> dict[str, dict[int, str]]:
-    """Text of features.yaml by model and version: the override of deployer.yaml, else what the version carries.
+    """Text of features.yaml by model and version: the override in deployer.yaml, else that of the exported version.
 
-    A claim is not read: there the overrides alone count. Errors: SpecError for a file that cannot be read.
+    A PVC is not read; then only the overrides count. Errors: SpecError for an unreadable file.
     """
     return {
         model.name: {
@@ -168,14 +168,14 @@ def _feature_spec(release: Release, model: Model, version: int) -> str | None:
 
 
 def override(model: Model, version: int) -> str | None:
-    """The feature spec with which deployer.yaml replaces that of a version; None where it does not.
+    """The feature spec in deployer.yaml that replaces that of a version; None if there is none.
 
     Errors: SpecError when its file cannot be read.
     """
     path = model.features.get(version)
     if path is None:
         return None
-    return _text(model, version, Path(path), hint=f"models[].features of deployer.yaml names it: {path}")
+    return _text(model, version, Path(path), hint=f"check models[].features in deployer.yaml: {path}")
 
 
 def _text(model: Model, version: int, path: Path, *, hint: str) -> str:
@@ -191,7 +191,7 @@ def _action(path: Path, text: str) -> str:
     except FileNotFoundError:
         return "created"
     except OSError as error:
-        raise UsageError(f"{path} cannot be read", hint="--output-dir names another directory") from error
+        raise UsageError(f"{path} cannot be read", hint="choose another directory with --output-dir") from error
 
 
 def _write(files: tuple[RenderedFile, ...], progress: Progress) -> None:
@@ -201,5 +201,7 @@ def _write(files: tuple[RenderedFile, ...], progress: Progress) -> None:
             try:
                 replace_file(path, file.text.encode())
             except OSError as error:
-                raise UsageError(f"{path} cannot be written", hint="--output-dir names another directory") from error
+                raise UsageError(
+                    f"{path} cannot be written", hint="choose another directory with --output-dir"
+                ) from error
         progress(f"{file.path} {file.action}")

@@ -1,4 +1,4 @@
-"""The configuration files of a model server. Each is parsed back and must say what was meant."""
+"""The configuration files of a model server. Each is parsed back and compared with the intended values."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ def model_server_config(release: Release, state: ServingConfig) -> ModelServerCo
     """
     wanted, known = set(state.models), {model.name for model in release.models}
     for name in sorted(wanted ^ known):
-        missing = "deployer.yaml names no such model" if name in wanted else "no version of it is chosen"
-        raise SpecError(f"model {name}: {missing}", hint="versions and deployer.yaml must name the same models")
+        missing = "it is not in deployer.yaml" if name in wanted else "no version is chosen"
+        raise SpecError(
+            f"model {name}: {missing}", hint="the chosen versions and deployer.yaml must have the same models"
+        )
     try:
         config = ModelServerConfig(
             models=tuple(
@@ -50,20 +52,20 @@ def model_server_config(release: Release, state: ServingConfig) -> ModelServerCo
 
 
 def batching_parameters(release: Release) -> BatchingParameters | None:
-    """The section of deployer.yaml with the number of threads filled in; None without batching."""
+    """The section `batching` of deployer.yaml, with the number of threads filled in; None without batching."""
     if release.batching is None:
         return None
     return spec.batching_parameters(release.batching, num_batch_threads=thread_counts(release).batch)
 
 
 def model_config_text(release: str, config: ModelServerConfig) -> str:
-    """model_config_file."""
+    """The text of model_config_file."""
     text = fill("models.config.j2", release=release, models=config.models)
-    return _proven("model_config", text, config, ModelServerConfig.parse(text))
+    return _verified("model_config", text, config, ModelServerConfig.parse(text))
 
 
 def batching_text(release: str, batching: BatchingParameters) -> str:
-    """batching_parameters_file."""
+    """The text of batching_parameters_file."""
     wrapped: list[tuple[str, object]] = []
     for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"):
         wrapped.append((name, getattr(batching, name)))
@@ -79,24 +81,24 @@ def batching_text(release: str, batching: BatchingParameters) -> str:
         sizes=batching.allowed_batch_sizes,
         pad=batching.pad_variable_length_inputs,
     )
-    return _proven("batching_parameters", text, batching, BatchingParameters.parse(text))
+    return _verified("batching_parameters", text, batching, BatchingParameters.parse(text))
 
 
 def monitoring_text(release: str, monitoring: MonitoringConfig) -> str:
-    """monitoring_config_file. Errors: SpecError for a path that cannot be scraped."""
+    """The text of monitoring_config_file. Errors: SpecError for an invalid path."""
     try:
         monitoring.check()
     except ConfigError as error:
         raise SpecError(f"serving.metrics_path: {error}", hint=spec.REFERENCE) from error
     text = fill("monitoring.config.j2", release=release, monitoring=monitoring)
-    return _proven("monitoring_config", text, monitoring, MonitoringConfig.parse(text))
+    return _verified("monitoring_config", text, monitoring, MonitoringConfig.parse(text))
 
 
-def _proven(what: str, text: str, meant: T, parsed: T) -> str:
-    if parsed != meant:
+def _verified(what: str, text: str, intended: T, parsed: T) -> str:
+    if parsed != intended:
         raise DeployerError(
-            f"the rendered {what} says something else than was meant",
-            cause=f"meant {meant}; the text says {parsed}",
+            f"the rendered {what} differs from the intended one",
+            cause=f"intended {intended}; the text has {parsed}",
             hint="this is a bug in a template of deployer; please report it",
         )
     return text

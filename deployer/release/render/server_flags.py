@@ -1,4 +1,4 @@
-"""The flags that every model server of a release is started with. docs/reference/flags.md gives the reasons."""
+"""The flags of every model server of a release. docs/reference/flags.md explains them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ BATCHING_FILE = "batching_parameters.txt"
 MONITORING_FILE = "monitoring.config"
 
 PORTS: Mapping[str, flags.Value] = {"port": 8500, "rest_api_port": 8501}
-"""The ports in a container; on one machine each replica gets its own."""
+"""The ports in a container; local replicas get their own ports."""
 
 
 def server_flags(release: Release) -> dict[str, flags.Value]:
-    """Values by flag, without ports; files by their bare names, as they are rendered beside each other."""
+    """Values by flag, without ports; files by bare name, because they are in one directory."""
     serving, threads = release.serving, thread_counts(release)
     values: dict[str, flags.Value] = {
         "model_config_file": MODELS_FILE,
@@ -46,9 +46,9 @@ def server_flags(release: Release) -> dict[str, flags.Value]:
 def server_arguments(release: Release) -> tuple[str, ...]:
     """The command line, with the ports of a container.
 
-    Errors: SpecError when the image's release does not know one of the flags.
+    Errors: SpecError when the release of the image does not have one of the flags.
     """
     try:
         return tuple(flags.render({**PORTS, **server_flags(release)}, release=release.serving.image.tag))
     except flags.FlagError as error:
-        raise SpecError(str(error), hint="serving.image.tag names the release; take a newer one") from error
+        raise SpecError(str(error), hint="choose a newer release with serving.image.tag") from error

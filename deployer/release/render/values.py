@@ -1,4 +1,4 @@
-"""Values of the two charts, from the same release that the local files come from."""
+"""Values of the two charts for a release."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from deployer.release.threads import thread_counts
 from tfserving import flags
 
 PRE_STOP_SECONDS = 10
-GRACE_SECONDS = 45
-"""The charts' longest sleep before a pod ends, and the time it has for all of its end."""
+CHART_GRACE_SECONDS = 45
+"""The charts' preStop sleep and termination grace period."""
 
-SLACK_SECONDS = 5
+GRACE_MARGIN_SECONDS = 5
 
 EMBEDDED_SERVER = "tfserving-deployer/modelserver"
-"""How the repository of this project's model server ends, in whatever registry it is."""
+"""The suffix of the image repository of this project's model server, in any registry."""
 
 
 def values_tf_serving(release: Release, state: ServingConfig) -> str:
-    """values.yaml of the tf-serving chart; what deployer.yaml leaves open is left to the chart.
+    """values.yaml of the tf-serving chart; values that deployer.yaml does not set keep the chart's defaults.
 
-    Errors: SpecError for a key of `serving.values` that another key of deployer.yaml decides.
+    Errors: SpecError for a key of `serving.values` that another key of deployer.yaml sets.
     """
     serving, threads = release.serving, thread_counts(release)
     document: Document = {
@@ -71,9 +71,9 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
 
 
 def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
-    """values.yaml of the gateway chart. Its name tells it the model servers' Service.
+    """values.yaml of the gateway chart. The chart derives the model servers' Service from its release name.
 
-    Errors: SpecError for a key of `gateway.values` that another key of deployer.yaml decides.
+    Errors: SpecError for a key of `gateway.values` that another key of deployer.yaml sets.
     """
     gateway = release.gateway
     document: Document = {
@@ -88,16 +88,16 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
 
 
 def _joined(document: Document, more: Mapping[str, object], path: str) -> Document:
-    """A document of values and what a person adds to it; maps are joined key by key."""
+    """Merge additional values of the user into the values; maps are merged recursively."""
     joined = dict(document)
     for key, value in more.items():
-        there, here = document.get(key), f"{path}.{key}"
-        if isinstance(there, dict) and isinstance(value, Mapping) and key != "config":  # rollouts write all of it
-            joined[key] = _joined(there, value, here)
+        existing, here = document.get(key), f"{path}.{key}"
+        if isinstance(existing, dict) and isinstance(value, Mapping) and key != "config":  # owned by rollouts
+            joined[key] = _joined(existing, value, here)
         elif key in document:
             raise SpecError(
-                f"{here} is decided by other keys of deployer.yaml",
-                hint="docs/reference/deployer-yaml.md names them; values add what has no key of its own",
+                f"{here} is set by other keys of deployer.yaml",
+                hint="docs/reference/deployer-yaml.md lists them; `values` is for chart values without a key",
             )
         else:
             joined[key] = value
@@ -105,10 +105,10 @@ def _joined(document: Document, more: Mapping[str, object], path: str) -> Docume
 
 
 def _grace(longest: int, more: Mapping[str, object]) -> Document:
-    """The time to end in, where the charts' own does not cover the longest request (seconds, with the sleep before)."""
-    if longest < GRACE_SECONDS or "terminationGracePeriodSeconds" in more or "preStopSleepSeconds" in more:
+    """A longer grace period, if the charts' default does not cover the longest request; `longest` in seconds."""
+    if longest < CHART_GRACE_SECONDS or "terminationGracePeriodSeconds" in more or "preStopSleepSeconds" in more:
         return {}
-    return {"terminationGracePeriodSeconds": longest + SLACK_SECONDS}
+    return {"terminationGracePeriodSeconds": longest + GRACE_MARGIN_SECONDS}
 
 
 def _image(image: Image) -> Document:
@@ -117,14 +117,14 @@ def _image(image: Image) -> Document:
 
 
 def _own_server(image: Image) -> Document:
-    """The embedded server's image has no wrapper script to be bypassed, and exists for arm64, too."""
+    """The embedded server's image has no wrapper script to bypass, and also exists for arm64."""
     if not image.repository.endswith(EMBEDDED_SERVER):
         return {}
     return {"command": [], "nodeSelector": {"kubernetes.io/arch": None}}
 
 
 def _own_model_config(policy: Policy) -> Document:
-    """Pods that never hold two versions follow different files while one version replaces the other."""
+    """With the resource-preserving policy, pods need their own model_config during a rollout."""
     return {"ownModelConfig": {"enabled": True}} if policy is Policy.RESOURCES else {}
 
 
@@ -169,7 +169,7 @@ def _batching(release: Release) -> Document:
 
 
 def _storage(release: Release) -> Document:
-    """The claim is made by whoever publishes first, before there is a Helm release that could make it."""
+    """The PVC already exists: `publish` creates it before the first Helm release."""
     store = cluster_store(release.store, release=release.name, namespace=release.namespace)
     return {
         "storage": {"type": "existingClaim", "mountPath": MODELS_MOUNT, "subPath": store.subpath},

@@ -49,7 +49,8 @@ def test_a_place_where_no_release_can_keep_its_state_is_named(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("code", "remedy"), [(errno.ENOSPC, "free space on the disk"), (errno.EROFS, "read-only"), (errno.EACCES, "may not")]
+    ("code", "remedy"),
+    [(errno.ENOSPC, "free space on the disk"), (errno.EROFS, "read-only"), (errno.EACCES, "may not")],
 )
 def test_what_a_disk_refuses_has_a_cause_without_numbers_and_a_remedy(code: int, remedy: str) -> None:
     with pytest.raises(ExportError) as raised, disk_errors(ExportError):

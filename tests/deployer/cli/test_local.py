@@ -113,7 +113,7 @@ def test_what_cannot_be_answered_is_named(directory, tmp_path, arguments, lines,
 def test_labels_of_a_running_release_are_not_moved_by_up(directory):
     shown = deployer(directory, "local", "up", "--label", "scale:stable=2")
     assert shown.returncode == 6
-    assert "scale runs with other versions" in shown.stderr
+    assert "scale is running with other versions" in shown.stderr
     again = deployer(directory, "local", "up", "-o", "json")
     assert again.returncode == 0
     labels = json.loads(again.stdout)["result"]["replicas"][0]["served"][0]["labels"]

@@ -53,7 +53,7 @@ def test_batching_that_pays_is_written_and_the_release_is_left_as_it_was(workers
     with FakeGateway(Behaviour(workers=1, service=0.004)) as gateway:
         target = FakeTarget(gateway, service=0.004, batched=0.0005)
         found = run(target, request(tmp_path), lambda _: None, workers)
-    assert found.headline.startswith("Batching pays")
+    assert found.headline.startswith("Batching is worthwhile")
     assert [(cell.candidate, cell.client_batch) for cell in found.cells] == [("off", 2), (TRIED[1].name, 2)]
     off, on = found.cells
     assert on.records == 2 * on.rate > off.records > 0
@@ -105,11 +105,11 @@ def cell(candidate: str, client_batch: int, rate: float) -> Cell:
 @pytest.mark.parametrize(
     ("off", "on", "said"),
     [
-        ((100, 50), (50, 60), "Off carries more: the best candidate, size4-wait500us-threads1, carries 0.77×"),
-        ((100, 50), (101, 51), "Batching does not pay: "),
+        ((100, 50), (50, 60), "No batching is better: the best candidate, size4-wait500us-threads1, sustains 0.77×"),
+        ((100, 50), (101, 51), "Batching is not worthwhile: "),
         ((100, 50), (300, 0), "No candidate sustained a rate"),
-        ((0, 50), (300, 60), "Nothing can be concluded: "),
-        ((100, 50), (200, 50), "Batching pays: the best candidate, size4-wait500us-threads1, carries 1.41×"),
+        ((0, 50), (300, 60), "No conclusion: "),
+        ((100, 50), (200, 50), "Batching is worthwhile: the best candidate, size4-wait500us-threads1, sustains 1.41×"),
     ],
 )
 def test_what_is_concluded(off: tuple[float, float], on: tuple[float, float], said: str) -> None:
@@ -120,7 +120,7 @@ def test_what_is_concluded(off: tuple[float, float], on: tuple[float, float], sa
     ]
     found = conclude("m", Objective(), 1, TRIED, cells, interrupted=False)
     assert found.headline.startswith(said)
-    assert (found.best is not None) == said.startswith("Batching pays")
+    assert (found.best is not None) == said.startswith("Batching is worthwhile")
 
 
 @pytest.mark.parametrize("failed", [0, 2])

@@ -87,4 +87,4 @@ def test_the_interval_of_a_ratio_is_scipys_of_welch(rounds: tuple[int, int], spr
 def test_a_folder_without_an_experiment_is_named(tmp_path: Path) -> None:
     shown = compare(str(tmp_path), str(tmp_path))
     assert shown.returncode == 3
-    assert f"{tmp_path} holds no experiment" in shown.stderr
+    assert f"{tmp_path} has no experiment" in shown.stderr

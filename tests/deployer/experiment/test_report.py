@@ -136,7 +136,7 @@ def test_a_generator_that_lags_makes_a_trial_invalid() -> None:
 
 
 def test_a_second_process_is_started_only_for_a_generator_that_was_busy() -> None:
-    late = replace(trial(100, 40), invalid=("the generator lagged",), generator_cores=0.95)
+    late = replace(trial(100, 40), invalid=("the load generator lagged",), generator_cores=0.95)
     assert capacity.needs_more_processes(late)
     assert not capacity.needs_more_processes(replace(late, generator_cores=0.3)), "others took its time"
     assert not capacity.needs_more_processes(replace(late, invalid=()))
@@ -150,11 +150,11 @@ def test_capacity_is_the_highest_rate_that_held() -> None:
     assert two.cores_per_replica == pytest.approx(0.1)
     assert (
         summary.headline((one, two), OBJECTIVE)
-        == "2 replicas carry 174 requests/s at p99 ≤ 100 ms: 1.7 to 2.1× one replica."
+        == "2 replicas sustain 174 requests/s at p99 ≤ 100 ms: 1.7 to 2.1× one replica."
     ), "174/100 to 190/90: the search left both capacities between two rates"
     finer = replace(one, broke_at=91), replace(two, broke_at=176)
     assert "1.93× one replica" in summary.headline(finer, OBJECTIVE)
-    assert summary.headline((one,), OBJECTIVE) == "1 replica carries 90 requests/s at p99 ≤ 100 ms."
+    assert summary.headline((one,), OBJECTIVE) == "1 replica sustains 90 requests/s at p99 ≤ 100 ms."
 
 
 def test_invalid_trials_do_not_count() -> None:
@@ -173,9 +173,9 @@ def test_the_next_rate_narrows_the_capacity_down() -> None:
 def test_reservations_name_what_spoils_the_figures() -> None:
     busy = tuple(replace(t, machine_busy=0.97) if t.replicas == 2 else t for t in SCALED)
     shaky = (*busy, trial(70, 300, number=9), replace(trial(60, 10, number=10), invalid=("lagged",)))
-    notes = "\n".join(summary.reservations(shaky, capacities_of(shaky), OBJECTIVE, "none"))
+    notes = "\n".join(summary.limitations(shaky, capacities_of(shaky), OBJECTIVE, "none"))
     assert "1 of 10 trials are invalid" in notes
-    assert "no CPU to spare with 2 replicas" in notes
+    assert "no spare CPU with 2 replicas" in notes
     assert "no CPU limit" in notes
     assert "a lower rate (70 requests/s) failed" in notes
 
@@ -183,9 +183,9 @@ def test_reservations_name_what_spoils_the_figures() -> None:
 def test_the_law_is_only_quoted_when_there_are_points_for_it() -> None:
     assert "too few" in summary.scaling_notes(None, 2)[0]
     points = [usl.Point(replicas=n, throughput=100 * n / (1 + 0.05 * (n - 1))) for n in (1, 2, 4)]
-    assert "cannot bear three parameters" in summary.scaling_notes(usl.fit(points), 3)[0]
+    assert "are too few for three parameters" in summary.scaling_notes(usl.fit(points), 3)[0]
     points += [usl.Point(replicas=n, throughput=100.5 * n / (1 + 0.05 * (n - 1))) for n in (1, 2, 4)]
-    assert any("κ cannot be told from 0" in note for note in summary.scaling_notes(usl.fit(points), 6))
+    assert any("κ is not distinguishable from 0" in note for note in summary.scaling_notes(usl.fit(points), 6))
 
 
 def test_sizes_follow_from_capacity() -> None:
@@ -228,17 +228,17 @@ def test_a_difference_counts_when_it_is_larger_than_the_spread(
 
 
 def test_the_report_is_made_again_from_the_document_and_is_safe(tmp_path: Path) -> None:
-    trials = (*SCALED, replace(trial(150, 30, number=9), invalid=("the generator lagged <much>",)))
+    trials = (*SCALED, replace(trial(150, 30, number=9), invalid=("the load generator lagged <much>",)))
     headline = summary.headline(capacities_of(trials), OBJECTIVE)
     written = experiment(capacities_of(trials), trials, headline)
     folder.write(tmp_path, written, {t.number: "#a log\n" for t in trials})
-    first = (tmp_path / folder.REPORT).read_text()
-    (tmp_path / folder.REPORT).unlink()
+    first = (tmp_path / folder.REPORT_HTML).read_text()
+    (tmp_path / folder.REPORT_HTML).unlink()
     folder.write_report(tmp_path, folder.read(tmp_path))
-    again = (tmp_path / folder.REPORT).read_text()
+    again = (tmp_path / folder.REPORT_HTML).read_text()
     assert again == first
     assert f"<h1>{headline}</h1>" in first
-    assert "the generator lagged &lt;much&gt;" in first
+    assert "the load generator lagged &lt;much&gt;" in first
     assert "&lt;b&gt;a note&lt;/b&gt;" in first
     assert "http:" not in first
     assert "https:" not in first
@@ -247,7 +247,7 @@ def test_the_report_is_made_again_from_the_document_and_is_safe(tmp_path: Path) 
 def test_an_experiment_without_a_capacity_has_a_report_too(tmp_path: Path) -> None:
     trials = (trial(0, 50, number=1), replace(trial(50, 20, number=2), invalid=("lagged",)))
     folder.write(tmp_path, experiment((), trials, summary.headline((), OBJECTIVE)), dict.fromkeys((1, 2), "#a log\n"))
-    assert "No valid trial: nothing can be said." in (tmp_path / folder.REPORT).read_text()
+    assert "No valid trial, so no result." in (tmp_path / folder.REPORT_HTML).read_text()
 
 
 def test_a_second_sweep_is_drawn_and_said(tmp_path: Path) -> None:
@@ -257,8 +257,8 @@ def test_a_second_sweep_is_drawn_and_said(tmp_path: Path) -> None:
     )
     through, past = capacities_of(SCALED), capacities_of(flat)
     sentence = summary.balancing(through, past)
-    assert sentence.startswith("From 1 to 2 replicas the gateways carry 2.00× as much, one gRPC channel")
-    assert "pins it to one pod" in sentence
+    assert sentence.startswith("From 1 to 2 replicas throughput is 2.00× as high through the gateways,")
+    assert "goes to one pod" in sentence
     assert "pins" not in summary.balancing(through, through), "only what was measured is explained"
 
     beside = Sweep(through="svc", sentence=sentence, capacities=past, trials=flat)

@@ -25,7 +25,7 @@ class FakeGateways:
 
 def counted(before: FakeGateways, after: FakeGateways) -> int:
     window = gateway_metrics.between(gateway_metrics.read(before, "m"), gateway_metrics.read(after, "m"))
-    return window.labels["canary"].answers if window.labels else 0
+    return window.labels["canary"].responses if window.labels else 0
 
 
 def test_a_window_holds_what_came_in_between_from_every_gateway():

@@ -98,8 +98,11 @@ def test_a_claim_brings_its_namespace() -> None:
         ("serving: {resources: {cpu: lots}}", "serving.resources: 'lots' is not a number of CPUs"),
         ("serving: {resources: {memory: 0Gi}}", "serving.resources: '0Gi' is not an amount of memory"),
         ("serving: {flags: {enable_batchin: true}}", "did you mean --enable_batching?"),
-        ("serving: {flags: {port: 1}}", "--port is always set, or decided by other keys"),
-        ("serving: {flags: {enable_serialization_as_tensor_content: true}}", "makes REST answer with memory"),
+        ("serving: {flags: {port: 1}}", "--port is always set, or set by other keys"),
+        (
+            "serving: {flags: {enable_serialization_as_tensor_content: true}}",
+            "makes REST responses contain uninitialized memory",
+        ),
         (
             "serving: {image: {tag: 2.10.0}, flags: {enable_per_model_batching_parameters: true}}",
             "knows it since 2.11, and 2.10.0",
@@ -117,8 +120,8 @@ def test_a_claim_brings_its_namespace() -> None:
         ("autoscaling: {min_replicas: 5, max_replicas: 2}", "max_replicas 2 is below min_replicas 5"),
         ("experiment: {replicas: [2, 1]}", "experiment: replicas"),
         ("storage: {size: big}", "storage: 'big' is not an amount"),
-        ("release: again", "is no YAML"),
-        ("context: [", "is no YAML"),
+        ("release: again", "is not valid YAML"),
+        ("context: [", "is not valid YAML"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_path(change: str, said: str) -> None:

@@ -292,7 +292,7 @@ def test_a_dry_run_from_the_command_line_says_what_would_be_done_and_touches_not
     assert refused.returncode == 7
     assert "✗ size<1kB  fail" in refused.stdout
     back = deployer(directory, "rollback", "scale", "--to", str(GOOD), "--dry-run")
-    assert (back.returncode, f"back from version 1 to version {GOOD}" in back.stdout) == (0, True), back.stderr
+    assert (back.returncode, f"rollback from version 1 to version {GOOD}" in back.stdout) == (0, True), back.stderr
     assert (target.model_config(), target.gateway_config()) == before
 
 

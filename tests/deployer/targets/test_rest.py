@@ -1,4 +1,4 @@
-"""How a version is asked for over REST, and how what a gateway says of itself is read."""
+"""How a version is model_path for over REST, and how what a gateway says of itself is read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from deployer.errors import TargetError
 from deployer.targets.base import HttpReply, Target
-from deployer.targets.rest import Asked, routes
+from deployer.targets.rest import ModelPath, routes
 
 
 class Gateway(Target):
@@ -21,16 +21,20 @@ class Gateway(Target):
 
 
 @pytest.mark.parametrize(
-    ("asked", "path", "text"),
+    ("model_path", "path", "text"),
     [
-        (Asked(model="a b"), "/v1/models/a%20b", "a b"),
-        (Asked(model="m", label="stable"), "/v1/models/m/labels/stable", "m label stable"),
-        (Asked(model="m", version=3), "/v1/models/m/versions/3", "m version 3"),
+        (ModelPath(model="a b"), "/v1/models/a%20b", "a b"),
+        (ModelPath(model="m", label="stable"), "/v1/models/m/labels/stable", "m label stable"),
+        (ModelPath(model="m", version=3), "/v1/models/m/versions/3", "m version 3"),
     ],
 )
-def test_a_version_has_a_path_and_a_name(asked: Asked, path: str, text: str) -> None:
-    assert (asked.path, asked.metadata_path, asked.predict_path) == (path, f"{path}/metadata", f"{path}:predict")
-    assert str(asked) == text
+def test_a_version_has_a_path_and_a_name(model_path: ModelPath, path: str, text: str) -> None:
+    assert (model_path.path, model_path.metadata_path, model_path.predict_path) == (
+        path,
+        f"{path}/metadata",
+        f"{path}:predict",
+    )
+    assert str(model_path) == text
 
 
 def test_routes_are_read_as_far_as_they_are_needed() -> None:
@@ -42,6 +46,6 @@ def test_routes_are_read_as_far_as_they_are_needed() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"config": {}}'])
 def test_what_is_not_a_description_of_routes_is_an_error_of_the_target(body: bytes) -> None:
-    with pytest.raises(TargetError, match="g does not show its routes yet") as raised:
+    with pytest.raises(TargetError, match="g does not serve /routes yet") as raised:
         routes(Gateway(body), "g")
-    assert raised.value.cause.startswith("its /routes cannot be read: ")
+    assert raised.value.cause.startswith("its /routes cannot be decoded: ")

@@ -166,7 +166,7 @@ def test_a_new_model_config_keeps_the_other_values_and_the_scale_that_runs(
 def test_a_helm_that_a_killed_deployer_left_is_waited_for(
     fake: Callable[..., tuple[Helm, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(helm_releases, "PENDING_SECONDS", 2.0)
+    monkeypatch.setattr(helm_releases, "PENDING_TIMEOUT", 2.0)
     chart = "labels:\n  helm.sh/chart: tf-serving-0.1.0\n"
     helm, directory = fake(status=answer("pending-upgrade", chart), upgrade=answer())
     (directory / "tf-serving").mkdir()

@@ -172,7 +172,7 @@ def test_a_generator_that_dies_is_explained(cluster: FakeCluster, records: Path)
         assert cluster.process is not None
         cluster.process.kill()
         cluster.process.wait(20)
-        with pytest.raises(TargetError, match="does not answer") as failed:
+        with pytest.raises(TargetError, match="does not respond") as failed:
             job.run(plan(gateway, records, Reference()))
 
     assert "Failed" in failed.value.cause

@@ -20,22 +20,26 @@ from deployer.targets.cluster.state.snapshot import ClusterSnapshot
 SICK = Path(__file__).with_name("recorded")
 RECORDED = {
     "image": ("image tfserving-deployer/modelserver:nope cannot be pulled", "registry-1.docker.io", "imagePullSecrets"),
-    "unbound": ("claim unbound-tf-serving-models is not bound", '"absent" not found', "kubectl get storageclass"),
-    "noclaim": ("claim nothere does not exist", "no PersistentVolumeClaim nothere", "--to pvc://c2-doc/nothere"),
+    "unbound": ("PVC unbound-tf-serving-models is not bound", '"absent" not found', "kubectl get storageclass"),
+    "noclaim": ("PVC nothere does not exist", "no PersistentVolumeClaim nothere", "--to pvc://c2-doc/nothere"),
     "missing": ("versions of model digits are missing in the store", "below /models/digits", "deployer publish"),
     "partly": (
         "version 9 of model digits is missing in the store",
-        "no /models/digits/9",
+        "cannot find /models/digits/9",
         "publish digits --version 9",
     ),
     "corrupt": ("version 7 of model digits cannot be loaded", "Read less bytes", "models verify digits --version 7"),
-    "label": ("label canary of model digits dangles", "points at version 9", "deployer rollback"),
-    "oom": ("out of memory", "its limit of 48Mi and has restarted", "raise serving.resources.memory"),
-    "cpu": ("no node has enough CPU left", "It asks for 100 cpu", "run fewer replicas"),
+    "label": (
+        "label canary of model digits points to a version that is not served",
+        "points to version 9",
+        "deployer rollback",
+    ),
+    "oom": ("out of memory", "its memory limit of 48Mi and has restarted", "raise serving.resources.memory"),
+    "cpu": ("no node has enough free CPU", "The pod requests 100 cpu", "run fewer replicas"),
     "gpu": ("no node has a free GPU", "Insufficient nvidia.com/gpu", "device plug-in"),
     "hpa": ("the autoscaler has no metrics", "unable to get metric nothing", "metrics-server"),
-    "gateway": ("a gateway refuses its new configuration", "unknown key 'nonsense'", "deployer deploy"),
-    "stale": ("a gateway uses an old configuration", "in force is", "the kubelet refreshes"),
+    "gateway": ("a gateway rejected its new configuration", "unknown key 'nonsense'", "deployer deploy"),
+    "stale": ("a gateway uses an old configuration", "the current one is", "the kubelet updates"),
 }
 
 
@@ -82,8 +86,8 @@ def test_a_routed_label_that_model_config_does_not_have_dangles() -> None:
 
     (finding,) = [f for f in diagnose(routed, target="demo").findings if "beta" in f.cause]
 
-    assert finding.cause == "label beta of model digits dangles"
-    assert "weight 10" in finding.evidence
+    assert finding.cause == "gateways route to label beta of model digits, which does not exist"
+    assert "weight is 10" in finding.evidence
 
 
 def test_a_pod_that_was_killed_for_memory_and_serves_again_is_a_warning() -> None:
@@ -107,8 +111,8 @@ def test_a_config_that_nobody_can_read_is_named() -> None:
     causes = {finding.cause for finding in diagnose(replace(sick, serving=broken), target="demo").findings}
 
     assert {
-        "the model_config in force cannot be read",
-        "the gateway configuration in force cannot be used",
+        "the current model_config cannot be parsed",
+        "the current gateway configuration is invalid",
     } <= causes
 
 
@@ -119,7 +123,7 @@ def test_a_ready_pod_that_does_not_answer_is_a_finding() -> None:
 
     (finding,) = diagnose(replace(sick, serving=silent), target="demo").findings
 
-    assert (finding.cause, finding.evidence) == ("it runs but does not answer", "timed out")
+    assert (finding.cause, finding.evidence) == ("it is running but does not respond", "timed out")
 
 
 def test_a_full_autoscaler_is_worth_a_note_and_no_more() -> None:

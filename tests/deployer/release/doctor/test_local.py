@@ -91,8 +91,8 @@ def test_a_configuration_that_contradicts_itself_is_found_here_too(
     assert main(["doctor", "--state-dir", str(layout.directory)]) == 6
 
     said = capsys.readouterr().out
-    assert "error: label stable of model loan dangles" in said
-    assert "it points at version 4; the versions served are 1" in said
+    assert "error: label stable of model loan points to a version that is not served" in said
+    assert "it points to version 4; served versions are 1" in said
 
 
 def test_without_a_release_the_doctor_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""`deployer doctor` while a rollout is under way, and after it was left: what is only late is not called wrong."""
+"""`deployer doctor` while a rollout is in progress, and after it was left: what is only late is not called wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fake_world import REQUEST, Killed, World
 
 from deployer.domain.rollout import Phase, Policy
 from deployer.release.doctor.finding import Finding, Severity
-from deployer.release.doctor.serving import lasting
+from deployer.release.doctor.serving import lasting_findings
 from deployer.rollout.overview import with_rollouts
 from deployer.targets.serving_view import ServingView, view
 
@@ -29,12 +29,12 @@ def faults(found: list[Finding]) -> list[Finding]:
 def test_a_rollout_under_way_is_no_illness(tmp_path, policy, failures):
     world = World(tmp_path, FakeRelease(3, canary_failures=failures))
     looks: dict[str, list[Finding]] = {}
-    world.seen_at = lambda point: looks.update({point: list(lasting(seen(world), None))})
+    world.seen_at = lambda point: looks.update({point: list(lasting_findings(seen(world), None))})
     done = world.rollouts().start(replace(REQUEST, policy=policy))
     assert done.phase is Phase.HEALTHY
     assert {point: found for point, found in looks.items() if faults(found)} == {}
-    assert looks["shift 5 %: begun recorded"][-1].cause == f"a rollout of model {MODEL} is under way"
-    assert list(lasting(seen(world), None)) == []
+    assert looks["shift 5 %: begun recorded"][-1].cause == f"a rollout of model {MODEL} is in progress"
+    assert list(lasting_findings(seen(world), None)) == []
 
 
 def test_what_a_dead_deployer_left_is_said_with_the_way_out(tmp_path):
@@ -44,8 +44,8 @@ def test_what_a_dead_deployer_left_is_said_with_the_way_out(tmp_path):
     with pytest.raises(Killed):
         world.rollouts().start(REQUEST)
     world.settle()
-    (found,) = lasting(seen(world), None)
-    assert (found.severity, found.cause) == (Severity.WARNING, f"a rollout of model {MODEL} was left halfway")
+    (found,) = lasting_findings(seen(world), None)
+    assert (found.severity, found.cause) == (Severity.WARNING, f"a rollout of model {MODEL} was interrupted")
     assert "at step shift 5 %; no deployer is at work" in found.evidence
     assert "rollout abort" in found.remedy
 
@@ -55,15 +55,17 @@ def test_a_rollout_that_cannot_be_proven_is_an_illness(tmp_path):
     world.rollouts().start(REQUEST)
     world.release.unloadable = {1}
     world.rollouts().rollback()
-    found = list(lasting(seen(world), None))
-    assert f"a rollout of model {MODEL} could not be brought to an end" in [one.cause for one in found]
+    found = list(lasting_findings(seen(world), None))
+    assert f"a rollout of model {MODEL} could not be finished" in [one.cause for one in found]
 
 
 def test_what_is_late_at_the_first_look_only_is_not_wrong(tmp_path):
     world = World(tmp_path)
     world.release.put_model_config(world.release.model_config().replace("versions: 1", "versions: 1 versions: 2"))
     before = seen(world)
-    assert {one.cause for one in lasting(before, None)} == {f"version 2 of model {MODEL} is missing in the store"}
-    assert list(lasting(before, before)) != []
+    assert {one.cause for one in lasting_findings(before, None)} == {
+        f"version 2 of model {MODEL} is missing in the store"
+    }
+    assert list(lasting_findings(before, before)) != []
     world.settle()
-    assert list(lasting(seen(world), before)) == []
+    assert list(lasting_findings(seen(world), before)) == []

@@ -1,4 +1,4 @@
-"""Publishing into a store: atomic, immutable, cleaned up after the dead, safe beside the living."""
+"""Publishing into a store: atomic, immutable, cleaned up after the dead, safe beside running exports."""
 
 from __future__ import annotations
 
