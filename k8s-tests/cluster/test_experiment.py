@@ -101,7 +101,7 @@ def test_balancing_scales_and_one_channel_does_not(
 
 
 def test_ctrl_c_puts_everything_back(loaded: Loaded, cluster: Any, tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "deployer.cli.__main__", *loaded.command, "--out", tmp_path / "out"]
+    argv = [sys.executable, "-m", "deployer.cli.__main__", *map(str, loaded.command), "--out", str(tmp_path / "out")]
     run = subprocess.Popen(
         [*argv, "--replicas", "2"],
         stderr=subprocess.PIPE,

@@ -219,8 +219,8 @@ def test_an_edit_by_hand_is_named_and_a_paused_rollout_can_go_on_or_back(rolling
 def test_a_helm_upgrade_by_hand_meets_no_conflict_and_keeps_what_rollouts_moved(rolling: Rolling) -> None:
     target, before = rolling.target, rolling.state
     chart = charts_directory() / GATEWAY_CHART
-    argv = ("helm", "upgrade", target.names.gateway, str(chart), "--namespace", target.place.namespace)
-    argv += ("--reuse-values", "--set", "config.limits.max_records=777")
+    argv = ["helm", "upgrade", target.names.gateway, str(chart), "--namespace", target.place.namespace]
+    argv += ["--reuse-values", "--set", "config.limits.max_records=777"]
     env = {**os.environ, "KUBECONFIG": rolling.kubeconfig}
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -55,12 +55,15 @@ def planned(release: Release, cluster: FakeCluster) -> Plan:
 
 def move(cluster: FakeCluster, state: ModelState, specs: dict[int, str]) -> None:
     """As a rollout leaves a release at its end."""
-    files.put_replicas(
-        cluster.target, "m", state, config=files.current_config(cluster.target), before_write=lambda: None
-    )
+    put_replicas(cluster, state)
     write_gateways(cluster, state, specs)
     cluster.target.record()
     cluster.follow()
+
+
+def put_replicas(cluster: FakeCluster, state: ModelState) -> None:
+    config = files.current_config(cluster.target)
+    files.put_replicas(cluster.target, "m", state, config=config, before_write=lambda: None)
 
 
 def write_gateways(cluster: FakeCluster, state: ModelState, specs: dict[int, str]) -> None:
@@ -70,9 +73,9 @@ def write_gateways(cluster: FakeCluster, state: ModelState, specs: dict[int, str
         labels=state.labels,
         weights=state.weights,
         specs=specs,
-        kept_specs=specs,
-        config=files.current_config(cluster.target),
+        kept_specs=tuple(specs),
         helpers={},
+        config=files.current_config(cluster.target),
         before_write=lambda: None,
     )
 
@@ -126,9 +129,7 @@ def test_a_text_that_somebody_made_unusable_gets_back_what_helm_wrote_last(
 def test_both_texts_are_put_back_where_one_of_helms_contradicts_what_a_rollout_has_made(
     release: Release, cluster: FakeCluster
 ) -> None:
-    files.put_replicas(
-        cluster.target, "m", BOTH, config=files.current_config(cluster.target), before_write=lambda: None
-    )
+    put_replicas(cluster, BOTH)
     write_gateways(cluster, BOTH, {})
     cluster.edit("tf-serving-models", BROKEN["tf-serving-models"])
 

@@ -21,6 +21,7 @@ from under_load import Release, Steady
 from variants import CORRUPT, ERRS, altered, cut, unreadable
 
 from deployer.demo.samples import SAMPLES
+from deployer.domain.serving import ModelState
 from deployer.errors import DeployerError
 from deployer.release import gateway_metrics
 from deployer.release.render.text import to_yaml
@@ -59,9 +60,9 @@ class Rolling:
         return self.release.target
 
     @property
-    def state(self) -> Any:
+    def state(self) -> ModelState:
         """Versions, labels and weights in force."""
-        return files.state(self.target, "digits")
+        return files.state(files.current_config(self.target), "digits")
 
     @property
     def features(self) -> str:

@@ -50,7 +50,7 @@ class Steady:
         if self.running.done():
             self.running.result()
         for outcome in self.outcomes[first:]:
-            served_throughout(Load(self.running, outcome))
+            answered_throughout(outcome)
 
 
 @dataclass
@@ -125,6 +125,11 @@ class Release:
 def served_throughout(load: Load) -> Outcome:
     """What the load saw, which must be right answers only."""
     assert load.outcome is not None
-    assert load.outcome.errors == {}, load.outcome.first_error
-    assert load.outcome.answered == load.outcome.sent > 0
+    answered_throughout(load.outcome)
     return load.outcome
+
+
+def answered_throughout(outcome: Outcome) -> None:
+    """Fails unless every request got a right answer."""
+    assert outcome.errors == {}, outcome.first_error
+    assert outcome.answered == outcome.sent > 0

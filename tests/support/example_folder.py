@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paths import ROOT
-from ports import free_port
+
+from deployer.tools import ports
 
 EXAMPLES = ROOT / "examples"
 PORT = "8080"
@@ -60,7 +61,7 @@ def copied(name: str, place: Path) -> Example:
     made = [pattern.rstrip("/") for pattern in (EXAMPLES / ".gitignore").read_text("utf-8").splitlines()]
     shutil.copytree(EXAMPLES / name, directory, ignore=shutil.ignore_patterns("__pycache__", *made))
     (place / "charts").symlink_to(ROOT / "charts")  # examples/NAME reaches it by ../../charts
-    port = str(free_port())
+    (port,) = map(str, ports.free(1))
     for path in directory.rglob("*"):
         if path.is_file() and PORT in (text := path.read_text("utf-8")):
             path.write_text(re.sub(rf"\b{PORT}\b", port, text), "utf-8")

@@ -119,6 +119,7 @@ def test_the_report_is_one_file_with_the_headline_and_asks_nobody(finished: Fini
     text = (out / "report.html").read_text()
     assert experiment.headline in text
     assert "http" not in text.replace(experiment.settings.through, ""), "no address but that of the gateway it measured"
+    assert 'src="data:image/png' in text
     for reference in ("src=", "href=", "url(", "@import", "<script", "<link"):
         assert all(part.startswith('"data:') for part in text.split(reference)[1:])
 
@@ -157,7 +158,7 @@ def test_a_generator_that_lags_in_every_trial_proves_nothing(
     with pytest.raises(ExperimentInvalid, match="lagged in every trial"):
         run(target, request, lambda _: None, workers)
     experiment = folder.read(tmp_path / "out")
-    assert all(not t.valid for t in experiment.trials if t.kind is Kind.OPEN)
+    assert {t.valid for t in experiment.trials if t.kind is Kind.OPEN} == {False}
     assert "the load generator lagged" in (tmp_path / "out" / "report.html").read_text()
 
 

@@ -40,7 +40,8 @@ def test_intervals_cover_the_truth() -> None:
         found = fit(measured(truth, [1, 2, 4, 8, 16, 32] * 2, 0.03, seed), seed=seed, resamples=200)
         assert found is not None
         for i, estimate in enumerate((found.rate, found.contention, found.coherence)):
-            assert estimate.low <= estimate.value <= estimate.high or estimate.low == pytest.approx(estimate.high)
+            assert estimate.low <= estimate.value * 1.000001
+            assert estimate.value <= estimate.high * 1.000001
             covered[i] += estimate.low <= truth[i] <= estimate.high
     assert min(covered) >= 0.83 * trials, covered
 

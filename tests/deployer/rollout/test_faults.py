@@ -190,6 +190,7 @@ def test_a_gate_that_cannot_be_judged_is_refused_at_once(tmp_path, gates):
 def points_of_a_good_rollout(directory) -> int:
     world = World(directory)
     world.rollouts().start(REQUEST)
+    assert world.points[-1] == "unload: proven recorded"
     return len(world.points)
 
 
@@ -277,12 +278,14 @@ def test_the_only_replica_is_emptied_only_where_that_was_accepted(tmp_path):
 def test_killed_at_any_point_while_resources_are_spared(tmp_path):
     whole = World(tmp_path / "whole", FakeRelease(3))
     whole.rollouts().start(SPARING)
+    assert len(whole.points) > 20
     for point in range(1, len(whole.points) + 1):
         for verb in ("resume", "abort"):
             world = World(tmp_path / f"{point}{verb}", FakeRelease(3), at={point: "kill the deployer"})
             with pytest.raises(Killed):
                 world.rollouts().start(SPARING)
             if world.histories.read(MODEL).open is None:
+                assert point > len(whole.points) - 3, "only the last points come after the end"
                 continue
             done = getattr(world.rollouts(), verb)()
             wanted = "promoted" if verb == "resume" else "aborted"
