@@ -7,7 +7,7 @@ setup:         ## .venv with the project and everything pinned
 demo: setup    ## the main job on this machine, on real data
 	@.venv/bin/deployer demo
 test: setup    ## all tests that need no cluster
-	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@scripts/test
 cluster-test: setup ## the tests on a kind cluster of their own (needs Docker)
 	@scripts/cluster-test
 conformance: setup ## the model server against recorded responses of a real one

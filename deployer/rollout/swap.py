@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from deployer.domain.rollout import CANARY, Rollout
 from deployer.domain.serving import STABLE, ModelState
+from deployer.errors import TargetError
 from deployer.rollout import files
 from deployer.rollout.files import ReleaseConfig
 from deployer.rollout.proof import PROOF_POLL_SECONDS, Clock, Unproven, Wanted, alive, wait_for_replicas
@@ -168,12 +169,17 @@ class Swap:
         config = files.one_model(self.target, self.rollout.model)
         config = replace(config, models=tuple(replace(model, labels={}) for model in config.models))
         while any(replica.name == name for replica in alive(self.target)):
-            (served,) = proof.served(self.target, name, config)
-            if set(served.versions.values()) <= UNLOADED_STATES:
-                return
+            try:
+                (served,) = proof.served(self.target, name, config)
+            except TargetError as error:  # it is starting
+                problem = error.message
+            else:
+                if set(served.versions.values()) <= UNLOADED_STATES:
+                    return
+                problem = f"{name} still has versions {sorted(served.versions)}"
             waited = self.clock.now() - began
             if waited >= self.rollout.request.timeout:
-                raise Unproven(f"{name} still has versions {sorted(served.versions)} after {waited:.0f} s")
+                raise Unproven(f"timed out after {waited:.0f} s: {problem}")
             self.interrupted()
             self.clock.sleep(PROOF_POLL_SECONDS)
 

@@ -180,13 +180,15 @@ def test_a_deployer_that_dies_at_every_point_of_the_journal_is_followed_by_one_t
         rolling.proven()
 
 
-def test_an_order_to_abort_is_followed_in_every_step(rolling: Rolling) -> None:
+def test_an_order_to_abort_is_followed_in_steps_of_every_kind(rolling: Rolling) -> None:
+    """Before traffic, with traffic, after the label has moved, and while the earlier version leaves. Every point of a
+    rollout has its turn in tests/deployer/rollout/test_faults.py."""
     before, to = rolling.state, rolling.other
     request = RolloutRequest(to=to, shares=(50,), soak=0.5, timeout=60)
     with rolling.load.watched():
         other = rolling.verbs(lambda _: None)
         facts = other.facts(to)
-        for step in STEPS:
+        for step in ("load", "shift 50 %", "promote", "unload"):
 
             def at_point(name: str, step: str = step) -> None:
                 if name == f"{step}: begun recorded":

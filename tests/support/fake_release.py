@@ -52,6 +52,9 @@ class FakeReplica:
     deadly: set[int] = field(default_factory=set)
     """Versions that end the server which loads them."""
 
+    started: float = 0.0
+    """Before this moment its container starts: nothing listens."""
+
     def end(self) -> None:
         self.ends, self.ended = self.ends + 1, "OOMKilled (exit code 137)"
         self.loaded, self.labels, self.fresh = {}, {}, True
@@ -129,7 +132,7 @@ class FakeRelease(Target):
 
     def _tick(self) -> None:
         for server in self.servers:
-            if server.alive:
+            if server.alive and self.time >= server.started:
                 server.unloadable = self.unloadable
                 server.deadly = self.deadly
                 if server.untold and self.time >= server.untold[1]:
@@ -177,6 +180,11 @@ class FakeRelease(Target):
 
     def add_replica(self) -> None:
         self.servers.append(FakeReplica(name=f"replica-{len(self.servers)}", own=self._newcomer))
+
+    def add_replica_that_takes_its_time(self) -> None:
+        """It is the first of the list: names of pods are random."""
+        name = f"replica-{len(self.servers)}"
+        self.servers.insert(0, FakeReplica(name=name, own=self._newcomer, started=self.time + 5))
 
     def lag_behind(self) -> None:
         """Every replica polls once more what is in force now, even when something else is by then."""
@@ -287,7 +295,7 @@ class FakeRelease(Target):
         if name == "gateway-0":
             return HttpReply(status=200, body=self._gateway_answer(path))
         server = next(s for s in self.servers if s.name == name)
-        if not server.alive:
+        if not server.alive or self.time < server.started:
             raise TargetError(f"{name} does not answer")
         if path.endswith("/metadata"):
             return self._metadata(server, path)

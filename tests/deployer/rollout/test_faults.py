@@ -266,6 +266,18 @@ def test_sparing_resources_a_bad_version_reaches_one_replica_only(tmp_path):
     assert world.release.broken_rules == []
 
 
+def test_sparing_resources_a_replica_that_starts_meanwhile_is_waited_for(tmp_path):
+    whole = World(tmp_path / "whole", FakeRelease(3))
+    whole.rollouts().start(SPARING)
+    for name in ("spread 2: begun recorded", "promote: begun recorded"):
+        point = whole.points.index(name) + 1
+        world = World(tmp_path / str(point), FakeRelease(3), at={point: "add_replica_that_takes_its_time"})
+        done = world.rollouts().start(SPARING)
+        assert (done.outcome, world.state().labels) == ("promoted", {"stable": 2}), done.reason
+        assert [server.most_held for server in world.release.servers] == [1] * 4
+        assert world.all_replicas_serve_all_labels()
+
+
 def test_the_only_replica_is_emptied_only_where_that_was_accepted(tmp_path):
     world = World(tmp_path, FakeRelease(1))
     with pytest.raises(TargetError, match="empties one replica while others serve, but only 1 is running"):
