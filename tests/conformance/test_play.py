@@ -7,13 +7,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
+from eventually import eventually
 from paths import ROOT, SUPPORT
 from processes import running_from
 from replay.cases import Answer, Case, Json, Recordings, Scenario, load
@@ -35,7 +36,11 @@ def player(tmp_path: Path) -> Iterator[Player]:
     yield made
     made.close()
     assert not made.workspace.work.exists()
-    assert not running_from(made.workspace.work)
+    nothing_runs_from(made.workspace.work)
+
+
+def nothing_runs_from(folder: Path) -> None:
+    eventually(lambda: not running_from(folder), lambda: f"an end of {running_from(folder)}")
 
 
 def get(path: str) -> Answer:
@@ -100,7 +105,7 @@ def test_a_start_tells_what_became_of_it(tmp_path: Path, way: str) -> None:
     assert answer == STARTED[way]
     assert player.server.alive == (way != "fails")
     player.close()
-    assert not running_from(player.workspace.work)
+    nothing_runs_from(player.workspace.work)
 
 
 def test_nothing_is_left_of_a_server_that_does_not_end(tmp_path: Path) -> None:
@@ -108,10 +113,10 @@ def test_nothing_is_left_of_a_server_that_does_not_end(tmp_path: Path) -> None:
     player = Player(tmp_path, settings("stays", ending=ending))
     assert player.step(START) == {"result": "ready"}
     work = player.workspace.work
-    assert len(running_from(work)) == 2
+    eventually(lambda: len(running_from(work)) == 2, "a server and its child")
     ending.set()  # without the five seconds that a server has
     player.close()
-    assert not running_from(work)
+    nothing_runs_from(work)
 
 
 def test_steps_change_files_at_once(player: Player) -> None:
@@ -177,9 +182,8 @@ def test_a_burst_tells_its_different_responses(player: Player) -> None:
 def test_a_request_in_the_background_tells_its_changes(player: Player) -> None:
     player.step(START)
     player.step({"op": "background", "name": "b", "rest": {"path": "/v1/models/m"}})
-    until, own = time.monotonic() + 30, 1
-    while int(str(body_of(player.step(get("/count")))["asked"])) <= own and time.monotonic() < until:
-        own += 1
+    own = count(1)
+    eventually(lambda: int(str(body_of(player.step(get("/count")))["asked"])) > next(own), "requests in the background")
     player.step(get("/die"))
     player.step({"op": "wait_exit", "limit": 30})
     told = player.step({"op": "background_stop", "name": "b"})
@@ -245,9 +249,7 @@ def test_a_signal_ends_a_replay_and_its_servers(tmp_path: Path, sent: signal.Sig
         [sys.executable, "-m", "replay", str(tmp_path), "--server", f"{SERVER} serves"],
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests' / 'conformance'}:{ROOT}"},
     ) as replay:
-        until = time.monotonic() + 60
-        while not any("--mark=" in line for line in running_from(tmp_path)) and time.monotonic() < until:
-            time.sleep(0.05)
+        eventually(lambda: any("--mark=" in line for line in running_from(tmp_path)), "a server of the replay")
         replay.send_signal(sent)
         assert replay.wait(60) == 130
-    assert not running_from(tmp_path)
+    nothing_runs_from(tmp_path)
