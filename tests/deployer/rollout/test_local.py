@@ -331,7 +331,7 @@ def test_an_order_from_another_terminal_reaches_the_deployer_at_work(target, dir
 def test_the_recipe_for_pipelines_does_what_it_says(target, directory, version, code):
     page = (ROOT / "docs" / "guides" / "canary-in-ci.md").read_text()
     recipe = re.search(r"deployer (rollout start .*?-o json) > rollout.json", page, re.DOTALL)[1].replace("\\\n", " ")
-    shorter = recipe.replace("30s", "2s").replace("--load-rate 20", "--load-rate 80").replace("digits", "scale")
+    shorter = recipe.replace("30s", "2s").replace("--load-rate 20", "--load-rate 80").replace("iris", "scale")
     assert "2s" in shorter
     ran = deployer(
         directory, *shlex.split(shorter.replace("$VERSION", str(version)).replace("p99<1.5*stable", "p50<20*stable"))
