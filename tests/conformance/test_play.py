@@ -121,7 +121,7 @@ def test_nothing_is_left_of_a_server_that_does_not_end(tmp_path: Path) -> None:
 
 def test_steps_change_files_at_once(player: Player) -> None:
     work = player.workspace.work
-    for step in (
+    steps: tuple[Answer, ...] = (
         {"op": "write", "file": "{work}/a/config", "text": "at {work}"},
         {"op": "copy", "from": "{work}/a", "to": "{work}/base/1"},
         {"op": "copy", "from": "{work}/a/config", "to": "{work}/base/1/deep/file"},
@@ -132,8 +132,9 @@ def test_steps_change_files_at_once(player: Player) -> None:
         {"op": "remove", "dir": "{work}/gone"},
         {"op": "remove", "dir": "{work}/a"},
         {"op": "remove", "dir": "{work}/never/there"},
-    ):
-        assert player.step(step) is None  # type: ignore[arg-type]
+    )
+    for step in steps:
+        assert player.step(step) is None
     files = {str(file.relative_to(work)): file.read_text() for file in work.rglob("*") if file.is_file()}
     assert files == {"base/2/config": f"at {work}", "base/2/deep/file": f"at {work}", "base/3/config": f"at {work}"}
     assert {folder.name for folder in work.iterdir()} == {"base"}
@@ -156,25 +157,25 @@ def test_steps_of_a_running_server(player: Player) -> None:
     assert player.step({"op": "wait_exit", "limit": 30}) == {"exit": 3}
     assert player.step({"op": "alive"}) == {"alive": False}
     assert player.step(get("/count")) == {"refused": True}
-    call = {"op": "grpc", "grpc": {"method": "/tensorflow.serving.PredictionService/Predict"}}
-    assert player.step(call) == {"code": "UNAVAILABLE", "message": "<client side>"}  # type: ignore[arg-type]
+    call: Answer = {"op": "grpc", "grpc": {"method": "/tensorflow.serving.PredictionService/Predict"}}
+    assert player.step(call) == {"code": "UNAVAILABLE", "message": "<client side>"}
     assert player.step({"op": "stop"}) is None
     assert player.step({"op": "wait_exit", "limit": 0.1}) == {"exit": None}
 
 
 def test_a_burst_tells_its_different_responses(player: Player) -> None:
     player.step(START)
-    groups = [
+    groups: list[Json] = [
         {"count": 3, "label": "good", "rest": {"path": "/v1/models/m"}},
         {"count": 2, "label": "bad", "rest": {"path": "/missing"}},
     ]
-    burst = {"op": "burst", "groups": groups}
-    told = player.step(burst)  # type: ignore[arg-type]
+    burst: Answer = {"op": "burst", "groups": groups}
+    told = player.step(burst)
     assert isinstance(told, dict)
     assert told["good"] == [{"status": 200}]
     assert isinstance(told["bad"], list)
     assert all(isinstance(bad, dict) and bad["status"] == 404 for bad in told["bad"])
-    counted = player.step({**burst, "report": "counts"})  # type: ignore[dict-item]
+    counted = player.step({**burst, "report": "counts"})
     assert isinstance(counted, dict)
     assert counted["good"] == [{"n": 3, "answer": {"status": 200}}]
 
@@ -205,7 +206,9 @@ def test_a_step_that_nobody_knows_concerns_its_case_only() -> None:
     assert isinstance(answers["a-1"], dict)
     assert "Invalid value 'dance'" in str(answers["a-1"]["harness_error"])
     assert isinstance(answers["a-2"], list)
-    assert [*answers["a-2"][0]] == ["result"]  # type: ignore[misc]
+    (only,) = answers["a-2"]
+    assert isinstance(only, dict)
+    assert [*only] == ["result"]
 
 
 def test_a_server_that_dies_is_named_and_started_again() -> None:
@@ -218,11 +221,14 @@ def test_a_server_that_dies_is_named_and_started_again() -> None:
 
 def test_cases_of_a_server_that_does_not_start_are_not_played() -> None:
     cases = [case(f"a-{n}", get("/count"), scenario="shared") for n in range(2)]
+    rename: Answer = {"op": "rename", "from": "{work}/a", "to": "{work}/b"}
+    chosen: Settings
+    setup: tuple[Json, ...]
     for chosen, setup, why in (
         (settings("fails"), (), "'exit_code': 255"),
-        (settings(), ({"op": "rename", "from": "{work}/a", "to": "{work}/b"},), "FileNotFoundError"),
+        (settings(), (rename,), "FileNotFoundError"),
     ):
-        answers = played(cases, chosen, setup=setup)  # type: ignore[arg-type]
+        answers = played(cases, chosen, setup=setup)
         assert len(answers) == 2
         assert all(why in str(answer) and "harness_error" in str(answer) for answer in answers.values())
 

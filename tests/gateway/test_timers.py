@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
 import uvloop
 
-from gateway.timers import Timers
+from gateway.timers import Timer, Timers
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -18,7 +19,8 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 def test_calls_are_made_in_their_time_whatever_the_order_they_were_asked_for() -> None:
     async def work() -> None:
-        timers, called, last = Timers(asyncio.get_running_loop(), slack=0.001), [], asyncio.Event()
+        timers, last = Timers(asyncio.get_running_loop(), slack=0.001), asyncio.Event()
+        called: list[str] = []
         timers.call_later(0.15, last.set)
         timers.call_later(0.1, lambda: called.append("late"))
         timers.call_later(0.02, lambda: called.append("early"))
@@ -33,10 +35,16 @@ def test_calls_are_made_in_their_time_whatever_the_order_they_were_asked_for() -
 def test_a_timer_that_another_cancels_at_the_same_time_is_not_called() -> None:
     async def work() -> None:
         loop = asyncio.get_running_loop()
-        timers, called = Timers(loop, slack=0.001), []
+        timers = Timers(loop, slack=0.001)
+        called: list[int] = []
+        pair: list[Timer] = []
+
+        def call(one: int, other: int) -> None:
+            called.append(one)
+            pair[other].cancel()
+
         when = loop.time() + 0.02
-        pair = [timers.call_at(when, lambda: (called.append(0), pair[1].cancel()))]
-        pair.append(timers.call_at(when, lambda: (called.append(1), pair[0].cancel())))
+        pair += [timers.call_at(when, partial(call, 0, 1)), timers.call_at(when, partial(call, 1, 0))]
         await asyncio.sleep(0.1)
         assert len(called) == 1
 

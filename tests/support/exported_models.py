@@ -24,8 +24,8 @@ def two_inputs() -> Any:
     return keras.Model({"amount": amount, "kind": kind}, {"score": keras.layers.Dense(1)(joined), "kind": kind})
 
 
-class Doubler(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="numbers")])
+class Doubler(tf.Module):  # type: ignore[misc]  # has no types
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="numbers")])  # type: ignore[untyped-decorator]
     def __call__(self, numbers: Any) -> Any:
         return {"doubled": numbers * 2.0}
 
@@ -34,8 +34,8 @@ def doubler() -> Any:
     return Doubler()
 
 
-class OneRow(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec([1, 2], tf.float32, name="numbers")])
+class OneRow(tf.Module):  # type: ignore[misc]  # has no types
+    @tf.function(input_signature=[tf.TensorSpec([1, 2], tf.float32, name="numbers")])  # type: ignore[untyped-decorator]
     def serving_default(self, numbers: Any) -> Any:
         return {"total": tf.reduce_sum(numbers)}
 
@@ -44,7 +44,7 @@ def one_row() -> Any:
     return OneRow()
 
 
-class Counting(keras.layers.Layer):
+class Counting(keras.layers.Layer):  # type: ignore[misc]  # has no types
     """Adds how often Python has run it: the number is frozen in the written graph, and goes on in the source."""
 
     def call(self, numbers: Any) -> Any:
@@ -56,8 +56,8 @@ def counting() -> Any:
     return keras.Model(numbers, {"counted": Counting()(numbers)})
 
 
-class Words(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="word"), tf.TensorSpec([None], tf.int64, "n")])
+class Words(tf.Module):  # type: ignore[misc]  # has no types
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="word"), tf.TensorSpec([None], tf.int64, "n")])  # type: ignore[untyped-decorator]
     def __call__(self, word: Any, n: Any) -> Any:
         return {"upper": tf.strings.upper(word), "n": n + 1}
 
@@ -66,12 +66,12 @@ def words() -> Any:
     return Words()
 
 
-class Ambiguous(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+class Ambiguous(tf.Module):  # type: ignore[misc]  # has no types
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])  # type: ignore[untyped-decorator]
     def first(self, x: Any) -> Any:
         return x
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])  # type: ignore[untyped-decorator]
     def second(self, x: Any) -> Any:
         return x
 

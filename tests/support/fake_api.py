@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from deployer.targets.cluster.api import ApiServer
+
+Object = dict[str, Any]
+"""An object of Kubernetes as JSON."""
 
 
 @dataclass
@@ -16,12 +23,24 @@ class FakeApi:
     """What a pool of connections to an API server would answer: objects by path, versions, conflicts."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, dict] = {}
+        self.objects: dict[str, Object] = {}
         self.version = 0
 
-    def request(self, method, url, *, body=None, headers=None, **_) -> Answer:
+    def server(self) -> ApiServer:
+        """The client that deployers have of it."""
+        return ApiServer("https://api", self, lambda: "")  # type: ignore[arg-type]  # all that it uses of a pool
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        **rest: object,
+    ) -> Answer:
         path, _, _ = url.removeprefix("https://api").partition("?")
-        content = json.loads(body) if body else {}
+        content: Object = json.loads(body) if body else {}
         if method == "POST":
             path = f"{path}/{content['metadata']['name']}"
             if path in self.objects:
@@ -31,7 +50,7 @@ class FakeApi:
         asked = content.get("metadata", {}).get("resourceVersion")
         if asked is not None and (known is None or asked != known["metadata"]["resourceVersion"]):
             return self._refusal(409, "Conflict")
-        if method == "PATCH" and "apply-patch" in headers["Content-Type"]:
+        if method == "PATCH" and "apply-patch" in (headers or {})["Content-Type"]:
             return self._put(path, _merged(known or {}, content))
         if known is None:
             return self._refusal(404, "NotFound")
@@ -39,7 +58,7 @@ class FakeApi:
             return Answer(200, json.dumps(known).encode())
         return self._put(path, _merged(known, content))
 
-    def _put(self, path: str, content: dict) -> Answer:
+    def _put(self, path: str, content: Object) -> Answer:
         self.version += 1
         self.objects[path] = _merged(content, {"metadata": {"resourceVersion": str(self.version)}})
         return Answer(200, json.dumps(self.objects[path]).encode())
@@ -49,7 +68,7 @@ class FakeApi:
         return Answer(code, json.dumps(status).encode())
 
 
-def _merged(one: dict, change: dict) -> dict:
+def _merged(one: Object, change: Object) -> Object:
     result = dict(one)
     for key, value in change.items():
         if value is None:

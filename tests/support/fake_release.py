@@ -9,13 +9,20 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import yaml
+from partial_target import PartialTarget
 
 from deployer.errors import TargetError
-from deployer.targets.base import GatewayReplica, HttpReply, MemoryReading, Replica, Target, WriteConflict
+from deployer.targets.base import (
+    GatewayReplica,
+    HttpReply,
+    MemoryReading,
+    Replica,
+    WriteConflict,
+)
 from deployer.targets.history import HistoryStore
 from gateway.settings import parse_settings, settings_hash
 from tfserving.config import ModelConfig, ModelServerConfig, Specific
@@ -61,6 +68,7 @@ class FakeReplica:
 
     def poll(self, models: ModelServerConfig) -> None:
         (config,) = models.models or (ModelConfig(name=MODEL, base_path="/", policy=Specific(versions=(0,))),)
+        assert isinstance(config.policy, Specific), "the deployer always names versions"
         versions = set(config.policy.versions) - {0}
         for version, state in self.loaded.items():
             if state == "LOADING":
@@ -81,10 +89,9 @@ class FakeReplica:
             self.fresh = False
 
 
-class FakeRelease(Target):
+class FakeRelease(PartialTarget):
     """A `Target`, and the clock that its time goes by. `canary_failures` is the share of bad answers of version 2."""
 
-    kind = "fake"
     needs_refresh = True
 
     histories: HistoryStore
@@ -141,7 +148,9 @@ class FakeRelease(Target):
                 server.poll(_models(server.own or server.mounted or late or self._models))
                 server.mounted = None
         self._adopted = self._gateway
-        weights = _settings(self._adopted).models[MODEL].routing.weights
+        routing = _settings(self._adopted).models[MODEL].routing
+        assert routing is not None, "the deployer always names weights"
+        weights = routing.weights
         total = sum(weights.values())
         for label, weight in weights.items():
             requests = round(self.traffic * weight / total)
@@ -153,7 +162,7 @@ class FakeRelease(Target):
     def _resolves(self, label: str) -> int | None:
         return next((s.labels.get(label) for s in self.servers if s.alive), None)
 
-    def _check(self, weights) -> None:
+    def _check(self, weights: Mapping[str, float]) -> None:
         """The promises that hold at every moment, for replicas that had the time to start."""
         for server in self.servers:
             if not server.alive or server.fresh:
@@ -206,19 +215,22 @@ class FakeRelease(Target):
 
     # -- Target
 
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def describe(self) -> str:
         return "a release in memory"
 
-    def replicas(self):
+    def replicas(self) -> tuple[Replica, ...]:
         return tuple(
             Replica(name=s.name, memory_limit=self.memory_limit, alive=s.alive, ends=s.ends, ended=s.ended)
             for s in self.servers
         )
 
-    def memory_readings(self):
+    def memory_readings(self) -> Mapping[str, MemoryReading]:
         return {name: MemoryReading(size=size, at=self.time) for name, size in self.memory.items()}
 
-    def gateways(self):
+    def gateways(self) -> tuple[GatewayReplica, ...]:
         return (GatewayReplica(name="gateway-0", url="http://gateway"),)
 
     def model_config(self) -> str:
@@ -235,7 +247,7 @@ class FakeRelease(Target):
             server.untold = server.untold or (self._models, self.time + 60)
         self._models = text
 
-    def refresh(self, names) -> None:
+    def refresh(self, names: Collection[str]) -> None:
         if self.deaf_to_touches:
             self.deaf_to_touches -= 1
             return
@@ -281,17 +293,17 @@ class FakeRelease(Target):
         self._overtaken()
         self._gateway = text
 
-    def post(self, name, path, body, *, timeout):
+    def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
         server = next(s for s in self.servers if s.name == name)
         if name in self.terminating:
             server.alive = False
-        elif int(re.search(r"versions/(\d+):", path)[1]) in self.deadly_answers:
+        elif _version_in(path) in self.deadly_answers:
             server.end()
         else:
             return HttpReply(status=200, body=b"{}")
         raise TargetError(f"{name} does not answer")
 
-    def get(self, name, path, *, timeout):
+    def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
         if name == "gateway-0":
             return HttpReply(status=200, body=self._gateway_answer(path))
         server = next(s for s in self.servers if s.name == name)
@@ -309,7 +321,7 @@ class FakeRelease(Target):
 
     def _metadata(self, server: FakeReplica, path: str) -> HttpReply:
         label = re.search(r"labels/(\w+)/", path)
-        version = server.labels.get(label[1]) if label else int(re.search(r"versions/(\d+)/", path)[1])
+        version = server.labels.get(label[1]) if label else _version_in(path)
         if version is None or server.loaded.get(version) != "AVAILABLE":
             return HttpReply(status=404, body=b"{}")
         inputs = {"x": {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": "-1"}, {"size": "3"}]}}}
@@ -332,3 +344,10 @@ class FakeRelease(Target):
                 f'gateway_request_seconds_bucket{{{who},le="{le}"}} {answers}' for le in ("0.005", "0.01", "+Inf")
             ]
         return "\n".join(lines).encode()
+
+
+def _version_in(path: str) -> int:
+    """The version that a path names."""
+    found = re.search(r"versions/(\d+)", path)
+    assert found is not None, path
+    return int(found[1])

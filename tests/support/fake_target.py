@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from fake_gateway import Behaviour, FakeGateway
+from partial_target import PartialTarget
 
 from deployer.targets.base import (
     CpuReading,
@@ -17,11 +18,10 @@ from deployer.targets.base import (
     Progress,
     Replica,
     ReplicaBatching,
-    Target,
 )
 
 
-class FakeTarget(Target):
+class FakeTarget(PartialTarget):
     """A release whose replicas are workers of one fake gateway, each serving one request in `service` seconds.
 
     Without batching; with it a request takes `batched` seconds. `scaled` and `batchings` are what was asked for.
@@ -55,17 +55,8 @@ class FakeTarget(Target):
         self.scaled.append(replicas)
         self.gateway.behaviour = self._behaviour()
 
-    def model_config(self) -> str:
-        raise AssertionError("an experiment does not read the model_config")
-
-    def put_model_config(self, text: str) -> None:
-        raise AssertionError("an experiment does not change the model_config")
-
     def gateway_config(self) -> str:
         return 'version: v1\nmodels: {digits: {labels: {stable: 1}}}\nbackends: {static: ["127.0.0.1:1"]}\n'
-
-    def put_gateway_config(self, text: str) -> None:
-        raise AssertionError("an experiment does not change routing")
 
     @contextmanager
     def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:

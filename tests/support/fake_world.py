@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from fake_release import MODEL, FakeRelease
 
 from deployer.domain.rollout import Event, RolloutRequest
+from deployer.domain.serving import ModelState
 from deployer.rollout import files
 from deployer.rollout.facts import VersionFacts
 from deployer.rollout.proof import Clock
@@ -23,7 +25,9 @@ class Killed(BaseException):
 class World:
     """A release, its ledgers, and deployers that may die: `at` maps a number of points passed to what happens then."""
 
-    def __init__(self, directory, release=None, at=None) -> None:
+    def __init__(
+        self, directory: Path, release: FakeRelease | None = None, at: Mapping[int, str | Event] | None = None
+    ) -> None:
         self.release = release or FakeRelease()
         self.histories = FileHistory(directory)
         self.release.histories = self.histories
@@ -57,7 +61,7 @@ class World:
         elif happens is not None:
             getattr(self.release, happens)()
 
-    def state(self):
+    def state(self) -> ModelState:
         return files.state(files.current_config(self.release), MODEL)
 
     def settle(self) -> None:

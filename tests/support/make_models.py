@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,43 +10,43 @@ import tensorflow as tf
 OUT = Path(sys.argv[1])
 
 
-class Scale(tf.Module):
+class Scale(tf.Module):  # type: ignore[misc]  # has no types
     """y = x / 2 + add, with a classify and a regress signature on Examples that have a feature x."""
 
-    def __init__(self, add):
+    def __init__(self, add: int) -> None:
         super().__init__()
         self.add = tf.Variable(float(add))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
-    def serve(self, x):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])  # type: ignore[untyped-decorator]
+    def serve(self, x: Any) -> Any:
         return {"y": x * 0.5 + self.add}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
-    def classify(self, inputs):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])  # type: ignore[untyped-decorator]
+    def classify(self, inputs: Any) -> Any:
         x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
         return {"scores": x * 0.5 + self.add}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
-    def regress(self, inputs):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])  # type: ignore[untyped-decorator]
+    def regress(self, inputs: Any) -> Any:
         return {"outputs": self.classify(inputs)["scores"]}
 
 
-class Slow(tf.Module):
+class Slow(tf.Module):  # type: ignore[misc]  # has no types
     """y = x, after about a millisecond of work for each unit of the largest x."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
-    def serve(self, x):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])  # type: ignore[untyped-decorator]
+    def serve(self, x: Any) -> Any:
         product = tf.ones([64, 64]) / 64.0
         for _ in tf.range(tf.cast(tf.reduce_max(x), tf.int32) * 100):
             product = tf.matmul(product, product)
         return {"y": x + 0.0 * product[0, 0]}
 
 
-class Gated(tf.Module):
+class Gated(tf.Module):  # type: ignore[misc]  # has no types
     """y = x: leaves the file `gate`/entered, and answers once there is the file `gate`/go-0."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x"), tf.TensorSpec([], tf.string, "gate")])
-    def serve(self, x, gate):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x"), tf.TensorSpec([], tf.string, "gate")])  # type: ignore[untyped-decorator]
+    def serve(self, x: Any, gate: Any) -> Any:
         tf.io.write_file(tf.strings.join([gate, "/entered"]), "")
         # The name depends on the turn, so that no optimizer looks for the file once and for all.
         turn = tf.constant(0)
@@ -55,10 +56,10 @@ class Gated(tf.Module):
             return {"y": tf.identity(x)}
 
 
-class Words(tf.Module):
+class Words(tf.Module):  # type: ignore[misc]  # has no types
     """Looks words up in a table that is filled from an asset, and echoes them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         vocabulary = OUT / "vocabulary.txt"
         vocabulary.write_text("car\nhome\n")
@@ -71,8 +72,8 @@ class Words(tf.Module):
         )
         self.table = tf.lookup.StaticHashTable(init, -1)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "word")])
-    def serve(self, word):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "word")])  # type: ignore[untyped-decorator]
+    def serve(self, word: Any) -> Any:
         return {"index": self.table.lookup(word), "echo": tf.identity(word)}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from eventually import eventually
 from paths import ROOT
@@ -52,6 +53,18 @@ class ModelServerProcess:
     def states(self, model: str) -> dict[int, str]:
         """The state of each version that the server knows of a model."""
         return {entry.version: entry.state for entry in self.client.status(model)}
+
+
+class Start(Protocol):
+    """Starts a server with the given flags."""
+
+    def __call__(self, *flags: str) -> ModelServerProcess: ...
+
+
+class RunToExit(Protocol):
+    """Runs a server that is expected to end by itself: its exit code and everything it printed."""
+
+    def __call__(self, *flags: str) -> tuple[int, str]: ...
 
 
 @contextmanager

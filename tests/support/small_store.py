@@ -18,12 +18,12 @@ output: {name: y, kind: regression}
 """
 
 
-class Scale(tf.Module):
+class Scale(tf.Module):  # type: ignore[misc]  # has no types
     def __init__(self, factor: int) -> None:
         super().__init__()
         self.factor = float(factor)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])  # type: ignore[untyped-decorator]
     def serve(self, x: Any) -> Any:
         return {"y": self.factor * tf.reduce_sum(x, axis=1, keepdims=True)}
 

@@ -15,7 +15,7 @@ def saved_model() -> bytes:
     graph = m.MetaGraphDef(meta_info_def=m.MetaGraphDef.MetaInfoDef(tags=["serve"], tensorflow_version="2.21.0"))
     signature = graph.signature_def["serving_default"]
     for tensors, name, width in ((signature.inputs, "x", 4), (signature.outputs, "y", 1)):
-        tensors[name].dtype = 1
+        tensors[name].dtype = m.DT_FLOAT
         for size in (-1, width):
             tensors[name].tensor_shape.dim.add().size = size
     return m.SavedModel(meta_graphs=[graph]).SerializeToString()

@@ -93,7 +93,13 @@ def test_a_value_is_read_only_as_what_it_is() -> None:
 
 
 def test_render_and_parse_agree_on_every_flag() -> None:
-    samples = {"bool": True, "int32": 7, "int64": 2**40, "float": 0.25, "string": "x y"}
+    samples: dict[str, bool | int | float | str] = {
+        "bool": True,
+        "int32": 7,
+        "int64": 2**40,
+        "float": 0.25,
+        "string": "x y",
+    }
     values = {flag.name: samples[flag.kind] for flag in FLAGS.values()}
     line = parse(render(values))
     assert dict(line.values) == values

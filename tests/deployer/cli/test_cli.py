@@ -6,7 +6,9 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from typing import Any
 
 import pytest
 import typer
@@ -22,7 +24,7 @@ def deployer(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_names_every_verb_and_version_is_one_line():
+def test_help_names_every_verb_and_version_is_one_line() -> None:
     shown = deployer("--help")
     assert shown.returncode == 0
     for verb, text in cli.VERBS.items():
@@ -34,7 +36,7 @@ def test_help_names_every_verb_and_version_is_one_line():
     assert version.stdout.count("\n") == 1
 
 
-def test_top_level_help_imports_nothing_heavy():
+def test_top_level_help_imports_nothing_heavy() -> None:
     ran = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "deployer.cli", "--help"],
         capture_output=True, text=True, timeout=60, check=True,
@@ -44,12 +46,12 @@ def test_top_level_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
-def test_a_verb_says_of_itself_what_the_table_says(verb):
+def test_a_verb_says_of_itself_what_the_table_says(verb: str) -> None:
     command = typer.main.get_command(import_module(f"deployer.cli.verbs.{verb}").app)
-    assert command.help.strip().splitlines()[0] == cli.VERBS[verb]
+    assert (command.help or "").strip().splitlines()[0] == cli.VERBS[verb]
 
 
-def leaves(command, name):
+def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Every command below one, by name."""
     nested = getattr(command, "commands", {})
     if not nested:
@@ -65,12 +67,12 @@ COMMANDS = dict(
 )
 
 
-def test_every_command_has_an_example_and_no_example_is_of_another():
+def test_every_command_has_an_example_and_no_example_is_of_another() -> None:
     assert set(EXAMPLES) == set(COMMANDS)
 
 
 @pytest.mark.parametrize(("name", "line"), [(name, line) for name, lines in EXAMPLES.items() for line in lines])
-def test_an_example_is_shown_and_can_be_called_as_it_stands(name, line):
+def test_an_example_is_shown_and_can_be_called_as_it_stands(name: str, line: str) -> None:
     words = shlex.split(line)
     assert words[: 1 + len(name.split())] == ["deployer", *name.split()]
     with COMMANDS[name].make_context(name, words[1 + len(name.split()) :]) as context:
@@ -84,42 +86,42 @@ ACTING = [
 
 
 @pytest.mark.parametrize("name", ACTING)
-def test_a_verb_that_acts_can_be_asked_what_it_would_do(name):
+def test_a_verb_that_acts_can_be_asked_what_it_would_do(name: str) -> None:
     assert "--dry-run" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
 
 
-def test_help_shows_durations_as_they_are_written():
+def test_help_shows_durations_as_they_are_written() -> None:
     shown = deployer("rollout", "start", "--help").stdout
     assert "[default: 2m]" in " ".join(shown.split())
     assert "Examples:" in deployer("models", "--help").stdout
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (90, "1m30s"), (0.25, "0.25s"), (5400, "1h30m"), (300, "5m")])
-def test_a_duration_is_spelled_as_it_is_read(seconds, text):
+def test_a_duration_is_spelled_as_it_is_read(seconds: float, text: str) -> None:
     assert spelled(float(seconds)) == text
     assert duration(text) == seconds
 
 
-def test_no_verb_shows_the_help_and_is_a_usage_error():
+def test_no_verb_shows_the_help_and_is_a_usage_error() -> None:
     ran = deployer()
     assert ran.returncode == 2
     assert "Usage: deployer VERB" in ran.stdout
 
 
-def test_an_unknown_verb_is_three_readable_lines_and_exit_2():
+def test_an_unknown_verb_is_three_readable_lines_and_exit_2() -> None:
     ran = deployer("deploi")
     assert ran.returncode == 2
     assert ran.stdout == ""
     assert ran.stderr == "error: there is no verb 'deploi'\nhint: `deployer --help` lists the verbs\n"
 
 
-def test_an_option_before_the_verb_is_told_its_place():
+def test_an_option_before_the_verb_is_told_its_place() -> None:
     ran = deployer("-v", "status")
     assert ran.returncode == 2
     assert ran.stderr == "error: -v stands before the verb\nhint: options follow it: `deployer VERB -o json`\n"
 
 
-def test_an_unknown_option_in_json_is_an_object_on_stdout():
+def test_an_unknown_option_in_json_is_an_object_on_stdout() -> None:
     ran = deployer("status", "--nonsense", "-o", "json")
     assert ran.returncode == 2
     said = json.loads(ran.stdout)
@@ -133,11 +135,11 @@ def test_an_unknown_option_in_json_is_an_object_on_stdout():
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("5m", 300), ("1m30s", 90), ("250ms", 0.25), ("1.5h", 5400), ("7", 7)]
 )
-def test_durations(text, seconds):
+def test_durations(text: str, seconds: float) -> None:
     assert duration(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "m", "5x", "5m3", "-1", "nan", "inf", "1d"])
-def test_what_is_no_duration_is_refused(text):
+def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="not a duration"):
         duration(text)

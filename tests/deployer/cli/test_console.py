@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,13 +25,15 @@ class Found:
 FOUND = Found(model="digits", versions=(1, 2))
 
 
-def test_a_table_lines_up_and_shows_nothing_as_a_dash():
+def test_a_table_lines_up_and_shows_nothing_as_a_dash() -> None:
     table = Table(columns=("model", "version"), rows=[("digits", 1), ("tumor", None)])
     assert str(table) == "MODEL    VERSION\ndigits   1\ntumor    -"
 
 
 @pytest.mark.parametrize(("output", "parse"), [(Format.JSON, json.loads), (Format.YAML, msgspec.yaml.decode)])
-def test_documents_carry_the_envelope(output, parse, capsys):
+def test_documents_carry_the_envelope(
+    output: Format, parse: Callable[[str], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     console = Console()
     console.configure(output=output)
     console.progress("looking")
@@ -43,7 +47,7 @@ def test_documents_carry_the_envelope(output, parse, capsys):
     assert err == "looking\n"
 
 
-def test_quiet_silences_progress_but_neither_results_nor_errors(capsys):
+def test_quiet_silences_progress_but_neither_results_nor_errors(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console()
     console.configure(quiet=True)
     console.progress("looking")
@@ -52,14 +56,14 @@ def test_quiet_silences_progress_but_neither_results_nor_errors(capsys):
     assert capsys.readouterr() == ("digits 1, 2\n", "error: no such release\nhint: deployer local up\n")
 
 
-def test_an_error_shows_what_why_and_what_to_do(capsys):
+def test_an_error_shows_what_why_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     error = errors.ToolError("helm cannot be started", hint="install helm 3")
     error.__cause__ = OSError("no such file")
     assert Console().fail(error) == 5
     assert capsys.readouterr().err == "error: helm cannot be started\ncause: no such file\nhint: install helm 3\n"
 
 
-def test_a_traceback_is_shown_only_when_asked_for(capsys):
+def test_a_traceback_is_shown_only_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console()
     assert console.bug(KeyError("x")) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("hint: this is a bug")
@@ -68,14 +72,14 @@ def test_a_traceback_is_shown_only_when_asked_for(capsys):
     assert capsys.readouterr().err.endswith("KeyError: 'x'\n")
 
 
-def test_nobody_to_ask_means_no(monkeypatch):
+def test_nobody_to_ask_means_no(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     Console().confirm("Delete it?", yes=True)
     with pytest.raises(errors.UsageError, match="Delete it"):
         Console().confirm("Delete it?", yes=False)
 
 
-def test_every_verb_takes_the_common_options(capsys):
+def test_every_verb_takes_the_common_options(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[int] = []
     app = Verb()
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ serving: {{replicas: 2}}
 
 
 @pytest.fixture(scope="module")
-def directory(small_store, tmp_path_factory):
+def directory(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Holds deployer.yaml of a release that runs while the module is tested."""
     directory = tmp_path_factory.mktemp("release")
     (directory / "deployer.yaml").write_text(DESCRIPTION.format(store=small_store))
@@ -51,7 +52,7 @@ def records(path: Path, *lines: object) -> str:
     return str(path)
 
 
-def test_status_proves_labels_on_every_replica(directory):
+def test_status_proves_labels_on_every_replica(directory: Path) -> None:
     shown = deployer(directory, "status")
     assert shown.returncode == 0, shown.stdout
     assert shown.stderr == ""
@@ -69,7 +70,7 @@ def test_status_proves_labels_on_every_replica(directory):
     assert said["result"]["status"]["weights"] == {"scale": {"stable": 100.0}}
 
 
-def test_records_through_the_gateway_are_answered_by_the_label(directory, tmp_path):
+def test_records_through_the_gateway_are_answered_by_the_label(directory: Path, tmp_path: Path) -> None:
     file = records(tmp_path / "r.jsonl", *({"record": {"a": n, "b": 1}} for n in range(5)))
     said = json.loads(
         deployer(directory, "predict", "scale", "--records", file, "--label", "canary", "-o", "json").stdout
@@ -78,7 +79,7 @@ def test_records_through_the_gateway_are_answered_by_the_label(directory, tmp_pa
     assert [answer["prediction"] for answer in said["result"]["answers"]] == [2.0, 4.0, 6.0, 8.0, 10.0]
 
 
-def test_expected_answers_give_an_accuracy(directory, tmp_path):
+def test_expected_answers_give_an_accuracy(directory: Path, tmp_path: Path) -> None:
     lines = [{"record": {"a": n, "b": 0}, "expected": 0 if n == 3 else n} for n in range(4)]
     shown = deployer(directory, "predict", "scale", "--records", records(tmp_path / "r.jsonl", *lines), "--batch", "3")
     assert shown.returncode == 0, shown.stderr
@@ -86,7 +87,7 @@ def test_expected_answers_give_an_accuracy(directory, tmp_path):
     assert "accuracy 0.7500 (3 right)" in shown.stdout
 
 
-def test_tensors_go_straight_to_a_replica(directory, tmp_path):
+def test_tensors_go_straight_to_a_replica(directory: Path, tmp_path: Path) -> None:
     file = records(tmp_path / "t.jsonl", {"inputs": {"x": [1, 2, 3]}}, {"inputs": {"x": [0, 0, 1]}})
     said = json.loads(deployer(directory, "predict", "scale", "--direct", "--records", file, "-o", "json").stdout)
     assert said["result"]["through"].startswith("replica-0")
@@ -103,14 +104,16 @@ def test_tensors_go_straight_to_a_replica(directory, tmp_path):
         (["scale"], [], 3, "has no records"),
     ],
 )
-def test_what_cannot_be_answered_is_named(directory, tmp_path, arguments, lines, code, words):
+def test_what_cannot_be_answered_is_named(
+    directory: Path, tmp_path: Path, arguments: list[str], lines: list[object], code: int, words: str
+) -> None:
     shown = deployer(directory, "predict", *arguments, "--records", records(tmp_path / "r.jsonl", *lines))
     assert shown.returncode == code
     assert words in shown.stderr
     assert "hint: " in shown.stderr
 
 
-def test_labels_of_a_running_release_are_not_moved_by_up(directory):
+def test_labels_of_a_running_release_are_not_moved_by_up(directory: Path) -> None:
     shown = deployer(directory, "local", "up", "--label", "scale:stable=2")
     assert shown.returncode == 6
     assert "scale is running with other versions" in shown.stderr
@@ -120,7 +123,7 @@ def test_labels_of_a_running_release_are_not_moved_by_up(directory):
     assert labels == {"stable": 1, "canary": 2}
 
 
-def test_a_dry_run_tells_what_would_be_and_changes_nothing(directory, tmp_path, small_store):
+def test_a_dry_run_tells_what_would_be_and_changes_nothing(directory: Path, tmp_path: Path, small_store: Path) -> None:
     up = deployer(directory, "local", "up", "--replicas", "3", "--dry-run")
     assert up.returncode == 0, up.stderr
     assert "small: 3 replicas (embedded)" in up.stdout
@@ -137,7 +140,7 @@ def test_a_dry_run_tells_what_would_be_and_changes_nothing(directory, tmp_path, 
     assert deployer(directory, "status").returncode == 0
 
 
-def test_an_experiment_says_what_it_would_do_and_how_long(directory, tmp_path):
+def test_an_experiment_says_what_it_would_do_and_how_long(directory: Path, tmp_path: Path) -> None:
     file = records(tmp_path / "r.jsonl", *[{"record": {"a": n, "b": 1}} for n in range(3)])
     options = ("--records", file, "--replicas", "1,2", "--rates", "50,80", "--seconds", "10", "--warmup", "2")
     shown = deployer(directory, "experiment", "run", "scale", *options, "--out", str(tmp_path / "out"), "--dry-run")
@@ -150,21 +153,21 @@ def test_an_experiment_says_what_it_would_do_and_how_long(directory, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_named_before_anything_is_measured(directory, tmp_path):
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_measured(directory: Path, tmp_path: Path) -> None:
     file = records(tmp_path / "r.jsonl", {"record": {"a": 1, "b": 1}})
     shown = deployer(directory, "experiment", "run", "scale", "--records", file, "--out", f"{file}/out")
     assert shown.returncode == 2
     assert shown.stderr.startswith(f"error: {file}/out cannot be written\ncause: not a directory\n")
 
 
-def test_logs_are_shown_by_process(directory):
+def test_logs_are_shown_by_process(directory: Path) -> None:
     assert "embedded model server" in deployer(directory, "local", "logs", "replica-0").stdout
     shown = deployer(directory, "local", "logs", "replica-7")
     assert shown.returncode == 2
     assert "gateway-0, replica-0, replica-1" in shown.stderr
 
 
-def test_verbs_without_a_release_say_how_to_start_one(small_store, tmp_path):
+def test_verbs_without_a_release_say_how_to_start_one(small_store: Path, tmp_path: Path) -> None:
     (tmp_path / "deployer.yaml").write_text(DESCRIPTION.format(store=small_store))
     shown = deployer(tmp_path, "status")
     assert shown.returncode == 6
@@ -172,7 +175,7 @@ def test_verbs_without_a_release_say_how_to_start_one(small_store, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_foreground_release_ends_with_its_deployer(small_store, tmp_path, number):
+def test_a_foreground_release_ends_with_its_deployer(small_store: Path, tmp_path: Path, number: signal.Signals) -> None:
     if number == signal.SIGKILL and sys.platform != "linux":
         pytest.skip("only Linux ties processes to their parent")
     (tmp_path / "deployer.yaml").write_text(DESCRIPTION.format(store=small_store))
@@ -201,7 +204,7 @@ def recorded(state: Path) -> dict[str, Any]:
     return found
 
 
-def test_an_experiment_past_the_gateway_takes_lines_with_inputs(directory, tmp_path):
+def test_an_experiment_past_the_gateway_takes_lines_with_inputs(directory: Path, tmp_path: Path) -> None:
     lines = [{"inputs": {"x": [n, 1, 2]}, "expected": n + 3} for n in range(4)]
     file, out = records(tmp_path / "t.jsonl", *lines), tmp_path / "out"
     short = ("--rates", "150", "--refine", "0", "--seconds", "0.5", "--warmup", "0.1", "--replicas", "2")
@@ -214,7 +217,17 @@ def test_an_experiment_past_the_gateway_takes_lines_with_inputs(directory, tmp_p
     assert found["capacities"][0]["rate"] == 150
     assert all(not trial["errors"] and trial["batch"] == 2 for trial in found["trials"])
     other = records(tmp_path / "r.jsonl", {"record": {"a": 1, "b": 1}})
-    options = (*short, "--direct", "--out", str(tmp_path / "other"))
-    shown = deployer(directory, "experiment", "run", "scale", "--records", other, *options)
+    shown = deployer(
+        directory,
+        "experiment",
+        "run",
+        "scale",
+        "--records",
+        other,
+        *short,
+        "--direct",
+        "--out",
+        str(tmp_path / "other"),
+    )
     assert shown.returncode == 3
     assert 'a model server needs lines with "inputs"' in shown.stderr

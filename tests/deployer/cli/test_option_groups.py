@@ -43,14 +43,14 @@ def go(
     seen.append((who, where, fast))
 
 
-def test_the_options_of_a_group_stand_where_its_parameter_stands():
+def test_the_options_of_a_group_stand_where_its_parameter_stands() -> None:
     assert [parameter.name for parameter in command_of(app, "status").params] == [
         *("who", "street", "number", "fast"),
         *("output", "quiet", "verbose"),
     ]
 
 
-def test_a_command_gets_a_group_as_one_value_with_its_defaults():
+def test_a_command_gets_a_group_as_one_value_with_its_defaults() -> None:
     assert invoke(app, ["status", "ann", "--street", "Main", "--fast"]) == 0
     assert invoke(app, ["status", "bob", "--number", "3", "--street", "Side"]) == 0
     assert seen == [
@@ -59,7 +59,7 @@ def test_a_command_gets_a_group_as_one_value_with_its_defaults():
     ]
 
 
-def test_what_is_wrong_with_an_option_of_a_group_is_said_as_of_any_other():
+def test_what_is_wrong_with_an_option_of_a_group_is_said_as_of_any_other() -> None:
     with pytest.raises(UsageError, match="street"):
         invoke(app, ["status", "ann"])
     with pytest.raises(UsageError, match="number"):

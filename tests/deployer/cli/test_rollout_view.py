@@ -44,7 +44,7 @@ def shown() -> RolloutStatus:
     )  # fmt: skip
 
 
-def test_the_picture_fits_and_says_who_serves_what():
+def test_the_picture_fits_and_says_who_serves_what() -> None:
     text = drawn(shown())
     assert max(map(len, text.splitlines())) <= 80
     assert "✓ shift 5 %  ▶ judge 5 %" in text
@@ -56,5 +56,5 @@ def test_the_picture_fits_and_says_who_serves_what():
     assert rows["gateway-0"] == ["canary", "█", "5", "%", "stable", "█" * 19, "95", "%"]
 
 
-def test_a_log_gets_one_line_a_change():
+def test_a_log_gets_one_line_a_change() -> None:
     assert changes(shown()) == "scale: version 1 → 2: Progressing; step 7 of 14, judge 5 % (p99<1.5*stable pass)"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from eventually import eventually
@@ -18,8 +19,8 @@ from deployer.errors import UsageError
 pytest.importorskip("sklearn")
 
 
-def test_accuracy_online_is_accuracy_offline(tmp_path):
-    told = []
+def test_accuracy_online_is_accuracy_offline(tmp_path: Path) -> None:
+    told: list[str] = []
     found = demo(
         DemoRequest(out=tmp_path / "demo", models=("digits",), replicas=1, cpus=None, measure=False), told.append
     )
@@ -40,12 +41,12 @@ def test_accuracy_online_is_accuracy_offline(tmp_path):
     assert running_from(tmp_path) == []
 
 
-def test_the_picture_shows_only_what_came_since():
+def test_the_picture_shows_only_what_came_since() -> None:
     assert traffic_bars({1: 90}, {1: 120, 2: 10}) == "    40 answers  v1 ██████████████████████ 75 %  v2 ████████ 25 %"
     assert traffic_bars({1: 90}, {1: 90}) == ""
 
 
-def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     with pytest.raises(UsageError, match="no demo wrote"):
         demo(DemoRequest(out=tmp_path), print)
@@ -53,7 +54,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
-def test_ctrl_c_in_the_middle_leaves_no_process(tmp_path):
+def test_ctrl_c_in_the_middle_leaves_no_process(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "deployer.cli", "demo", "--out", str(tmp_path / "demo")]
     shown = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     eventually(lambda: len(running_from(tmp_path)) == 2, "the deployer itself, and the child that trains")

@@ -12,8 +12,9 @@ import yaml
 from fake_gateway import Behaviour, FakeGateway
 from fake_target import FakeTarget
 
+from deployer.domain.release import Batching
 from deployer.errors import SpecError, UsageError
-from deployer.experiment.batching.search import Batching, Cell, candidates, conclude
+from deployer.experiment.batching.search import Cell, candidates, conclude
 from deployer.experiment.batching.sweep import BatchingRequest, run
 from deployer.experiment.loadgen.plan import Outcome, Plan
 from deployer.experiment.loadgen.workers import Mark, Workers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,8 +123,8 @@ SCALED = (
     ],
     ids=["held", "slow", "errors", "few errors", "400 none slow", "too few", "400 one slow", "invalid"],
 )
-def test_a_trial_is_judged(changed: dict[str, object], verdict: Verdict) -> None:
-    assert capacity.judge(replace(trial(50, 50), **changed), OBJECTIVE) is verdict  # type: ignore[arg-type]
+def test_a_trial_is_judged(changed: dict[str, Any], verdict: Verdict) -> None:
+    assert capacity.judge(replace(trial(50, 50), **changed), OBJECTIVE) is verdict
 
 
 def test_a_generator_that_lags_makes_a_trial_invalid() -> None:

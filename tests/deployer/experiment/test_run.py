@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_gateway import Behaviour, FakeGateway
@@ -43,19 +45,22 @@ def target() -> Iterator[FakeTarget]:
         yield FakeTarget(gateway, service=0.0)
 
 
-def small(records: Path, out: Path, **more: object) -> ExperimentRequest:
-    settings: dict[str, object] = {
-        "replicas": (1, 2),
-        "rates": (400.0,),
-        "refine": 0,
-        "warmup": 0.2,
-        "seconds": 0.9,
-        "max_seconds": 0.9,
-        "ceiling_seconds": 0.4,
-        "objective": Objective(p99_ms=400),
-        "bounds": LagBounds(p99_ms=1e6, late_after_ms=1e6),
-    }
-    return ExperimentRequest(model="digits", records=records, out=out, **(settings | more))  # type: ignore[arg-type]
+def small(records: Path, out: Path, **more: Any) -> ExperimentRequest:
+    request = ExperimentRequest(
+        model="digits",
+        records=records,
+        out=out,
+        replicas=(1, 2),
+        rates=(400.0,),
+        refine=0,
+        warmup=0.2,
+        seconds=0.9,
+        max_seconds=0.9,
+        ceiling_seconds=0.4,
+        objective=Objective(p99_ms=400),
+        bounds=LagBounds(p99_ms=1e6, late_after_ms=1e6),
+    )
+    return replace(request, **more)
 
 
 @pytest.fixture(scope="module")

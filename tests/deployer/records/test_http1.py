@@ -15,10 +15,12 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 def exchange(handler: Handler, *, requests: int = 1, timeout: float = 5) -> list[Response]:
     """Answers to requests that were sent one after the other."""
 
-    served = []
+    served: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served.append(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        served.append(task)
         await handler(reader, writer)
         await writer.wait_closed()
 

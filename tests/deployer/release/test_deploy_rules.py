@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from partial_target import PartialTarget
 
 from deployer.cli.__main__ import main
 from deployer.errors import TargetError, WaitTimeout
@@ -93,7 +94,7 @@ def test_a_wait_ends_as_soon_as_nothing_is_missing_and_asks_for_no_explanation()
     assert clock.now < 1
 
 
-class FakePlace:
+class FakePlace(PartialTarget):
     """A gateway that describes one model and answers with `predict`."""
 
     def __init__(self, predict: HttpReply) -> None:
@@ -115,7 +116,7 @@ class FakePlace:
 def test_a_smoke_predict_sends_zeros_of_the_shape_that_the_signature_declares() -> None:
     place = FakePlace(HttpReply(status=200, body=b'{"outputs": [[1]]}'))
 
-    answered = smoke.smoke(place, "gateway", "m", "stable", signature="serving_default")  # type: ignore[arg-type]
+    answered = smoke.smoke(place, "gateway", "m", "stable", signature="serving_default")
 
     assert (answered.version, answered.refused) == (3, "")
     path, body = place.posted[0]
@@ -127,12 +128,12 @@ def test_a_model_that_refuses_zeros_was_reached_and_a_failing_one_was_not() -> N
     refusing = FakePlace(HttpReply(status=400, body=b'{"error": "not a JPEG"}'))
     failing = FakePlace(HttpReply(status=503, body=b'{"error": "no backend"}'))
 
-    assert smoke.smoke(refusing, "g", "m", "stable", signature="serving_default").refused == "not a JPEG"  # type: ignore[arg-type]
+    assert smoke.smoke(refusing, "g", "m", "stable", signature="serving_default").refused == "not a JPEG"
     with pytest.raises(TargetError, match="503") as failed:
-        smoke.smoke(failing, "g", "m", "stable", signature="serving_default")  # type: ignore[arg-type]
+        smoke.smoke(failing, "g", "m", "stable", signature="serving_default")
     assert failed.value.cause == "no backend"
     with pytest.raises(TargetError, match="no signature other"):
-        smoke.smoke(failing, "g", "m", "stable", signature="other")  # type: ignore[arg-type]
+        smoke.smoke(failing, "g", "m", "stable", signature="other")
 
 
 def test_cluster_options_are_refused_for_a_local_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

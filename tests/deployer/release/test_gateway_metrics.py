@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from partial_target import PartialTarget
+
 from deployer.release import gateway_metrics
 from deployer.targets.base import GatewayReplica, HttpReply
 
 
-class FakeGateways:
+class FakeGateways(PartialTarget):
     """A target that is nothing but gateways: their answered requests by name; None for one that is silent."""
 
     def __init__(self, **answered: int | None) -> None:
@@ -28,14 +30,14 @@ def counted(before: FakeGateways, after: FakeGateways) -> int:
     return window.labels["canary"].responses if window.labels else 0
 
 
-def test_a_window_holds_what_came_in_between_from_every_gateway():
+def test_a_window_holds_what_came_in_between_from_every_gateway() -> None:
     assert counted(FakeGateways(a=100, b=7), FakeGateways(a=130, b=8)) == 31
 
 
-def test_a_gateway_that_started_anew_or_was_added_has_counted_in_the_window_only():
+def test_a_gateway_that_started_anew_or_was_added_has_counted_in_the_window_only() -> None:
     assert counted(FakeGateways(a=100), FakeGateways(a=5)) == 5
     assert counted(FakeGateways(a=100), FakeGateways(a=110, new=4)) == 14
 
 
-def test_the_past_of_a_gateway_that_was_silent_is_not_judged():
+def test_the_past_of_a_gateway_that_was_silent_is_not_judged() -> None:
     assert counted(FakeGateways(a=100, b=None), FakeGateways(a=101, b=90_000)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fake_release import MODEL, FakeRelease
@@ -10,28 +11,28 @@ from fake_world import REQUEST, Killed, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployer.domain.rollout import Event, OnFail, Phase, Policy, RolloutRequest
+from deployer.domain.rollout import Event, OnFail, Phase, Policy, Rollout, RolloutRequest
 from deployer.errors import TargetError, UsageError
 from deployer.rollout.facts import VersionFacts
 from deployer.rollout.proof import Clock
 from deployer.targets.history import FileHistory
 
 
-def run(world: World, request=REQUEST):
+def run(world: World, request: RolloutRequest = REQUEST) -> Rollout:
     """Start, and resume after every kill, as a person would."""
-    verb = lambda: world.rollouts().start(request)  # noqa: E731
+    begun = False
     while True:
         try:
-            return verb()
+            return world.rollouts().resume() if begun else world.rollouts().start(request)
         except Killed:
-            verb = lambda: world.rollouts().resume()  # noqa: E731
+            begun = True
         except TargetError:
-            if (last := world.histories.read(MODEL).rollout).open:
+            if (last := world.histories.read(MODEL).rollout) is None or last.open:
                 raise
             return last  # killed after the last record: it is over
 
 
-def test_a_good_version_is_promoted(tmp_path):
+def test_a_good_version_is_promoted(tmp_path: Path) -> None:
     world = World(tmp_path)
     done = world.rollouts().start(REQUEST)
     assert (done.phase, done.outcome) == (Phase.HEALTHY, "promoted")
@@ -43,7 +44,7 @@ def test_a_good_version_is_promoted(tmp_path):
     assert world.all_replicas_serve_all_labels()
 
 
-def test_a_version_that_fails_is_taken_back_at_its_first_share(tmp_path):
+def test_a_version_that_fails_is_taken_back_at_its_first_share(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(canary_failures=0.5))
     done = world.rollouts().start(REQUEST)
     assert (done.outcome, done.gate_failed) == ("aborted", True)
@@ -52,7 +53,7 @@ def test_a_version_that_fails_is_taken_back_at_its_first_share(tmp_path):
     assert "shift 50 %: begun recorded" not in world.points
 
 
-def test_too_little_traffic_pauses_and_a_person_may_promote(tmp_path):
+def test_too_little_traffic_pauses_and_a_person_may_promote(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(traffic=10))
     done = world.rollouts().start(REQUEST)
     assert done.phase is Phase.PAUSED
@@ -63,7 +64,7 @@ def test_too_little_traffic_pauses_and_a_person_may_promote(tmp_path):
     assert f"{MODEL} judge 5 %: promote by ada (process 1)" in world.said
 
 
-def test_a_version_that_does_not_load_is_taken_back_before_any_traffic(tmp_path):
+def test_a_version_that_does_not_load_is_taken_back_before_any_traffic(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.release.unloadable = {2}
     done = world.rollouts().start(REQUEST)
@@ -73,7 +74,7 @@ def test_a_version_that_does_not_load_is_taken_back_before_any_traffic(tmp_path)
     assert world.state() == done.base
 
 
-def test_a_version_that_ends_its_server_ends_one_only(tmp_path):
+def test_a_version_that_ends_its_server_ends_one_only(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(3))
     world.release.deadly = {2}
     done = world.rollouts().start(REQUEST)
@@ -85,7 +86,7 @@ def test_a_version_that_ends_its_server_ends_one_only(tmp_path):
     assert world.all_replicas_serve_all_labels()
 
 
-def test_a_version_whose_first_answer_ends_the_server_is_asked_once(tmp_path):
+def test_a_version_whose_first_answer_ends_the_server_is_asked_once(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(3))
     world.release.deadly_answers = {2}
     done = world.rollouts().start(REQUEST)
@@ -95,7 +96,7 @@ def test_a_version_whose_first_answer_ends_the_server_is_asked_once(tmp_path):
     assert "canary" not in world.release.counts
 
 
-def test_a_replica_that_was_told_too_early_is_told_again(tmp_path):
+def test_a_replica_that_was_told_too_early_is_told_again(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(3))
     world.release.deaf_to_touches = 1
     began = world.release.now()
@@ -103,13 +104,14 @@ def test_a_replica_that_was_told_too_early_is_told_again(tmp_path):
     assert world.release.now() - began < 20, "nobody waited until it looked by itself, which takes a minute"
 
 
-def test_a_replica_that_leaves_while_it_is_asked_says_nothing_about_the_version(tmp_path):
+def test_a_replica_that_leaves_while_it_is_asked_says_nothing_about_the_version(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(3))
     world.release.terminating = {"replica-0"}
     assert world.rollouts().start(REQUEST).outcome == "promoted"
+    assert [server.alive for server in world.release.servers] == [False, True, True]
 
 
-def test_on_fail_pause_leaves_the_share_as_it_is(tmp_path):
+def test_on_fail_pause_leaves_the_share_as_it_is(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(canary_failures=0.5))
     request = RolloutRequest(to=2, shares=(5,), soak=2, gates=("error_rate<5%",), on_fail=OnFail.PAUSE)
     assert world.rollouts().start(request).phase is Phase.PAUSED
@@ -118,7 +120,7 @@ def test_on_fail_pause_leaves_the_share_as_it_is(tmp_path):
     assert world.state().labels == {"stable": 1}
 
 
-def test_an_edit_by_hand_is_named_and_abort_overrides_it(tmp_path):
+def test_an_edit_by_hand_is_named_and_abort_overrides_it(tmp_path: Path) -> None:
     world = World(tmp_path, at={12: "edit_by_hand"})
     done = world.rollouts().start(REQUEST)
     assert done.phase is Phase.PAUSED
@@ -128,7 +130,7 @@ def test_an_edit_by_hand_is_named_and_abort_overrides_it(tmp_path):
     assert world.state() == done.base
 
 
-def test_rollback_after_promotion_loads_what_it_needs(tmp_path):
+def test_rollback_after_promotion_loads_what_it_needs(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.rollouts().start(REQUEST)
     done = world.rollouts().rollback()
@@ -137,20 +139,20 @@ def test_rollback_after_promotion_loads_what_it_needs(tmp_path):
     assert world.release.broken_rules == []
 
 
-def test_a_second_deployer_is_refused_and_told_of_the_first(tmp_path):
+def test_a_second_deployer_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
     world = World(tmp_path)
     with world.histories.locked("ada (process 1)"), pytest.raises(TargetError, match=r"ada \(process 1\) is working"):
         World(tmp_path).rollouts().start(REQUEST)
 
 
-def test_a_second_rollout_waits_for_the_open_one(tmp_path):
+def test_a_second_rollout_waits_for_the_open_one(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(traffic=10))
     world.rollouts().start(REQUEST)
     with pytest.raises(TargetError, match="version 2 is Paused"):
         world.rollouts().start(REQUEST)
 
 
-def test_an_order_to_a_deployer_that_dies_is_carried_out_by_who_gave_it(tmp_path):
+def test_an_order_to_a_deployer_that_dies_is_carried_out_by_who_gave_it(tmp_path: Path) -> None:
     world = World(tmp_path, at={20: "kill the deployer"})
     with pytest.raises(Killed):
         world.rollouts().start(REQUEST)
@@ -168,7 +170,7 @@ def test_an_order_to_a_deployer_that_dies_is_carried_out_by_who_gave_it(tmp_path
     assert world.state() == done.base
 
 
-def test_two_versions_that_do_not_fit_in_memory_are_refused_before_anything_is_touched(tmp_path):
+def test_two_versions_that_do_not_fit_in_memory_are_refused_before_anything_is_touched(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.release.memory = {"replica-0": 300 * 2**20, "replica-1": 420 * 2**20}
     world.release.memory_limit = 640 * 2**20
@@ -182,19 +184,19 @@ def test_two_versions_that_do_not_fit_in_memory_are_refused_before_anything_is_t
 
 
 @pytest.mark.parametrize("gates", [("speed<3",), ("accuracy>=0.9",)])
-def test_a_gate_that_cannot_be_judged_is_refused_at_once(tmp_path, gates):
+def test_a_gate_that_cannot_be_judged_is_refused_at_once(tmp_path: Path, gates: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="gate"):
         World(tmp_path).rollouts().start(RolloutRequest(to=2, gates=gates))
 
 
-def points_of_a_good_rollout(directory) -> int:
+def points_of_a_good_rollout(directory: Path) -> int:
     world = World(directory)
     world.rollouts().start(REQUEST)
     assert world.points[-1] == "unload: proven recorded"
     return len(world.points)
 
 
-def test_killed_at_any_point_and_resumed_it_is_promoted(tmp_path):
+def test_killed_at_any_point_and_resumed_it_is_promoted(tmp_path: Path) -> None:
     for point in range(1, points_of_a_good_rollout(tmp_path / "whole") + 1):
         world = World(tmp_path / str(point), at={point: "kill the deployer"})
         done = run(world)
@@ -203,7 +205,7 @@ def test_killed_at_any_point_and_resumed_it_is_promoted(tmp_path):
         assert world.release.in_line, point
 
 
-def test_killed_at_any_point_and_aborted_it_is_as_before(tmp_path):
+def test_killed_at_any_point_and_aborted_it_is_as_before(tmp_path: Path) -> None:
     for point in range(2, points_of_a_good_rollout(tmp_path / "whole")):
         world = World(tmp_path / str(point), at={point: "kill the deployer"})
         with pytest.raises(Killed):
@@ -216,7 +218,7 @@ def test_killed_at_any_point_and_aborted_it_is_as_before(tmp_path):
         assert world.all_replicas_serve_all_labels(), point
 
 
-def test_who_is_overtaken_looks_again_and_overwrites_nothing(tmp_path):
+def test_who_is_overtaken_looks_again_and_overwrites_nothing(tmp_path: Path) -> None:
     world = World(tmp_path / "harmless")
     world.release.overtakers = [lambda: None, lambda: None]
     assert world.rollouts().start(REQUEST).outcome == "promoted"
@@ -230,7 +232,7 @@ def test_who_is_overtaken_looks_again_and_overwrites_nothing(tmp_path):
     assert world.state().weights["canary"] == 23
 
 
-def test_an_order_to_abort_at_any_point_is_followed(tmp_path):
+def test_an_order_to_abort_at_any_point_is_followed(tmp_path: Path) -> None:
     for point in range(2, points_of_a_good_rollout(tmp_path / "whole") - 3):
         world = World(tmp_path / str(point), at={point: Event.ABORT})
         done = world.rollouts().start(REQUEST)
@@ -242,7 +244,7 @@ SPARING = replace(REQUEST, policy=Policy.RESOURCES)
 
 
 @pytest.mark.parametrize("replicas", [2, 3, 5])
-def test_a_replica_never_holds_two_versions_when_resources_are_spared(tmp_path, replicas):
+def test_a_replica_never_holds_two_versions_when_resources_are_spared(tmp_path: Path, replicas: int) -> None:
     world = World(tmp_path, FakeRelease(replicas))
     done = world.rollouts().start(SPARING)
     assert done.outcome == "promoted", done.reason
@@ -256,7 +258,7 @@ def test_a_replica_never_holds_two_versions_when_resources_are_spared(tmp_path, 
     assert all(server.own is None for server in world.release.servers)
 
 
-def test_sparing_resources_a_bad_version_reaches_one_replica_only(tmp_path):
+def test_sparing_resources_a_bad_version_reaches_one_replica_only(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(3, canary_failures=0.5))
     done = world.rollouts().start(SPARING)
     assert (done.outcome, done.gate_failed) == ("aborted", True)
@@ -266,7 +268,7 @@ def test_sparing_resources_a_bad_version_reaches_one_replica_only(tmp_path):
     assert world.release.broken_rules == []
 
 
-def test_sparing_resources_a_replica_that_starts_meanwhile_is_waited_for(tmp_path):
+def test_sparing_resources_a_replica_that_starts_meanwhile_is_waited_for(tmp_path: Path) -> None:
     whole = World(tmp_path / "whole", FakeRelease(3))
     whole.rollouts().start(SPARING)
     for name in ("spread 2: begun recorded", "promote: begun recorded"):
@@ -278,7 +280,7 @@ def test_sparing_resources_a_replica_that_starts_meanwhile_is_waited_for(tmp_pat
         assert world.all_replicas_serve_all_labels()
 
 
-def test_the_only_replica_is_emptied_only_where_that_was_accepted(tmp_path):
+def test_the_only_replica_is_emptied_only_where_that_was_accepted(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(1))
     with pytest.raises(TargetError, match="empties one replica while others serve, but only 1 is running"):
         world.rollouts().start(SPARING)
@@ -287,7 +289,7 @@ def test_the_only_replica_is_emptied_only_where_that_was_accepted(tmp_path):
     assert world.release.servers[0].most_held == 1
 
 
-def test_killed_at_any_point_while_resources_are_spared(tmp_path):
+def test_killed_at_any_point_while_resources_are_spared(tmp_path: Path) -> None:
     whole = World(tmp_path / "whole", FakeRelease(3))
     whole.rollouts().start(SPARING)
     assert len(whole.points) > 20
@@ -310,7 +312,7 @@ def test_killed_at_any_point_while_resources_are_spared(tmp_path):
             assert {server.most_held for server in world.release.servers} == {1}, (point, verb)
 
 
-def test_a_pause_between_a_write_and_its_proof_is_no_edit_by_hand(tmp_path):
+def test_a_pause_between_a_write_and_its_proof_is_no_edit_by_hand(tmp_path: Path) -> None:
     calm = World(tmp_path / "calm")
     calm.rollouts().start(REQUEST)
     written = calm.points.index("shift 50 %: written") + 1
@@ -322,7 +324,7 @@ def test_a_pause_between_a_write_and_its_proof_is_no_edit_by_hand(tmp_path):
         assert done.outcome == ("aborted" if verb == "abort" else "promoted"), done.reason
 
 
-def test_a_version_that_is_about_to_leave_is_not_taken_for_loaded(tmp_path):
+def test_a_version_that_is_about_to_leave_is_not_taken_for_loaded(tmp_path: Path) -> None:
     calm = World(tmp_path / "calm")
     calm.rollouts().start(REQUEST)
     written = calm.points.index("unload: written") + 1
@@ -354,8 +356,14 @@ FAULTS = st.sampled_from(
 )
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_any_interleaving_of_faults_ends_where_it_can_be_trusted(
-    tmp_path_factory, faults, failures, unloadable, on_fail, policy, replicas
-):
+    tmp_path_factory: pytest.TempPathFactory,
+    faults: dict[int, str | Event],
+    failures: float,
+    unloadable: bool,
+    on_fail: OnFail,
+    policy: Policy,
+    replicas: int,
+) -> None:
     release = FakeRelease(replicas, canary_failures=failures)
     release.unloadable = {2} if unloadable else set()
     world = World(tmp_path_factory.mktemp("world"), release, faults)
@@ -378,12 +386,12 @@ def test_any_interleaving_of_faults_ends_where_it_can_be_trusted(
     assert world.release.broken_rules == []
 
 
-def test_the_way_back_does_not_ask_the_store(tmp_path):
+def test_the_way_back_does_not_ask_the_store(tmp_path: Path) -> None:
     world = World(tmp_path)
     begun = world.rollouts().start(replace(REQUEST, gates=("p99<1us",), on_fail=OnFail.PAUSE))
     assert begun.phase is Phase.PAUSED, begun
 
-    def unreachable(version):
+    def unreachable(version: int) -> VersionFacts:
         raise TargetError(f"no store to ask for version {version}")
 
     without_store = replace(world.rollouts(), facts=unreachable)

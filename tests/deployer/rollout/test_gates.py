@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from deployer.domain.gate import parse_gate
-from deployer.domain.verdict import Verdict
+from deployer.domain.verdict import Judgement, Verdict
 from deployer.release.window import LabelWindow, Observations
 from deployer.rollout.gates.judge import EARLY_ALPHA, judge, overall
 from deployer.rollout.gates.statistics import binomial_at_least, quantile, rate_excess
@@ -15,15 +17,16 @@ from deployer.rollout.gates.statistics import binomial_at_least, quantile, rate_
 BOUNDS = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 
 
-def window(values=(), *, responses=0, failed=0) -> LabelWindow:
+def window(values: Sequence[float] = (), *, responses: int = 0, failed: int = 0) -> LabelWindow:
     counts = [0] * (len(BOUNDS) + 1)
     for value in values:
         counts[next((i for i, bound in enumerate(BOUNDS) if value <= bound), len(BOUNDS))] += 1
     return LabelWindow(responses=responses or len(values), failed=failed, latency_bounds=BOUNDS, latency=tuple(counts))
 
 
-def verdict(gate: str, *, min_samples=50, alpha=0.05, **seen):
-    return judge([parse_gate(gate)], Observations(**seen), min_samples=min_samples, alpha=alpha)[0]
+def verdict(gate: str, *, alpha: float = 0.05, **seen: Any) -> Judgement:
+    """Of one gate; `seen` are fields of `Observations`."""
+    return judge([parse_gate(gate)], Observations(**seen), min_samples=50, alpha=alpha)[0]
 
 
 @pytest.mark.parametrize(
@@ -69,24 +72,24 @@ def verdict(gate: str, *, min_samples=50, alpha=0.05, **seen):
         ("parity<1e-4", {"parity": 2e-4}, "fail"),
     ],
 )
-def test_what_a_gate_says(gate, seen, says):
+def test_what_a_gate_says(gate: str, seen: dict[str, Any], says: str) -> None:
     found = verdict(gate, **seen)
     assert found.verdict == says, str(found)
     assert found.numbers
 
 
-def test_the_numbers_are_in_the_sentence():
+def test_the_numbers_are_in_the_sentence() -> None:
     found = verdict("error_rate<1%", canary=window(responses=200, failed=20))
     assert str(found).startswith("error_rate<1%: fail (20 of 200 failed = 10.00 %; p = ")
 
 
 @pytest.mark.parametrize("text", ["samples>=5*stable", "p99>2*stable", "error_rate>2*stable", "speed<3", "p99<200"])
-def test_what_is_no_gate_is_refused(text):
+def test_what_is_no_gate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="gate"):
         parse_gate(text)
 
 
-def test_one_failure_fails_all_and_doubt_is_no_pass():
+def test_one_failure_fails_all_and_doubt_is_no_pass() -> None:
     good, doubt, bad = (verdict("accuracy>=0.9", accuracy=value) for value in (0.95, None, 0.5))
     assert overall([good, doubt, bad]) is Verdict.FAIL
     assert overall([good, doubt]) is Verdict.INCONCLUSIVE
@@ -94,7 +97,7 @@ def test_one_failure_fails_all_and_doubt_is_no_pass():
     assert overall([]) is Verdict.PASS
 
 
-def test_exact_probabilities():
+def test_exact_probabilities() -> None:
     assert binomial_at_least(1, 10, 0.1) == pytest.approx(1 - 0.9**10)
     assert binomial_at_least(10, 10, 0.5) == pytest.approx(0.5**10)
     assert binomial_at_least(400, 1000, 0.5) == pytest.approx(1.0, abs=1e-9)
@@ -102,7 +105,7 @@ def test_exact_probabilities():
     assert rate_excess(5, 100, 0, 100) == pytest.approx(0.5**5)
 
 
-def test_a_version_at_its_bound_rarely_fails():
+def test_a_version_at_its_bound_rarely_fails() -> None:
     chance = random.Random(7)
     failed = sum(
         verdict(
@@ -114,17 +117,18 @@ def test_a_version_at_its_bound_rarely_fails():
     assert failed / 300 < 0.08
 
 
-def test_looking_early_is_stricter():
+def test_looking_early_is_stricter() -> None:
     canary = window(responses=200, failed=6)
     assert verdict("error_rate<1%", canary=canary).verdict is Verdict.FAIL
     assert verdict("error_rate<1%", canary=canary, alpha=EARLY_ALPHA).verdict is Verdict.INCONCLUSIVE
 
 
-def test_the_interval_of_a_quantile_covers_it():
+def test_the_interval_of_a_quantile_covers_it() -> None:
     chance, covered = random.Random(1), 0
     for _ in range(200):
         values = [chance.expovariate(1 / 20) for _ in range(400)]
         found = quantile(0.9, BOUNDS, window(values).latency, 0.05)
+        assert found is not None
         covered += found.low <= 20 * 2.302585 <= found.high
     assert covered / 200 > 0.9
     assert quantile(0.9, BOUNDS, [0] * (len(BOUNDS) + 1), 0.05) is None

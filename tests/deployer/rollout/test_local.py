@@ -14,8 +14,11 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -24,13 +27,14 @@ from meanwhile import again_and_again
 from paths import ROOT
 
 from deployer.domain.rollout import Phase, Policy, RolloutRequest
-from deployer.release import local
+from deployer.release import local, spec
 from deployer.release.render.render import Choice
 from deployer.rollout import files
 from deployer.rollout.facts import version_facts
 from deployer.rollout.rollouts import Rollouts
 from deployer.rollout.status import rollout_status
 from deployer.targets import proof
+from deployer.targets.local.target import LocalTarget
 
 GOOD, WRONG, BROKEN, CORRUPT = 3, 2, 4, 5
 """Versions beside 1: the same, one that answers twice as much, one whose answers cannot be read, one without graph."""
@@ -45,7 +49,7 @@ GATES = ("error_rate<5%", "p50<5s")
 
 
 @pytest.fixture(scope="module")
-def directory(small_store, tmp_path_factory) -> Path:
+def directory(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """deployer.yaml, a store of five versions, and labelled records that version 1 answers right."""
     where = tmp_path_factory.mktemp("rolling")
     versions = where / "store" / "scale"
@@ -62,7 +66,7 @@ def directory(small_store, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def target(directory):
+def target(directory: Path) -> Iterator[LocalTarget]:
     request = local.UpRequest(file=directory / "deployer.yaml", choices={"scale": Choice(versions=(1,))})
     target = local.up(request, lambda _: None)
     yield target
@@ -70,7 +74,7 @@ def target(directory):
 
 
 @pytest.fixture(autouse=True)
-def version_1_again(target, directory):
+def version_1_again(target: LocalTarget, directory: Path) -> Iterator[None]:
     yield
     verbs = rollouts(target, directory)
     if verbs.histories.read("scale").open is not None:
@@ -80,30 +84,35 @@ def version_1_again(target, directory):
         assert back.outcome == "rolled back", back.reason
 
 
-def rollouts(target, directory, **changes) -> Rollouts:
-    release = local.spec.load(directory / "deployer.yaml")
+def rollouts(target: LocalTarget, directory: Path, *, at_point: Callable[[str], None] = lambda _: None) -> Rollouts:
+    release = spec.load(directory / "deployer.yaml")
     return Rollouts(
         target=target,
         histories=target.history(),
         model="scale",
         facts=lambda version: version_facts(target, release, "scale", version, lambda _: None),
         progress=lambda _: None,
-        **changes,
+        at_point=at_point,
     )
 
 
-def request(to: int, **changes) -> RolloutRequest:
-    settings = {"shares": (50,), "soak": 2, "gates": GATES, "min_samples": 10, "timeout": 60, **changes}
-    return RolloutRequest(to=to, **settings)
+def request(to: int, **changes: Any) -> RolloutRequest:
+    usual = RolloutRequest(to=to, shares=(50,), soak=2, gates=GATES, min_samples=10, timeout=60)
+    return replace(usual, **changes)
+
+
+Seen = Counter[tuple[int, int | str]]
+"""Responses by status and version, or by the text of what is no prediction."""
 
 
 @contextmanager
-def traffic(target, *, rate: float = 40, last: dict | None = None):
+def traffic(target: LocalTarget, *, rate: float = 40, last: dict[int, float] | None = None) -> Iterator[Seen]:
     """Requests at a rate; what was answered, by status and version, is complete when the context is left.
 
     `last` is told when each version answered the latest request.
     """
-    url, seen, over, turn = target.gateways()[0].url, Counter(), threading.Event(), itertools.count()
+    url, over, turn = target.gateways()[0].url, threading.Event(), itertools.count()
+    seen: Seen = Counter()
     lock, begun = threading.Lock(), time.monotonic()
 
     def work() -> None:
@@ -114,10 +123,10 @@ def traffic(target, *, rate: float = 40, last: dict | None = None):
                 time.sleep(max(0.0, begun + number / rate - time.monotonic()))
                 body = {"version": "v1", "records": [{"a": number % 7, "b": 1}]}
                 answer = session.post(f"{url}/v1/models/scale:predict", json=body, timeout=20)
-                version = answer.json()["metadata"].get("model_version") if answer.ok else answer.text
+                version: int | str = answer.json()["metadata"]["model_version"] if answer.ok else answer.text
                 with lock:
                     seen[(answer.status_code, version)] += 1
-                    if last is not None:
+                    if last is not None and isinstance(version, int):
                         last[version] = time.monotonic()
 
     threads = [threading.Thread(target=work) for _ in range(6)]
@@ -131,12 +140,13 @@ def traffic(target, *, rate: float = 40, last: dict | None = None):
             thread.join()
 
 
-def none_failed(seen: Counter) -> bool:
-    assert {status for status, _ in seen} == {200}, seen
-    return True
+def none_failed(seen: Seen) -> bool:
+    return {status for status, _ in seen} == {200}
 
 
-def test_a_good_version_is_promoted_and_rolled_back_without_a_lost_request(target, directory):
+def test_a_good_version_is_promoted_and_rolled_back_without_a_lost_request(
+    target: LocalTarget, directory: Path
+) -> None:
     verbs = rollouts(target, directory)
     with traffic(target) as seen:
         done = verbs.start(request(GOOD, shares=(20, 60), keep_previous=True))
@@ -145,54 +155,58 @@ def test_a_good_version_is_promoted_and_rolled_back_without_a_lost_request(targe
         back = verbs.rollback()
         assert back.outcome == "rolled back", back.reason
         assert files.state(files.current_config(target), "scale").labels == {"stable": 1}
-    assert none_failed(seen)
+    assert none_failed(seen), seen
     assert {version for _, version in seen} == {1, GOOD}
     shown = rollout_status(target, verbs.histories, "scale", now=time.time())
     assert shown.release.missing == ()
 
 
-def test_a_version_that_errors_is_taken_back_and_its_requests_are_answered_by_stable(target, directory):
+def test_a_version_that_errors_is_taken_back_and_its_requests_are_answered_by_stable(
+    target: LocalTarget, directory: Path
+) -> None:
     verbs = rollouts(target, directory)
     with traffic(target) as seen:
         done = verbs.start(request(BROKEN))
     assert (done.outcome, done.gate_failed) == ("aborted", True), done.reason
     assert "error_rate<5%: fail" in done.reason
     assert files.state(files.current_config(target), "scale") == done.base
-    assert none_failed(seen)
+    assert none_failed(seen), seen
     assert {version for _, version in seen} == {1}
 
 
-def test_wrong_answers_are_found_before_any_traffic(target, directory):
+def test_wrong_answers_are_found_before_any_traffic(target: LocalTarget, directory: Path) -> None:
     labelled = str(directory / "holdout.jsonl")
     with traffic(target) as seen:
         done = rollouts(target, directory).start(request(WRONG, gates=("accuracy>=0.9",), labelled=labelled))
     assert done.outcome == "aborted"
     assert "accuracy>=0.9: fail (0.00 % correct)" in done.reason
-    assert none_failed(seen)
+    assert none_failed(seen), seen
     assert {version for _, version in seen} == {1}
 
 
-def test_wrong_answers_are_found_by_mirroring(target, directory):
+def test_wrong_answers_are_found_by_mirroring(target: LocalTarget, directory: Path) -> None:
     with traffic(target) as seen:
         done = rollouts(target, directory).start(request(WRONG, shares=(0, 50), gates=("disagreement<30%",)))
     assert done.outcome == "aborted"
     assert "judge 0 %: disagreement<30%: fail" in done.reason
     assert {version for _, version in seen} == {1}
-    assert none_failed(seen)
+    assert none_failed(seen), seen
 
 
-def test_a_corrupt_version_is_named_and_taken_back(target, directory):
+def test_a_corrupt_version_is_named_and_taken_back(target: LocalTarget, directory: Path) -> None:
     with traffic(target) as seen:
         done = rollouts(target, directory).start(request(CORRUPT))
     assert done.outcome == "aborted"
     assert f"replica-0: version {CORRUPT} failed to load" in done.reason
-    assert none_failed(seen)
+    assert none_failed(seen), seen
 
 
-def test_a_replica_dies_and_another_comes_during_a_rollout(target, directory):
+def test_a_replica_dies_and_another_comes_during_a_rollout(target: LocalTarget, directory: Path) -> None:
     def disturb(point: str) -> None:
         if point == "label: proven recorded":
-            os.kill(target.replicas()[1].pid, signal.SIGKILL)
+            victim = target.replicas()[1].pid
+            assert victim is not None
+            os.kill(victim, signal.SIGKILL)
         if point == "judge 50 %: begun recorded":
             target.scale(3, timeout=60, progress=lambda _: None)
 
@@ -201,10 +215,10 @@ def test_a_replica_dies_and_another_comes_during_a_rollout(target, directory):
         assert done.outcome == "promoted", done.reason
         assert len([replica for replica in target.replicas() if replica.alive]) == 3
     target.scale(2, timeout=60, progress=lambda _: None)
-    assert none_failed(seen)
+    assert none_failed(seen), seen
 
 
-def held(target) -> list[set[int]]:
+def held(target: LocalTarget) -> list[set[int]]:
     """The versions that each replica has in memory, or is loading or unloading."""
     config = files.one_model(target, "scale")
     found = []
@@ -215,14 +229,16 @@ def held(target) -> list[set[int]]:
 
 
 @contextmanager
-def watched(target):
+def watched(target: LocalTarget) -> Iterator[Counter[int]]:
     """How often replicas were seen to hold so many versions at once."""
-    seen = Counter()
+    seen: Counter[int] = Counter()
     with again_and_again(lambda: seen.update(map(len, held(target))), pause=0.05):
         yield seen
 
 
-def test_a_rollback_from_the_command_line_loses_no_request_and_its_time_is_recorded(target, directory, record_property):
+def test_a_rollback_from_the_command_line_loses_no_request_and_its_time_is_recorded(
+    target: LocalTarget, directory: Path, record_property: Callable[[str, object], None]
+) -> None:
     assert rollouts(target, directory).start(request(GOOD, shares=(), keep_previous=True)).outcome == "promoted"
     answered: dict[int, float] = {}
     with traffic(target, rate=80, last=answered) as seen:
@@ -231,12 +247,14 @@ def test_a_rollback_from_the_command_line_loses_no_request_and_its_time_is_recor
         ran = deployer(directory, "rollback", "scale", "-o", "json")
         eventually(lambda: answered.get(1, 0.0) > answered[GOOD], "a response of version 1 after that")
     assert json.loads(ran.stdout)["result"]["outcome"] == "rolled back", ran.stderr
-    assert none_failed(seen)
+    assert none_failed(seen), seen
     record_property("seconds from Enter to the last answer of the bad version", round(answered[GOOD] - entered, 2))
     record_property("seconds until proven everywhere", round(time.monotonic() - entered, 2))
 
 
-def test_sparing_resources_no_replica_holds_two_versions_and_no_request_is_lost(target, directory):
+def test_sparing_resources_no_replica_holds_two_versions_and_no_request_is_lost(
+    target: LocalTarget, directory: Path
+) -> None:
     verbs = rollouts(target, directory)
     sparing = {"policy": Policy.RESOURCES, "shares": (30,)}
     # What a test before this one leaves may still be unloading.
@@ -256,16 +274,16 @@ def test_sparing_resources_no_replica_holds_two_versions_and_no_request_is_lost(
     assert versions_at_once[0] > 0
     assert versions_at_once[1] > 0
     assert held(target) == [{1}, {1}]
-    assert none_failed(seen)
+    assert none_failed(seen), seen
     assert {version for _, version in seen} == {1, GOOD}
     assert rollout_status(target, verbs.histories, "scale", now=time.time()).release.missing == ()
 
 
-def half_canary(target) -> bool:
+def half_canary(target: LocalTarget) -> bool:
     return files.state(files.current_config(target), "scale").weights.get("canary") == 50
 
 
-def deployer(directory, *arguments: str) -> subprocess.CompletedProcess[str]:
+def deployer(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments), cwd=directory, env=environment(), capture_output=True, text=True, timeout=120
     )
@@ -279,7 +297,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def test_a_dry_run_from_the_command_line_says_what_would_be_done_and_touches_nothing(target, directory):
+def test_a_dry_run_from_the_command_line_says_what_would_be_done_and_touches_nothing(
+    target: LocalTarget, directory: Path
+) -> None:
     before = target.model_config(), target.gateway_config()
     gates = ("--gate", "size<100MB", "--gate", "p99<1s")
     ran = deployer(directory, "rollout", "start", "scale", "--to", str(GOOD), *gates, "--dry-run", "-o", "json")
@@ -296,7 +316,7 @@ def test_a_dry_run_from_the_command_line_says_what_would_be_done_and_touches_not
     assert (target.model_config(), target.gateway_config()) == before
 
 
-def test_a_deployer_is_killed_and_another_one_takes_it_back(target, directory):
+def test_a_deployer_is_killed_and_another_one_takes_it_back(target: LocalTarget, directory: Path) -> None:
     arguments = ("rollout", "start", "scale", "--to", str(GOOD), "--steps", "50", "--soak", "60s", "-q")
     first = subprocess.Popen(command(*arguments), cwd=directory, env=environment())
     verbs = rollouts(target, directory)
@@ -313,7 +333,7 @@ def test_a_deployer_is_killed_and_another_one_takes_it_back(target, directory):
     assert json.loads(ended.stdout)["result"]["outcome"] == "aborted"
 
 
-def test_an_order_from_another_terminal_reaches_the_deployer_at_work(target, directory):
+def test_an_order_from_another_terminal_reaches_the_deployer_at_work(target: LocalTarget, directory: Path) -> None:
     arguments = ("rollout", "start", "scale", "--to", str(GOOD), "--steps", "50", "--soak", "60s", "-q")
     first = subprocess.Popen(command(*arguments), cwd=directory, env=environment())
     eventually(lambda: half_canary(target), "half the traffic for canary")
@@ -328,9 +348,13 @@ def test_an_order_from_another_terminal_reaches_the_deployer_at_work(target, dir
 
 
 @pytest.mark.parametrize(("version", "code"), [(GOOD, 0), (WRONG, 7)])
-def test_the_recipe_for_pipelines_does_what_it_says(target, directory, version, code):
+def test_the_recipe_for_pipelines_does_what_it_says(
+    target: LocalTarget, directory: Path, version: int, code: int
+) -> None:
     page = (ROOT / "docs" / "guides" / "canary-in-ci.md").read_text()
-    recipe = re.search(r"deployer (rollout start .*?-o json) > rollout.json", page, re.DOTALL)[1].replace("\\\n", " ")
+    found = re.search(r"deployer (rollout start .*?-o json) > rollout.json", page, re.DOTALL)
+    assert found is not None
+    recipe = found[1].replace("\\\n", " ")
     shorter = recipe.replace("30s", "2s").replace("--load-rate 20", "--load-rate 80").replace("iris", "scale")
     assert "2s" in shorter
     ran = deployer(

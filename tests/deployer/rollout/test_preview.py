@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fake_release import MODEL, FakeRelease
 from fake_world import REQUEST, World
 
 from deployer.cli.views.rollout import planned
+from deployer.domain.history import Entry
 from deployer.domain.rollout import OnFail, Phase, RolloutRequest
+from deployer.domain.serving import ModelState
 from deployer.domain.verdict import Verdict
 from deployer.errors import TargetError, UsageError
 from deployer.rollout.facts import VersionFacts
 from deployer.rollout.preview import preview_rollback, preview_start
 
 
-def untouched(world: World):
+def untouched(world: World) -> object:
     """What a preview must leave as it is."""
     return (
         world.release.model_config(),
@@ -26,7 +29,7 @@ def untouched(world: World):
     )
 
 
-def test_the_steps_of_a_start_are_those_that_it_makes(tmp_path):
+def test_the_steps_of_a_start_are_those_that_it_makes(tmp_path: Path) -> None:
     world = World(tmp_path / "ledgers")
     before = untouched(world)
 
@@ -34,10 +37,11 @@ def test_the_steps_of_a_start_are_those_that_it_makes(tmp_path):
 
     assert (untouched(world), world.points, world.said) == (before, [], [])
     assert not (tmp_path / "ledgers").exists()
-    reached = {}
-    world.seen_at = lambda point: reached.setdefault(point, world.state())
+    reached: dict[str, ModelState] = {}
+    world.seen_at = lambda point: reached.update({point: world.state()})
     done = world.rollouts().start(REQUEST)
     assert [one.step for one in found.steps] == [e.step.partition(": ")[2] for e in entries(world, "proven")]
+    assert {"load: written", "promote: written"} <= reached.keys()
     for one in found.steps:
         if (written := f"{one.step}: written") in reached:
             assert one.after == reached[written], one.step
@@ -45,11 +49,11 @@ def test_the_steps_of_a_start_are_those_that_it_makes(tmp_path):
     assert (found.exit_code, done.outcome) == (0, "promoted")
 
 
-def entries(world: World, event: str):
+def entries(world: World, event: str) -> list[Entry]:
     return [entry for entry in world.histories.read(MODEL).entries if entry.event == event]
 
 
-def test_what_can_be_judged_beforehand_is_and_the_rest_is_named(tmp_path):
+def test_what_can_be_judged_beforehand_is_and_the_rest_is_named(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.release.memory = {"replica-0": 300 * 2**20, "replica-1": 420 * 2**20}
     world.release.memory_limit = 640 * 2**20
@@ -67,7 +71,7 @@ def test_what_can_be_judged_beforehand_is_and_the_rest_is_named(tmp_path):
     assert "judged later: p99<1s" in text
 
 
-def test_what_a_start_refuses_its_preview_refuses(tmp_path):
+def test_what_a_start_refuses_its_preview_refuses(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(traffic=10))
     with pytest.raises(TargetError, match="cannot be rolled out to version 1"):
         preview_start(world.rollouts(), RolloutRequest(to=1))
@@ -76,7 +80,7 @@ def test_what_a_start_refuses_its_preview_refuses(tmp_path):
         preview_start(world.rollouts(), REQUEST)
 
 
-def test_another_deployer_at_work_is_named_and_does_not_hinder_a_look(tmp_path):
+def test_another_deployer_at_work_is_named_and_does_not_hinder_a_look(tmp_path: Path) -> None:
     world = World(tmp_path)
     with world.histories.locked("bob (process 7)"):
         found = preview_start(world.rollouts(), REQUEST)
@@ -84,7 +88,7 @@ def test_another_deployer_at_work_is_named_and_does_not_hinder_a_look(tmp_path):
     assert "bob (process 7) is at work: this would be refused now" in planned(found)
 
 
-def test_a_rollback_is_foreseen_with_the_load_that_it_needs(tmp_path):
+def test_a_rollback_is_foreseen_with_the_load_that_it_needs(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.rollouts().start(REQUEST)
     before = untouched(world)
@@ -99,7 +103,7 @@ def test_a_rollback_is_foreseen_with_the_load_that_it_needs(tmp_path):
     assert world.state() == found.steps[-1].after
 
 
-def test_the_rollback_of_an_open_rollout_is_foreseen_as_its_abort(tmp_path):
+def test_the_rollback_of_an_open_rollout_is_foreseen_as_its_abort(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(canary_failures=0.5))
     paused = world.rollouts().start(replace(REQUEST, on_fail=OnFail.PAUSE))
     assert paused.phase is Phase.PAUSED
@@ -113,18 +117,18 @@ def test_the_rollback_of_an_open_rollout_is_foreseen_as_its_abort(tmp_path):
     assert world.rollouts().rollback().base == found.steps[-1].after
 
 
-def test_a_rollback_without_a_version_before_is_refused(tmp_path):
+def test_a_rollback_without_a_version_before_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="no version of scale before"):
         preview_rollback(World(tmp_path).rollouts(), None, timeout=30)
 
 
 @pytest.mark.parametrize("verb", ["promote", "resume", "abort", "rollback"])
-def test_a_verb_waits_as_long_as_it_is_told(tmp_path, verb):
+def test_a_verb_waits_as_long_as_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     world = World(tmp_path, FakeRelease(traffic=10))
     assert world.rollouts().start(REQUEST).phase is Phase.PAUSED
     for server in world.release.servers:  # none looks at what is written from here on
         server.own = world.release.model_config()
-    world.release.own_configs = dict  # and nobody knows
+    monkeypatch.setattr(world.release, "own_configs", dict)  # and nobody knows
     if verb == "resume":
         world.release.traffic = 4000
 
@@ -135,7 +139,7 @@ def test_a_verb_waits_as_long_as_it_is_told(tmp_path, verb):
     assert done.request.timeout == 7
 
 
-def test_a_time_that_is_none_is_refused(tmp_path):
+def test_a_time_that_is_none_is_refused(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(traffic=10))
     world.rollouts().start(REQUEST)
     with pytest.raises(UsageError, match="timeout"):

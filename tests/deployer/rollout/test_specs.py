@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 from fake_release import MODEL, FakeRelease
 from fake_world import REQUEST, Killed, World
 
-from deployer.domain.rollout import Phase
+from deployer.domain.rollout import Event, Phase
 from deployer.errors import TargetError
 from deployer.rollout import files
 from deployer.rollout.facts import VersionFacts
@@ -25,7 +27,9 @@ output: {name: y, kind: raw}
 class Specified(World):
     """A world whose versions all come with a feature spec, and whose gateways know that of version 1."""
 
-    def __init__(self, directory, release=None, at=None) -> None:
+    def __init__(
+        self, directory: Path, release: FakeRelease | None = None, at: Mapping[int, str | Event] | None = None
+    ) -> None:
         super().__init__(directory, release, at)
         document = yaml.safe_load(self.release.gateway_config())
         document["models"][MODEL]["specs"] = {"1": yaml.safe_load(FEATURES)}
@@ -37,7 +41,7 @@ class Specified(World):
     def without_store(self) -> Rollouts:
         """The same where the store cannot be asked."""
 
-        def unreachable(version):
+        def unreachable(version: int) -> VersionFacts:
             raise TargetError(f"no store to ask for version {version}")
 
         return replace(self.rollouts(), facts=unreachable)
@@ -46,7 +50,7 @@ class Specified(World):
         return set(files.versions_with_spec(self.release, MODEL))
 
 
-def test_a_promotion_leaves_the_spec_of_the_version_to_go_back_to_and_no_older_one(tmp_path):
+def test_a_promotion_leaves_the_spec_of_the_version_to_go_back_to_and_no_older_one(tmp_path: Path) -> None:
     world = Specified(tmp_path)
     for version in (2, 3, 4):
         assert world.rollouts().start(replace(REQUEST, to=version)).outcome == "promoted"
@@ -54,7 +58,7 @@ def test_a_promotion_leaves_the_spec_of_the_version_to_go_back_to_and_no_older_o
     assert world.without_store().rollback().outcome == "rolled back"
 
 
-def test_a_rollback_leaves_both_specs_so_that_it_can_be_taken_back_without_the_store(tmp_path):
+def test_a_rollback_leaves_both_specs_so_that_it_can_be_taken_back_without_the_store(tmp_path: Path) -> None:
     world = Specified(tmp_path)
     world.rollouts().start(REQUEST)
     assert world.without_store().rollback().outcome == "rolled back"
@@ -63,13 +67,13 @@ def test_a_rollback_leaves_both_specs_so_that_it_can_be_taken_back_without_the_s
     assert (world.state().labels, world.specs()) == ({"stable": 2}, {1, 2})
 
 
-def test_an_abort_forgets_the_spec_that_the_rollout_brought(tmp_path):
+def test_an_abort_forgets_the_spec_that_the_rollout_brought(tmp_path: Path) -> None:
     world = Specified(tmp_path, FakeRelease(canary_failures=0.5))
     assert world.rollouts().start(REQUEST).outcome == "aborted"
     assert world.specs() == {1}
 
 
-def test_an_abort_keeps_the_spec_of_the_version_to_go_back_to(tmp_path):
+def test_an_abort_keeps_the_spec_of_the_version_to_go_back_to(tmp_path: Path) -> None:
     world = Specified(tmp_path)
     world.rollouts().start(REQUEST)
     world.release.traffic = 10
@@ -80,17 +84,17 @@ def test_an_abort_keeps_the_spec_of_the_version_to_go_back_to(tmp_path):
     assert world.without_store().rollback().outcome == "rolled back"
 
 
-def test_traffic_is_back_before_a_spec_is_forgotten(tmp_path):
+def test_traffic_is_back_before_a_spec_is_forgotten(tmp_path: Path) -> None:
     world = Specified(tmp_path, FakeRelease(canary_failures=0.5))
-    seen = {}
-    world.seen_at = lambda point: seen.setdefault(point, (world.state().weights, world.specs()))
+    seen: dict[str, object] = {}
+    world.seen_at = lambda point: seen.update({point: (world.state().weights, world.specs())})
     world.rollouts().start(REQUEST)
     assert seen["withdraw: written"] == ({"stable": 100}, {1, 2})
     assert seen["forget: written"] == ({"stable": 100}, {1})
 
 
 @pytest.mark.parametrize(("verb", "left"), [("resume", {1, 2}), ("abort", {1})])
-def test_killed_at_any_point_the_same_specs_are_left(tmp_path, verb, left):
+def test_killed_at_any_point_the_same_specs_are_left(tmp_path: Path, verb: str, left: set[int]) -> None:
     whole = Specified(tmp_path / "whole")
     whole.rollouts().start(REQUEST)
     for point in range(2, len(whole.points)):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from eventually import eventually
@@ -16,12 +17,11 @@ from deployer.domain.rollout import Course, Event, Phase, Rollout, RolloutReques
 from deployer.domain.serving import ModelState
 from deployer.errors import TargetError
 from deployer.targets.base import WriteConflict
-from deployer.targets.cluster.api import ApiServer
 from deployer.targets.cluster.history import lease as cluster_lease
 from deployer.targets.cluster.history.configmaps import ConfigMapHistory
 from deployer.targets.cluster.history.lease import LEASE_SECONDS, PROCESS
 from deployer.targets.cluster.live_config import LiveConfig, as_helm_writes
-from deployer.targets.history import FileHistory
+from deployer.targets.history import FileHistory, HistoryStore
 from deployer.tools import process_mark
 
 
@@ -34,18 +34,21 @@ class Clock:
 
 
 @pytest.fixture(autouse=True)
-def keen(monkeypatch):
+def keen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases are renewed so often that a test need not wait."""
     monkeypatch.setattr(cluster_lease, "RENEW_SECONDS", 0.01)
 
 
 def in_a_cluster(fake: FakeApi, clock: Clock) -> ConfigMapHistory:
-    api = ApiServer("https://api", fake, lambda: "")
+    api = fake.server()
     return ConfigMapHistory(api, namespace="ns", release="r", clock=clock, ticks=clock, sleep=lambda _: time.sleep(0.2))
 
 
+Two = tuple[HistoryStore, HistoryStore]
+
+
 @pytest.fixture(params=["file", "configmap"])
-def two(request, tmp_path):
+def two(request: pytest.FixtureRequest, tmp_path: Path) -> Two:
     """The same ledgers, as two deployers see them."""
     if request.param == "file":
         return FileHistory(tmp_path), FileHistory(tmp_path)
@@ -70,7 +73,7 @@ def entry(number: int) -> Entry:
     return Entry(at=float(number), who="ada", step="load", event="begun")
 
 
-def test_what_is_written_is_read(two):
+def test_what_is_written_is_read(two: Two) -> None:
     one, other = two
     assert one.read("M_1") == History()
     history = History().start(ROLLOUT).record(replace(ROLLOUT, phase=Phase.PAUSED, reason="why"), entry(1))
@@ -79,7 +82,7 @@ def test_what_is_written_is_read(two):
     assert other.read("another") == History()
 
 
-def test_one_at_a_time_and_the_other_is_told_of_the_first(two):
+def test_one_at_a_time_and_the_other_is_told_of_the_first(two: Two) -> None:
     one, other = two
     assert other.holder() == ""
     with one.locked("ada on host (process 7)"):
@@ -90,7 +93,7 @@ def test_one_at_a_time_and_the_other_is_told_of_the_first(two):
         assert one.holder() == "bob"
 
 
-def test_orders_reach_the_one_at_work_once(two):
+def test_orders_reach_the_one_at_work_once(two: Two) -> None:
     one, other = two
     one.write("M_1", History())
     assert one.take_command("M_1") is None
@@ -100,7 +103,7 @@ def test_orders_reach_the_one_at_work_once(two):
     assert one.take_command("M_1") is None
 
 
-def test_a_lease_of_a_deployer_that_was_killed_is_waited_for():
+def test_a_lease_of_a_deployer_that_was_killed_is_waited_for() -> None:
     fake, clock = FakeApi(), Clock()
     histories = in_a_cluster(fake, clock)
     histories.lease.acquire("ada")  # and nobody renews it
@@ -112,9 +115,9 @@ def test_a_lease_of_a_deployer_that_was_killed_is_waited_for():
 
 
 @pytest.mark.parametrize("ahead", [-3600, -9, 9, 3600])
-def test_a_lease_that_is_renewed_is_never_taken_by_a_deployer_whose_clock_differs(ahead):
+def test_a_lease_that_is_renewed_is_never_taken_by_a_deployer_whose_clock_differs(ahead: int) -> None:
     fake, clock = FakeApi(), Clock()
-    api = ApiServer("https://api", fake, lambda: "")
+    api = fake.server()
     other = ConfigMapHistory(
         api, namespace="ns", release="r", clock=lambda: clock() + ahead, ticks=clock, sleep=lambda _: time.sleep(0.2)
     )
@@ -125,9 +128,9 @@ def test_a_lease_that_is_renewed_is_never_taken_by_a_deployer_whose_clock_differ
 
 
 @pytest.mark.parametrize("ahead", [-3600, 3600])
-def test_a_dead_deployer_is_found_dead_whatever_its_clock_said(ahead):
+def test_a_dead_deployer_is_found_dead_whatever_its_clock_said(ahead: int) -> None:
     fake, clock = FakeApi(), Clock()
-    api = ApiServer("https://api", fake, lambda: "")
+    api = fake.server()
     ConfigMapHistory(api, namespace="ns", release="r", clock=lambda: clock() + ahead).lease.acquire("ada")
     other = in_a_cluster(fake, clock)
     looks = 0
@@ -138,7 +141,7 @@ def test_a_dead_deployer_is_found_dead_whatever_its_clock_said(ahead):
         assert other.holder() == "bob"
 
 
-def test_who_has_lost_the_lease_records_nothing_and_leaves_it_to_the_other():
+def test_who_has_lost_the_lease_records_nothing_and_leaves_it_to_the_other() -> None:
     fake, clock = FakeApi(), Clock()
     late, other = in_a_cluster(fake, clock), in_a_cluster(fake, clock)
     with late.locked("ada"):
@@ -157,14 +160,16 @@ def test_who_has_lost_the_lease_records_nothing_and_leaves_it_to_the_other():
 def in_force(fake: FakeApi, text: str) -> LiveConfig:
     """A ConfigMap `c` with this text, as a deployer sees it."""
     fake._put("/api/v1/namespaces/ns/configmaps/c", {"metadata": {"name": "c"}, "data": {"k": text}})
-    return LiveConfig(ApiServer("https://api", fake, lambda: ""), namespace="ns", name="c", key="k")
+    return LiveConfig(fake.server(), namespace="ns", name="c", key="k")
 
 
-def test_what_a_suspended_deployer_was_about_to_write_is_refused_once_another_one_has_taken_over(monkeypatch):
+def test_what_a_suspended_deployer_was_about_to_write_is_refused_once_another_one_has_taken_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(cluster_lease, "RENEW_SECONDS", 1000)  # as long as it is suspended
     fake, clock = FakeApi(), Clock()
     late = in_a_cluster(fake, clock)
-    api = ApiServer("https://api", fake, lambda: "")
+    api = fake.server()
     other = ConfigMapHistory(
         api, namespace="ns", release="r", fences=("c", "absent"), clock=clock, ticks=clock, sleep=lambda _: None
     )
@@ -185,7 +190,7 @@ def test_what_a_suspended_deployer_was_about_to_write_is_refused_once_another_on
     assert live.read() == "old"
 
 
-def test_an_edit_between_look_and_write_is_not_overwritten():
+def test_an_edit_between_look_and_write_is_not_overwritten() -> None:
     fake = FakeApi()
     live = in_force(fake, "old")
     assert live.read() == "old"
@@ -202,7 +207,7 @@ def test_an_edit_between_look_and_write_is_not_overwritten():
         live.write("latest")
 
 
-def test_an_order_that_arrives_while_the_ledger_is_written_is_kept():
+def test_an_order_that_arrives_while_the_ledger_is_written_is_kept() -> None:
     fake, clock = FakeApi(), Clock()
     one, other = in_a_cluster(fake, clock), in_a_cluster(fake, clock)
     with one.locked("ada"):
@@ -214,7 +219,7 @@ def test_an_order_that_arrives_while_the_ledger_is_written_is_kept():
         assert one.take_command("M_1") is Event.PAUSE
 
 
-def test_a_ledger_that_another_one_has_written_is_not_overwritten():
+def test_a_ledger_that_another_one_has_written_is_not_overwritten() -> None:
     fake, clock = FakeApi(), Clock()
     one, other = in_a_cluster(fake, clock), in_a_cluster(fake, clock)
     one.write("M_1", History().start(ROLLOUT))
@@ -225,7 +230,7 @@ def test_a_ledger_that_another_one_has_written_is_not_overwritten():
     assert other.read("M_1").entries == (entry(7),)
 
 
-def test_gateway_settings_are_written_in_the_form_of_the_chart():
+def test_gateway_settings_are_written_in_the_form_of_the_chart() -> None:
     """As `toYaml` of Helm has it, so that an upgrade to the same values changes no byte."""
     text = "version: v1\nmodels: {m: {specs: {'1': {labels: ['0', a, 'yes', 'x: y', '']}}, weight: 47.5}}\n"
     assert as_helm_writes(text) == (
@@ -234,24 +239,26 @@ def test_gateway_settings_are_written_in_the_form_of_the_chart():
     )
 
 
-def test_a_text_that_helm_has_taken_over_belongs_to_helm_alone():
+def test_a_text_that_helm_has_taken_over_belongs_to_helm_alone() -> None:
     fake = FakeApi()
     live = in_force(fake, "t")
     (held,) = fake.objects.values()
-    owners = [{"manager": name, "fieldsV1": {"f:data": {}}} for name in ("helm", "tfserving-deployer")]
+    owners: list[dict[str, object]] = [
+        {"manager": name, "fieldsV1": {"f:data": {}}} for name in ("helm", "tfserving-deployer")
+    ]
     held["metadata"]["managedFields"] = owners
     live.disown()
     (held,) = fake.objects.values()
     assert [owner["manager"] for owner in held["metadata"]["managedFields"]] == ["helm"]
 
 
-def test_a_ledger_that_is_not_ours_is_refused(tmp_path):
+def test_a_ledger_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text('{"rollout": 7}')
     with pytest.raises(TargetError, match="not a rollout history"):
         FileHistory(tmp_path).read("m")
 
 
-def test_a_ledger_stays_small():
+def test_a_ledger_stays_small() -> None:
     history = History().start(ROLLOUT)
     for number in range(ENTRIES + 7):
         history = history.record(ROLLOUT, entry(number))
@@ -266,10 +273,11 @@ def test_a_ledger_stays_small():
 MARK = "from deployer.tools import process_mark; print(process_mark.own(), flush=True); input()"
 
 
-def test_a_deployer_that_was_killed_on_this_machine_is_out_of_the_way_at_once():
-    api, clock = ApiServer("https://api", FakeApi(), lambda: ""), Clock()
+def test_a_deployer_that_was_killed_on_this_machine_is_out_of_the_way_at_once() -> None:
+    api, clock = FakeApi().server(), Clock()
     histories = ConfigMapHistory(api, namespace="ns", release="r", clock=lambda: clock.now)
     with subprocess.Popen([sys.executable, "-c", MARK], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
         mark = child.stdout.readline().decode().strip()
         histories.lease.acquire("ada")
         api.patch(histories.lease._path, {"metadata": {"annotations": {PROCESS: mark}}})
@@ -281,10 +289,10 @@ def test_a_deployer_that_was_killed_on_this_machine_is_out_of_the_way_at_once():
 
 
 @pytest.mark.parametrize("mark", ["", "nonsense", "another-boot pid:[1] 1 1"])
-def test_a_process_that_cannot_be_seen_from_here_has_not_ended(mark):
+def test_a_process_that_cannot_be_seen_from_here_has_not_ended(mark: str) -> None:
     assert not process_mark.has_ended(mark)
 
 
-def test_a_number_that_came_round_again_is_another_process():
+def test_a_number_that_came_round_again_is_another_process() -> None:
     where, number, _ = process_mark.own().rsplit(" ", 2)
     assert process_mark.has_ended(f"{where} {number} 1")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from partial_target import PartialTarget
 
 from deployer.errors import TargetError
-from deployer.targets.base import HttpReply, Target
+from deployer.targets.base import HttpReply
 from deployer.targets.rest import ModelPath, routes
 
 
-class Gateway(Target):
+class Gateway(PartialTarget):
     """Answers every GET with one body."""
 
     def __init__(self, body: bytes) -> None:

@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from eventually import eventually
@@ -20,12 +22,16 @@ SLEEP = "import time; time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 
 
-@pytest.fixture
-def start(tmp_path):
-    started = []
+Start = Callable[[str], Running]
+"""Starts Python with this code, which logs to `log`."""
 
-    def spawn(code, **options):
-        running = Running.of(process.spawn([sys.executable, "-c", code], log=tmp_path / "log", **options))
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[Running] = []
+
+    def spawn(code: str) -> Running:
+        running = Running.of(process.spawn([sys.executable, "-c", code], log=tmp_path / "log"))
         started.append(running)
         return running
 
@@ -34,12 +40,12 @@ def start(tmp_path):
         running.stop(grace=0)
 
 
-def test_run_returns_what_was_said():
+def test_run_returns_what_was_said() -> None:
     done = process.run([sys.executable, "-c", "print(input()[::-1])"], timeout=20, stdin="abc")
     assert (done.returncode, done.stdout) == (0, "cba\n")
 
 
-def test_a_failing_program_is_an_error_with_its_last_words():
+def test_a_failing_program_is_an_error_with_its_last_words() -> None:
     code = "import sys; print('first'); sys.exit('no such release')"
     with pytest.raises(ToolError, match="exit code 1") as caught:
         process.run([sys.executable, "-c", code], timeout=20, hint="helm list")
@@ -48,12 +54,12 @@ def test_a_failing_program_is_an_error_with_its_last_words():
     assert process.run([sys.executable, "-c", code], timeout=20, check=False).returncode == 1
 
 
-def test_an_absent_program_is_named():
+def test_an_absent_program_is_named() -> None:
     with pytest.raises(ToolError, match="no-such-program is not on PATH"):
         process.run(["no-such-program"], timeout=1)
 
 
-def test_time_runs_out_for_the_whole_group(tmp_path):
+def test_time_runs_out_for_the_whole_group(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     with pytest.raises(WaitTimeout, match="did not end within 2 s"):
         process.run(["sh", "-c", f"sleep 600 & echo $! > '{pid_file}'; wait"], timeout=2)
@@ -61,7 +67,7 @@ def test_time_runs_out_for_the_whole_group(tmp_path):
     eventually(lambda: not Running.of(int(pid_file.read_text())).alive(), "the grandchild is gone")
 
 
-def test_a_spawned_program_logs_and_is_stopped(start, tmp_path):
+def test_a_spawned_program_logs_and_is_stopped(start: Start, tmp_path: Path) -> None:
     running = start(f"print('hello', flush=True); {SLEEP}")
     eventually(lambda: "hello" in (tmp_path / "log").read_text(), "its log")
     assert running.alive()
@@ -70,14 +76,14 @@ def test_a_spawned_program_logs_and_is_stopped(start, tmp_path):
     assert process.exit_code(running.pid) == -signal.SIGTERM
 
 
-def test_what_ignores_sigterm_is_killed_after_the_grace(start, tmp_path):
+def test_what_ignores_sigterm_is_killed_after_the_grace(start: Start, tmp_path: Path) -> None:
     running = start(STUBBORN)
     eventually(lambda: "up" in (tmp_path / "log").read_text(), "its log")
     assert running.stop(grace=0.2)
     assert process.exit_code(running.pid) == -signal.SIGKILL
 
 
-def test_a_stranger_with_the_same_pid_is_left_alone(start):
+def test_a_stranger_with_the_same_pid_is_left_alone(start: Start) -> None:
     ours = start(SLEEP)
     stranger = replace(ours, started="1")
     assert not stranger.alive()
@@ -85,13 +91,13 @@ def test_a_stranger_with_the_same_pid_is_left_alone(start):
     assert ours.alive()
 
 
-def test_cpu_time_is_counted(start):
+def test_cpu_time_is_counted(start: Start) -> None:
     busy = start("while True: pass")
     eventually(lambda: busy.cpu_seconds() > 0.1, "0.1 s of CPU")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
-def test_a_bound_program_dies_with_a_killed_parent(tmp_path):
+def test_a_bound_program_dies_with_a_killed_parent(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time\n"
         "from deployer.tools import process\n"
@@ -100,6 +106,7 @@ def test_a_bound_program_dies_with_a_killed_parent(tmp_path):
         "print(pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
     child = Running.of(int(parent.stdout.readline()))
     assert child.alive()
     eventually(lambda: "up" in (tmp_path / "log").read_text(), "its log")  # before, nothing ties it to its parent
@@ -108,7 +115,7 @@ def test_a_bound_program_dies_with_a_killed_parent(tmp_path):
     eventually(lambda: not child.alive(), "the child is gone")
 
 
-def test_a_port_in_use_is_named_with_its_process():
+def test_a_port_in_use_is_named_with_its_process() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

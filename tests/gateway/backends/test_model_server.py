@@ -8,14 +8,18 @@ import pytest
 from gateway.backends.model_server import predict_request
 from gateway.routing.labels import NEWEST, Choice
 from tfserving.wire import messages_pb2 as m
-from tfserving.wire.tensors import to_array, to_bytes
+from tfserving.wire.tensors import Array, to_array, to_bytes
 
 
 @pytest.mark.parametrize("choice", [NEWEST, Choice(version=7), Choice(label="canary")])
 @pytest.mark.parametrize("signature", ["", "serving_default"])
 @pytest.mark.parametrize("rows", [0, 1, 5000])
 def test_a_predict_request_parses_as_what_was_asked(choice: Choice, signature: str, rows: int) -> None:
-    inputs = {"x": np.ones((rows, 30), np.float32), "länge": np.arange(rows), "text": np.array([b"a"] * rows, object)}
+    inputs: dict[str, Array] = {
+        "x": np.ones((rows, 30), np.float32),
+        "länge": np.arange(rows),
+        "text": np.array([b"a"] * rows, object),
+    }
     sent = predict_request("m", choice, signature, {name: to_bytes(array) for name, array in inputs.items()})
     request = m.PredictRequest.FromString(sent)
     assert (request.model_spec.name, request.model_spec.signature_name) == ("m", signature)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import grpc
 import numpy as np
@@ -58,14 +58,14 @@ async def predict(pool: Pool, rows: Array = ROWS, choice: Choice = NEWEST, secon
 
 
 @pytest.fixture
-def two():
+def two() -> Iterator[list[FakeModelServer]]:
     servers = [FakeModelServer(), FakeModelServer()]
     yield servers
     for server in servers:
         server.stop()
 
 
-def test_messages_larger_than_every_window_arrive_whole_and_in_order(two) -> None:
+def test_messages_larger_than_every_window_arrive_whole_and_in_order(two: list[FakeModelServer]) -> None:
     rows = np.arange(2_000_000, dtype=np.float32).reshape(-1, 2) % 1000
 
     async def work(pool: Pool) -> None:
@@ -77,7 +77,7 @@ def test_messages_larger_than_every_window_arrive_whole_and_in_order(two) -> Non
     with_pool(work, two[0].address)
 
 
-def test_a_call_ends_with_its_deadline_and_the_connection_goes_on(two) -> None:
+def test_a_call_ends_with_its_deadline_and_the_connection_goes_on(two: list[FakeModelServer]) -> None:
     two[0].gate.clear()
 
     async def work(pool: Pool) -> None:
@@ -90,7 +90,7 @@ def test_a_call_ends_with_its_deadline_and_the_connection_goes_on(two) -> None:
     with_pool(work, two[0].address)
 
 
-def test_an_unknown_method_is_unimplemented(two) -> None:
+def test_an_unknown_method_is_unimplemented(two: list[FakeModelServer]) -> None:
     async def work(pool: Pool) -> None:
         transport: Transport = pool.backends[0].transport
         with pytest.raises(RpcError) as error:
@@ -186,7 +186,9 @@ REPEATED = [
 
 
 @pytest.mark.parametrize(("code", "text"), REPEATED)
-def test_what_another_replica_can_answer_is_asked_there(two, code: grpc.StatusCode, text: str) -> None:
+def test_what_another_replica_can_answer_is_asked_there(
+    two: list[FakeModelServer], code: grpc.StatusCode, text: str
+) -> None:
     two[0].faults = [(code, text)]
 
     async def work(pool: Pool) -> None:
@@ -205,7 +207,7 @@ def test_what_another_replica_can_answer_is_asked_there(two, code: grpc.StatusCo
         (grpc.StatusCode.INTERNAL, "kernel"),
     ],
 )
-def test_what_would_fail_anywhere_is_not_repeated(two, code: grpc.StatusCode, text: str) -> None:
+def test_what_would_fail_anywhere_is_not_repeated(two: list[FakeModelServer], code: grpc.StatusCode, text: str) -> None:
     two[0].faults = [(code, text)]
 
     async def work(pool: Pool) -> None:
@@ -216,7 +218,7 @@ def test_what_would_fail_anywhere_is_not_repeated(two, code: grpc.StatusCode, te
     assert len(two[0].seen) + len(two[1].seen) == 1
 
 
-def test_a_failing_replica_is_ejected_probed_and_used_again(two) -> None:
+def test_a_failing_replica_is_ejected_probed_and_used_again(two: list[FakeModelServer]) -> None:
     two[0].faults = [(grpc.StatusCode.UNAVAILABLE, "broken")] * 3
 
     async def work(pool: Pool) -> None:
@@ -232,7 +234,7 @@ def test_a_failing_replica_is_ejected_probed_and_used_again(two) -> None:
     with_pool(work, *(server.address for server in two))
 
 
-def test_a_full_replica_is_not_ejected(two) -> None:
+def test_a_full_replica_is_not_ejected(two: list[FakeModelServer]) -> None:
     two[0].faults = [(grpc.StatusCode.UNAVAILABLE, FULL)] * 5
 
     async def work(pool: Pool) -> None:
@@ -243,7 +245,7 @@ def test_a_full_replica_is_not_ejected(two) -> None:
     with_pool(work, *(server.address for server in two))
 
 
-def test_repetitions_end_with_the_budget(two) -> None:
+def test_repetitions_end_with_the_budget(two: list[FakeModelServer]) -> None:
     for server in two:
         server.always = (grpc.StatusCode.UNAVAILABLE, FULL)
 
@@ -256,7 +258,7 @@ def test_repetitions_end_with_the_budget(two) -> None:
     assert 20 + 2 <= len(two[0].seen) + len(two[1].seen) <= 20 + 2 + 20 * 0.2
 
 
-def test_the_less_loaded_replica_gets_the_call(two) -> None:
+def test_the_less_loaded_replica_gets_the_call(two: list[FakeModelServer]) -> None:
     two[0].gate.clear()
 
     async def work(pool: Pool) -> None:
@@ -297,7 +299,7 @@ def test_a_name_is_resolved_again() -> None:
     second.stop()
 
 
-def test_a_label_that_one_replica_has_is_found_there_and_then_asked_only_there(monkeypatch) -> None:
+def test_a_label_that_one_replica_has_is_found_there_and_then_asked_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.backends.pool.LACKING_SECONDS", 3600.0)  # no replica is asked again in this test
     servers = [FakeModelServer(labels={"stable": 1}, loaded={1}) for _ in range(3)]
     servers[2].labels, servers[2].loaded = {"canary": 2}, {2}
@@ -318,7 +320,7 @@ def test_a_label_that_one_replica_has_is_found_there_and_then_asked_only_there(m
             server.stop()
 
 
-def test_a_replica_that_has_just_learned_a_label_is_asked_when_no_other_has_it(two) -> None:
+def test_a_replica_that_has_just_learned_a_label_is_asked_when_no_other_has_it(two: list[FakeModelServer]) -> None:
     for server in two:
         server.labels = {}
 

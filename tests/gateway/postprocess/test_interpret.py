@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,7 +19,7 @@ from gateway.spec import parse_spec
 LOAN = "kind: classification, labels: [deny, approve, ask]"
 
 
-def answers(output: str, tensor: Array) -> list[object]:
+def answers(output: str, tensor: Array) -> list[dict[str, Any]]:
     """What a client reads, through JSON."""
     predictions = interpreter(output).interpret({"b": tensor, "other": np.zeros(1)})
     decoded = json.loads(msgspec.json.encode(predictions))
@@ -43,8 +44,8 @@ def test_probabilities_as_they_are() -> None:
         "score": 0.91,
         "alternatives": [{"label": "approve", "score": 0.91}, {"label": "deny", "score": 0.05}],
     }
-    assert second["confidence"] == "medium"  # type: ignore[index]
-    assert third["confidence"] == "low"  # type: ignore[index]
+    assert second["confidence"] == "medium"
+    assert third["confidence"] == "low"
 
 
 def test_softmax_of_logits_that_would_overflow() -> None:
@@ -63,26 +64,26 @@ def test_softmax_of_logits_that_would_overflow() -> None:
 
 def test_sigmoid_scores_each_label_alone() -> None:
     (answer,) = answers(f"{LOAN}, activation: sigmoid", np.array([[0, math.log(3), -1e6]]))
-    assert [entry["score"] for entry in answer["alternatives"]] == [0.75, 0.5, 0.0]  # type: ignore[index]
+    assert [entry["score"] for entry in answer["alternatives"]] == [0.75, 0.5, 0.0]
 
 
 def test_equal_scores_keep_the_order_of_the_labels_and_five_are_told() -> None:
     output = "kind: classification, labels: [a, b, c, d, e, f, g]"
     (answer,) = answers(output, np.full((1, 7), 0.1))
-    assert [entry["label"] for entry in answer["alternatives"]] == ["a", "b", "c", "d", "e"]  # type: ignore[index]
+    assert [entry["label"] for entry in answer["alternatives"]] == ["a", "b", "c", "d", "e"]
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
 def test_binary_chooses_by_the_threshold(shape: tuple[int, ...]) -> None:
     tensor = np.array([0.25, 0.125, 0.9], dtype=np.float32).reshape(shape)
     output = "kind: binary, labels: [benign, malignant], threshold: 0.25, confidence: {high: 0.85, medium: 0.5}"
-    told = [(a["top_prediction"], a["confidence"], a["score"]) for a in answers(output, tensor)]  # type: ignore[index]
+    told = [(a["top_prediction"], a["confidence"], a["score"]) for a in answers(output, tensor)]
     assert told == [("malignant", "low", 0.25), ("benign", "high", 0.875), ("malignant", "high", 0.9)]
 
 
 def test_binary_from_logits_tells_both_labels() -> None:
     (answer,) = answers("kind: binary, labels: [n, y], activation: sigmoid", np.array([[-math.log(3)]]))
-    assert answer["alternatives"] == [{"label": "n", "score": 0.75}, {"label": "y", "score": 0.25}]  # type: ignore[index]
+    assert answer["alternatives"] == [{"label": "n", "score": 0.75}, {"label": "y", "score": 0.25}]
 
 
 def test_regression_returns_to_the_unit_of_the_target() -> None:
@@ -101,11 +102,11 @@ def test_raw_rows() -> None:
 
 
 def test_nan_and_infinity_are_null_and_leave_the_other_rows_alone() -> None:
-    undecided = {"top_prediction": None, "confidence": None, "score": None, "alternatives": []}
+    undecided: dict[str, object] = {"top_prediction": None, "confidence": None, "score": None, "alternatives": []}
     tensor = np.array([[math.nan, 0, 1], [0, math.inf, 0], [0, 0, 1]])
     first, second, third = answers(f"{LOAN}, activation: softmax", tensor)
     assert first == second == undecided
-    assert third["top_prediction"] == "ask"  # type: ignore[index]
+    assert third["top_prediction"] == "ask"
     assert answers("kind: binary, labels: [n, y]", np.array([math.nan, 1.0]))[0] == undecided
     assert answers("kind: regression", np.array([math.inf, 1])) == [{"value": None}, {"value": 1}]
     assert answers("kind: raw", np.array([[math.nan, 1]])) == [{"values": [None, 1]}]
@@ -141,7 +142,7 @@ def test_any_logits_give_answers_in_order(tensor: Array, activation: str) -> Non
     told = answers(f"{LOAN}, activation: {activation}", tensor)
     assert len(told) == len(tensor)
     for answer, row in zip(told, tensor, strict=True):
-        scores = [entry["score"] for entry in answer["alternatives"]]  # type: ignore[index]
+        scores = [entry["score"] for entry in answer["alternatives"]]
         assert scores == sorted(scores, reverse=True)
         assert len(scores) == (3 if np.isfinite(row).all() else 0)
         assert all(0 <= score <= 1 for score in scores)
@@ -155,5 +156,5 @@ def test_few_rows_are_read_as_many_are(tensor: Array, activation: str) -> None:
     output = f"{LOAN}, activation: {activation}"
     many = answers(output, np.concatenate([tensor, np.zeros((SMALL, 3), np.float32)]))
     for one, other in zip(answers(output, tensor), many, strict=False):
-        alone, among = ([entry["score"] for entry in a["alternatives"]] for a in (one, other))  # type: ignore[index]
+        alone, among = ([entry["score"] for entry in a["alternatives"]] for a in (one, other))
         assert alone == pytest.approx(among, abs=2e-6)

@@ -33,7 +33,7 @@ def compiled(*features: str, width: int | None = None, dtype: str = "float32", r
 
 def problems(compiled: Compiled, *records: object) -> list[str]:
     with pytest.raises(RecordProblems) as raised:
-        compiled.vectorize(records)  # type: ignore[arg-type]
+        compiled.vectorize(records)  # type: ignore[arg-type]  # some are no records on purpose
     assert raised.value.total == len(raised.value.problems)
     return [str(problem) for problem in raised.value.problems]
 

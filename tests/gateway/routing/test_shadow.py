@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -10,7 +11,7 @@ from eventually import eventually
 from fake_model_server import FakeModelServer
 from gateway_process import GatewayProcess, config
 
-from gateway.postprocess.interpret import LabelPrediction, RowPrediction, ValuePrediction
+from gateway.postprocess.interpret import LabelPrediction, Prediction, RowPrediction, ValuePrediction
 from gateway.routing.shadow import agree
 
 BODY = {"records": [{"a": 1, "b": 3}, {"a": 2, "b": 3}]}
@@ -23,13 +24,13 @@ def started(tmp_path: Path, server: FakeModelServer, **routing: object) -> Gatew
 
 
 @pytest.fixture
-def server():
+def server() -> Iterator[FakeModelServer]:
     fake = FakeModelServer()
     yield fake
     fake.stop()
 
 
-def test_what_canary_fails_to_answer_stable_answers(tmp_path, server) -> None:
+def test_what_canary_fails_to_answer_stable_answers(tmp_path: Path, server: FakeModelServer) -> None:
     gateway = started(tmp_path, server, weights={"stable": 0, "canary": 100}, fallback="stable")
     server.faults.append((grpc.StatusCode.INTERNAL, "the new version is broken"))
     answer = gateway.post(BODY)
@@ -44,7 +45,7 @@ def test_what_canary_fails_to_answer_stable_answers(tmp_path, server) -> None:
     assert gateway.stop() == 0
 
 
-def test_mirrored_records_are_compared_and_answered_by_stable_alone(tmp_path, server) -> None:
+def test_mirrored_records_are_compared_and_answered_by_stable_alone(tmp_path: Path, server: FakeModelServer) -> None:
     gateway = started(tmp_path, server, shadow="canary")
     server.labels["canary"] = 1
     assert gateway.post(BODY).json()["metadata"]["version_label"] == "stable"
@@ -67,5 +68,5 @@ def test_mirrored_records_are_compared_and_answered_by_stable_alone(tmp_path, se
         (ValuePrediction(1.0), RowPrediction([1.0]), False),
     ],
 )
-def test_what_counts_as_agreement(one, other, same) -> None:
+def test_what_counts_as_agreement(one: Prediction, other: Prediction, same: bool) -> None:
     assert agree(one, other) is same

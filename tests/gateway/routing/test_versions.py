@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_model_server import FakeModelServer
 from gateway_process import GatewayProcess, config, spec
 
+Moving = tuple[GatewayProcess, FakeModelServer]
+
 BODY = {"records": [{"a": 1, "b": 3}]}
 
 
 @pytest.fixture
-def moving(tmp_path: Path):
+def moving(tmp_path: Path) -> Iterator[Moving]:
     server = FakeModelServer()
     content = config(server.address)
     content["models"]["m"]["specs"]["3"] = spec(features=("a", "b", "c"))
@@ -22,7 +25,7 @@ def moving(tmp_path: Path):
     server.stop()
 
 
-def test_a_label_that_moved_is_answered_with_the_spec_of_the_version_that_answers(moving) -> None:
+def test_a_label_that_moved_is_answered_with_the_spec_of_the_version_that_answers(moving: Moving) -> None:
     gateway, server = moving
     assert gateway.post(BODY).json()["predictions"] == [{"value": 40.0}]
     server.labels["stable"] = 2
@@ -34,7 +37,7 @@ def test_a_label_that_moved_is_answered_with_the_spec_of_the_version_that_answer
     assert gateway.metric("gateway_spec_mismatches_total") == 1, "what the label means was learned"
 
 
-def test_a_tensor_that_the_new_version_refuses_is_made_again_too(moving) -> None:
+def test_a_tensor_that_the_new_version_refuses_is_made_again_too(moving: Moving) -> None:
     gateway, server = moving
     server.loaded.add(3)
     server.labels["stable"] = 3
@@ -47,7 +50,7 @@ def test_a_tensor_that_the_new_version_refuses_is_made_again_too(moving) -> None
     assert answer["predictions"] == [{"value": 150.0}]
 
 
-def test_a_version_without_spec_is_a_503_and_never_an_answer(moving) -> None:
+def test_a_version_without_spec_is_a_503_and_never_an_answer(moving: Moving) -> None:
     gateway, server = moving
     server.loaded.add(4)
     server.labels["stable"] = 4
@@ -57,7 +60,7 @@ def test_a_version_without_spec_is_a_503_and_never_an_answer(moving) -> None:
     assert answer.headers["retry-after"]
 
 
-def test_an_explicit_version_without_spec_takes_tensors_only(moving) -> None:
+def test_an_explicit_version_without_spec_takes_tensors_only(moving: Moving) -> None:
     gateway, server = moving
     server.loaded.add(4)
     path = "/v1/models/m/versions/4:predict"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.spec import FeatureSpec, SpecProblem, check_signature, dump_spec, parse_spec, read_spec
+from gateway.spec.features import FloatFeature
 
 LOAN = """
 features:
@@ -47,8 +48,9 @@ def test_a_spec_survives_being_written_into_the_gateway_config() -> None:
 
 def test_exponents_without_a_dot_are_numbers() -> None:
     (feature,) = spec_with("type: float, normalize: {mean: 0, std: 1e-3}").features
-    assert feature.normalize is not None  # type: ignore[union-attr]
-    assert feature.normalize.std == 0.001  # type: ignore[union-attr]
+    assert isinstance(feature, FloatFeature)
+    assert feature.normalize is not None
+    assert feature.normalize.std == 0.001
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ BREAKS = st.text(alphabet="\x85\u2028\u2029\ufeff a:'\"\n", min_size=1, max_size
     words=st.lists(LOOKALIKES | BREAKS | st.text(max_size=8), max_size=8), numbers=st.lists(st.floats(allow_nan=False))
 )
 @settings(max_examples=300)
-def test_what_is_written_is_read_as_it_was_by_this_reader_and_by_others(words, numbers):
+def test_what_is_written_is_read_as_it_was_by_this_reader_and_by_others(words: list[str], numbers: list[float]) -> None:
     document = {"words": words, "numbers": numbers, **dict.fromkeys(words, 1)}
     text = yaml.dump(document, Dumper=Dumper, allow_unicode=True)
     assert load(text) == document
@@ -34,10 +34,10 @@ def test_what_is_written_is_read_as_it_was_by_this_reader_and_by_others(words, n
         *(("=", "="), ("<<", "<<"), ("yes", True), ("no", False), ("~", None), ("", None)),
     ],
 )
-def test_what_a_plain_word_is(text, meant):
+def test_what_a_plain_word_is(text: str, meant: object) -> None:
     assert load(text) == meant
     assert type(load(text)) is type(meant)
 
 
-def test_a_mapping_may_be_merged_into_another():
+def test_a_mapping_may_be_merged_into_another() -> None:
     assert load("a: &a {x: 1}\nb: {<<: *a, y: 2}")["b"] == {"x": 1, "y": 2}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,17 +12,18 @@ from hypothesis import strategies as st
 from tfserving.json.reader import read_object
 from tfserving.json.tensors import from_inputs, from_instances
 from tfserving.wire.status import Code, StatusError
-from tfserving.wire.tensors import BY_NAME
+from tfserving.wire.tensors import BY_NAME, Array
 
 
-def rows(text, **dtypes):
+def rows(text: str, **dtypes: str) -> dict[str, Array]:
     """The arrays of a row request whose `instances` are this JSON text."""
     inputs = {name: BY_NAME[dtype] for name, dtype in dtypes.items()}
-    document = read_object(f'{{"v":{text}}}'.encode("utf-8", "surrogateescape"))
-    return {name: t.array for name, t in from_instances(document["v"], inputs).items()}
+    instances = read_object(f'{{"v":{text}}}'.encode("utf-8", "surrogateescape"))["v"]
+    assert isinstance(instances, list)
+    return {name: t.array for name, t in from_instances(instances, inputs).items()}
 
 
-def columns(text, **dtypes):
+def columns(text: str, **dtypes: str) -> dict[str, Array]:
     """The arrays of a columnar request whose `inputs` are this JSON text."""
     inputs = {name: BY_NAME[dtype] for name, dtype in dtypes.items()}
     return {name: t.array for name, t in from_inputs(read_object(f'{{"v":{text}}}'.encode())["v"], inputs).items()}
@@ -46,7 +49,9 @@ def columns(text, **dtypes):
     ],
 )
 @pytest.mark.parametrize("read", [rows, columns])
-def test_accepted_values(read, dtype, text, expected):
+def test_accepted_values(
+    read: Callable[..., dict[str, Array]], dtype: str, text: str, expected: list[float] | list[bytes]
+) -> None:
     array = read(text, x=dtype)["x"]
     assert array.dtype == BY_NAME[dtype].storage
     np.testing.assert_array_equal(array, np.array(expected, BY_NAME[dtype].storage))
@@ -72,7 +77,7 @@ def test_accepted_values(read, dtype, text, expected):
         ("string", "null", "Null"),
     ],
 )
-def test_refused_values(dtype, value, kind):
+def test_refused_values(dtype: str, value: str, kind: str) -> None:
     text = f"JSON Value: {value} Type: {kind} is not of expected type: {dtype}"
     with pytest.raises(StatusError) as error:
         columns(f"[{value}]", x=dtype)
@@ -82,14 +87,14 @@ def test_refused_values(dtype, value, kind):
     assert error.value.message == (f"Failed to process element: 0 of 'instances' list. Error: INVALID_ARGUMENT: {text}")
 
 
-def test_a_nul_ends_a_name():
+def test_a_nul_ends_a_name() -> None:
     assert rows('[{"x\\u0000y":1},{"x":2}]', x="float")["x"].tolist() == [1, 2]
     with pytest.raises(StatusError, match=r"0 key: y of 'instances' list.* does not have named input: y$"):
         rows('[{"y\\u0000z":3}]', x="float")
 
 
 @pytest.mark.parametrize("dtype", ["half", "bfloat16", "uint16", "complex64", "qint8", "int4"])
-def test_types_without_json_form(dtype):
+def test_types_without_json_form(dtype: str) -> None:
     with pytest.raises(StatusError) as error:
         columns("[1]", x=dtype)
     assert (error.value.code, error.value.message) == (
@@ -115,7 +120,7 @@ def test_types_without_json_form(dtype):
         ),
     ],
 )
-def test_rows_that_do_not_agree(text, message):
+def test_rows_that_do_not_agree(text: str, message: str) -> None:
     with pytest.raises(StatusError) as error:
         rows(text, x="float")
     assert error.value.message.removeprefix("Failed to process element: ") == message
@@ -130,13 +135,13 @@ def test_rows_that_do_not_agree(text, message):
         ('{"y":1}', "Missing named input: x in 'inputs' object."),
     ],
 )
-def test_ragged_columns(text, message):
+def test_ragged_columns(text: str, message: str) -> None:
     with pytest.raises(StatusError) as error:
         columns(text, x="float")
     assert error.value.message == message
 
 
-def test_several_inputs():
+def test_several_inputs() -> None:
     arrays = rows('[{"a":[1,2],"b":"p"},{"b":"q","a":[3,4]}]', a="float", b="string")
     assert arrays["a"].tolist() == [[1, 2], [3, 4]]
     assert arrays["b"].tolist() == [b"p", b"q"]
@@ -148,7 +153,7 @@ def test_several_inputs():
         rows('[{"a":1}]', a="float", b="string")
 
 
-def test_one_input_by_name_or_bare():
+def test_one_input_by_name_or_bare() -> None:
     assert rows('[{"x":1},{"x":2}]', x="float")["x"].tolist() == [1, 2]
     assert columns('{"x":5}', x="float")["x"].tolist() == 5
     assert columns('{"b64":"aGk="}', x="string")["x"].tolist() == b"hi"
@@ -157,27 +162,27 @@ def test_one_input_by_name_or_bare():
 
 
 @pytest.mark.parametrize("text", ["aGk=", "aGk", "aGk=\\n", " aGk= ", "a\\tGk .", "\\u0061Gk"])
-def test_base64_padding_and_blanks_are_optional(text):
+def test_base64_padding_and_blanks_are_optional(text: str) -> None:
     assert rows(f'[{{"b64":"{text}"}}]', x="string")["x"].tolist() == [b"hi"]
 
 
 @pytest.mark.parametrize("text", ["%%%", "a", "_-8=", "aGk==", "aGVs=", "=", "aG=k", "aG\u00a0k=", "a\\u0000Gk"])
-def test_bad_base64(text):
+def test_bad_base64(text: str) -> None:
     with pytest.raises(StatusError, match="Unable to base64 decode"):
         columns(f'{{"b64":"{text}"}}', x="string")
 
 
-def test_a_repeated_key_in_a_row_keeps_the_first_values():
+def test_a_repeated_key_in_a_row_keeps_the_first_values() -> None:
     assert rows('[{"x":1,"x":2}]', x="float")["x"].tolist() == [1]
     # All values are kept in their order, and those beyond the shape are dropped: here the last row's.
     assert rows('[{"x":1},{"x":2,"x":3},{"x":4}]', x="float")["x"].tolist() == [1, 2, 3]
 
 
-def test_bytes_for_an_input_that_is_itself_named_b64():
+def test_bytes_for_an_input_that_is_itself_named_b64() -> None:
     assert rows('[{"b64":"aGk="}]', b64="string")["b64"].tolist() == [b"hi"]
 
 
-def test_more_dimensions_than_a_tensor_can_have():
+def test_more_dimensions_than_a_tensor_can_have() -> None:
     assert columns("[" * 20 + "1" + "]" * 20, x="float")["x"].ndim == 20
     with pytest.raises(StatusError, match="tensor parsing error: x"):
         columns("[" * 300 + "1" + "]" * 300, x="float")
@@ -186,7 +191,7 @@ def test_more_dimensions_than_a_tensor_can_have():
 @given(
     st.lists(st.lists(st.integers(-100, 100), min_size=3, max_size=3), min_size=1), st.sampled_from(["float", "int64"])
 )
-def test_reading_in_bulk_and_one_by_one_agree(matrix, dtype):
+def test_reading_in_bulk_and_one_by_one_agree(matrix: list[list[int]], dtype: str) -> None:
     bare = rows(str(matrix), x=dtype)["x"]
     # The repeated key sends every row through the careful path.
     named = rows("[" + ",".join(f'{{"x":{row},"x":{row}}}' for row in matrix) + "]", x=dtype)["x"]

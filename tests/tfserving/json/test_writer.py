@@ -5,23 +5,26 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
+from tfserving.json.values import JsonValue
 from tfserving.json.writer import column_body, dump, error_body, row_body
 from tfserving.wire.status import StatusError
 from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import BY_NAME
 
 
-def tensor(values, dtype):
+def tensor(values: ArrayLike, dtype: str) -> Tensor:
     return Tensor(BY_NAME[dtype], np.array(values, BY_NAME[dtype].storage))
 
 
-def items(values, dtype="float"):
+def items(values: Sequence[float], dtype: str = "float") -> list[str]:
     """The texts between the brackets of a row answer."""
     text = row_body({"y": tensor(values, dtype)}).decode()
     return text.removeprefix('{\n    "predictions": [').removesuffix("\n    ]\n}").split(", ")
@@ -46,7 +49,7 @@ def items(values, dtype="float"):
         (-math.inf, "-Infinity"),
     ],
 )
-def test_float_text(value, text):
+def test_float_text(value: float, text: str) -> None:
     assert items([value]) == [text]
 
 
@@ -54,12 +57,12 @@ def test_float_text(value, text):
     ("value", "text"),
     [(0.1, "0.1"), (1234567, "1234567.0"), (1e6, "1e+06"), (2.718281828, "2.7182818279999998"), (1e300, "1e+300")],
 )
-def test_double_text(value, text):
+def test_double_text(value: float, text: str) -> None:
     assert items([value], "double") == [text]
 
 
 @given(st.lists(st.floats(width=32), min_size=1), st.sampled_from(["float", "double"]))
-def test_numbers_come_back_as_they_were_and_stay_floats(values, dtype):
+def test_numbers_come_back_as_they_were_and_stay_floats(values: list[float], dtype: str) -> None:
     storage = BY_NAME[dtype].storage
     texts = items(values, dtype)
     assert all("." in t or "e" in t or t.lstrip("-") in ("NaN", "Infinity") for t in texts)
@@ -67,7 +70,7 @@ def test_numbers_come_back_as_they_were_and_stay_floats(values, dtype):
 
 
 @given(st.lists(st.text()), st.sampled_from(["y", "y_bytes"]))
-def test_strings_come_back_as_they_were(values, name):
+def test_strings_come_back_as_they_were(values: list[str], name: str) -> None:
     answer = json.loads(
         row_body({name: tensor([v.encode("utf-8", "surrogatepass") for v in values], "string")}).decode(
             "utf-8", "surrogatepass"
@@ -79,7 +82,7 @@ def test_strings_come_back_as_they_were(values, name):
         assert [{"b64": base64.b64encode(v.encode("utf-8", "surrogatepass")).decode()} for v in values] == answer
 
 
-def test_layout_of_rows():
+def test_layout_of_rows() -> None:
     assert row_body({"y": tensor([[[1, 2], [3, 4]]], "int32")}) == (
         b'{\n    "predictions": [[[1, 2], [3, 4]]\n    ]\n}'
     )
@@ -93,7 +96,7 @@ def test_layout_of_rows():
     )
 
 
-def test_layout_of_columns():
+def test_layout_of_columns() -> None:
     assert column_body({"y": tensor(3, "float")}) == b'{\n    "outputs": 3.0\n}'
     assert column_body({"y": tensor([[True], [False]], "bool")}) == (
         b'{\n    "outputs": [\n        [\n            true\n        ],\n'
@@ -105,17 +108,17 @@ def test_layout_of_columns():
     }
 
 
-def test_bytes_that_are_no_text_are_written_as_they_are():
+def test_bytes_that_are_no_text_are_written_as_they_are() -> None:
     assert b'"\xff\\u0000\\n"' in row_body({"y": tensor([b"\xff\x00\n"], "string")})
 
 
 @pytest.mark.parametrize("dtype", ["half", "bfloat16", "uint16", "complex64", "qint8"])
-def test_types_without_json_form(dtype):
+def test_types_without_json_form(dtype: str) -> None:
     with pytest.raises(StatusError, match=f"Failed to write JSON value for tensor type: {dtype}"):
         row_body({"y": tensor([1], dtype)})
 
 
-def test_rows_need_a_common_number():
+def test_rows_need_a_common_number() -> None:
     with pytest.raises(StatusError, match="Tensor name: y has no shape information "):
         row_body({"y": tensor(1, "float")})
     with pytest.raises(StatusError, match="Tensor name: z has inconsistent batch size: 2 expecting: 1"):
@@ -148,9 +151,9 @@ def test_rows_need_a_common_number():
         (["x" * 300, 1], '["' + "x" * 300 + '"'),
     ],
 )
-def test_dumps(value, text):
+def test_dumps(value: JsonValue, text: str) -> None:
     assert dump(value) == text
 
 
-def test_errors_are_json():
+def test_errors_are_json() -> None:
     assert json.loads(error_body('a "quoted"\n\tline \x01')) == {"error": 'a "quoted"\n\tline \x01'}

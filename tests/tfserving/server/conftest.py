@@ -2,19 +2,16 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 import pytest
-from eventually import eventually
-from grpc_wire import Raw, caller, echo, quick, serving
-from model_server_process import ENVIRONMENT, ModelServerProcess, model_server
+from gated_model import GatedModel
+from grpc_wire import Connect, Raw, caller, echo, quick, serving
+from model_server_process import ENVIRONMENT, RunToExit, Start, model_server
 from paths import SUPPORT
 from rest_echo import Served
-
-from tfserving.wire.tensors import Array
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ModelServerProcess]]:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts a server with the given flags; all of them end with the module."""
     folder = tmp_path_factory.mktemp("servers")
     with ExitStack() as stack:
@@ -38,7 +35,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Mo
 
 
 @pytest.fixture(scope="session")
-def run_to_exit() -> Callable[..., tuple[int, str]]:
+def run_to_exit() -> RunToExit:
     """Runs a server that is expected to end by itself: its exit code and everything it printed."""
 
     def run(*flags: str) -> tuple[int, str]:
@@ -51,38 +48,16 @@ def run_to_exit() -> Callable[..., tuple[int, str]]:
     return run
 
 
-class Gate:
-    """A folder by which calls of the model `gated` are held up and let go.
-
-    A call that is held up keeps one of TensorFlow's threads busy, and there may be one only: hold up one at a time.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def inputs(self, x: float) -> dict[str, Array]:
-        """Of one call."""
-        return {"x": np.array([x], np.float32), "gate": np.array(str(self._folder), object)}
-
-    def holds_a_call(self) -> None:
-        """Wait until a call is at work."""
-        eventually(lambda: list(self._folder.glob("entered")), "a call is at work")
-
-    def open(self) -> None:
-        """Let all calls go, and all that come."""
-        (self._folder / "go-0").touch()
-
-
 @pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
+def gate(tmp_path: Path) -> Iterator[GatedModel]:
     """A gate for one test; it is open in the end."""
-    gate = Gate(tmp_path)
+    gate = GatedModel(tmp_path)
     yield gate
     gate.open()
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[..., Raw]]:
+def connect() -> Iterator[Connect]:
     """Makes `Raw` clients, and closes them."""
     made: list[Raw] = []
 

@@ -3,9 +3,12 @@
 import json
 import random
 from http.client import HTTPConnection
+from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.message import Message
+from model_server_process import ModelServerProcess, Start
 
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.methods import CLASSIFY, GET_MODEL_METADATA, GET_MODEL_STATUS, MULTI_INFERENCE, PREDICT
@@ -32,16 +35,16 @@ PIECES += [b'"instances"', b'"inputs"', b'"examples"', b'"signature_name"', b'"c
 
 
 @pytest.fixture(scope="module")
-def server(start, models, tmp_path_factory):
+def server(start: Start, models: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelServerProcess:
     file = tmp_path_factory.mktemp("config") / "models.config"
     one = 'config {{ name: "{0}" base_path: "{1}/{0}" model_platform: "tensorflow" }}'
     file.write_text(f"model_config_list {{ {' '.join(one.format(n, models) for n in ('scale', 'words', 'keras'))} }}")
     return start(f"--model_config_file={file}")
 
 
-def damaged(rng, data):
+def damaged(rng: random.Random, whole: bytes) -> bytes:
     """The same bytes after some damage."""
-    data = bytearray(data)
+    data = bytearray(whole)
     for _ in range(rng.randint(1, 5)):
         at, chance = rng.randint(0, len(data)), rng.random()
         if chance < 0.3 and data:
@@ -56,7 +59,7 @@ def damaged(rng, data):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_any_body_gets_an_answer_in_words(server, seed):
+def test_any_body_gets_an_answer_in_words(server: ModelServerProcess, seed: int) -> None:
     rng = random.Random(seed)
     connection = HTTPConnection("127.0.0.1", server.rest_port, timeout=60)
     for _ in range(REQUESTS):
@@ -71,7 +74,7 @@ def test_any_body_gets_an_answer_in_words(server, seed):
     assert server.process.poll() is None
 
 
-def any_tensor(rng):
+def any_tensor(rng: random.Random) -> m.TensorProto:
     tensor = m.TensorProto(dtype=rng.choice([1, 1, 1, 7, 7, *range(34), 101, -1]))
     for _ in range(rng.choice([0, 1, 1, 1, 2, 2, 3, 64, 65, 254, 255])):
         tensor.tensor_shape.dim.add(size=rng.choice([0, 1, 1, 1, 1, 2, 4, -1, 1 << 40, (1 << 63) - 1]))
@@ -88,8 +91,8 @@ def any_tensor(rng):
     return tensor
 
 
-def any_examples(rng):
-    examples = []
+def any_examples(rng: random.Random) -> m.Input:
+    examples: list[m.Example] = []
     for _ in range(rng.randint(0, 3)):
         example = m.Example()
         for name in rng.sample(["x", "other", ""], rng.randint(0, 3)):
@@ -105,7 +108,7 @@ def any_examples(rng):
     return m.Input(example_list=m.ExampleList(examples=examples)) if rng.random() < 0.9 else m.Input()
 
 
-def any_call(rng):
+def any_call(rng: random.Random) -> tuple[str, Message]:
     """A path and a request, right in many ways and wrong in some."""
     name = rng.choice(["scale", "words", "keras", "none", ""])
     spec = m.ModelSpec(name=name, signature_name=rng.choice(["", "classify", "serving_default", "none", "é"]))
@@ -138,7 +141,7 @@ UNWANTED = {"UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "DATA_LO
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_any_call_gets_an_answer_in_words(server, seed):
+def test_any_call_gets_an_answer_in_words(server: ModelServerProcess, seed: int) -> None:
     rng = random.Random(seed)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         for number in range(REQUESTS):

@@ -14,7 +14,7 @@ def samples(metrics: Metrics) -> dict[str, str]:
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 
-def test_nothing_recorded_yet_shows_types_only():
+def test_nothing_recorded_yet_shows_types_only() -> None:
     lines = Metrics().text().splitlines()
     assert all(line.startswith("# TYPE :tensorflow:") for line in lines)
     assert "# TYPE :tensorflow:serving:request_count counter" in lines
@@ -22,7 +22,7 @@ def test_nothing_recorded_yet_shows_types_only():
     assert lines == sorted(lines)
 
 
-def test_counters():
+def test_counters() -> None:
     metrics = Metrics()
     metrics.request_count.add(1, "H", "OK")
     metrics.request_count.add(2, "H", "OK")
@@ -36,7 +36,7 @@ def test_counters():
     assert metrics.counter_value("/no/such") == 0
 
 
-def test_histograms_have_the_bounds_of_tensorflow_serving():
+def test_histograms_have_the_bounds_of_tensorflow_serving() -> None:
     metrics = Metrics()
     for sample in (5, 10, 11, 1e12):
         metrics.request_latency.observe(sample, "H", "predict", "REST")
@@ -54,7 +54,7 @@ def test_histograms_have_the_bounds_of_tensorflow_serving():
     assert found[f"{name}_sum{{{labels}}}"] == "1e+12"
 
 
-def test_prometheus_reads_every_series_as_it_was_counted():
+def test_prometheus_reads_every_series_as_it_was_counted() -> None:
     metrics, names = Metrics(), ("H", 'a"b\\c\nd', "ü€", "{}=,")
     for number, name in enumerate(names, 1):
         metrics.request_count.add(number, name, "OK")
@@ -70,7 +70,7 @@ def test_prometheus_reads_every_series_as_it_was_counted():
     assert whole == [1, 1, 1, 1]
 
 
-def test_label_values_cannot_break_the_page():
+def test_label_values_cannot_break_the_page() -> None:
     metrics = Metrics()
     metrics.request_count.add(1, 'a"b\\c\nd', "NOT_FOUND")
     assert (

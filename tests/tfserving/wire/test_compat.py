@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,11 @@ from paths import SUPPORT
 from tfserving.config import All, Latest, ModelConfig, ModelServerConfig, Specific
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.tensors import BY_NAME, DTYPES, Array, TensorError, to_array, to_proto
+
+if TYPE_CHECKING:
+    from google._upb._message import FieldDescriptor as FieldOfC
+
+    Field = FieldDescriptor | FieldOfC
 
 Ask = Callable[[dict[str, Any]], Any]
 
@@ -113,7 +118,8 @@ def fill(message: Message, draw: random.Random, depth: int = 0) -> None:
             setattr(message, field.name, scalar(field, draw))
 
 
-def fill_map(message: Message, field: FieldDescriptor, draw: random.Random, depth: int) -> None:
+def fill_map(message: Message, field: Field, draw: random.Random, depth: int) -> None:
+    assert field.message_type is not None
     key, value = field.message_type.fields
     for _ in range(draw.randint(1, 3)):
         if value.message_type:
@@ -122,13 +128,13 @@ def fill_map(message: Message, field: FieldDescriptor, draw: random.Random, dept
             getattr(message, field.name)[scalar(key, draw)] = scalar(value, draw)
 
 
-def scalar(field: FieldDescriptor, draw: random.Random) -> Any:
+def scalar(field: Field, draw: random.Random) -> Any:
     kinds = FieldDescriptor
     if field.enum_type:
-        return draw.choice(field.enum_type.values).number
+        return draw.choice([value.number for value in field.enum_type.values])
     if field.name == "error_code":
         return draw.randint(1, 16)
-    return {
+    of_type: dict[int, Callable[[], object]] = {
         kinds.TYPE_STRING: lambda: draw.choice(["a", "stable", "größe", "x" * 200]),
         kinds.TYPE_BYTES: lambda: draw.choice([b"ascii", b"text"]),
         kinds.TYPE_BOOL: lambda: True,
@@ -138,7 +144,8 @@ def scalar(field: FieldDescriptor, draw: random.Random) -> Any:
         kinds.TYPE_INT64: lambda: draw.randint(-(2**63), 2**63 - 1),
         kinds.TYPE_UINT32: lambda: draw.randint(0, 2**32 - 1),
         kinds.TYPE_UINT64: lambda: draw.randint(0, 2**64 - 1),
-    }[field.type]()
+    }
+    return of_type[field.type]()
 
 
 def test_every_field_of_ours_is_one_of_theirs(ask: Ask) -> None:
@@ -250,7 +257,7 @@ def test_short_surplus_and_wrapped_values_mean_what_tensorflow_says(ask: Ask) ->
         if dtype.name not in (*ARITHMETIC, "string"):
             continue
         for count in (0, 1, 3, 4, 5, 9):
-            proto = m.TensorProto(dtype=number)  # type: ignore[arg-type]
+            proto = m.TensorProto(dtype=m.DataType.Name(number))
             proto.tensor_shape.dim.add().size = 4
             field = m.TensorProto.DESCRIPTOR.fields_by_name[dtype.field]
             values = [scalar(field, draw) for _ in range(count)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfserving.wire.messages_pb2 import TensorProto, TensorShapeProto
+from tfserving.wire.messages_pb2 import DT_FLOAT, DT_INVALID, DT_RESOURCE, TensorProto, TensorShapeProto
 from tfserving.wire.tensors import (
     BY_NAME,
     DTYPES,
@@ -62,7 +62,7 @@ def test_every_shape_survives(shape: tuple[int, ...]) -> None:
 
 def proto_of(name: str, shape: list[int], **fields: object) -> TensorProto:
     dims = TensorShapeProto(dim=[TensorShapeProto.Dim(size=n) for n in shape])
-    return TensorProto(dtype=BY_NAME[name].number, tensor_shape=dims, **fields)  # type: ignore[arg-type]
+    return TensorProto(dtype=BY_NAME[name].number, tensor_shape=dims, **fields)  # type: ignore[arg-type]  # a field of each type
 
 
 def test_missing_values_repeat_the_last_and_surplus_ones_are_dropped() -> None:
@@ -72,7 +72,7 @@ def test_missing_values_repeat_the_last_and_surplus_ones_are_dropped() -> None:
     assert to_array(proto_of("bool", [2])).tolist() == [False, False]
     assert to_array(proto_of("string", [3], string_val=[b"a", b"b"])).tolist() == [b"a", b"b", b"b"]
     assert to_array(proto_of("string", [1])).tolist() == [b""]
-    assert to_array(TensorProto(dtype=1, float_val=[7, 8])).tolist() == 7
+    assert to_array(TensorProto(dtype=DT_FLOAT, float_val=[7, 8])).tolist() == 7
 
 
 def test_narrow_integers_keep_their_low_bits() -> None:
@@ -100,9 +100,9 @@ def test_content_wins_over_typed_values() -> None:
 @pytest.mark.parametrize(
     "proto",
     [
-        TensorProto(dtype=0),
-        TensorProto(dtype=20),
-        TensorProto(dtype=101),
+        TensorProto(dtype=DT_INVALID),
+        TensorProto(dtype=DT_RESOURCE),
+        TensorProto.FromString(b"\x08\x65"),  # DT_FLOAT_REF, which has no name here
         proto_of("float", [-1], float_val=[1]),
         proto_of("float", [2], tensor_content=b"\0" * 7),
         proto_of("bool", [2], tensor_content=b"\1\2"),
@@ -168,7 +168,7 @@ def test_bytes_of_any_shape_and_size(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("array", [np.float32(3), np.arange(6, dtype=np.float64).reshape(2, 3), np.zeros((0, 4), "f4")])
-def test_typed_answers_are_what_the_message_would_be(array):
+def test_typed_answers_are_what_the_message_would_be(array: Array | np.float32) -> None:
     array = np.asarray(array)
     dtype = dtype_of(array)
     sent = TensorProto.FromString(to_typed_bytes(array, dtype, array.shape))
@@ -177,8 +177,8 @@ def test_typed_answers_are_what_the_message_would_be(array):
     assert sent == expected
 
 
-def test_a_few_values_do_not_become_a_tensor_of_gigabytes():
-    proto = TensorProto(dtype=1, float_val=[1.0])
+def test_a_few_values_do_not_become_a_tensor_of_gigabytes() -> None:
+    proto = TensorProto(dtype=DT_FLOAT, float_val=[1.0])
     proto.tensor_shape.dim.add(size=MOST_FILLED)
     assert to_array(proto).size == MOST_FILLED
     proto.tensor_shape.dim[0].size += 1

@@ -72,7 +72,12 @@ def test_a_stall_of_the_server_is_seen_by_every_request_that_was_due_in_it(
 ) -> None:
     """Coordinated omission: a generator that waits for answers would see one slow request instead of a hundred."""
     plan = plan_for(gateway, records, OpenLoop(rate=200), seconds=2.0)
-    outcome = workers.run(plan, lambda mark: mark is Mark.OPENS and gateway.stall(0.6, after=0.7))
+
+    def stall(mark: Mark) -> None:
+        if mark is Mark.OPENS:
+            gateway.stall(0.6, after=0.7)
+
+    outcome = workers.run(plan, stall)
     latency = recording.summary(outcome.latency)
     assert outcome.answered == outcome.sent
     assert latency.at(99).ms > 400

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from paths import SUPPORT
 
-from deployer.errors import ExportError, SpecError
+from deployer.errors import DeployerError, ExportError, SpecError
 from deployer.models.export.export import Exported, ExportRequest, export
 from deployer.models.proof.parity import Tolerance
 from deployer.models.proof.served import Prover
@@ -49,7 +49,7 @@ def run(request: ExportRequest) -> Exported:
     return export(request, progress=lambda sentence: None, clock=lambda: NOON)
 
 
-def refused(request: ExportRequest, error: type[ExportError | SpecError] = ExportError) -> ExportError | SpecError:
+def refused(request: ExportRequest, error: type[DeployerError] = ExportError) -> DeployerError:
     """The error of an export that must fail; nothing may have become visible or stay behind."""
     with pytest.raises(error) as caught:
         run(request)

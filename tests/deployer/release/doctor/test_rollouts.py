@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fake_release import MODEL, FakeRelease
@@ -26,7 +27,7 @@ def faults(found: list[Finding]) -> list[Finding]:
 
 @pytest.mark.parametrize("policy", Policy)
 @pytest.mark.parametrize("failures", [0.0, 0.5], ids=["promoted", "taken back"])
-def test_a_rollout_under_way_is_no_illness(tmp_path, policy, failures):
+def test_a_rollout_under_way_is_no_illness(tmp_path: Path, policy: Policy, failures: float) -> None:
     world = World(tmp_path, FakeRelease(3, canary_failures=failures))
     looks: dict[str, list[Finding]] = {}
     world.seen_at = lambda point: looks.update({point: list(lasting_findings(seen(world), None))})
@@ -37,7 +38,7 @@ def test_a_rollout_under_way_is_no_illness(tmp_path, policy, failures):
     assert list(lasting_findings(seen(world), None)) == []
 
 
-def test_what_a_dead_deployer_left_is_said_with_the_way_out(tmp_path):
+def test_what_a_dead_deployer_left_is_said_with_the_way_out(tmp_path: Path) -> None:
     calm = World(tmp_path / "calm")
     calm.rollouts().start(REQUEST)
     world = World(tmp_path / "killed", at={calm.points.index("shift 5 %: written") + 1: "kill the deployer"})
@@ -50,7 +51,7 @@ def test_what_a_dead_deployer_left_is_said_with_the_way_out(tmp_path):
     assert "rollout abort" in found.remedy
 
 
-def test_a_rollout_that_cannot_be_proven_is_an_illness(tmp_path):
+def test_a_rollout_that_cannot_be_proven_is_an_illness(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.rollouts().start(REQUEST)
     world.release.unloadable = {1}
@@ -59,7 +60,7 @@ def test_a_rollout_that_cannot_be_proven_is_an_illness(tmp_path):
     assert f"a rollout of model {MODEL} could not be finished" in [one.cause for one in found]
 
 
-def test_what_is_late_at_the_first_look_only_is_not_wrong(tmp_path):
+def test_what_is_late_at_the_first_look_only_is_not_wrong(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.release.put_model_config(world.release.model_config().replace("versions: 1", "versions: 1 versions: 2"))
     before = seen(world)

@@ -13,7 +13,6 @@ from fake_api import FakeApi
 from paths import ROOT
 
 from deployer.errors import TargetError
-from deployer.targets.cluster.api import ApiServer
 from deployer.targets.cluster.live_config import LiveConfig
 from deployer.targets.cluster.names import NEWCOMER_KEY
 from deployer.targets.cluster.objects import Pod
@@ -69,7 +68,7 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
         assert side_car.wait(timeout=30) == 0
 
 
-def test_a_pod_follows_its_own_file_before_that_of_newcomers_and_that_before_the_release(volume):
+def test_a_pod_follows_its_own_file_before_that_of_newcomers_and_that_before_the_release(volume: Volume) -> None:
     volume.reaches("release")
     volume.offer(model="release", newcomer="newcomer", own="")
     volume.reaches("newcomer")
@@ -81,7 +80,7 @@ def test_a_pod_follows_its_own_file_before_that_of_newcomers_and_that_before_the
     volume.reaches("another release")
 
 
-def test_a_file_that_is_not_there_for_a_moment_leaves_the_server_what_it_has(volume):
+def test_a_file_that_is_not_there_for_a_moment_leaves_the_server_what_it_has(volume: Volume) -> None:
     volume.reaches("release")
     volume.offer(own="")
     looks = volume.looked()
@@ -95,7 +94,7 @@ class Namespace:
     def __init__(self) -> None:
         self.fake = FakeApi()
         self.fake.objects[MODELS] = {"metadata": {"name": "models", "resourceVersion": "1"}, "data": {}}
-        self.api = ApiServer("https://api", self.fake, lambda: "")
+        self.api = self.fake.server()
         newcomer = LiveConfig(self.api, namespace="ns", name="models", key=NEWCOMER_KEY)
         self.own = OwnConfigs(self.api, namespace="ns", newcomer=newcomer, pods=self.pods)
 
@@ -111,9 +110,10 @@ class Namespace:
         return [msgspec.convert(pod, Pod) for path, pod in self.fake.objects.items() if path.startswith(PODS)]
 
 
-def test_only_the_pod_that_was_told_follows_something_else():
+def test_only_the_pod_that_was_told_follows_something_else() -> None:
     namespace = Namespace()
-    namespace.start("a"), namespace.start("b")
+    namespace.start("a")
+    namespace.start("b")
     assert namespace.own.read() == {}
     namespace.own.put("a", "text")
     assert namespace.own.read() == {"a": "text"}
@@ -121,7 +121,7 @@ def test_only_the_pod_that_was_told_follows_something_else():
     assert namespace.own.read() == {}
 
 
-def test_what_newcomers_get_leaves_those_that_run_with_what_they_have():
+def test_what_newcomers_get_leaves_those_that_run_with_what_they_have() -> None:
     namespace = Namespace()
     namespace.start("a")
     namespace.own.put_newcomer("first", release="release")
@@ -133,7 +133,7 @@ def test_what_newcomers_get_leaves_those_that_run_with_what_they_have():
     assert namespace.own.newcomer() == "second"
 
 
-def test_without_a_file_for_newcomers_all_follow_the_release_again():
+def test_without_a_file_for_newcomers_all_follow_the_release_again() -> None:
     namespace = Namespace()
     namespace.start("a")
     namespace.own.put_newcomer("new", release="release")
@@ -144,17 +144,19 @@ def test_without_a_file_for_newcomers_all_follow_the_release_again():
     assert NEWCOMER_KEY not in namespace.fake.objects[MODELS]["data"]
 
 
-def test_a_pod_that_has_gone_needs_no_telling():
+def test_a_pod_that_has_gone_needs_no_telling() -> None:
     namespace = Namespace()
-    namespace.start("a"), namespace.start("b")
+    namespace.start("a")
+    namespace.start("b")
     namespace.end("a")
     namespace.own.put("a", "text")
     assert namespace.own.read() == {}
 
 
-def test_pods_that_follow_one_file_together_are_refused_with_the_remedy():
+def test_pods_that_follow_one_file_together_are_refused_with_the_remedy() -> None:
     namespace = Namespace()
-    namespace.start("a"), namespace.start("b", able=False)
+    namespace.start("a")
+    namespace.start("b", able=False)
     with pytest.raises(TargetError, match="b and the other pods") as refused:
         namespace.own.require()
     assert "serving.rollout_policy" in refused.value.hint

@@ -13,7 +13,7 @@ from deployer.targets.cluster.state.view import crashed, ends, explain, last_end
 READY = [{"type": "Ready", "status": "True"}]
 
 
-def pod(name: str = "demo-tf-serving-abc", **status: object) -> Pod:
+def pod(status: dict[str, object], name: str = "demo-tf-serving-abc") -> Pod:
     meta = {"name": name, "namespace": "demo", "uid": f"uid-{name}", "creationTimestamp": "2026-11-22T07:00:00Z"}
     return msgspec.json.decode(json.dumps({"kind": "Pod", "metadata": meta, "status": status}), type=Pod)
 
@@ -77,15 +77,15 @@ KILLED = {
     ],
 )
 def test_the_problem_of_a_pod(status: dict[str, object], said: str) -> None:
-    assert pod_problem(pod(**status)) == said
+    assert pod_problem(pod(status)) == said
 
 
 def test_only_a_container_that_has_not_come_back_counts_as_crashed() -> None:
     back = container(**KILLED)
     back[0]["ready"] = True
 
-    assert crashed(pod(phase="Running", containerStatuses=container(**KILLED))) == "model-server"
-    assert crashed(pod(phase="Running", containerStatuses=back)) == ""
+    assert crashed(pod({"phase": "Running", "containerStatuses": container(**KILLED)})) == "model-server"
+    assert crashed(pod({"phase": "Running", "containerStatuses": back})) == ""
 
 
 def event(about: Pod, when: str, message: str, kind: str = "Warning") -> Event:
@@ -102,9 +102,9 @@ def event(about: Pod, when: str, message: str, kind: str = "Warning") -> Event:
 
 def test_an_explanation_names_each_pod_that_is_not_ready_and_its_latest_warning() -> None:
     well, sick, young = (
-        pod("a", phase="Running", conditions=READY),
-        pod("b", phase="Pending"),
-        pod("c", phase="Pending"),
+        pod({"phase": "Running", "conditions": READY}, "a"),
+        pod({"phase": "Pending"}, "b"),
+        pod({"phase": "Pending"}, "c"),
     )
     events = [
         event(sick, "2026-11-22T07:00:09Z", "configmap not found"),
@@ -146,5 +146,5 @@ def test_a_deployment_is_settled_when_only_new_pods_are_left(
     ids=["running", "back again", "not yet started again", "held back"],
 )
 def test_an_end_is_counted_before_the_server_is_started_again(state: dict[str, object], number: int, how: str) -> None:
-    found = pod(phase="Running", containerStatuses=container(**state))
+    found = pod({"phase": "Running", "containerStatuses": container(**state)})
     assert (ends(found), last_end(found)) == (number, how)

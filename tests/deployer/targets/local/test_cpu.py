@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,14 @@ BUSY = "while True: pass"
 
 
 @pytest.fixture
-def busy():
+def busy() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.DEVNULL)
     yield process
     process.kill()
     process.wait(20)
 
 
-def test_a_cgroup_holds_a_process_to_its_share(busy):
+def test_a_cgroup_holds_a_process_to_its_share(busy: subprocess.Popen[bytes]) -> None:
     limiter = cpu.choose()
     if not isinstance(limiter, Cgroup):
         pytest.skip("this user may not make cgroups here")
@@ -41,7 +42,7 @@ def throttled(cgroup: Path) -> int:
     return int(dict(line.split() for line in (cgroup / "cpu.stat").read_text().splitlines())["nr_throttled"])
 
 
-def test_version_2_is_used_where_an_ancestor_hands_cpu_on(tmp_path):
+def test_version_2_is_used_where_an_ancestor_hands_cpu_on(tmp_path: Path) -> None:
     delegated = tmp_path / "user.slice"
     own = delegated / "shell.scope"
     own.mkdir(parents=True)
@@ -59,7 +60,7 @@ def test_version_2_is_used_where_an_ancestor_hands_cpu_on(tmp_path):
     assert limiter.describe(0.25) == "cgroup v2, 0.25 CPU (2.5 ms of every 10 ms)"
 
 
-def test_version_1_falls_back_to_what_a_container_sees(tmp_path):
+def test_version_1_falls_back_to_what_a_container_sees(tmp_path: Path) -> None:
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1")
     membership = tmp_path / "membership"
@@ -67,7 +68,7 @@ def test_version_1_falls_back_to_what_a_container_sees(tmp_path):
     assert cpu.choose(tmp_path, membership) == Cgroup(parent=tmp_path / "cpu", version=1)
 
 
-def test_without_cgroups_it_is_whole_cores_and_says_so(tmp_path, busy):
+def test_without_cgroups_it_is_whole_cores_and_says_so(tmp_path: Path, busy: subprocess.Popen[bytes]) -> None:
     limiter = cpu.choose(tmp_path / "absent", tmp_path / "absent")
     if not isinstance(limiter, Affinity):
         pytest.skip("this system has no affinity")
@@ -78,16 +79,16 @@ def test_without_cgroups_it_is_whole_cores_and_says_so(tmp_path, busy):
     assert limiter.describe(1) == "affinity to 1 core"
 
 
-def test_a_system_that_offers_nothing_is_told():
+def test_a_system_that_offers_nothing_is_told() -> None:
     assert NoLimit().describe(0.5).startswith("none (0.5 CPU was requested")
 
 
-def test_a_cgroup_that_lingers_is_tried_again(tmp_path):
+def test_a_cgroup_that_lingers_is_tried_again(tmp_path: Path) -> None:
     held = tmp_path / "replica-0"
     (held / "busy").mkdir(parents=True)
     waited = []
 
-    def sleep(seconds):
+    def sleep(seconds: float) -> None:
         waited.append(seconds)
         if len(waited) == 2:
             (held / "busy").rmdir()

@@ -8,8 +8,10 @@ import socket
 import stat
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,7 +24,7 @@ from processes import running_from
 from deployer.errors import SpecError, TargetError, ToolError, WaitTimeout
 from deployer.release.status import status
 from deployer.targets import proof
-from deployer.targets.base import ReplicaBatching
+from deployer.targets.base import GatewayReplica, Replica, ReplicaBatching
 from deployer.targets.local.container import Container
 from deployer.targets.local.state import Engine
 from deployer.targets.local.target import LocalRelease, LocalTarget
@@ -38,7 +40,7 @@ def silent(_: str) -> None:
     pass
 
 
-def model_config(store: Path, *, versions=(1, 2), **labels: int) -> str:
+def model_config(store: Path, *, versions: Sequence[int] = (1, 2), **labels: int) -> str:
     policy = Specific(versions=tuple(versions))
     scale = ModelConfig(name="scale", base_path=str(store / "scale"), policy=policy, labels=labels)
     return ModelServerConfig(models=(scale,)).to_text()
@@ -54,7 +56,7 @@ def gateway_config(store: Path, **labels: int) -> str:
     return yaml.safe_dump({"version": "v1", "models": {"scale": model}, "backends": {"static": ["127.0.0.1:1"]}})
 
 
-def release(store: Path, **changes) -> LocalRelease:
+def release(store: Path, **changes: Any) -> LocalRelease:
     wanted = LocalRelease(
         name="small",
         engine=Engine.EMBEDDED,
@@ -79,12 +81,20 @@ def answers(target: LocalTarget, path: str = "/v1/models/scale") -> list[float]:
     return [answer.json()["predictions"][0]["value"] for answer in found]
 
 
+def server_flags(target: LocalTarget) -> object:
+    """The flags that its replicas run with."""
+    state = target.layout.read()
+    assert state is not None
+    return state.server_flags
+
+
 def pids(target: LocalTarget) -> list[int]:
-    return [one.pid for one in (*target.replicas(), *target.gateways())]
+    running: list[Replica | GatewayReplica] = [*target.replicas(), *target.gateways()]
+    return [one.pid for one in running if one.pid is not None]
 
 
 @pytest.fixture(scope="module")
-def target(small_store, tmp_path_factory):
+def target(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTarget]:
     """Two replicas of half a CPU each and a gateway, for all tests that leave them as they found them."""
     target = LocalTarget(tmp_path_factory.mktemp("local"))
     target.up(release(small_store, cpus=0.5), timeout=TIMEOUT, progress=silent)
@@ -92,7 +102,7 @@ def target(small_store, tmp_path_factory):
     target.down(progress=silent)
 
 
-def test_every_replica_serves_what_is_configured_and_the_gateway_answers(target):
+def test_every_replica_serves_what_is_configured_and_the_gateway_answers(target: LocalTarget) -> None:
     assert [replica.name for replica in target.replicas()] == ["replica-0", "replica-1"]
     assert all(replica.alive and replica.cpus == 0.5 for replica in target.replicas())
     found = status(target)
@@ -103,13 +113,13 @@ def test_every_replica_serves_what_is_configured_and_the_gateway_answers(target)
     assert answers(target) == [3.0, 6.0]
 
 
-def test_up_again_changes_nothing(target, small_store):
+def test_up_again_changes_nothing(target: LocalTarget, small_store: Path) -> None:
     before = pids(target)
     target.up(release(small_store, cpus=0.5), timeout=TIMEOUT, progress=silent)
     assert pids(target) == before
 
 
-def test_cpu_is_counted_per_process_and_the_limit_is_named(target):
+def test_cpu_is_counted_per_process_and_the_limit_is_named(target: LocalTarget) -> None:
     before = target.cpu_readings()
     assert before.keys() == {"replica-0", "replica-1", "gateway-0"}
     for _ in range(20):
@@ -119,7 +129,7 @@ def test_cpu_is_counted_per_process_and_the_limit_is_named(target):
     assert target.cpu_limit() != "none"
 
 
-def test_a_new_gateway_configuration_is_followed(target):
+def test_a_new_gateway_configuration_is_followed(target: LocalTarget) -> None:
     before = target.gateway_config()
     document = yaml.safe_load(before)
     document["models"]["scale"]["routing"]["weights"] = {"stable": 1, "canary": 1}
@@ -133,27 +143,28 @@ def test_a_new_gateway_configuration_is_followed(target):
     eventually(lambda: not proof.not_following(target, "gateway-0", target.gateway_config()), "it follows again")
 
 
-def test_a_new_model_config_is_polled_by_every_replica(target, small_store):
+def test_a_new_model_config_is_polled_by_every_replica(target: LocalTarget, small_store: Path) -> None:
     config = ModelServerConfig.parse(model_config(small_store, stable=2, canary=2))
     target.put_model_config(config.to_text())
-    for replica in target.replicas():
-        eventually(lambda name=replica.name: not proof.missing_from(target, name, config), f"{replica.name} follows")
+    names = [replica.name for replica in target.replicas()]
+    eventually(lambda: not any(proof.missing_from(target, name, config) for name in names), "all follow")
     target.put_model_config(model_config(small_store, stable=1, canary=2))
-    for replica in target.replicas():
-        eventually(lambda name=replica.name: proof.missing_from(target, name, config), f"{replica.name} follows")
+    eventually(lambda: all(proof.missing_from(target, name, config) for name in names), "all follow again")
 
 
 @pytest.mark.parametrize("put", ["put_model_config", "put_gateway_config"])
-def test_a_configuration_that_cannot_be_read_is_refused(target, put):
+def test_a_configuration_that_cannot_be_read_is_refused(target: LocalTarget, put: str) -> None:
     with pytest.raises(SpecError, match=r"cannot be|is invalid"):
         getattr(target, put)("model_config_list: [")
 
 
-def test_a_replica_killed_under_load_costs_no_request_and_is_replaced(target, small_store):
-    failed, answered, stop = [], [], threading.Event()
+def test_a_replica_killed_under_load_costs_no_request_and_is_replaced(target: LocalTarget, small_store: Path) -> None:
+    failed: list[str] = []
+    answered: list[str] = []
+    stop = threading.Event()
     url = f"{target.gateways()[0].url}/v1/models/scale:predict"
 
-    def load():
+    def load() -> None:
         with requests.Session() as session:
             while not stop.is_set():
                 reply = session.post(url, json={"version": "v1", "records": [{"a": 1, "b": 1}]}, timeout=20)
@@ -164,6 +175,7 @@ def test_a_replica_killed_under_load_costs_no_request_and_is_replaced(target, sm
         client.start()
     eventually(lambda: len(answered) > 20, "load")
     victim = target.replicas()[0]
+    assert victim.pid is not None
     os.kill(victim.pid, signal.SIGKILL)
     seen = len(answered)
     eventually(lambda: len(answered) > seen + 60, "responses without the replica")
@@ -179,7 +191,7 @@ def test_a_replica_killed_under_load_costs_no_request_and_is_replaced(target, sm
     assert status(target).missing == ()
 
 
-def test_scaling_is_known_to_the_gateway(target):
+def test_scaling_is_known_to_the_gateway(target: LocalTarget) -> None:
     for count in (1, 2):
         target.scale(count, timeout=TIMEOUT, progress=silent)
         assert len(target.replicas()) == count
@@ -191,12 +203,13 @@ def test_scaling_is_known_to_the_gateway(target):
         target.scale(0, timeout=TIMEOUT, progress=silent)
 
 
-def test_batching_is_changed_replica_by_replica_and_undone(target, small_store):
-    before, flags = target.batching(), target.layout.read().server_flags
+def test_batching_is_changed_replica_by_replica_and_undone(target: LocalTarget, small_store: Path) -> None:
+    before, flags = target.batching(), server_flags(target)
     assert before.parameters is None
-    url, lost, stop = f"{target.gateways()[0].url}/v1/models/scale:predict", [], threading.Event()
+    url, stop = f"{target.gateways()[0].url}/v1/models/scale:predict", threading.Event()
+    lost: list[str] = []
 
-    def ask():
+    def ask() -> None:
         while not stop.is_set():
             reply = requests.post(url, json={"version": "v1", "records": [{"a": 1, "b": 1}] * 3}, timeout=20)
             if reply.status_code != 200:
@@ -218,13 +231,15 @@ def test_batching_is_changed_replica_by_replica_and_undone(target, small_store):
     client.join(30)
     assert lost == []
     assert target.batching() == before
-    assert target.layout.read().server_flags == flags
+    assert server_flags(target) == flags
     running = pids(target)
     target.up(release(small_store, cpus=0.5), timeout=TIMEOUT, progress=silent)
     assert pids(target) == running, "nothing is left that up would have to correct"
 
 
-def test_a_stand_in_binary_serves_with_the_same_flags(small_store, tmp_path, monkeypatch):
+def test_a_stand_in_binary_serves_with_the_same_flags(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     binary = tmp_path / "bin" / "tensorflow_model_server"
     binary.parent.mkdir()
     binary.write_text(f'#!/bin/sh\nexec {sys.executable} -m tfserving.server "$@"\n')
@@ -253,7 +268,9 @@ esac
 """
 
 
-def test_a_container_serves_with_the_same_flags_and_is_removed(small_store, tmp_path, monkeypatch):
+def test_a_container_serves_with_the_same_flags_and_is_removed(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program, calls = tmp_path / "bin" / "docker", tmp_path / "calls"
     program.parent.mkdir()
     program.write_text(DOCKER.format(calls=calls, python=sys.executable))
@@ -280,7 +297,7 @@ def test_a_container_serves_with_the_same_flags_and_is_removed(small_store, tmp_
     assert running_from(tmp_path) == []
 
 
-def test_an_absent_binary_is_named(small_store, tmp_path, monkeypatch):
+def test_an_absent_binary_is_named(small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError, match="tensorflow_model_server is not on PATH"):
         LocalTarget(tmp_path).up(release(small_store, engine=Engine.BINARY), timeout=TIMEOUT, progress=silent)
@@ -288,7 +305,7 @@ def test_an_absent_binary_is_named(small_store, tmp_path, monkeypatch):
         LocalTarget(tmp_path).replicas()
 
 
-def test_a_gateway_port_in_use_is_named_and_nothing_is_left(small_store, tmp_path):
+def test_a_gateway_port_in_use_is_named_and_nothing_is_left(small_store: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -300,7 +317,7 @@ def test_a_gateway_port_in_use_is_named_and_nothing_is_left(small_store, tmp_pat
     assert running_from(tmp_path) == []
 
 
-def test_a_server_that_ends_at_once_shows_its_last_words(small_store, tmp_path):
+def test_a_server_that_ends_at_once_shows_its_last_words(small_store: Path, tmp_path: Path) -> None:
     flags = {"ssl_config_file": str(tmp_path / "absent")}
     with pytest.raises(TargetError, match="replica-0 exited during startup") as caught:
         LocalTarget(tmp_path).up(release(small_store, server_flags=flags), timeout=TIMEOUT, progress=silent)
@@ -308,26 +325,26 @@ def test_a_server_that_ends_at_once_shows_its_last_words(small_store, tmp_path):
     assert "replica-0.log" in caught.value.hint
 
 
-def test_a_start_that_takes_too_long_is_undone(small_store, tmp_path):
+def test_a_start_that_takes_too_long_is_undone(small_store: Path, tmp_path: Path) -> None:
     files = {**release(small_store).files, "models.config": model_config(small_store, versions=(1, 9), stable=1)}
     with pytest.raises(WaitTimeout, match="replica-0 is not ready: "):
         LocalTarget(tmp_path).up(release(small_store, files=files, replicas=1), timeout=3, progress=silent)
     assert running_from(tmp_path) == []
 
 
-def test_state_of_a_foreign_format_is_refused(tmp_path):
+def test_state_of_a_foreign_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"release": 1}')
     with pytest.raises(TargetError, match="not the state of a local release"):
         LocalTarget(tmp_path).replicas()
 
 
-def test_two_deployers_do_not_change_one_release_at_once(small_store, tmp_path):
+def test_two_deployers_do_not_change_one_release_at_once(small_store: Path, tmp_path: Path) -> None:
     target = LocalTarget(tmp_path)
     with target.layout.locked(), pytest.raises(TargetError, match="another deployer"):
         target.up(release(small_store), timeout=1, progress=silent)
 
 
-def test_down_leaves_a_stranger_alone_that_got_the_pid(small_store, tmp_path):
+def test_down_leaves_a_stranger_alone_that_got_the_pid(small_store: Path, tmp_path: Path) -> None:
     target = LocalTarget(tmp_path)
     target.layout.directory.mkdir(exist_ok=True)
     stale = {"name": "replica-0", "pid": os.getpid(), "started": "1", "argv": [], "http_port": 1}

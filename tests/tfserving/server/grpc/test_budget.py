@@ -3,11 +3,26 @@
 import gc
 import gzip
 import types
+from collections.abc import Callable
 
 import grpc
 import pytest
 from eventually import eventually
-from grpc_wire import BLOCK, HELLO, PREFACE, Gate, caller, data, echo, headers, literal, request, serving, setting
+from grpc_wire import (
+    BLOCK,
+    HELLO,
+    PREFACE,
+    Connect,
+    Gate,
+    caller,
+    data,
+    echo,
+    headers,
+    literal,
+    request,
+    serving,
+    setting,
+)
 
 from tfserving.http2 import frames as h
 from tfserving.server.grpc.limits import limits
@@ -16,13 +31,13 @@ from tfserving.server.memory import Budget, request_budget
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def failure_of(call, body, **options):
+def failure_of(call: Callable[..., bytes], body: bytes) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
-        call(body, timeout=60, **options)
+        call(body, timeout=60)
     return caught.value.code(), caught.value.details()
 
 
-def test_the_number_of_calls_of_one_connection_is_told_and_enforced(connect):
+def test_the_number_of_calls_of_one_connection_is_told_and_enforced(connect: Connect) -> None:
     gate = Gate()
     arguments = [("grpc.max_concurrent_streams", 2)]
     with serving({"/s/Gate": gate, "/s/Echo": echo}, arguments=arguments) as (port, _):
@@ -37,7 +52,7 @@ def test_the_number_of_calls_of_one_connection_is_told_and_enforced(connect):
         assert raw.until(h.DATA, 7)[3][5:] == b"again"
 
 
-def test_a_call_that_is_given_up_makes_room_for_another(connect):
+def test_a_call_that_is_given_up_makes_room_for_another(connect: Connect) -> None:
     gate = Gate()
     with serving({"/s/Gate": gate, "/s/Echo": echo}, arguments=[("grpc.max_concurrent_streams", 1)]) as (port, _):
         raw = connect(port, HELLO + request(1, b"x", path=b"/s/Gate"))
@@ -49,7 +64,7 @@ def test_a_call_that_is_given_up_makes_room_for_another(connect):
         gate.release.set()
 
 
-def test_a_client_with_more_calls_than_allowed_waits_and_loses_none():
+def test_a_client_with_more_calls_than_allowed_waits_and_loses_none() -> None:
     with (
         serving({"/s/Echo": echo}, arguments=[("grpc.max_concurrent_streams", 2)]) as (port, _),
         caller(port) as channel,
@@ -60,7 +75,7 @@ def test_a_client_with_more_calls_than_allowed_waits_and_loses_none():
 
 
 @pytest.mark.parametrize("size", [1001, 200_000, 9_000_000])
-def test_a_message_above_the_limit_is_refused_in_grpcs_words(size):
+def test_a_message_above_the_limit_is_refused_in_grpcs_words(size: int) -> None:
     arguments = [("grpc.max_receive_message_length", 1000)]
     with serving({"/s/Echo": echo}, arguments=arguments) as (port, _), caller(port) as channel:
         call = channel.unary_unary("/s/Echo")
@@ -69,7 +84,7 @@ def test_a_message_above_the_limit_is_refused_in_grpcs_words(size):
         assert call(bytes(1000), timeout=30) == bytes(1000)
 
 
-def test_a_message_that_only_says_that_it_is_too_long_is_refused_before_it_comes(connect):
+def test_a_message_that_only_says_that_it_is_too_long_is_refused_before_it_comes(connect: Connect) -> None:
     with serving({"/s/Echo": echo}, arguments=[("grpc.max_receive_message_length", 1000)]) as (port, _):
         raw = connect(port, HELLO + headers(1) + data(1, b"\0\0\x0f\x42\x40" + b"x"))
         assert b"larger than max (1000000 vs. 1000)" in raw.until(h.HEADERS, 1, h.END_STREAM)[3]
@@ -78,13 +93,13 @@ def test_a_message_that_only_says_that_it_is_too_long_is_refused_before_it_comes
         assert raw.until(h.DATA, 3)[3][5:] == b"next"
 
 
-def test_more_than_the_message_is_an_error_at_once(echo_port, connect):
+def test_more_than_the_message_is_an_error_at_once(echo_port: int, connect: Connect) -> None:
     raw = connect(echo_port, HELLO + headers(1) + data(1, b"\0\0\0\0\x02hi") + data(1, b"more"))
     assert literal(b"grpc-status", b"13") in raw.until(h.HEADERS, 1, h.END_STREAM)[3]
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
-def test_a_message_that_unpacks_to_more_than_the_limit_is_refused(compression):
+def test_a_message_that_unpacks_to_more_than_the_limit_is_refused(compression: grpc.Compression) -> None:
     arguments = [("grpc.max_receive_message_length", 1_000_000)]
     with (
         serving({"/s/Echo": echo}, arguments=arguments) as (port, _),
@@ -95,7 +110,7 @@ def test_a_message_that_unpacks_to_more_than_the_limit_is_refused(compression):
         assert call(bytes(1_000_000), timeout=30) == bytes(1_000_000)
 
 
-def test_a_decompression_bomb_meets_the_budget():
+def test_a_decompression_bomb_meets_the_budget() -> None:
     budget = Budget(20_000_000)
     with (
         serving({"/s/Echo": echo}, budget=budget) as (port, _),
@@ -122,7 +137,9 @@ GOOD = gzip.compress(b"hello")
     ],
     ids=["cut off", "damaged", "tail", "empty", "not said", "unknown"],
 )
-def test_what_cannot_be_unpacked_is_an_internal_error(echo_port, packed, encoding, text, connect):
+def test_what_cannot_be_unpacked_is_an_internal_error(
+    echo_port: int, packed: bytes, encoding: bytes, text: bytes, connect: Connect
+) -> None:
     body = b"\x01" + len(packed).to_bytes(4, "big") + packed
     raw = connect(echo_port, HELLO + headers(1, block=BLOCK + literal(b"grpc-encoding", encoding)) + data(1, body, 1))
     answer = raw.until(h.HEADERS, 1, h.END_STREAM)[3]
@@ -130,7 +147,7 @@ def test_what_cannot_be_unpacked_is_an_internal_error(echo_port, packed, encodin
     assert text in answer
 
 
-def test_unfinished_requests_of_all_clients_share_a_budget(connect):
+def test_unfinished_requests_of_all_clients_share_a_budget(connect: Connect) -> None:
     budget = Budget(1_000_000)
     begun = headers(1) + data(1, b"\0\0\x0f\x00\x00") + data(1, bytes(16_000)) * 25
     with serving({"/s/Echo": echo}, budget=budget) as (port, _):
@@ -145,7 +162,7 @@ def test_unfinished_requests_of_all_clients_share_a_budget(connect):
         eventually(lambda: budget.held == 0, lambda: f"{budget.held} bytes are held")
 
 
-def test_one_client_gets_half_of_the_budget(connect):
+def test_one_client_gets_half_of_the_budget(connect: Connect) -> None:
     budget = Budget(1_000_000)
     begun = b"".join(headers(n) + data(n, b"\0\0\x0f\x00\x00") + data(n, bytes(16_000)) * 8 for n in (1, 3, 5, 7, 9))
     with serving({"/s/Echo": echo}, budget=budget) as (port, _):
@@ -155,14 +172,14 @@ def test_one_client_gets_half_of_the_budget(connect):
         greedy.socket.close()
 
 
-def test_many_tiny_pieces_count_for_what_they_cost(connect):
+def test_many_tiny_pieces_count_for_what_they_cost(connect: Connect) -> None:
     budget = Budget(1_000_000)
     with serving({"/s/Echo": echo}, budget=budget) as (port, _):
         raw = connect(port, HELLO + headers(1) + data(1, b"\0\0\x0f\x00\x00") + data(1, b"ab") * 6_000)
         assert literal(b"grpc-status", b"8") in raw.until(h.HEADERS, 1, h.END_STREAM)[3]
 
 
-def test_a_request_at_work_counts_until_its_work_ends(connect):
+def test_a_request_at_work_counts_until_its_work_ends(connect: Connect) -> None:
     gate, budget = Gate(), Budget(10_000_000)
     with serving({"/s/Gate": gate}, budget=budget) as (port, _), caller(port) as channel:
         running = channel.unary_unary("/s/Gate").future(bytes(2_000_000), timeout=60)
@@ -175,7 +192,7 @@ def test_a_request_at_work_counts_until_its_work_ends(connect):
         eventually(lambda: budget.held == 0, lambda: f"{budget.held} bytes are held")
 
 
-def test_a_client_that_does_not_read_its_answers_gets_errors_instead(connect):
+def test_a_client_that_does_not_read_its_answers_gets_errors_instead(connect: Connect) -> None:
     budget = Budget(40_000_000)
     table = {"/s/Big": lambda wire, timeout: bytes(4_000_000), "/s/Echo": echo}
     wide = PREFACE + setting(h.INITIAL_WINDOW_SIZE, h.MAX_WINDOW)
@@ -196,7 +213,7 @@ def test_a_client_that_does_not_read_its_answers_gets_errors_instead(connect):
         eventually(lambda: budget.held == 0, lambda: f"{budget.held} bytes are held")
 
 
-def test_a_large_request_is_asked_for_piece_by_piece_and_a_refused_one_no_more(connect):
+def test_a_large_request_is_asked_for_piece_by_piece_and_a_refused_one_no_more(connect: Connect) -> None:
     gate = Gate()
     arguments = [("grpc.max_receive_message_length", 5_000_000)]
     with serving({"/s/Gate": gate}, arguments=arguments) as (port, _):
@@ -219,8 +236,8 @@ def test_a_large_request_is_asked_for_piece_by_piece_and_a_refused_one_no_more(c
         raw.socket.close()
 
 
-def test_refused_calls_leave_nothing_behind():
-    def tracebacks():
+def test_refused_calls_leave_nothing_behind() -> None:
+    def tracebacks() -> int:
         gc.collect()
         return sum(isinstance(thing, types.TracebackType) for thing in gc.get_objects())
 
@@ -239,11 +256,11 @@ def test_refused_calls_leave_nothing_behind():
         assert busy.result() == b"x"
 
 
-def test_channel_arguments_set_limits_and_nonsense_is_ignored():
+def test_channel_arguments_set_limits_and_nonsense_is_ignored() -> None:
     plain = limits({}, max_threads=64)
     assert (plain.max_request, plain.max_streams, plain.handshake, plain.age) == (2**31 - 1, 1024, 120, None)
     assert limits({}, max_threads=1000).max_streams == 2000
-    odd = {
+    odd: dict[str, int | str] = {
         "grpc.max_concurrent_streams": "many",
         "grpc.max_receive_message_length": -1,
         "grpc.max_connection_age_ms": 0,
@@ -253,7 +270,7 @@ def test_channel_arguments_set_limits_and_nonsense_is_ignored():
     assert limits({"grpc.keepalive_permit_without_calls": 1}, max_threads=64).idle_ping_interval == 300
 
 
-def test_the_budget_is_a_quarter_of_some_memory_and_is_kept():
+def test_the_budget_is_a_quarter_of_some_memory_and_is_kept() -> None:
     budget = request_budget()
     assert budget.limit > 1 << 20
     assert budget.take(budget.limit)

@@ -2,12 +2,12 @@
 
 import time
 
-from grpc_wire import HELLO, PREFACE, Gate, caller, echo, request, serving
+from grpc_wire import HELLO, PREFACE, Connect, Gate, caller, echo, request, serving
 
 from tfserving.http2 import frames as h
 
 
-def test_a_client_that_never_greets_is_cut_off(connect):
+def test_a_client_that_never_greets_is_cut_off(connect: Connect) -> None:
     with serving({"/s/Echo": echo}, arguments=[("grpc.server_handshake_timeout_ms", 300)]) as (port, _):
         silent, half = connect(port), connect(port, PREFACE[:10])
         list(silent.frames())  # ends only when the server closes
@@ -19,7 +19,7 @@ def test_a_client_that_never_greets_is_cut_off(connect):
         assert patient.until(h.DATA, 1)[3][5:] == b"later"
 
 
-def test_a_connection_of_the_given_age_is_drained(connect):
+def test_a_connection_of_the_given_age_is_drained(connect: Connect) -> None:
     arguments = [("grpc.max_connection_age_ms", 200), ("grpc.max_connection_age_grace_ms", 60_000)]
     gate = Gate()
     with serving({"/s/Gate": gate, "/s/Echo": echo}, arguments=arguments) as (port, _):
@@ -34,7 +34,7 @@ def test_a_connection_of_the_given_age_is_drained(connect):
                 assert channel.unary_unary("/s/Echo")(b"on", timeout=30) == b"on"
 
 
-def test_after_the_grace_of_its_age_a_connection_is_cut(connect):
+def test_after_the_grace_of_its_age_a_connection_is_cut(connect: Connect) -> None:
     arguments = [("grpc.max_connection_age_ms", 100), ("grpc.max_connection_age_grace_ms", 100)]
     gate = Gate()
     with serving({"/s/Gate": gate}, arguments=arguments) as (port, _):
@@ -43,7 +43,7 @@ def test_after_the_grace_of_its_age_a_connection_is_cut(connect):
         gate.release.set()
 
 
-def test_a_drain_serves_what_the_client_sent_before_it_knew_and_names_the_last(connect):
+def test_a_drain_serves_what_the_client_sent_before_it_knew_and_names_the_last(connect: Connect) -> None:
     gate = Gate()
     with serving({"/s/Gate": gate, "/s/Echo": echo}) as (port, stop):
         raw = connect(port, HELLO + request(1, b"first", path=b"/s/Gate"))
@@ -64,7 +64,7 @@ def test_a_drain_serves_what_the_client_sent_before_it_knew_and_names_the_last(c
         assert stopped.wait(60)
 
 
-def test_a_drain_does_not_wait_for_clients_that_do_not_listen(connect):
+def test_a_drain_does_not_wait_for_clients_that_do_not_listen(connect: Connect) -> None:
     with serving({"/s/Echo": echo}) as (port, stop):
         connect(port, HELLO).until(h.SETTINGS, 0, h.ACK)
         connect(port).until(h.SETTINGS)

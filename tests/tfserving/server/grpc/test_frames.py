@@ -3,12 +3,12 @@
 from contextlib import suppress
 
 import pytest
-from grpc_wire import HELLO, PREFACE, Gate, data, echo, headers, literal, request, serving, setting
+from grpc_wire import HELLO, PREFACE, Connect, Frame, Gate, data, echo, headers, literal, request, serving, setting
 
 from tfserving.http2 import frames as h
 
 
-def code(frame):
+def code(frame: Frame) -> int:
     """The error code of a GOAWAY frame."""
     return int.from_bytes(frame[3][4:8], "big")
 
@@ -62,8 +62,8 @@ BROKEN = {
 
 @pytest.mark.parametrize(("sent", "expected"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_frame_is_answered_with_its_error_code_and_ends_the_connection(
-    echo_port, sent, expected, connect, alive
-):
+    echo_port: int, sent: bytes, expected: int, connect: Connect, alive: None
+) -> None:
     raw = connect(echo_port, sent)
     assert code(raw.until(h.GOAWAY)) == expected
     assert h.GOAWAY not in [frame[0] for frame in raw.frames()]  # ends only when the server closes
@@ -87,7 +87,7 @@ def test_a_broken_frame_is_answered_with_its_error_code_and_ends_the_connection(
         "headers after the end", "window overflow", "window overflow of an answer", "another length", "odd length",
     ],
 )  # fmt: skip
-def test_a_broken_call_is_reset_and_its_connection_lives(sent, expected, connect):
+def test_a_broken_call_is_reset_and_its_connection_lives(sent: bytes, expected: int, connect: Connect) -> None:
     gate = Gate()
     with serving({"/s/Echo": echo, "/s/Gate": gate}) as (port, _):
         raw = connect(port, HELLO + sent)
@@ -99,7 +99,7 @@ def test_a_broken_call_is_reset_and_its_connection_lives(sent, expected, connect
 
 NEEDED = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/s/Echo")]
 GRPC = (b"content-type", b"application/grpc")
-MALFORMED = {
+MALFORMED: dict[str, list[tuple[bytes, bytes]]] = {
     "no fields": [],
     "no method": [*NEEDED[1:], GRPC],
     "no scheme": [NEEDED[0], NEEDED[2], GRPC],
@@ -122,7 +122,9 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("fields", MALFORMED.values(), ids=MALFORMED.keys())
-def test_a_malformed_head_resets_its_stream_and_nothing_else(echo_port, fields, connect):
+def test_a_malformed_head_resets_its_stream_and_nothing_else(
+    echo_port: int, fields: list[tuple[bytes, bytes]], connect: Connect
+) -> None:
     head = b"".join(literal(*field) for field in fields)
     raw = connect(echo_port, HELLO + headers(1, block=head) + headers(3, block=head))
     assert [raw.until(h.RST_STREAM, number)[3] for number in (1, 3)] == [PROTOCOL.to_bytes(4, "big")] * 2
@@ -130,14 +132,14 @@ def test_a_malformed_head_resets_its_stream_and_nothing_else(echo_port, fields, 
     assert raw.until(h.DATA, 5)[3][5:] == b"next"
 
 
-def test_unusual_heads_are_served(echo_port, connect):
+def test_unusual_heads_are_served(echo_port: int, connect: Connect) -> None:
     extra = [(b":authority", b""), GRPC, (b"te", b"trailers"), (b"x-test", b" a b "), (b"content-length", b"0009")]
     head = b"".join(literal(*field) for field in (*NEEDED, *extra))
     raw = connect(echo_port, HELLO + headers(1, block=head) + data(1, b"\0\0\0\0\x04next", h.END_STREAM))
     assert raw.until(h.DATA, 1)[3][5:] == b"next"
 
 
-def test_resets_that_are_long_past_still_excuse_what_is_on_its_way(echo_port, connect):
+def test_resets_that_are_long_past_still_excuse_what_is_on_its_way(echo_port: int, connect: Connect) -> None:
     bad = literal(b":method", b"POST")
     raw = connect(echo_port, HELLO)
     for number in range(1, 4001, 2):
@@ -159,7 +161,9 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
-def test_a_flood_of_frames_without_a_use_ends_its_connection(echo_port, flood, connect, alive):
+def test_a_flood_of_frames_without_a_use_ends_its_connection(
+    echo_port: int, flood: bytes, connect: Connect, alive: None
+) -> None:
     raw = connect(echo_port, HELLO + headers(1))
     with suppress(ConnectionError):  # cut off while it still sends
         for _ in range(100):
@@ -168,7 +172,7 @@ def test_a_flood_of_frames_without_a_use_ends_its_connection(echo_port, flood, c
     list(raw.frames())
 
 
-def test_empty_continuations_do_not_go_on_for_ever(echo_port, connect, alive):
+def test_empty_continuations_do_not_go_on_for_ever(echo_port: int, connect: Connect, alive: None) -> None:
     raw = connect(echo_port, HELLO + headers(1, 0))
     with suppress(ConnectionError):
         for _ in range(100):
@@ -177,7 +181,7 @@ def test_empty_continuations_do_not_go_on_for_ever(echo_port, connect, alive):
     list(raw.frames())
 
 
-def test_calls_that_are_reset_at_once_use_up_the_patience(echo_port, connect, alive):
+def test_calls_that_are_reset_at_once_use_up_the_patience(echo_port: int, connect: Connect, alive: None) -> None:
     raw = connect(echo_port, HELLO)
     with suppress(ConnectionError):
         for number in range(1, 40_001, 200):
@@ -187,7 +191,7 @@ def test_calls_that_are_reset_at_once_use_up_the_patience(echo_port, connect, al
     list(raw.frames())
 
 
-def test_pings_are_answered_until_they_come_too_often(echo_port, connect, alive):
+def test_pings_are_answered_until_they_come_too_often(echo_port: int, connect: Connect, alive: None) -> None:
     raw = connect(echo_port, HELLO)
     for number in range(3):
         raw.socket.sendall(h.frame(h.PING, 0, 0, b"ping %03d" % number))
@@ -197,14 +201,14 @@ def test_pings_are_answered_until_they_come_too_often(echo_port, connect, alive)
     assert (code(goaway), goaway[3][8:]) == (CALM, b"too_many_pings")
 
 
-def test_an_answer_between_pings_makes_them_welcome(echo_port, connect):
+def test_an_answer_between_pings_makes_them_welcome(echo_port: int, connect: Connect) -> None:
     raw = connect(echo_port, HELLO)
     for number in range(20):
         raw.socket.sendall(request(2 * number + 1, b"") + h.frame(h.PING, 0, 0, bytes(8)))
         raw.until(h.PING, 0, h.ACK)
 
 
-def test_channel_arguments_allow_more_pings(connect):
+def test_channel_arguments_allow_more_pings(connect: Connect) -> None:
     arguments = [("grpc.http2.max_ping_strikes", 0)]
     with serving({"/s/Echo": echo}, arguments=arguments) as (port, _):
         raw = connect(port, HELLO + h.frame(h.PING, 0, 0, bytes(8)) * 50)
@@ -212,7 +216,7 @@ def test_channel_arguments_allow_more_pings(connect):
             raw.until(h.PING, 0, h.ACK)
 
 
-def test_a_request_that_comes_byte_by_byte_is_served(echo_port, connect):
+def test_a_request_that_comes_byte_by_byte_is_served(echo_port: int, connect: Connect) -> None:
     raw = connect(echo_port)
     raw.socket.setsockopt(6, 1, 1)  # TCP_NODELAY
     for byte in HELLO + request(1, b"slow"[::-1]):

@@ -18,7 +18,7 @@ from tfserving.wire.tensor import Tensor
         (np.zeros((2, 1), np.int64), "Expected output Tensor of DT_FLOAT.  Got: DT_INT64"),
     ],
 )
-def test_regression_needs_one_float_a_row(output, text):
+def test_regression_needs_one_float_a_row(output: object, text: str) -> None:
     with pytest.raises(StatusError) as error:
         regression([Tensor.of(np.asarray(output))], rows=2)
     assert error.value.message == text

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tfrecords import framed
@@ -21,10 +24,12 @@ COUNT = ":tensorflow:serving:model_warmup_latency_count"
 class OneNumber:
     """A model that answers one number, however many it is asked for."""
 
-    def run(self, feeds, fetches, timeout_ms, *, only_if_quick=False):
+    def run(
+        self, feeds: Mapping[str, Tensor], fetches: Sequence[str], timeout_ms: int, *, only_if_quick: bool = False
+    ) -> list[Tensor]:
         return [Tensor.of(np.ones(1, np.float32))] * len(fetches)
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
@@ -37,8 +42,11 @@ def regress(name: str, examples: int) -> bytes:
     return framed(log.SerializeToString())
 
 
+Replayed = Callable[[bytes], tuple[str, list[str]]]
+
+
 @pytest.fixture
-def replay(tmp_path):
+def replay(tmp_path: Path) -> Replayed:
     """Replays a file of these bytes: the error's text, and the counts of the metric by status."""
 
     def run(content: bytes) -> tuple[str, list[str]]:
@@ -46,7 +54,7 @@ def replay(tmp_path):
         (tmp_path / FILE).write_bytes(content)
         metrics, text = Metrics(), ""
         try:
-            Replay(metrics, 1)(str(tmp_path), None)
+            Replay(metrics, 1)(str(tmp_path), servable())
         except StatusError as error:
             text = str(error)
         lines = [line for line in metrics.text().splitlines() if line.startswith(COUNT)]
@@ -56,7 +64,7 @@ def replay(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", NO_OPERATION, NO_OPERATION + NO_OPERATION[:11]])
-def test_a_length_that_is_torn_is_the_end_of_the_file(replay, content):
+def test_a_length_that_is_torn_is_the_end_of_the_file(replay: Replayed, content: bytes) -> None:
     assert replay(content) == ("", ['OK"} 1'])
 
 
@@ -68,13 +76,13 @@ def test_a_length_that_is_torn_is_the_end_of_the_file(replay, content):
         (b"no record, but long enough", "corrupted record at 0 (Is this even a TFRecord file?)"),
     ],
 )
-def test_a_torn_record_is_counted_with_its_reason(replay, content, what):
+def test_a_torn_record_is_counted_with_its_reason(replay: Replayed, content: bytes, what: str) -> None:
     text, counted = replay(content)
     assert text == f"DATA_LOSS: {what}. Please verify your warmup data is in TFRecord format."
     assert counted == [f'DATA_LOSS: {what}"}} 1']
 
 
-def test_a_record_that_fails_leaves_no_sample(replay):
+def test_a_record_that_fails_leaves_no_sample(replay: Replayed) -> None:
     record = framed(m.PredictionLog(session_run_log=b"x").SerializeToString())
     assert replay(record) == ("UNIMPLEMENTED: Unsupported log_type for warmup: 5", [])
 
@@ -88,7 +96,7 @@ def servable() -> Servable:
     return Servable(signatures, OneNumber())
 
 
-def test_runs_are_counted_under_the_name_in_the_record_whatever_becomes_of_their_outputs(tmp_path):
+def test_runs_are_counted_under_the_name_in_the_record_whatever_becomes_of_their_outputs(tmp_path: Path) -> None:
     (tmp_path / FILE).parent.mkdir()
     (tmp_path / FILE).write_bytes(regress("fits", 1) + regress("does not", 2))
     metrics = Metrics()
@@ -101,7 +109,7 @@ def test_runs_are_counted_under_the_name_in_the_record_whatever_becomes_of_their
     ]
 
 
-def test_the_check_of_method_names_holds_for_warm_up_too(tmp_path):
+def test_the_check_of_method_names_holds_for_warm_up_too(tmp_path: Path) -> None:
     (tmp_path / FILE).parent.mkdir()
     (tmp_path / FILE).write_bytes(regress("", 1))
     with pytest.raises(StatusError, match="Expected regression signature method_name to be"):

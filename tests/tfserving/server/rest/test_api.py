@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 
 import pytest
 from rest_echo import NINES, PREDICT, ZEROS, Served, error
@@ -15,7 +16,7 @@ from tfserving.server.memory import Budget
 from tfserving.wire.status import Code, StatusError
 
 
-def test_predict_by_row_and_by_column(served):
+def test_predict_by_row_and_by_column(served: Served) -> None:
     assert served.ask("POST", PREDICT, '{"instances":[1,2.5]}')[::2] == (
         200,
         b'{\n    "predictions": [1.0, 2.5\n    ]\n}',
@@ -36,7 +37,7 @@ def test_predict_by_row_and_by_column(served):
         "/v1/models/%65cho:predict",
     ],
 )
-def test_ways_to_name_a_version(served, path):
+def test_ways_to_name_a_version(served: Served, path: str) -> None:
     assert served.ask("POST", path, '{"instances":[1]}')[0] == 200
 
 
@@ -71,18 +72,18 @@ def test_ways_to_name_a_version(served, path):
         ),
     ],
 )
-def test_errors_by_route(served, method, path, status, message):
+def test_errors_by_route(served: Served, method: str, path: str, status: int, message: str) -> None:
     answered, headers, body = served.ask(method, path, '{"instances":[1]}' if method == "POST" else None)
     assert (answered, error(body)) == (status, message)
     assert headers["content-type"] == "application/json"
 
 
-def test_a_version_beyond_64_bits_is_refused_without_words(served):
+def test_a_version_beyond_64_bits_is_refused_without_words(served: Served) -> None:
     assert served.ask("GET", f"/v1/models/echo/versions/{2**63}")[::2] == (400, b"")
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/healthz", "/v2/models/echo", "//v1/models/echo"])
-def test_everything_else_is_a_page(served, path):
+def test_everything_else_is_a_page(served: Served, path: str) -> None:
     status, headers, body = served.ask("GET", path)
     assert (status, headers["content-type"], headers["connection"]) == (404, "text/html", "close")
     assert b"<TITLE>404 Not Found</TITLE>" in body
@@ -105,12 +106,12 @@ def test_everything_else_is_a_page(served, path):
         ('{"signature_name":"zz","instances":[1]}', 'Serving signature name: "zz" not found in signature def'),
     ],
 )
-def test_bad_predict_bodies(served, body, message):
+def test_bad_predict_bodies(served: Served, body: str, message: str) -> None:
     status, _, answer = served.ask("POST", PREDICT, body)
     assert (status, error(answer)) == (400, message)
 
 
-def test_wrong_shape_of_the_request(served):
+def test_wrong_shape_of_the_request(served: Served) -> None:
     _, _, body = served.ask("POST", PREDICT, '{"instances":[1],"inputs":[1]}')
     assert error(body).endswith("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ")
     _, _, body = served.ask("POST", PREDICT, '{"signature_name":5,"instances":[1]}')
@@ -120,7 +121,7 @@ def test_wrong_shape_of_the_request(served):
     assert error(body) == "Failed to get input map for signature: DEFAULT"
 
 
-def test_a_model_that_is_not_there_is_reported_after_json_that_is_not_json(served):
+def test_a_model_that_is_not_there_is_reported_after_json_that_is_not_json(served: Served) -> None:
     assert served.ask("POST", "/v1/models/nope:predict", "{")[0] == 400
     assert served.ask("POST", "/v1/models/nope:predict", "{}")[0] == 404
 
@@ -129,20 +130,20 @@ def test_a_model_that_is_not_there_is_reported_after_json_that_is_not_json(serve
     ("code", "status"),
     [(Code.DEADLINE_EXCEEDED, 504), (Code.UNAVAILABLE, 503), (Code.RESOURCE_EXHAUSTED, 429), (Code.CANCELLED, 499)],
 )
-def test_status_codes(served, code, status):
+def test_status_codes(served: Served, code: Code, status: int) -> None:
     served.inference.failure = StatusError(code, "why")
     answered, _, body = served.ask("POST", PREDICT, '{"instances":[1]}')
     assert (answered, error(body)) == (status, "why")
 
 
-def test_a_bug_behind_the_api_is_a_500_and_not_the_end(served, caplog):
-    served.inference.predict = None
+def test_a_bug_behind_the_api_is_a_500_and_not_the_end(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    served.inference.bug = KeyError("x")
     assert served.ask("POST", PREDICT, '{"instances":[1]}')[0] == 500
     assert "failed" in caplog.text
     assert served.ask("GET", "/v1/models/echo")[0] == 200
 
 
-def test_status_and_metadata(served):
+def test_status_and_metadata(served: Served) -> None:
     _, _, body = served.ask("GET", "/v1/models/echo")
     assert body == (
         b'{\n "model_version_status": [\n  {\n   "version": "3",\n   "state": "AVAILABLE",\n   "status": {\n'
@@ -172,18 +173,18 @@ def test_status_and_metadata(served):
         ("gzip", lambda body: gzip.compress(body) * 2, 400),
     ],
 )
-def test_packed_bodies(served, encoding, pack, status):
+def test_packed_bodies(served: Served, encoding: str, pack: Callable[[bytes], bytes], status: int) -> None:
     body = pack(b'{"instances":[1]}')
     assert served.ask("POST", PREDICT, body, {"Content-Encoding": encoding})[0] == status
 
 
-def test_a_body_may_not_unpack_to_more_than_100_mib(served):
+def test_a_body_may_not_unpack_to_more_than_100_mib(served: Served) -> None:
     bomb = gzip.compress(b'{"pad":"' + b" " * (100 << 20) + b'","instances":[1]}', 1)
     _, _, body = served.ask("POST", PREDICT, bomb, {"Content-Encoding": "gzip"})
     assert error(body) == "JSON Parse error: The document is empty"
 
 
-def test_a_body_that_unpacks_beyond_the_budget_is_resource_exhausted():
+def test_a_body_that_unpacks_beyond_the_budget_is_resource_exhausted() -> None:
     served = Served(budget=Budget(1_000_000))
     bomb = gzip.compress(b'{"instances":[' + b" " * 20_000_000 + b"1]}")
     status, _, body = served.ask("POST", "/v1/models/echo:predict", bomb, {"Content-Encoding": "gzip"})
@@ -193,7 +194,7 @@ def test_a_body_that_unpacks_beyond_the_budget_is_resource_exhausted():
     served.server.stop(10)
 
 
-def test_cors():
+def test_cors() -> None:
     served = Served(cors=True)
     try:
         for method, path in [("GET", "/v1/models/echo"), ("GET", "/v1/models/nope"), ("OPTIONS", PREDICT)]:
@@ -207,14 +208,14 @@ def test_cors():
 
 
 @pytest.mark.parametrize(("origin", "status"), [("http://a", 200), ("https://b:1", 200), ("ftp://c", 400), (None, 400)])
-def test_preflight(served, origin, status):
+def test_preflight(served: Served, origin: str | None, status: int) -> None:
     answered, headers, body = served.ask("OPTIONS", PREDICT, headers={"Origin": origin} if origin else {})
     assert (answered, body) == (status, b"")
     assert headers["content-type"] == "text/html; charset=ISO-8859-1"
     assert "access-control-allow-origin" not in headers
 
 
-def test_metrics_page(served):
+def test_metrics_page(served: Served) -> None:
     served.ask("POST", PREDICT, '{"instances":[1]}')
     served.ask("GET", "/v1/models/echo")
     served.ask("POST", "/v1/models/no%22pe:predict", "{}")
@@ -238,7 +239,7 @@ def test_metrics_page(served):
     assert f'{latency}{{model_name="echo",API="",entrypoint="REST"}} 1' in lines
 
 
-def test_metrics_path_is_exact(served):
+def test_metrics_path_is_exact(served: Served) -> None:
     status, _, body = served.ask("GET", "/metrics?x=1")
     assert (status, body) == (400, b"Unexpected path: /metrics?x=1. Should be /metrics")
     assert served.ask("GET", "/metrics/")[0] == 404
@@ -248,13 +249,13 @@ def test_metrics_path_is_exact(served):
 
 
 @pytest.mark.parametrize(("timeout_ms", "seconds"), [(1500, 1.5), (0, None), (-1, None)])
-def test_the_timeout_bounds_the_run(timeout_ms, seconds):
+def test_the_timeout_bounds_the_run(timeout_ms: int, seconds: float | None) -> None:
     served = Served(timeout_ms=timeout_ms)
     served.ask("POST", PREDICT, '{"instances":[1]}')
     served.server.stop(0)
     assert served.inference.timeouts == [seconds]
 
 
-def test_an_exponent_of_thousands_of_digits(served):
+def test_an_exponent_of_thousands_of_digits(served: Served) -> None:
     body = b'{"instances":[1e%s1,1e-%s]}' % (ZEROS, NINES)
     assert json.loads(served.ask("POST", PREDICT, body)[2]) == {"predictions": [10.0, 0.0]}

@@ -12,23 +12,23 @@ from model_server_process import is_open
 from rest_echo import NINES, PREDICT, ZEROS, Served
 
 
-def test_requests_on_one_connection_are_answered_in_order(served):
+def test_requests_on_one_connection_are_answered_in_order(served: Served) -> None:
     ask = b"GET /v1/models/%s HTTP/1.1\r\n%s\r\n"
     answers = served.raw(ask % (b"echo", b"") + ask % (b"nope", b"") + ask % (b"echo", b"Connection: close\r\n"))
     assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404", b"200"]
 
 
-def test_a_client_that_ends_its_side_still_gets_its_answer(served):
+def test_a_client_that_ends_its_side_still_gets_its_answer(served: Served) -> None:
     assert served.raw(b"GET /v1/models/echo HTTP/1.1\r\n\r\n", end=True).startswith(b"HTTP/1.1 200")
     assert served.raw(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nshort", end=True) == b""
 
 
-def test_a_refused_client_reads_why_although_it_keeps_sending(served):
+def test_a_refused_client_reads_why_although_it_keeps_sending(served: Served) -> None:
     answer = served.raw(b"POST /v1/x HTTP/1.1\r\nContent-Length: 9999999\r\nExpect: x\r\n\r\n" + b"y" * 500000)
     assert answer.startswith(b"HTTP/1.1 417 Expectation Failed")
 
 
-def test_a_tunnel_is_refused_and_left_to_its_client(served):
+def test_a_tunnel_is_refused_and_left_to_its_client(served: Served) -> None:
     with socket.create_connection(("127.0.0.1", served.server.port), timeout=10) as client:
         client.sendall(b"CONNECT localhost:443 HTTP/1.1\r\n\r\n")
         received = b""
@@ -42,7 +42,7 @@ def test_a_tunnel_is_refused_and_left_to_its_client(served):
             client.recv(1)
 
 
-def test_continue_is_sent_before_the_body(served):
+def test_continue_is_sent_before_the_body(served: Served) -> None:
     with socket.create_connection(("127.0.0.1", served.server.port), timeout=10) as client:
         client.sendall(f"POST {PREDICT} HTTP/1.1\r\nContent-Length: 17\r\nExpect: 100-continue\r\n\r\n".encode())
         assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -50,14 +50,14 @@ def test_continue_is_sent_before_the_body(served):
         assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_ipv4_and_ipv6_are_both_served(served):
+def test_ipv4_and_ipv6_are_both_served(served: Served) -> None:
     families = {info[0] for info in socket.getaddrinfo("localhost", served.server.port, type=socket.SOCK_STREAM)}
     addresses = ["127.0.0.1"] + (["::1"] if socket.AF_INET6 in families else [])
     for address in addresses:
         socket.create_connection((address, served.server.port), timeout=5).close()
 
 
-def test_one_thread_accepts_and_answers_nothing():
+def test_one_thread_accepts_and_answers_nothing() -> None:
     served = Served(threads=1)
     with socket.create_connection(("127.0.0.1", served.server.port), timeout=0.3) as client:
         client.sendall(b"GET /v1/models/echo HTTP/1.1\r\n\r\n")
@@ -66,7 +66,7 @@ def test_one_thread_accepts_and_answers_nothing():
     served.server.stop(0)
 
 
-def test_stop_lets_the_request_in_progress_finish():
+def test_stop_lets_the_request_in_progress_finish() -> None:
     served = Served()
     served.inference.gate.clear()
     answers = []
@@ -82,12 +82,12 @@ def test_stop_lets_the_request_in_progress_finish():
     assert answers == [200]
 
 
-def test_a_port_in_use_is_reported(served):
+def test_a_port_in_use_is_reported(served: Served) -> None:
     with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
         Served(port=served.server.port)
 
 
-def test_a_model_that_is_not_quick_holds_up_no_other(served):
+def test_a_model_that_is_not_quick_holds_up_no_other(served: Served) -> None:
     served.inference.quick = False
     served.inference.gate.clear()
     with ThreadPoolExecutor() as pool:
@@ -108,5 +108,5 @@ def test_a_model_that_is_not_quick_holds_up_no_other(served):
     ],
     ids=["long length", "zeros before a length", "long version", "zeros before a version"],
 )
-def test_numbers_of_thousands_of_digits(served, sent, status):
+def test_numbers_of_thousands_of_digits(served: Served, sent: bytes, status: int) -> None:
     assert served.raw(sent, end=True).startswith(b"HTTP/1.1 %d " % status)

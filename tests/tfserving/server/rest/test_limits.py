@@ -3,13 +3,14 @@
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 from eventually import eventually
 
 from tfserving.server.memory import Budget
-from tfserving.server.rest.message import Response
+from tfserving.server.rest.message import Request, Response
 from tfserving.server.rest.server import HttpServer
 
 LENGTH = 200_000
@@ -19,35 +20,35 @@ HUGE = 40_000_000
 class Served:
     """A server that answers "/big" and "/huge" with many bytes, waits at "/gate", and else says how long a body was."""
 
-    def __init__(self, budget):
+    def __init__(self, budget: Budget) -> None:
         self.budget, self.gate, self.asked, self.quick = budget, threading.Event(), 0, False
         self.server = HttpServer(self.answer, self.answer_quickly, port=0, threads=4, budget=budget)
 
-    def answer(self, request):
+    def answer(self, request: Request) -> Response:
         self.asked += 1
         if request.path == "/gate":
             assert self.gate.wait(60)
         size = {"/big": LENGTH, "/huge": HUGE}.get(request.path)
         return Response(status=200, body=b"%d" % len(request.body) if size is None else bytes(size))
 
-    def answer_quickly(self, request):
+    def answer_quickly(self, request: Request) -> Response | None:
         return self.answer(request) if self.quick and request.path != "/gate" else None
 
-    def connect(self):
+    def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.server.port), 60)
 
-    def ask(self, data):
+    def ask(self, data: bytes) -> bytes:
         """All that the server sends for these bytes until it closes."""
         with self.connect() as client:
             with suppress(ConnectionError):
                 client.sendall(data)
             return read_all(client)
 
-    def until_held(self, size):
+    def until_held(self, size: int) -> None:
         eventually(lambda: self.budget.held == size, lambda: f"{self.budget.held} bytes are held, not {size}")
 
 
-def read_all(client):
+def read_all(client: socket.socket) -> bytes:
     received = bytearray()
     with suppress(ConnectionError):
         while piece := client.recv(1 << 20):
@@ -55,7 +56,7 @@ def read_all(client):
     return bytes(received)
 
 
-def read_bytes(client, wanted):
+def read_bytes(client: socket.socket, wanted: int) -> bytes:
     received = bytearray()
     while len(received) < wanted:
         piece = client.recv(1 << 20)
@@ -65,7 +66,7 @@ def read_bytes(client, wanted):
 
 
 @contextmanager
-def serving(limit=1 << 30):
+def serving(limit: int = 1 << 30) -> Iterator[Served]:
     served = Served(Budget(limit))
     served.server.start()
     try:
@@ -75,7 +76,7 @@ def serving(limit=1 << 30):
         served.server.stop(10)
 
 
-def post(length, body=b"", path="/", extra=b""):
+def post(length: int, body: bytes = b"", path: str = "/", extra: bytes = b"") -> bytes:
     return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n" % (path.encode(), length, extra) + body
 
 
@@ -97,7 +98,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
     ],
     ids=["length", "length before it comes", "chunk", "chunks", "request line", "headers", "chunk size", "trailer"],
 )
-def test_what_would_not_fit_in_memory_is_refused(sent):
+def test_what_would_not_fit_in_memory_is_refused(sent: bytes) -> None:
     with serving(1_000_000) as served:
         assert served.ask(sent).startswith(b"HTTP/1.1 413 Request Entity Too Large\r\n")
         assert served.ask(SMALL).endswith(b"\r\n\r\n2")
@@ -105,7 +106,7 @@ def test_what_would_not_fit_in_memory_is_refused(sent):
         assert served.asked == 1
 
 
-def test_unfinished_bodies_of_all_clients_share_the_budget():
+def test_unfinished_bodies_of_all_clients_share_the_budget() -> None:
     with serving(1_000_000) as served:
         first, second = served.connect(), served.connect()
         with first, second:
@@ -118,7 +119,7 @@ def test_unfinished_bodies_of_all_clients_share_the_budget():
         served.until_held(0)
 
 
-def test_a_large_request_counts_while_it_is_answered_also_when_its_client_has_left():
+def test_a_large_request_counts_while_it_is_answered_also_when_its_client_has_left() -> None:
     with serving(1_000_000) as served:
         with served.connect() as client:
             client.sendall(post(400_000, bytes(400_000), "/gate"))
@@ -130,7 +131,7 @@ def test_a_large_request_counts_while_it_is_answered_also_when_its_client_has_le
 
 
 @pytest.mark.parametrize("quick", [False, True], ids=["workers", "quick"])
-def test_a_client_that_does_not_read_is_not_served_on_and_loses_nothing(quick):
+def test_a_client_that_does_not_read_is_not_served_on_and_loses_nothing(quick: bool) -> None:
     requests = 400
     with serving() as served, served.connect() as client:
         served.quick = quick
@@ -146,7 +147,7 @@ def test_a_client_that_does_not_read_is_not_served_on_and_loses_nothing(quick):
         assert served.asked == requests
 
 
-def test_unread_answers_beyond_the_budget_end_their_connections():
+def test_unread_answers_beyond_the_budget_end_their_connections() -> None:
     huge = b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n"
     with serving(HUGE + 1_000_000) as served, served.connect() as first, served.connect() as second:
         first.sendall(huge)
@@ -158,7 +159,7 @@ def test_unread_answers_beyond_the_budget_end_their_connections():
         served.until_held(0)
 
 
-def test_a_client_that_sends_far_ahead_of_its_answers_is_not_read_from():
+def test_a_client_that_sends_far_ahead_of_its_answers_is_not_read_from() -> None:
     with serving() as served, served.connect() as client:
         client.sendall(post(0, path="/gate"))
         client.setblocking(False)
@@ -173,7 +174,7 @@ def test_a_client_that_sends_far_ahead_of_its_answers_is_not_read_from():
         assert sent < 200_000_000  # no more than the kernel keeps
 
 
-def test_thousands_of_pipelined_requests_are_answered_in_order():
+def test_thousands_of_pipelined_requests_are_answered_in_order() -> None:
     with serving() as served, served.connect() as client:
         served.quick = True
         client.sendall(b"".join(post(n % 10, b"x" * (n % 10)) for n in range(5000)) + SMALL)

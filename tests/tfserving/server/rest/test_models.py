@@ -6,14 +6,17 @@ import json
 import urllib.error
 import urllib.request
 from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from model_server_process import Start
 
 from tfserving.client import ModelServerError
 
 
-def ask(port, path, body=None):
+def ask(port: int, path: str, body: object = None) -> tuple[int, Any]:
     """Status and JSON of one request."""
     data = None if body is None else json.dumps(body).encode()
     try:
@@ -24,7 +27,7 @@ def ask(port, path, body=None):
             return failure.code, json.load(failure)
 
 
-def ask_bytes(port, path, body):
+def ask_bytes(port: int, path: str, body: bytes) -> tuple[int, bytes]:
     """Status and body of one request of any bytes."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("POST", path, body)
@@ -34,7 +37,7 @@ def ask_bytes(port, path, body):
     return found
 
 
-def test_names_that_are_no_text_are_not_found(models, start):
+def test_names_that_are_no_text_are_not_found(models: Path, start: Start) -> None:
     port = start("--model_name=scale", f"--model_base_path={models / 'scale'}").rest_port
     assert ask_bytes(port, "/v1/models/scale:predict", b'{"signature_name":"a\xff","instances":[1]}') == (
         400,
@@ -60,7 +63,7 @@ def test_names_that_are_no_text_are_not_found(models, start):
     assert ask_bytes(port, "/v1/models/scale:classify", feature)[0] == 200
 
 
-def test_an_error_of_the_model_is_passed_on_byte_for_byte(models, start):
+def test_an_error_of_the_model_is_passed_on_byte_for_byte(models: Path, start: Start) -> None:
     server = start("--model_name=scale", f"--model_base_path={models / 'scale'}")
     body = b'{"signature_name":"classify","instances":[{"b64":"YWJjAP8="}]}'
     status, answer = ask_bytes(server.rest_port, "/v1/models/scale:predict", body)
@@ -70,7 +73,7 @@ def test_an_error_of_the_model_is_passed_on_byte_for_byte(models, start):
     assert "value: 'abc\x00é'" in caught.value.message
 
 
-def test_rest_and_its_metrics(models, start, tmp_path):
+def test_rest_and_its_metrics(models: Path, start: Start, tmp_path: Path) -> None:
     monitoring = tmp_path / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true }")
     config = tmp_path / "models.config"

@@ -12,7 +12,7 @@ from tfserving.wire import messages_pb2 as m
     [("7", 7), ("0002", 2), ("+7", 7), (" 9 ", 9), ("-5", -5), ("0", 0)]
     + [(name, None) for name in ("", "v1", "3.0", "0x5", "1_0", "99999999999999999999", ".tmp-9", "²", "1 2")],
 )
-def test_any_directory_named_as_an_integer_is_a_version(name, number):
+def test_any_directory_named_as_an_integer_is_a_version(name: str, number: int | None) -> None:
     assert version_number(name) == number
 
 
@@ -27,23 +27,23 @@ def test_any_directory_named_as_an_integer_is_a_version(name, number):
         ("specific {}", {}),
     ],
 )
-def test_policies_choose_by_number(policy, wanted):
+def test_policies_choose_by_number(policy: str, wanted: dict[int, str]) -> None:
     assert choose(["1", "10", "009", "x"], text_format.Parse(policy, m.ServableVersionPolicy())) == wanted
 
 
 @pytest.mark.parametrize(("policy", "wanted"), [("", "7"), ("specific { versions: 7 }", "7"), ("all {}", "007")])
-def test_of_two_spellings_one_counts_in_whatever_order_they_are_listed(policy, wanted):
+def test_of_two_spellings_one_counts_in_whatever_order_they_are_listed(policy: str, wanted: str) -> None:
     for names in (["7", "007"], ["007", "7"]):
         assert choose(names, text_format.Parse(policy, m.ServableVersionPolicy())) == {7: wanted}
 
 
-def next_for(*versions):
+def next_for(*versions: str) -> tuple[bool, int] | None:
     """Versions as "number phase", with "!" for one that is no longer wanted."""
     snapshots = [
         Snapshot(int(text.split()[0]), Phase(text.split()[1].rstrip("!")), not text.endswith("!")) for text in versions
     ]
     action = next_action({"m": snapshots})
-    return action and (action.load, action.version)
+    return None if action is None else (action.load, action.version)
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def next_for(*versions):
         (["1 ready!", "2 ready!", "3 loading"], (False, 1)),
     ],
 )
-def test_a_version_goes_only_when_another_can_answer(versions, expected):
+def test_a_version_goes_only_when_another_can_answer(versions: list[str], expected: tuple[bool, int] | None) -> None:
     assert next_for(*versions) == expected
 
 
-def test_of_several_models_unloading_comes_first():
+def test_of_several_models_unloading_comes_first() -> None:
     models = {"a": [Snapshot(1, Phase.NEW, True)], "b": [Snapshot(1, Phase.READY, False)]}
     assert next_action(models) == Action(load=False, name="b", version=1)
