@@ -1,4 +1,4 @@
-"""Export: a trained model becomes the next version of a store, after everything that can be checked was."""
+"""`deployer export`: a trained model becomes the next version of a store, after all checks have passed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRequest:
-    """What to export and where to.
+    """What to export, and where.
 
-    `version` None is the next free one. `samples` None makes up `sample_rows` random rows from `seed`.
+    `version` None means the next free one. `samples` None generates `sample_rows` random rows from `seed`.
     `warmup_batch_sizes` should be the allowed batch sizes of the release. `max_size` is in bytes, None for no limit.
-    With `require_batchable` a signature that cannot be batched is an error instead of a remark in the manifest.
+    With `require_batchable`, a signature that cannot be batched is an error; otherwise it is noted in the manifest.
     """
 
     source: str
@@ -50,7 +50,7 @@ class ExportRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A published version, or with `dry_run` one that passed every check and was thrown away."""
+    """A published version, or with `dry_run` one that passed all checks and was deleted."""
 
     model: str
     version: int
@@ -66,12 +66,12 @@ def export(
     clock: Clock = lambda: datetime.now(UTC),
     on_step: OnStep = no_step,
 ) -> Exported:
-    """Write, check and publish one version; nothing is visible to a server before everything held.
+    """Write, check and publish one version; a server sees it only after all checks have passed.
 
     Errors: ExportError (source, signature, parity, size, version exists), SpecError (features.yaml).
     """
     store = ModelStore(root=request.store, model=request.model)
-    with disk_errors(ExportError), _workplace(store, request) as staging:
+    with disk_errors(ExportError), _staging_directory(store, request) as staging:
         progress(f"reading {request.source}")
         source = open_source(request.source)
         progress(f"writing version {staging.version} of model {request.model}")
@@ -82,7 +82,7 @@ def export(
         if problem:
             progress(f"signature '{request.signature}' cannot be batched: {problem}")
         _put_features(staging.path, signature, request.features)
-        same, sizes = _try_out(source, staging.path, signature, request, progress=progress)
+        parity_fact, sizes = _test(source, staging.path, signature, request, progress=progress)
         result = Manifest(
             model=request.model,
             version=staging.version,
@@ -94,7 +94,7 @@ def export(
             files=manifest.measure(staging.path, on_file=lambda path: on_step(f"measure {path}")),
             batching_problem=problem,
             warmup_batch_sizes=sizes,
-            parity=same,
+            parity=parity_fact,
             metrics=request.metrics,
         )
         _check_size(result, request.max_size)
@@ -108,8 +108,8 @@ def export(
 
 
 @contextmanager
-def _workplace(store: ModelStore, request: ExportRequest) -> Iterator[Staging]:
-    """A staging directory in the store; for a dry run one elsewhere, so that the store is not touched."""
+def _staging_directory(store: ModelStore, request: ExportRequest) -> Iterator[Staging]:
+    """A staging directory in the store; for a dry run, a temporary directory, so that the store does not change."""
     if not request.dry_run:
         with store.stage(request.version) as staging:
             yield staging
@@ -130,7 +130,7 @@ def _batching_problem(signature: SignatureFact, request: ExportRequest) -> str:
 
 
 def _put_features(version_dir: Path, signature: SignatureFact, features: Path | None) -> None:
-    """Copy features.yaml into the version; one that came with a SavedModel is checked just as well."""
+    """Copy features.yaml into the version and check it; a features.yaml in the SavedModel is checked too."""
     target = version_dir / manifest.FEATURES
     target.parent.mkdir(exist_ok=True)
     if features is None and not target.exists():
@@ -143,17 +143,17 @@ def _put_features(version_dir: Path, signature: SignatureFact, features: Path | 
         raise SpecError(f"feature spec {path} cannot be read", hint="check --features") from error
     except SpecProblem as error:
         raise SpecError(
-            f"feature spec {path} does not fit the model",
+            f"feature spec {path} does not match the model",
             cause=str(error),
-            hint="correct the spec, or export the model that it was written for",
+            hint="correct the feature spec, or export the model that it belongs to",
         ) from error
     target.write_bytes(text)
 
 
-def _try_out(
+def _test(
     source: Source, version_dir: Path, signature: SignatureFact, request: ExportRequest, *, progress: Progress
 ) -> tuple[ParityFact, tuple[int, ...]]:
-    """Compare with the source, then write the warm-up records and replay them."""
+    """Compare the version with its source, then write the warm-up records and replay them."""
     if request.samples:
         inputs = sample_inputs.read_inputs(request.samples, signature)
     else:
@@ -161,15 +161,15 @@ def _try_out(
     batchable = not signature.batching_problem()
     rows = len(next(iter(inputs.values()))) if batchable else 1
     written = WrittenModel(version_dir)
-    progress(f"comparing the answers to {rows} sample rows with those of the source")
+    progress(f"comparing the outputs for {rows} sample rows with those of the source")
     source_outputs, written_outputs = source.run(request.signature, inputs), written.run(request.signature, inputs)
-    same = parity.compare(source_outputs, written_outputs, request.tolerance, rows=rows)
+    parity_fact = parity.compare(source_outputs, written_outputs, request.tolerance, rows=rows)
     sizes = request.warmup_batch_sizes if batchable else ()
     path = version_dir / manifest.WARMUP
     warmup.write(path, model=request.model, signature=request.signature, inputs=inputs, batch_sizes=sizes)
     count = warmup.replay(path, written)
     progress(f"replaying {count} warm-up record{'' if count == 1 else 's'}")
-    return same, sizes
+    return parity_fact, sizes
 
 
 def _check_size(result: Manifest, limit: int | None) -> None:
@@ -177,7 +177,7 @@ def _check_size(result: Manifest, limit: int | None) -> None:
         return
     largest = max(result.files, key=lambda path: result.files[path].size)
     raise ExportError(
-        f"the version has {size_text(result.size)}, the limit is {size_text(limit)}",
+        f"the version has {size_text(result.size)}, but the limit is {size_text(limit)}",
         cause=f"the largest file is {largest} with {size_text(result.files[largest].size)}",
         hint="export a smaller model, or raise --max-size",
     )

@@ -1,4 +1,4 @@
-"""Inputs on which a model is tried before it is published: from a file, else random ones that fit its signature."""
+"""Sample inputs to test a model before it is published: from a file, or random inputs for its signature."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tfserving.wire.tensors import Array
 Inputs = dict[str, Array]
 
 UNKNOWN_SIZE = 4
-"""What random inputs take for an unknown dimension other than the batch."""
+"""The size of unknown dimensions, other than the batch, in random inputs."""
 
 
 def random_inputs(signature: SignatureFact, *, rows: int, seed: int) -> Inputs:
-    """`rows` rows for every input: floats in [0, 1), integers and bools 0 or 1, the same text everywhere.
+    """`rows` rows for every input: floats in [0, 1), integers and bools 0 or 1, strings constant.
 
-    A fixed dimension 0 is kept as it is. The same seed gives the same values.
-    Errors: ExportError for an input whose type or rank leaves no guess.
+    A fixed dimension 0 is kept. The same seed gives the same values.
+    Errors: ExportError for an input with an unsupported type or unknown rank.
     """
     rng = np.random.default_rng(seed)
     return {name: _random(name, tensor, rows, rng) for name, tensor in sorted(signature.inputs.items())}
@@ -33,15 +33,15 @@ def random_inputs(signature: SignatureFact, *, rows: int, seed: int) -> Inputs:
 def read_inputs(path: Path, signature: SignatureFact) -> Inputs:
     """Inputs from a file: `.npz` with one array per input, rows first, or JSON lines with one row per line.
 
-    A line is an object of input names, or the bare value when there is one input.
-    Errors: ExportError naming the file, the line or the input that does not fit.
+    A line is an object by input name, or only the value if there is one input.
+    Errors: ExportError naming the file and the wrong line or input.
     """
     try:
         arrays = _from_npz(path) if path.suffix == ".npz" else _from_lines(path, signature)
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"samples {path} cannot be read", hint="pass a .npz or .jsonl file") from error
     if arrays.keys() != signature.inputs.keys():
-        raise _misfit(path, f"it has {_list(arrays)}; the signature takes {_list(signature.inputs)}")
+        raise _misfit(path, f"it has {_list(arrays)}; the signature needs {_list(signature.inputs)}")
     inputs = {name: _cast(path, name, array, signature.inputs[name]) for name, array in arrays.items()}
     if len({array.shape[:1] for array in inputs.values()}) != 1 and not signature.batching_problem():
         raise _misfit(path, "its inputs have different numbers of rows")
@@ -49,13 +49,13 @@ def read_inputs(path: Path, signature: SignatureFact) -> Inputs:
 
 
 def take_rows(inputs: Mapping[str, Array], rows: int) -> Inputs:
-    """Exactly `rows` rows, repeating the given ones from the start when they are too few."""
+    """Exactly `rows` rows; the given rows are repeated if there are too few."""
     return {name: array[np.arange(rows) % array.shape[0]] for name, array in inputs.items()}
 
 
 def _random(name: str, tensor: TensorFact, rows: int, rng: np.random.Generator) -> Array:
     if tensor.shape is None:
-        raise _no_guess(name, "its rank is unknown")
+        raise _no_random_sample(name, "its rank is unknown")
     shape = tuple(UNKNOWN_SIZE if size < 0 else size for size in tensor.shape)
     if tensor.shape[:1] == (-1,):
         shape = (rows, *shape[1:])
@@ -63,7 +63,7 @@ def _random(name: str, tensor: TensorFact, rows: int, rng: np.random.Generator) 
         return np.full(shape, b"sample", object)
     dtype = _numpy_type(tensor.dtype)
     if dtype is None:
-        raise _no_guess(name, f"numpy has no type {tensor.dtype}")
+        raise _no_random_sample(name, f"numpy has no type {tensor.dtype}")
     if dtype.kind in "fc":
         return rng.random(shape).astype(dtype)
     return rng.integers(0, 2, shape).astype(dtype)
@@ -110,7 +110,7 @@ def _cast(path: Path, name: str, array: Array, tensor: TensorFact) -> Array:
         and all(want in (-1, have) for want, have in zip(tensor.shape, array.shape, strict=True))
     )
     if not fits or array.size == 0:
-        raise _misfit(path, f"input '{name}' has shape {list(array.shape)}; the signature takes {tensor}")
+        raise _misfit(path, f"input '{name}' has shape {list(array.shape)}; the signature needs {tensor}")
     return array.astype(dtype)
 
 
@@ -126,8 +126,10 @@ def _list(names: Mapping[str, object]) -> str:
 
 
 def _misfit(path: Path, what: str) -> ExportError:
-    return ExportError(f"samples {path} do not fit: {what}", hint="one .npz array or JSON key per input, rows first")
+    return ExportError(f"samples {path} do not match: {what}", hint="one .npz array or JSON key per input, rows first")
 
 
-def _no_guess(name: str, why: str) -> ExportError:
-    return ExportError(f"no sample can be made up for input '{name}': {why}", hint="pass inputs with --samples FILE")
+def _no_random_sample(name: str, why: str) -> ExportError:
+    return ExportError(
+        f"no random sample is possible for input '{name}': {why}", hint="pass inputs with --samples FILE"
+    )

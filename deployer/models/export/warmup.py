@@ -1,7 +1,7 @@
-"""Warm-up requests: what a model server runs after loading a version and before it says AVAILABLE.
+"""Warm-up requests: a model server runs them after it has loaded a version, before the version is AVAILABLE.
 
-One record per batch size, because kernels are chosen and memory is reserved per shape. A record that fails, or more
-than 1000 of them, makes TensorFlow Serving refuse the version; so they are replayed here before it is published.
+There is one record per batch size, because kernels are selected and memory is allocated per shape. If a record fails,
+or there are more than 1000, TensorFlow Serving does not load the version; so they are replayed before it is published.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ MAX_RECORDS = 1000
 
 
 def write(path: Path, *, model: str, signature: str, inputs: Inputs, batch_sizes: Sequence[int]) -> None:
-    """Write one PredictionLog per batch size, or a single one of `inputs` as they are when there is no batch size.
+    """Write one PredictionLog per batch size, or one with all `inputs` without batch sizes.
 
     Errors: ExportError for sizes that are not positive or too many.
     """
     if len(batch_sizes) > MAX_RECORDS:
-        raise ExportError(f"{len(batch_sizes)} warm-up batch sizes; a server takes {MAX_RECORDS}", hint="name fewer")
+        raise ExportError(f"{len(batch_sizes)} warm-up batch sizes; a server allows {MAX_RECORDS}", hint="use fewer")
     if any(size < 1 for size in batch_sizes):
-        raise ExportError(f"warm-up batch size {min(batch_sizes)} is not positive", hint="name sizes from 1 up")
+        raise ExportError(f"warm-up batch size {min(batch_sizes)} is not positive", hint="use sizes from 1")
     batches = [take_rows(inputs, size) for size in batch_sizes] or [inputs]
     write_records(path, [_record(model, signature, batch) for batch in batches])
 
 
 def replay(path: Path, written: WrittenModel) -> int:
-    """Run every record through the SavedModel, as a server does; return how many. Errors: ExportError."""
+    """Run every record through the SavedModel, like a server; returns the count. Errors: ExportError."""
     records = read_records(path)
     for record in records:
         request = m.PredictionLog.FromString(record).predict_log.request
