@@ -143,8 +143,8 @@ def test_unfinished_copies_that_nobody_needs_are_deleted(
     agent: Agent, export: Callable[..., publish.LocalVersion]
 ) -> None:
     version = export()
-    other_content = f"loan/.staging-3-{publish.}00000000"
-    other_version = f"loan/.staging-4-{publish.}00000000"
+    other_content = f"loan/.staging-3-{publish.PUBLISH_HOST_ID}00000000"
+    other_version = f"loan/.staging-4-{publish.PUBLISH_HOST_ID}00000000"
     of_an_exporter = "loan/.staging-3-0123456789abcdef"
     for path in (other_content, other_version, of_an_exporter):
         (agent.root / path).mkdir(parents=True)
