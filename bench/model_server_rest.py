@@ -15,7 +15,7 @@ import numpy as np
 from tfserving.json.reader import read_object
 from tfserving.json.tensors import from_instances
 from tfserving.json.writer import row_body
-from tfserving.server.rest.message import RequestParser, Response, write_response
+from tfserving.server.rest.message import Request, RequestParser, Response, write_response
 from tfserving.wire.tensor import Tensor
 from tfserving.wire.tensors import BY_NAME
 
@@ -36,13 +36,16 @@ def _measure(rows: int, repeat: int) -> None:
     inputs = {"x": BY_NAME["float"]}
     outputs = {"y": Tensor.of(random.random((rows, 10), np.float32))}
 
-    def parse() -> object:
+    def parse() -> Request:
         parser = RequestParser()
         parser.feed(head + body)
-        return parser.next()
+        found = parser.next()
+        assert isinstance(found, Request)
+        return found
 
     request = parse()
     document = read_object(body)["instances"]
+    assert isinstance(document, list)
     answer = Response(status=200, body=row_body(outputs), content_type="application/json")
     steps: dict[str, Callable[[], object]] = {
         "HTTP request": parse,

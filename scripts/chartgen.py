@@ -26,6 +26,7 @@ BEGIN, END = "<!-- values: made by scripts/chartgen.py -->", "<!-- end of values
 COPIES = {"gateway/files/predict.py": "tf-serving/files/predict.py"}
 """Copy: original. Helm gives a chart no file outside it."""
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+WORDS = {"array": "list", "object": "map"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Value:
 def values(text: str) -> Iterator[Value]:
     """Every documented value of a values.yaml, in the order of the file. Errors: SystemExit for one without comment."""
     lines = text.splitlines()
-    yield from _walk(yaml.compose(text), (), lines)
+    root = yaml.compose(text)
+    assert isinstance(root, yaml.MappingNode)
+    yield from _walk(root, (), lines)
 
 
 def _walk(node: yaml.MappingNode, path: tuple[str, ...], lines: list[str]) -> Iterator[Value]:
@@ -136,7 +139,9 @@ def _rows(value: Value) -> Iterator[str]:
     path = ".".join(value.path)
     yield _row(path, value.schema, _shown(value.default), value.description)
     for below, inside in (("[]", value.schema.get("items")), (".<NAME>", value.schema.get("additionalProperties"))):
-        for key, narrowed in inside.get("properties", {}).items() if isinstance(inside, dict) else ():
+        if not isinstance(inside, dict):
+            continue
+        for key, narrowed in inside.get("properties", {}).items():
             default = "required" if key in inside.get("required", ()) else "none"
             yield _row(f"{path}{below}.{key}", narrowed, default, narrowed["description"])
 
@@ -149,13 +154,13 @@ def _row(path: str, narrowed: dict[str, Any], default: str, meaning: str) -> str
 def _kind(narrowed: dict[str, Any]) -> str:
     """What may stand there, in words: `integer, at least 1`."""
     if "enum" in narrowed:
-        words = [f"`{word}`" for word in narrowed["enum"]]
-        return f"{', '.join(words[:-1])} or {words[-1]}"
-    kinds = narrowed["type"] if isinstance(narrowed["type"], list) else [narrowed["type"]]
-    words = " or ".join({"array": "list", "object": "map"}.get(kind, kind) for kind in kinds)
+        allowed = [f"`{word}`" for word in narrowed["enum"]]
+        return f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+    kinds: list[str] = narrowed["type"] if isinstance(narrowed["type"], list) else [narrowed["type"]]
+    words = " or ".join(WORDS.get(kind, kind) for kind in kinds)
     inside = narrowed.get("items") or narrowed.get("additionalProperties")
     if isinstance(inside, dict) and isinstance(inside.get("type"), str):
-        words += " of " + {"object": "map", "array": "list"}.get(inside["type"], inside["type"]) + "s"
+        words += f" of {WORDS.get(inside['type'], inside['type'])}s"
     bounds = [
         f"at {how} {narrowed[key]}" for key, how in (("minimum", "least"), ("maximum", "most")) if key in narrowed
     ]

@@ -75,7 +75,8 @@ class Ran:
     @property
     def error(self) -> dict[str, Any]:
         assert self.code != 0, self.document
-        return self.document["error"]  # type: ignore[no-any-return]
+        error: dict[str, Any] = self.document["error"]
+        return error
 
 
 Deployer = Callable[..., Ran]

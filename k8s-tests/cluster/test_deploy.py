@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ def test_a_new_model_config_reaches_every_replica_quickly(
         target.put_model_config(wanted.to_text())
         began = time.monotonic()
         target.wait(
-            lambda wanted=wanted: proof.replicas(target, wanted),  # type: ignore[misc]
+            partial(proof.replicas, target, wanted),
             what="proof",
             deadline=began + 60,
             progress=ignore,

@@ -44,7 +44,8 @@ def _objects(chart: str, *args: str, release: str = "r") -> Objects:
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
 def case(request: pytest.FixtureRequest) -> tuple[str, str]:
     """Every chart with every one of its ci values files."""
-    return request.param  # type: ignore[no-any-return]
+    chart, name = request.param
+    return chart, name
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ def one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 
 
 def pod(objects: list[dict[str, Any]]) -> dict[str, Any]:
-    return one(objects, "Deployment")["spec"]["template"]["spec"]  # type: ignore[no-any-return]
+    spec: dict[str, Any] = one(objects, "Deployment")["spec"]["template"]["spec"]
+    return spec
 
 
 def flags(objects: list[dict[str, Any]]) -> dict[str, str]:

@@ -21,7 +21,7 @@ FLOATS = 200_000_000
 """800 MB: more than a replica of the tests may use."""
 
 
-class Bad(tf.Module):  # type: ignore[misc]
+class Bad(tf.Module):  # type: ignore[misc]  # has no types
     """A version that does `work` before it answers; what that returns is added, and is 0."""
 
     def __init__(self, work: Callable[[Any], Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from fake_api import FakeApi
 
-from deployer.targets.cluster.api import ApiServer, Place, pod_path
+from deployer.targets.cluster.api import Place, pod_path
 from deployer.targets.cluster.helm_releases import HelmReleases
 from deployer.targets.cluster.names import GATEWAY_KEY, MODELS_KEY, Names
 from deployer.targets.cluster.target import ClusterTarget
@@ -50,7 +50,7 @@ class FakeCluster:
         self.api = FakeApi()
         self.api.objects[pod_path(NAMESPACE)] = {"metadata": {}, "items": []}
         names, helm = Names(release="demo"), Helm(namespace=NAMESPACE, program=str(program))
-        api = ApiServer("https://api", self.api, lambda: "")  # type: ignore[arg-type]
+        api = self.api.server()
         self.target = ClusterTarget(names, Place(namespace=NAMESPACE), api, HelmReleases(names, helm))
 
     def follow(self) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,13 +123,14 @@ class Rolling:
         """Fails unless every pod and gateway is as configured, and Helm's values say what is in force."""
         status = self.deployer("status", *self.where).result
         assert status["healthy"], status["missing"]
-        target, kept = self.target, []
+        target = self.target
+        kept: list[Mapping[str, Any]] = []
         for found in (target.helm.tf_serving(), target.helm.gateway()):
             assert found is not None
             kept.append(found.values)
-        assert kept[0]["models"][0]["versions"] == list(self.state.versions)  # type: ignore[index]
-        assert kept[0]["models"][0]["labels"] == dict(self.state.labels)  # type: ignore[index]
-        routing = kept[1]["config"]["models"]["digits"]["routing"]  # type: ignore[index]
+        assert kept[0]["models"][0]["versions"] == list(self.state.versions)
+        assert kept[0]["models"][0]["labels"] == dict(self.state.labels)
+        routing = kept[1]["config"]["models"]["digits"]["routing"]
         assert routing["weights"] == dict(self.state.weights)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ def rows(*sizes: int) -> Any:
     return RNG.random((3, *sizes)).astype(np.float32)
 
 
-class Positional(keras.Model):
+class Positional(keras.Model):  # type: ignore[misc]  # has no types
     def __init__(self) -> None:
         super().__init__()
         self.dense = layers.Dense(2)
@@ -35,7 +36,7 @@ def positional() -> Any:
     return model
 
 
-class Joined(keras.Model):
+class Joined(keras.Model):  # type: ignore[misc]  # has no types
     """Takes a list, or a dict, and joins what is in it."""
 
     def __init__(self) -> None:
@@ -76,7 +77,7 @@ def nested() -> Any:
     return keras.Model({"pair": [a, b], "one": c}, {"heads": [layers.Dense(1)(joined), layers.Dense(2)(joined)]})
 
 
-class WithDefault(keras.Model):
+class WithDefault(keras.Model):  # type: ignore[misc]  # has no types
     def __init__(self) -> None:
         super().__init__()
         self.dense = layers.Dense(2)
@@ -157,7 +158,7 @@ def rows_depend_on_each_other() -> Any:
     return module(lambda x: {"y": x - tf.reduce_mean(x, 0, keepdims=True)}, spec([None, 2]))
 
 
-class Holder(tf.Module):
+class Holder(tf.Module):  # type: ignore[misc]  # has no types
     """A Keras 3 model inside a tf.Module, with a variable of its own beside it."""
 
     def __init__(self) -> None:
@@ -165,7 +166,7 @@ class Holder(tf.Module):
         self.model = lookup()
         self.offset = tf.Variable(3.0)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.string, name="color")])
+    @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.string, name="color")])  # type: ignore[untyped-decorator]
     def __call__(self, color: Any) -> Any:
         return {"y": self.model(color) + self.offset}
 
@@ -174,17 +175,17 @@ def keras_in_a_module() -> Any:
     return Holder()
 
 
-class Several(tf.Module):
+class Several(tf.Module):  # type: ignore[misc]  # has no types
     def __init__(self) -> None:
         super().__init__()
         names = tf.constant(["a", "b"])
         self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(names, tf.constant([1, 2])), 0)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="word")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="word")])  # type: ignore[untyped-decorator]
     def serving_default(self, word: Any) -> Any:
         return {"number": self.table.lookup(word)}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])  # type: ignore[untyped-decorator]
     def doubled(self, x: Any) -> Any:
         return {"y": x * 2.0}
 
@@ -197,14 +198,14 @@ def returns_nothing() -> Any:
     return module(lambda x: None, spec([None, 2]))
 
 
-class Untracked(tf.Module):
+class Untracked(tf.Module):  # type: ignore[misc]  # has no types
     def __init__(self) -> None:
         super().__init__()
         names = tf.constant(["a", "b"])
         table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(names, tf.constant([1, 2])), 0)
-        self.look = lambda word: table.lookup(word)
+        self.look: Callable[[Any], Any] = lambda word: table.lookup(word)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="word")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="word")])  # type: ignore[untyped-decorator]
     def __call__(self, word: Any) -> Any:
         return {"number": self.look(word)}
 

@@ -106,7 +106,7 @@ def test_a_replica_that_was_told_too_early_is_told_again(tmp_path: Path) -> None
 
 def test_a_replica_that_leaves_while_it_is_asked_says_nothing_about_the_version(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(3))
-    world.release.leaving = {"replica-0"}
+    world.release.terminating = {"replica-0"}
     assert world.rollouts().start(REQUEST).outcome == "promoted"
     assert [server.alive for server in world.release.servers] == [False, True, True]
 
