@@ -35,12 +35,6 @@ class Holdout:
         path.write_text("".join(json.dumps({"record": r, "expected": e}) + "\n" for r, e in pairs), "utf-8")
         return len(self.records)
 
-    def write_inputs(self, path: Path) -> None:
-        """Write one `{"inputs": …, "expected": …}` a line: the same rows as a model server takes them."""
-        rows = [{name: array[row].tolist() for name, array in self.inputs.items()} for row in range(len(self.expected))]
-        pairs = zip(rows, self.expected, strict=True)
-        path.write_text("".join(json.dumps({"inputs": r, "expected": e}) + "\n" for r, e in pairs), "utf-8")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:

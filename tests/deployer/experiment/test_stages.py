@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
+from partial_target import PartialTarget
 
 from deployer.errors import TargetError
 from deployer.experiment import stages
 from deployer.experiment.results import Stages
-from deployer.targets.base import GatewayReplica, HttpReply, Replica, Target
+from deployer.targets.base import GatewayReplica, HttpReply, Replica
 from tfserving.server.metrics import Metrics
 
 
-class FakeRelease:
+class FakeRelease(PartialTarget):
     """One gateway and one replica that show these pages; None does not answer."""
 
     def __init__(self, gateway: str | None, replica: str | None) -> None:
@@ -33,7 +32,7 @@ class FakeRelease:
 
 
 def seen(gateway: str | None, replica: str | None) -> stages.StageReading:
-    return stages.read_stages(cast(Target, FakeRelease(gateway, replica)), "loan")
+    return stages.read_stages(FakeRelease(gateway, replica), "loan")
 
 
 def gateway_page(requests: int, *, model: str = "loan") -> str:
