@@ -1,4 +1,4 @@
-"""An API server of Kubernetes in memory, held to what a real one does by the tests on a kind cluster."""
+"""An API server of Kubernetes in memory. `api_contract` holds it, and a real one on a kind cluster, to the same."""
 
 from __future__ import annotations
 
@@ -47,16 +47,15 @@ class FakeApi:
                 return self._refusal(409, "AlreadyExists")
             return self._put(path, content)
         known = self.objects.get(path)
+        applied = method == "PATCH" and "apply-patch" in (headers or {})["Content-Type"]
+        if known is None and not applied:
+            return self._refusal(404, "NotFound")
         asked = content.get("metadata", {}).get("resourceVersion")
         if asked is not None and (known is None or asked != known["metadata"]["resourceVersion"]):
             return self._refusal(409, "Conflict")
-        if method == "PATCH" and "apply-patch" in (headers or {})["Content-Type"]:
-            return self._put(path, _merged(known or {}, content))
-        if known is None:
-            return self._refusal(404, "NotFound")
         if method == "GET":
             return Answer(200, json.dumps(known).encode())
-        return self._put(path, _merged(known, content))
+        return self._put(path, _merged(known or {}, content))
 
     def _put(self, path: str, content: Object) -> Answer:
         self.version += 1
