@@ -1,1 +1,1 @@
-"""The model store, and what enters it: export, publish, list, inspect, verify, prune."""
+"""The model store: export, publish, list, inspect, verify, prune."""

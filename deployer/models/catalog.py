@@ -1,4 +1,4 @@
-"""What is in a store: list, inspect, verify."""
+"""List, inspect and verify the versions of a store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from deployer.domain import store as domain
+from deployer.domain.store import Fault, Manifest, SignatureFact
 from deployer.errors import ExportError
 from deployer.targets.base import Progress
 from deployer.targets.storage import manifest, signatures
@@ -16,9 +16,9 @@ from deployer.targets.storage.layout import ModelStore, models
 
 @dataclass(frozen=True, kw_only=True)
 class VersionSummary:
-    """One row of a listing. `state` is "published", or why the version cannot be trusted; sizes in bytes.
+    """One row of a listing. `state` is "published", or a problem of the version; sizes in bytes.
 
-    A version that another tool wrote has no manifest, so its size, date and metrics are unknown.
+    A version from another tool has no manifest, so its size, date and metrics are unknown.
     """
 
     model: str
@@ -31,9 +31,9 @@ class VersionSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """All that is known about one version; `features` is the text of its feature spec, None without one.
+    """Details of one version; `features` is the text of its feature spec, None without one.
 
-    `path` is that of its directory on this machine, or inside a claim. Without a manifest, `manifest` is None and only
+    `path` is its directory on this machine, or inside the PVC. Without a manifest, `manifest` is None and only
     the signatures are known.
     """
 
@@ -41,50 +41,50 @@ class Inspection:
     version: int
     path: str
     tensorflow: str
-    signatures: Mapping[str, domain.SignatureFact]
+    signatures: Mapping[str, SignatureFact]
     features: str | None
-    manifest: domain.Manifest | None
+    manifest: Manifest | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """Whether the files of a version are those that were published."""
+    """Result of the check whether the files of a version are unchanged."""
 
     model: str
     version: int
     files: int
-    faults: tuple[domain.Fault, ...]
+    faults: tuple[Fault, ...]
 
 
 class Catalog(Protocol):
-    """The versions of a store, wherever it is."""
+    """The versions of a store, in a directory or a PVC."""
 
     def versions(self, model: str | None = None) -> tuple[VersionSummary, ...]:
-        """Every version of one model, or of all, ascending.
+        """All versions of one model, or of all models, ascending.
 
-        Errors: ExportError for an unreadable store, no such model.
+        Errors: ExportError for an unreadable store or an unknown model.
         """
         ...
 
     def inspect(self, model: str, version: int | None = None) -> Inspection:
         """One version, by default the newest.
 
-        Errors: ExportError when there is none, or its saved_model.pb is broken.
+        Errors: ExportError when it does not exist, or its saved_model.pb is invalid.
         """
         ...
 
     def verify(self, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
-        """Recompute the checksums of one version, or of all of a model.
+        """Recompute the checksums of one version, or of all versions of a model.
 
-        Errors: ExportError when there is no version, or a file cannot be read. Faults are in the result; a missing
-        manifest is one of them where all are verified, and an ExportError for the one version that was asked for.
+        Errors: ExportError when there is no version, or a file cannot be read. Faults are in the result. A missing
+        manifest is a fault when all versions are verified, and an ExportError when one version was requested.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class DirectoryCatalog:
-    """A store in a directory of this machine."""
+    """The catalog of a store in a local directory."""
 
     root: Path
 
@@ -92,8 +92,8 @@ class DirectoryCatalog:
         """As `Catalog.versions`."""
         names = models(self.root)
         if model is not None and model not in names:
-            there = ", ".join(names) or "none"
-            raise ExportError(f"there is no model {model} in {self.root}", hint=f"models: {there}")
+            existing = ", ".join(names) or "none"
+            raise ExportError(f"there is no model {model} in {self.root}", hint=f"models: {existing}")
         found = []
         for name in names if model is None else (model,):
             place = ModelStore(root=self.root, model=name)
@@ -138,20 +138,18 @@ def _verified(place: ModelStore, version: int, *, alone: bool, progress: Progres
     except ExportError as error:
         if alone:
             raise
-        return unvouched(place.model, version, error)
+        return without_manifest(place.model, version, error)
     faults = manifest.verify(path, known)
     if (known.model, known.version) != (place.model, version):
         moved = f"was published as version {known.version} of {known.model}"
-        faults = (*faults, domain.Fault(path=manifest.MANIFEST, problem=moved))
+        faults = (*faults, Fault(path=manifest.MANIFEST, problem=moved))
     return Verification(model=place.model, version=version, files=len(known.files), faults=faults)
 
 
-def unvouched(model: str, version: int, error: ExportError) -> Verification:
-    """The result for a version, one of several, whose manifest is missing or unreadable."""
-    problem = "is missing or unreadable, so nothing vouches for the files" + (f": {error.cause}" if error.cause else "")
-    return Verification(
-        model=model, version=version, files=0, faults=(domain.Fault(path=manifest.MANIFEST, problem=problem),)
-    )
+def without_manifest(model: str, version: int, error: ExportError) -> Verification:
+    """The result for a version without a readable manifest, among several versions."""
+    problem = "is missing or unreadable, so the files cannot be verified" + (f": {error.cause}" if error.cause else "")
+    return Verification(model=model, version=version, files=0, faults=(Fault(path=manifest.MANIFEST, problem=problem),))
 
 
 def _summary(place: ModelStore, version: int) -> VersionSummary:
@@ -185,5 +183,5 @@ def _choose(store: Path, model: str, version: int | None) -> tuple[ModelStore, i
 
 
 def _no_versions(store: Path, model: str) -> ExportError:
-    there = ", ".join(models(store)) or "none"
-    return ExportError(f"model {model} has no version in {store}", hint=f"models in this store: {there}")
+    existing = ", ".join(models(store)) or "none"
+    return ExportError(f"model {model} has no version in {store}", hint=f"models in this store: {existing}")

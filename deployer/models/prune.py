@@ -1,4 +1,4 @@
-"""Old versions leave a store, a directory or a claim; what is in use stays."""
+"""`deployer models prune`: remove old versions from a store; versions in use stay."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.domain import store as domain
+from deployer.domain.store import PrunePlan, plan_prune
 from deployer.errors import ExportError, UsageError, disk_errors
 from deployer.targets.base import Progress
 from deployer.targets.storage.client import Storage, version_directories
@@ -15,7 +15,7 @@ from deployer.targets.storage.layout import ModelStore, models
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """Versions that were removed (would be, with `dry_run`), and why each other one stays."""
+    """Versions that were removed (or would be, with `dry_run`), and why each of the others stays."""
 
     model: str
     removed: tuple[int, ...]
@@ -26,15 +26,15 @@ class Pruned:
 def prune_directory(
     store: Path, model: str, *, keep: int, protected: Mapping[int, str], dry_run: bool = False, progress: Progress
 ) -> Pruned:
-    """Remove all but the `keep` newest versions and the protected ones. What dead exporters left is cleaned, too.
+    """Remove all but the `keep` newest versions and the protected ones. Directories of dead exports are deleted too.
 
     Errors: UsageError when `keep` is below 1, ExportError without versions.
     """
     place = ModelStore(root=store, model=model)
     versions = place.versions()
     if not versions:
-        there = ", ".join(models(store)) or "none"
-        raise ExportError(f"model {model} has no version in {store}", hint=f"models in this store: {there}")
+        existing = ", ".join(models(store)) or "none"
+        raise ExportError(f"model {model} has no version in {store}", hint=f"models in this store: {existing}")
     plan = _plan(versions, keep=keep, protected=protected)
     if not dry_run:
         with disk_errors(ExportError):
@@ -46,15 +46,15 @@ def prune_directory(
 def prune_pvc(
     storage: Storage, model: str, *, keep: int, protected: Mapping[int, str], dry_run: bool = False, progress: Progress
 ) -> Pruned:
-    """The same in a claim, through the storage agent. What an interrupted prune left is deleted, too.
+    """As `prune_directory`, in a PVC through the storage agent. The rest of an interrupted prune is deleted too.
 
     Errors: UsageError when `keep` is below 1, ExportError without versions, TargetError.
     """
     entries = storage.entries(model) or ()
     names = version_directories(entries)
     if not names:
-        hint = "`deployer models list` shows what it holds"
-        raise ExportError(f"model {model} has no version in the claim", hint=hint)
+        hint = "`deployer models list` shows its content"
+        raise ExportError(f"model {model} has no version in the PVC", hint=hint)
     plan = _plan(names, keep=keep, protected=protected)
     if not dry_run:
         for entry in entries:
@@ -64,14 +64,14 @@ def prune_pvc(
     return Pruned(model=model, removed=plan.remove, kept=plan.keep, dry_run=dry_run)
 
 
-def _plan(versions: Collection[int], *, keep: int, protected: Mapping[int, str]) -> domain.PrunePlan:
+def _plan(versions: Collection[int], *, keep: int, protected: Mapping[int, str]) -> PrunePlan:
     try:
-        return domain.plan_prune(versions, keep=keep, protected=protected)
+        return plan_prune(versions, keep=keep, protected=protected)
     except ValueError as error:
-        raise UsageError(str(error), hint="--keep 1 leaves the newest version and the protected ones") from error
+        raise UsageError(str(error), hint="--keep 1 keeps the newest version and the protected ones") from error
 
 
-def _remove(model: str, plan: domain.PrunePlan, remove: Callable[[int], None], progress: Progress) -> None:
+def _remove(model: str, plan: PrunePlan, remove: Callable[[int], None], progress: Progress) -> None:
     for version in plan.remove:
         progress(f"removing version {version} of model {model}")
         remove(version)

@@ -1,4 +1,4 @@
-"""Versions of a directory store copied into a store in a claim, where each appears whole, by one rename."""
+"""`deployer publish`: copy versions of a directory store to a store in a PVC; one rename publishes each version."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from deployer.domain.store import FileFact, Manifest, find_faults, next_version,
 from deployer.errors import ExportError, TargetError, UsageError
 from deployer.models.pvc import PvcAccess, opened
 from deployer.targets.base import Progress
-from deployer.targets.storage import manifest as manifests
+from deployer.targets.storage import manifest
 from deployer.targets.storage.client import Entry, Storage
 from deployer.targets.storage.layout import ModelStore
 from deployer.targets.storage.pod import NewPvc
 
-CHUNK = 4 << 20
-"""Bytes in one request: small enough that an API server passes it on at once, large enough to be fast."""
+UPLOAD_CHUNK_BYTES = 4 << 20
+"""Bytes per request: small enough for an API server to forward at once, large enough to be fast."""
 
-SAY_SECONDS = 2.0
+COPY_PROGRESS_SECONDS = 2.0
 ABANDONED_SECONDS = 24 * 3600.0
-"""Age after which an unfinished copy of other content is deleted."""
+"""Age after which an unfinished copy with other content is deleted."""
 
-MARK = hashlib.sha256(b"deployer publish").hexdigest()[:8]
-"""Where `layout` puts a mark of the host: an unfinished copy is no host's, any deployer goes on with it."""
+PUBLISH_HOST_ID = hashlib.sha256(b"deployer publish").hexdigest()[:8]
+"""Used where `layout` uses the id of the host: an unfinished copy has no host; any deployer can continue it."""
 
 Outcome = Literal["published", "already published", "would be published"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishRequest:
-    """What to copy where. `versions` empty is the newest one; `every` all of them.
+    """What to copy, and where. Empty `versions` means the newest one; `every` means all.
 
-    `new_claim` is made where the claim is absent.
+    `new_pvc` is created if the PVC does not exist.
     """
 
     store: Path
@@ -49,7 +49,7 @@ class PublishRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalVersion:
-    """A version that was read and found whole. `files` covers the manifest too, whose text is `manifest_text`."""
+    """A verified local version. `files` includes the manifest, whose text is `manifest_text`."""
 
     manifest: Manifest
     path: Path
@@ -60,7 +60,7 @@ class LocalVersion:
         """Every file by its path inside the version; the manifest comes last."""
         text = self.manifest_text
         own = FileFact(size=len(text), sha256=hashlib.sha256(text).hexdigest())
-        return {**dict(sorted(self.manifest.files.items())), manifests.MANIFEST: own}
+        return {**dict(sorted(self.manifest.files.items())), manifest.MANIFEST: own}
 
     @property
     def size(self) -> int:
@@ -69,14 +69,14 @@ class LocalVersion:
 
     @property
     def staging(self) -> str:
-        """The directory in which it is put together. It follows from the content, so that a later run goes on."""
+        """Its staging directory in the PVC. The name depends on the content, so that a later run can continue."""
         content = hashlib.sha256(self.manifest_text).hexdigest()[:8]
-        return f"{self.manifest.model}/.staging-{self.manifest.version}-{MARK}{content}"
+        return f"{self.manifest.model}/.staging-{self.manifest.version}-{PUBLISH_HOST_ID}{content}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What became of one version: `size` bytes in `files` files, of which `sent` bytes were sent now."""
+    """The result for one version: `size` bytes in `files` files; `sent` bytes were sent by this run."""
 
     model: str
     version: int
@@ -87,12 +87,12 @@ class Published:
 
 
 def publish_to_pvc(request: PublishRequest, progress: Progress) -> tuple[Published, ...]:
-    """Publish every version that is meant, by one pod that is gone afterwards. A dry run only reads the store.
+    """Publish the chosen versions through one temporary pod. A dry run only reads the local store.
 
-    Errors: ExportError for a damaged version or a number that exists with other content; TargetError; WaitTimeout.
+    Errors: ExportError for a damaged version, or one that exists with other content; TargetError; WaitTimeout.
     """
     chosen = choose(request.store, request.model, request.versions, every=request.every)
-    versions = [read_whole(request.store, request.model, number, progress) for number in chosen]
+    versions = [read_verified(request.store, request.model, number, progress) for number in chosen]
     if request.dry_run:
         return tuple(_result(version, "would be published") for version in versions)
     with opened(request.to, progress, new=request.new_pvc) as storage:
@@ -100,41 +100,41 @@ def publish_to_pvc(request: PublishRequest, progress: Progress) -> tuple[Publish
 
 
 def choose(store: Path, model: str, versions: Iterable[int], *, every: bool) -> tuple[int, ...]:
-    """The versions that are meant: those named, or every one, or the newest. Errors: ExportError when there is none."""
+    """The chosen versions: those named, or all, or the newest. Errors: ExportError when there is none."""
     place = ModelStore(root=store, model=model)
-    there = place.versions()
-    if not there:
-        raise ExportError(f"model {model} has no version in {store}", hint="`deployer models list` shows what it holds")
+    existing = place.versions()
+    if not existing:
+        raise ExportError(f"model {model} has no version in {store}", hint="`deployer models list` shows its content")
     wanted = tuple(sorted(set(versions)))
     if wanted and every:
         raise UsageError("--version and --all exclude each other", hint="leave one out")
-    return wanted or (there if every else there[-1:])
+    return wanted or (existing if every else existing[-1:])
 
 
-def read_whole(store: Path, model: str, version: int, progress: Progress) -> LocalVersion:
-    """A version with every checksum recomputed. Errors: ExportError that names what is damaged."""
+def read_verified(store: Path, model: str, version: int, progress: Progress) -> LocalVersion:
+    """Read a version and verify all checksums. Errors: ExportError that names the damaged files."""
     path = ModelStore(root=store, model=model).path(version)
     progress(f"checking version {version} of model {model} in {store}")
-    known = manifests.read(path)
-    faults = manifests.verify(path, known)
+    known = manifest.read(path)
+    faults = manifest.verify(path, known)
     if faults or (known.model, known.version) != (model, version):
         problems = "; ".join(f"{fault.path} {fault.problem}" for fault in faults)
         raise ExportError(
-            f"version {version} of model {model} is not what was exported",
-            cause=problems or f"its manifest is of version {known.version} of model {known.model}",
-            hint="export it again; a damaged version is never published",
+            f"version {version} of model {model} has changed since its export",
+            cause=problems or f"its manifest belongs to version {known.version} of model {known.model}",
+            hint="export it again; a damaged version is not published",
         )
-    return LocalVersion(manifest=known, path=path, manifest_text=(path / manifests.MANIFEST).read_bytes())
+    return LocalVersion(manifest=known, path=path, manifest_text=(path / manifest.MANIFEST).read_bytes())
 
 
 def publish(
     version: LocalVersion, storage: Storage, progress: Progress, *, clock: Callable[[], float] = time.monotonic
 ) -> Published:
-    """Copy what is missing, verify every file where it now is, and give the whole its number by one rename.
+    """Copy what is missing, verify every file in the PVC, and rename the directory to the version number.
 
-    A number that exists with the same content is left alone. Interrupted anywhere, nothing that a server sees has
-    changed, and the next call goes on from what has arrived.
-    Errors: ExportError when the number exists with other content or a file arrives changed; TargetError.
+    A version that exists with the same content is not changed. If interrupted, a server sees no change, and the next
+    call continues.
+    Errors: ExportError when the version exists with other content, or a file was changed in transit; TargetError.
     """
     model, number = version.manifest.model, version.manifest.version
     entries = storage.entries(model) or ()
@@ -153,11 +153,11 @@ def publish(
     if faults:
         storage.discard(version.staging)
         raise ExportError(
-            f"version {number} of model {model} did not arrive as it was sent",
+            f"version {number} of model {model} was changed in transit",
             cause="; ".join(f"{fault.path} {fault.problem}" for fault in faults),
-            hint="publish it again; look at the disk behind the claim when it happens twice",
+            hint="publish it again; if it happens again, check the disk of the PVC",
         )
-    progress(f"version {number} of model {model}: every file verified in place, renaming")
+    progress(f"version {number} of model {model}: all files verified in the PVC, renaming")
     if not storage.publish(version.staging, number):
         raise _exists(version, (*taken, number))
     return _result(version, "published", sent=copy.sent)
@@ -165,7 +165,7 @@ def publish(
 
 def _compared(version: LocalVersion, storage: Storage, taken: Mapping[int, str]) -> Published:
     model, number = version.manifest.model, version.manifest.version
-    if storage.read(f"{model}/{taken[number]}/{manifests.MANIFEST}") != version.manifest_text:
+    if storage.read(f"{model}/{taken[number]}/{manifest.MANIFEST}") != version.manifest_text:
         raise _exists(version, taken)
     return _result(version, "already published")
 
@@ -177,13 +177,13 @@ def _clean(
     storage: Storage,
     progress: Progress,
 ) -> None:
-    """Delete unfinished copies that nobody will go on with: of this number with other content, of one that exists
-    meanwhile, or long abandoned. The clock is that of the store: the newest change there."""
+    """Delete unfinished copies that will not be continued: of this version with other content, of a version that exists
+    by now, or abandoned. The current time is that of the store: its latest change."""
     model = version.manifest.model
     now = max((entry.modified for entry in entries), default=0.0)
     for entry in entries:
         head, _, tail = entry.name.removeprefix(".staging-").partition("-")
-        if not entry.name.startswith(".staging-") or not tail.startswith(MARK) or not head.isdigit():
+        if not entry.name.startswith(".staging-") or not tail.startswith(PUBLISH_HOST_ID) or not head.isdigit():
             continue
         path = f"{model}/{entry.name}"
         superseded = int(head) in taken or (int(head) == version.manifest.version and path != version.staging)
@@ -193,7 +193,7 @@ def _clean(
 
 
 class _Copy:
-    """The copying of one version, with its progress."""
+    """Copies one version, with progress."""
 
     def __init__(self, version: LocalVersion, storage: Storage, progress: Progress, clock: Callable[[], float]) -> None:
         self._version = version
@@ -206,9 +206,9 @@ class _Copy:
         self.sent = 0
 
     def file(self, path: str, fact: FileFact) -> FileFact:
-        """Bring one file over, unless it is there; what its digest is there."""
-        there = f"{self._version.staging}/{path}"
-        have = self._storage.digest(there)
+        """Copy one file, unless it already exists; returns its digest in the PVC."""
+        target = f"{self._version.staging}/{path}"
+        have = self._storage.digest(target)
         if have == fact:
             self._count(fact.size)
             return have
@@ -217,22 +217,24 @@ class _Copy:
             source.seek(offset)
             self._count(offset)
             while True:
-                chunk = source.read(CHUNK)
+                chunk = source.read(UPLOAD_CHUNK_BYTES)
                 if chunk or not offset:
-                    self._storage.write(there, offset, chunk)
+                    self._storage.write(target, offset, chunk)
                 if not chunk:
                     break
                 offset += len(chunk)
                 self.sent += len(chunk)
                 self._count(len(chunk))
-        arrived = self._storage.digest(there)
+        arrived = self._storage.digest(target)
         if arrived is None:
-            raise TargetError(f"{there} has disappeared from the claim", hint="does another tool clean it?")
+            raise TargetError(
+                f"{target} has disappeared from the PVC", hint="check whether another tool deletes files in the PVC"
+            )
         return arrived
 
     def _count(self, more: int) -> None:
         self._arrived += more
-        if self._clock() - self._reported >= SAY_SECONDS:
+        if self._clock() - self._reported >= COPY_PROGRESS_SECONDS:
             known = self._version.manifest
             done = f"{size_text(self._arrived)} of {size_text(self._size)}"
             self._progress(f"version {known.version} of model {known.model}: {done}")
@@ -240,11 +242,11 @@ class _Copy:
 
 
 def _common(read: Callable[[int], bytes], have: FileFact | None) -> int:
-    """Bytes with which an interrupted copy and the file begin alike: all that has arrived, or nothing."""
+    """Bytes of an interrupted copy that match the file: all of the copy, or 0."""
     if have is None:
         return 0
     digest, left = hashlib.sha256(), have.size
-    while left and (chunk := read(min(CHUNK, left))):
+    while left and (chunk := read(min(UPLOAD_CHUNK_BYTES, left))):
         digest.update(chunk)
         left -= len(chunk)
     return have.size if not left and digest.hexdigest() == have.sha256 else 0
@@ -253,8 +255,8 @@ def _common(read: Callable[[int], bytes], have: FileFact | None) -> int:
 def _exists(version: LocalVersion, taken: Iterable[int]) -> ExportError:
     known = version.manifest
     return ExportError(
-        f"version {known.version} of model {known.model} already exists in the claim, with other content",
-        cause="a version is immutable: servers never load changed content under a known number",
+        f"version {known.version} of model {known.model} already exists in the PVC, with other content",
+        cause="a version is immutable: a server does not reload a version that it has already loaded",
         hint=f"export the model again as version {next_version(taken)} or later, and publish that",
     )
 

@@ -1,4 +1,4 @@
-"""The versions of a store in a claim: listed, inspected, and verified where they are, through the storage agent."""
+"""List, inspect and verify the versions of a store in a PVC, through the storage agent."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deployer.domain import store as domain
 from deployer.domain.location import PvcStore
+from deployer.domain.store import Manifest, find_faults, model_name_problem
 from deployer.errors import ExportError
-from deployer.models.catalog import Inspection, Verification, VersionSummary, unvouched
+from deployer.models.catalog import Inspection, Verification, VersionSummary, without_manifest
 from deployer.targets.base import Progress
 from deployer.targets.cluster.api import ApiServer, Place, connect
 from deployer.targets.cluster.target import resolved
@@ -20,7 +20,7 @@ from deployer.targets.storage.pod import NewPvc, require_pvc, storage_in
 
 @dataclass(frozen=True, kw_only=True)
 class PvcAccess:
-    """How to look into a claim: `image` runs the pod, `timeout` bounds the wait for it, in seconds."""
+    """Access to a PVC: `image` is the image of the pod, `timeout` limits the wait for it, in seconds."""
 
     pvc: PvcStore
     place: Place
@@ -29,19 +29,19 @@ class PvcAccess:
 
 
 def reach(access: PvcAccess) -> tuple[Place, ApiServer]:
-    """The cluster of a claim. Errors: TargetError."""
+    """The cluster of a PVC. Errors: TargetError."""
     place = resolved(access.place)
     return place, connect(place)
 
 
 @contextmanager
 def opened(access: PvcAccess, progress: Progress, *, new: NewPvc | None = None) -> Iterator[Storage]:
-    """The store in the claim, by a pod that is gone afterwards; `new` is made where there is no claim.
+    """The store in the PVC, through a temporary pod; `new` is created if the PVC does not exist.
 
-    Errors: TargetError, WaitTimeout that names why the pod did not start.
+    Errors: TargetError, WaitTimeout that says why the pod did not start.
     """
     place, api = reach(access)
-    progress(f"claim {access.pvc.pvc} in {place}")
+    progress(f"PVC {access.pvc.pvc} in {place}")
     pvc = require_pvc(api, access.pvc, new, progress)
     reachable = storage_in(api, access.pvc, pvc, image=access.image, timeout=access.timeout, progress=progress)
     with reachable as storage:
@@ -49,7 +49,7 @@ def opened(access: PvcAccess, progress: Progress, *, new: NewPvc | None = None) 
 
 
 class PvcCatalog:
-    """A store in a claim, through the storage agent; checksums are recomputed beside the disk."""
+    """The catalog of a store in a PVC; the agent recomputes checksums in the pod."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -59,10 +59,10 @@ class PvcCatalog:
         names = [
             entry.name
             for entry in self._storage.entries() or ()
-            if entry.directory and not domain.model_name_problem(entry.name)
+            if entry.directory and not model_name_problem(entry.name)
         ]
         if model is not None and model not in names:
-            raise ExportError(f"there is no model {model} in the claim", hint=f"models: {', '.join(names) or 'none'}")
+            raise ExportError(f"there is no model {model} in the PVC", hint=f"models: {', '.join(names) or 'none'}")
         return tuple(
             _summary(self._storage, name, version, directory)
             for name in (names if model is None else [model])
@@ -72,9 +72,9 @@ class PvcCatalog:
     def inspect(self, model: str, version: int | None = None) -> Inspection:
         """As `Catalog.inspect`."""
         storage = self._storage
-        there = _there(storage, model, version)
-        number = max(there) if version is None else version
-        path = f"{model}/{there[number]}"
+        directories = _existing(storage, model, version)
+        number = max(directories) if version is None else version
+        path = f"{model}/{directories[number]}"
         known = _manifest(storage, path) if storage.read(f"{path}/{manifest.MANIFEST}") is not None else None
         facts = known or _graph(storage, path)
         features = storage.read(f"{path}/{manifest.FEATURES}")
@@ -90,21 +90,21 @@ class PvcCatalog:
 
     def verify(self, model: str, version: int | None = None, *, progress: Progress) -> tuple[Verification, ...]:
         """As `Catalog.verify`."""
-        there = _there(self._storage, model, version)
+        directories = _existing(self._storage, model, version)
         return tuple(
-            _verified(self._storage, model, number, there[number], alone=version is not None, progress=progress)
-            for number in (sorted(there) if version is None else (version,))
+            _verified(self._storage, model, number, directories[number], alone=version is not None, progress=progress)
+            for number in (sorted(directories) if version is None else (version,))
         )
 
 
-def _there(storage: Storage, model: str, version: int | None) -> Mapping[int, str]:
-    """`_versions`, among which must be the one that was asked for, or any. Errors: ExportError."""
-    there = _versions(storage, model)
-    if not there or (version is not None and version not in there):
+def _existing(storage: Storage, model: str, version: int | None) -> Mapping[int, str]:
+    """`_versions`, which must include the requested version, or any. Errors: ExportError."""
+    directories = _versions(storage, model)
+    if not directories or (version is not None and version not in directories):
         wanted = "no version" if version is None else f"no version {version}"
-        held = ", ".join(map(str, sorted(there))) or "none"
-        raise ExportError(f"model {model} has {wanted} in the claim", hint=f"versions: {held}")
-    return there
+        existing = ", ".join(map(str, sorted(directories))) or "none"
+        raise ExportError(f"model {model} has {wanted} in the PVC", hint=f"versions: {existing}")
+    return directories
 
 
 def _versions(storage: Storage, model: str) -> Mapping[int, str]:
@@ -133,31 +133,29 @@ def _verified(
     except ExportError as error:
         if alone:
             raise
-        return unvouched(model, version, error)
-    progress(f"reading every file of {path} in the claim")
+        return without_manifest(model, version, error)
+    progress(f"reading every file of {path} in the PVC")
     digests = ((file, storage.digest(f"{path}/{file}")) for file in storage.files(path) if file != manifest.MANIFEST)
     found = {file: fact for file, fact in digests if fact is not None}
-    return Verification(
-        model=model, version=version, files=len(known.files), faults=domain.find_faults(known.files, found)
-    )
+    return Verification(model=model, version=version, files=len(known.files), faults=find_faults(known.files, found))
 
 
 def _graph(storage: Storage, path: str) -> signatures.SavedModelFacts:
     content = storage.read(f"{path}/{signatures.SAVED_MODEL_FILE}")
     if content is None:
         raise ExportError(
-            f"{path} in the claim is not a SavedModel: it has no {signatures.SAVED_MODEL_FILE}",
-            hint="`deployer publish` brings whole versions only; another tool began this one",
+            f"{path} in the PVC is not a SavedModel: it has no {signatures.SAVED_MODEL_FILE}",
+            hint="`deployer publish` only copies complete versions; this one is from another tool",
         )
     return signatures.decode(content, f"{path}/{signatures.SAVED_MODEL_FILE}")
 
 
-def _manifest(storage: Storage, path: str) -> domain.Manifest:
+def _manifest(storage: Storage, path: str) -> Manifest:
     text = storage.read(f"{path}/{manifest.MANIFEST}")
     if text is None:
         raise ExportError(
             f"{path} has no manifest",
-            cause="it was not published by this tool",
-            hint="`deployer publish` brings a version with its manifest",
+            cause="it was not published by `deployer`",
+            hint="`deployer publish` copies a version with its manifest",
         )
     return manifest.decode(text, f"{path}/{manifest.MANIFEST}")

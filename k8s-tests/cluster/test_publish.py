@@ -169,7 +169,7 @@ def test_it_works_while_replicas_serve_from_the_claim(
 
 def test_a_pod_that_cannot_start_is_explained(cluster: Any, deployer: Any, digits: Any, namespace: str) -> None:
     absent = deployer("publish", "digits", "--store", digits.store, "--to", f"pvc://{namespace}/absent").error
-    assert absent["message"] == f"there is no claim absent in namespace {namespace}"
+    assert absent["message"] == f"there is no PVC absent in namespace {namespace}"
 
     where = ("--store", digits.store, "--to", f"pvc://{namespace}/models", "--timeout", "20s")
     stuck = deployer("publish", "digits", *where, "--image", "tfserving-deployer/deployer:nope").error

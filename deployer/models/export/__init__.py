@@ -1,1 +1,1 @@
-"""From a trained model to a published version of the store."""
+"""Export: from a trained model to a version in the store."""

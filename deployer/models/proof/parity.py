@@ -1,4 +1,4 @@
-"""Whether the written SavedModel answers as its source does."""
+"""Parity: whether the written SavedModel gives the same outputs as its source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfserving.wire.tensors import Array
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """Two numbers agree when |written - source| <= atol + rtol * |source|; text, bools and integers must be equal."""
+    """Two numbers are equal when |written - source| <= atol + rtol * |source|; text, bools and integers exactly."""
 
     rtol: float = 1e-4
     atol: float = 1e-5
@@ -23,12 +23,12 @@ class Tolerance:
 def compare(
     source: Mapping[str, Array], written: Mapping[str, Array], tolerance: Tolerance, *, rows: int
 ) -> ParityFact:
-    """Compare two answers to the same `rows` sample rows. Errors: ExportError naming the output and its worst row."""
+    """Compare the outputs for the same `rows` sample rows. Errors: ExportError naming the output and the difference."""
     if source.keys() != written.keys():
         raise ExportError(
             "the written SavedModel has other outputs than its source",
             cause=f"source: {', '.join(sorted(source))}; written: {', '.join(sorted(written))}",
-            hint="return the same names from the source as in its signature",
+            hint="the source must return the names of its signature",
         )
     worst = 0.0
     for name in sorted(source):
@@ -38,7 +38,7 @@ def compare(
 
 def _difference(name: str, source: Array, written: Array, tolerance: Tolerance) -> float:
     if source.shape != written.shape:
-        raise _unequal(name, f"the source answers shape {list(source.shape)}, the SavedModel {list(written.shape)}")
+        raise _unequal(name, f"the source has shape {list(source.shape)}, the SavedModel {list(written.shape)}")
     if source.size == 0:
         return 0.0
     if source.dtype.kind in "OSUbiu":
@@ -68,7 +68,7 @@ def _where(unequal: Array) -> str:
 
 def _unequal(name: str, what: str) -> ExportError:
     return ExportError(
-        f"the written SavedModel does not answer as its source: output '{name}'",
+        f"the written SavedModel differs from its source: output '{name}'",
         cause=what,
-        hint="make the model deterministic at inference, or state a wider --rtol or --atol",
+        hint="make inference deterministic, or raise --rtol or --atol",
     )

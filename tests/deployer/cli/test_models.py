@@ -110,7 +110,7 @@ def test_verifying_all_goes_on_after_a_version_without_a_manifest(
     lines = capsys.readouterr().out.splitlines()
     assert "version 1 of model loan: 3 files as published" in lines
     assert lines[lines.index("version 2 of model loan: damaged") + 1].startswith(
-        f"  {manifest.MANIFEST} is missing or unreadable, so nothing vouches for the files"
+        f"  {manifest.MANIFEST} is missing or unreadable, so the files cannot be verified"
     )
     assert "  variables/variables.index has 3 bytes instead of 5" in lines
     assert "version 4 of model loan: 3 files as published" in lines

@@ -94,14 +94,14 @@ def test_every_release_of_the_namespace_protects_what_it_uses() -> None:
         config_map("unrelated", {"a": "b"}),
     )
     assert used == {
-        2: "rollback target of ledger demo-rollouts-loan",
+        2: "rollback target of history demo-rollouts-loan",
         3: "served by demo-tf-serving-models",
         4: "label stable of demo-tf-serving-models",
     }
 
 
 def test_nothing_is_removed_when_it_is_not_known_what_is_in_use() -> None:
-    with pytest.raises(TargetError, match="demo-tf-serving-models cannot be read"):
+    with pytest.raises(TargetError, match="demo-tf-serving-models cannot be parsed"):
         in_use(config_map("demo-tf-serving-models", {"model.config": "model_config_list {"}))
 
 

@@ -16,14 +16,14 @@ from deployer.domain.location import PvcStore
 from deployer.domain.store import Manifest, SignatureFact
 from deployer.errors import ExportError, TargetError, UsageError
 from deployer.models import publish
-from deployer.models.publish import CHUNK, Published
+from deployer.models.publish import UPLOAD_CHUNK_BYTES, Published
 from deployer.models.pvc import PvcCatalog
 from deployer.targets.storage import agent as storage_agent
 from deployer.targets.storage import manifest
 from deployer.targets.storage.layout import ModelStore
 from deployer.targets.storage.pod import pod_manifest
 
-BIG = CHUNK * 2 + 12345
+BIG = UPLOAD_CHUNK_BYTES * 2 + 12345
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def export(tmp_path: Path) -> Callable[..., publish.LocalVersion]:
             )
             (staging.path / manifest.MANIFEST).write_bytes(manifest.encode(known))
             place.publish(staging)
-        return publish.read_whole(root, "loan", version, say_nothing)
+        return publish.read_verified(root, "loan", version, say_nothing)
 
     return write
 
@@ -103,7 +103,7 @@ def test_other_content_under_the_same_number_is_refused(
 def test_cut_anywhere_nothing_is_visible_and_the_next_run_goes_on(
     agent: Agent, export: Callable[..., publish.LocalVersion]
 ) -> None:
-    version = export(content=b"x" * (CHUNK + 5))
+    version = export(content=b"x" * (UPLOAD_CHUNK_BYTES + 5))
     publish.publish(version, agent.storage(), say_nothing)
     requests = len(agent.calls)
     size = sum(fact.size for fact in version.files.values())
@@ -143,8 +143,8 @@ def test_unfinished_copies_that_nobody_needs_are_deleted(
     agent: Agent, export: Callable[..., publish.LocalVersion]
 ) -> None:
     version = export()
-    other_content = f"loan/.staging-3-{publish.MARK}00000000"
-    other_version = f"loan/.staging-4-{publish.MARK}00000000"
+    other_content = f"loan/.staging-3-{publish.PUBLISH_HOST_ID}00000000"
+    other_version = f"loan/.staging-4-{publish.PUBLISH_HOST_ID}00000000"
     of_an_exporter = "loan/.staging-3-0123456789abcdef"
     for path in (other_content, other_version, of_an_exporter):
         (agent.root / path).mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_a_foreign_file_in_the_copy_is_not_published(agent: Agent, export: Calla
     (agent.root / version.staging / "assets").mkdir(parents=True)
     (agent.root / version.staging / "assets" / "foreign.txt").write_text("hello")
 
-    with pytest.raises(ExportError, match="did not arrive as it was sent") as refused:
+    with pytest.raises(ExportError, match="was changed in transit") as refused:
         publish.publish(version, agent.storage(), say_nothing)
 
     assert refused.value.cause == "assets/foreign.txt is not in the manifest"
@@ -173,8 +173,8 @@ def test_a_damaged_version_is_never_read(export: Callable[..., publish.LocalVers
     version = export()
     (version.path / "saved_model.pb").write_bytes(b"grapf")
 
-    with pytest.raises(ExportError, match="is not what was exported") as refused:
-        publish.read_whole(tmp_path / "store", "loan", 3, say_nothing)
+    with pytest.raises(ExportError, match="has changed since its export") as refused:
+        publish.read_verified(tmp_path / "store", "loan", 3, say_nothing)
 
     assert "saved_model.pb has sha256" in refused.value.cause
 
@@ -276,7 +276,7 @@ def test_a_version_in_a_claim_is_inspected_there(
     assert (foreign.manifest, list(foreign.signatures)) == (None, ["serving_default"])
     assert foreign.features is not None
     assert "features" in foreign.features
-    with pytest.raises(ExportError, match=r"scale/2 in the claim is not a SavedModel: it has no saved_model\.pb"):
+    with pytest.raises(ExportError, match=r"scale/2 in the PVC is not a SavedModel: it has no saved_model\.pb"):
         PvcCatalog(agent.storage()).inspect("scale")
     with pytest.raises(ExportError, match="no version 9"):
         PvcCatalog(agent.storage()).inspect("loan", 9)

@@ -170,7 +170,7 @@ def test_samples_that_do_not_fit(request_: ExportRequest, tmp_path: Path, text: 
 def test_an_npz_file_that_is_none(request_: ExportRequest, tmp_path: Path) -> None:
     for content in (b"PK\x03\x04 torn", b"plain text"):
         (tmp_path / "rows.npz").write_bytes(content)
-        assert "do not fit: it " in refused(replace(request_, samples=tmp_path / "rows.npz")).message
+        assert "cannot be used: it " in refused(replace(request_, samples=tmp_path / "rows.npz")).message
 
 
 def test_a_model_without_a_batch_dimension_is_published_with_the_reason(request_: ExportRequest) -> None:
@@ -185,7 +185,7 @@ def test_a_model_without_a_batch_dimension_is_published_with_the_reason(request_
 def test_a_model_that_answers_otherwise_once_it_is_written_fails_parity(request_: ExportRequest) -> None:
     request = replace(request_, source="exported_models:counting")
     error = refused(request)
-    assert "does not answer as its source: output 'counted'" in error.message
+    assert "differs from its source: output 'counted'" in error.message
     assert "allowed is 1e-05 + 0.0001 * |source|" in error.cause
     assert run(replace(request, tolerance=Tolerance(rtol=0, atol=1e6))).version == 1
 
@@ -221,12 +221,12 @@ def test_a_feature_spec_that_does_not_fit_is_refused(
     ("source", "what"),
     [
         ("nowhere", "'nowhere' is no model"),
-        ("nowhere.keras", "there is no file nowhere.keras"),
-        ("no_such_module:f", "no_such_module:f returned no model"),
-        ("exported_models:no_such", "returned no model"),
-        ("exported_models:broken", "returned no model"),
+        ("nowhere.keras", "file nowhere.keras does not exist"),
+        ("no_such_module:f", "no_such_module:f did not return a model"),
+        ("exported_models:no_such", "did not return a model"),
+        ("exported_models:broken", "did not return a model"),
         ("exported_models:not_a_model", "returned int, which is no model"),
-        ("exported_models:ambiguous", "it is not clear which function of Ambiguous is to be served"),
+        ("exported_models:ambiguous", "cannot decide which function of Ambiguous to serve"),
         (".", "it has no saved_model.pb"),
     ],
 )
