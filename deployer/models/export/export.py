@@ -1,6 +1,6 @@
-"""Export: a trained model becomes the next version of a store, after everything that can be checked was.
+"""`deployer export`: a trained model becomes the next version of a store, after all checks have passed.
 
-The checks run on the model server that will serve the version: what export publishes, the server loads.
+The checks run on the model server that will serve the version, so the server can load what export publishes.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from gateway.spec import SpecProblem, check_signature, parse_spec
 Clock = Callable[[], datetime]
 
 STAGED, SOURCE = "staged", "source"
-"""What the two models of a proof are called on its server."""
+"""The names of the written version and of the source SavedModel on the model server of the checks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRequest:
-    """What to export and where to.
+    """What to export, and where.
 
-    `version` None is the next free one. `samples` None makes up `sample_rows` random rows from `seed`.
+    `version` None means the next free one. `samples` None generates `sample_rows` random rows from `seed`.
     `warmup_batch_sizes` should be the allowed batch sizes of the release. `max_size` is in bytes, None for no limit.
-    With `require_batchable` a signature that cannot be batched is an error instead of a remark in the manifest. With
-    `trust` a source file may run code of its own while it is read. `prover` starts the server that the checks run on.
-    Errors at construction: ExportError for a metric that is no finite number.
+    With `require_batchable`, a signature that cannot be batched is an error; otherwise it is noted in the manifest.
+    With `trust`, a source file may run its own code while it is read. `prover` starts the model server of the checks.
+    Errors at construction: ExportError for a metric that is not a finite number.
     """
 
     source: str
@@ -66,16 +66,16 @@ class ExportRequest:
         for name, value in self.metrics.items():
             if not math.isfinite(value):
                 raise ExportError(
-                    f"metric {name} is {value}, which is no finite number",
-                    hint="leave it out, or find out why the evaluation gave it",
+                    f"metric {name} is {value}, which is not a finite number",
+                    hint="omit the metric, or correct the evaluation that produced it",
                 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A published version, or with `dry_run` one that passed every check and was thrown away.
+    """A published version, or with `dry_run` one that passed all checks and was deleted.
 
-    `kept_warmup` is the number of the model's own warm-up requests that were kept, None when new ones were written.
+    `kept_warmup` is the number of the model's own warm-up requests that were kept; None if new ones were written.
     """
 
     model: str
@@ -87,8 +87,8 @@ class Exported:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Proof:
-    """What the model server said of a staged version."""
+class _CheckResult:
+    """The results of the checks of a staged version on a model server."""
 
     parity: ParityFact | None
     batching_problem: str
@@ -103,12 +103,12 @@ def export(
     clock: Clock = lambda: datetime.now(UTC),
     on_step: OnStep = no_step,
 ) -> Exported:
-    """Write, check and publish one version; nothing is visible to a server before everything held.
+    """Write, check and publish one version; a server sees it only after all checks have passed.
 
     Errors: ExportError (source, signature, load, parity, size, version exists), SpecError (features.yaml).
     """
     store = ModelStore(root=request.store, model=request.model)
-    with disk_errors(ExportError), _workplace(store, request) as staging:
+    with disk_errors(ExportError), _staging_directory(store, request) as staging:
         progress(f"reading {request.source}")
         source = open_source(request.source, trust=request.trust)
         progress(f"writing version {staging.version} of model {request.model}")
@@ -116,9 +116,9 @@ def export(
         facts = signatures.read(staging.path)
         signature = facts.signature(request.signature)
         _put_features(staging.path, signature, request.features)
-        proof = _proven(source, staging.path, signature, request, progress=progress)
-        if proof.batching_problem:
-            progress(f"signature '{request.signature}' cannot be batched: {proof.batching_problem}")
+        checks = _check_on_server(source, staging.path, signature, request, progress=progress)
+        if checks.batching_problem:
+            progress(f"signature '{request.signature}' cannot be batched: {checks.batching_problem}")
         result = Manifest(
             model=request.model,
             version=staging.version,
@@ -128,9 +128,9 @@ def export(
             signature=request.signature,
             signatures=facts.signatures,
             files=manifest.measure(staging.path, on_file=lambda path: on_step(f"measure {path}")),
-            batching_problem=proof.batching_problem,
-            warmup_batch_sizes=proof.warmup_batch_sizes,
-            parity=proof.parity,
+            batching_problem=checks.batching_problem,
+            warmup_batch_sizes=checks.warmup_batch_sizes,
+            parity=checks.parity,
             metrics=request.metrics,
         )
         _check_size(result, request.max_size)
@@ -146,13 +146,13 @@ def export(
         path=path,
         dry_run=request.dry_run,
         manifest=result,
-        kept_warmup=proof.kept_warmup,
+        kept_warmup=checks.kept_warmup,
     )
 
 
 @contextmanager
-def _workplace(store: ModelStore, request: ExportRequest) -> Iterator[Staging]:
-    """A staging directory in the store; for a dry run one elsewhere, so that the store is not touched."""
+def _staging_directory(store: ModelStore, request: ExportRequest) -> Iterator[Staging]:
+    """A staging directory in the store; for a dry run, a temporary directory, so that the store does not change."""
     if not request.dry_run:
         with store.stage(request.version) as staging:
             yield staging
@@ -163,7 +163,7 @@ def _workplace(store: ModelStore, request: ExportRequest) -> Iterator[Staging]:
 
 
 def _put_features(version_dir: Path, signature: SignatureFact, features: Path | None) -> None:
-    """Copy features.yaml into the version; one that came with a SavedModel is checked just as well."""
+    """Copy features.yaml into the version and check it; a features.yaml in the SavedModel is checked too."""
     target = version_dir / manifest.FEATURES
     target.parent.mkdir(exist_ok=True)
     if features is None and not target.exists():
@@ -176,17 +176,17 @@ def _put_features(version_dir: Path, signature: SignatureFact, features: Path | 
         raise SpecError(f"feature spec {path} cannot be read", hint="check --features") from error
     except SpecProblem as error:
         raise SpecError(
-            f"feature spec {path} does not fit the model",
+            f"feature spec {path} does not match the model",
             cause=str(error),
-            hint="correct the spec, or export the model that it was written for",
+            hint="correct the feature spec, or export the model that it belongs to",
         ) from error
     target.write_bytes(text)
 
 
-def _proven(
+def _check_on_server(
     source: Source, staged: Path, signature: SignatureFact, request: ExportRequest, *, progress: Progress
-) -> _Proof:
-    """Serve the staged version and ask it; then serve it with its warm-up requests. Errors: ExportError."""
+) -> _CheckResult:
+    """Send the sample inputs to the staged version, then load it with its warm-up requests. Errors: ExportError."""
     parts = source.parts()
     inputs = _inputs(signature, parts, request, progress)
     versions = {STAGED: staged} | ({SOURCE: source.directory} if source.directory is not None else {})
@@ -201,7 +201,7 @@ def _proven(
             if source.directory is None
             else served.run(SOURCE, request.signature, inputs)
         )
-        same = parity.compare(expected, responses, request.tolerance, rows=rows)
+        parity_fact = parity.compare(expected, responses, request.tolerance, rows=rows)
         if not problem:
             problem = row_by_row(served, STAGED, request.signature, inputs, responses)
     if problem and request.require_batchable:
@@ -214,8 +214,8 @@ def _proven(
     progress("loading the version again, with its warm-up requests")
     with request.prover.serving({STAGED: staged}, warm_up=True):
         pass
-    return _Proof(
-        parity=same,
+    return _CheckResult(
+        parity=parity_fact,
         batching_problem=problem,
         warmup_batch_sizes=() if kept is not None else sizes,
         kept_warmup=kept,
@@ -231,16 +231,18 @@ def _inputs(
 
 
 def _declared_problem(signature: SignatureFact, parts: Mapping[str, samples.Part]) -> str:
-    """Why the signature cannot be batched, as far as its declaration tells; empty when it can."""
+    """Why the signature cannot be batched, as far as its declaration shows; empty if it can."""
     for part in parts.values():
-        return f"the {part.kind} input '{part.tensor}' travels in parts, whose rows are not rows of the request"
+        return (
+            f"the {part.kind} input '{part.tensor}' consists of several tensors, whose rows are not rows of the request"
+        )
     return signature.batching_problem()
 
 
 def _put_warmup(
     staged: Path, inputs: Inputs, sizes: tuple[int, ...], request: ExportRequest, progress: Progress
 ) -> int | None:
-    """Write the warm-up requests, or keep the model's own: how many these are, None for new ones."""
+    """Write the warm-up requests, or keep the model's own. Returns the number of kept requests, None for new ones."""
     path = staged / manifest.WARMUP
     if path.exists() and request.warmup is WarmUp.KEEP:
         kept = warmup.count(path)
@@ -257,7 +259,7 @@ def _check_size(result: Manifest, limit: int | None) -> None:
         return
     largest = max(result.files, key=lambda path: result.files[path].size)
     raise ExportError(
-        f"the version has {size_text(result.size)}, the limit is {size_text(limit)}",
+        f"the version has {size_text(result.size)}, but the limit is {size_text(limit)}",
         cause=f"the largest file is {largest} with {size_text(result.files[largest].size)}",
         hint="export a smaller model, or raise --max-size",
     )

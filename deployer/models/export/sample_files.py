@@ -1,10 +1,10 @@
 """Files of sample inputs, read into one array per input of a signature, rows first.
 
 - `.npz`: one array per input.
-- `.jsonl`: a line is an object of input names, or the bare value where there is one input; bytes are `{"b64": "…"}`,
+- `.jsonl`: a line is an object by input name, or only the value if there is one input; bytes are `{"b64": "…"}`,
   as in TensorFlow Serving's REST API.
-- `.csv`, `.parquet`: a column per input; an input of k values a row has k columns `NAME_0` … `NAME_k-1`, or, where it
-  is the only input, any k columns. Parquet may also hold lists.
+- `.csv`, `.parquet`: a column per input; an input with k values per row has k columns `NAME_0` … `NAME_k-1`, or, if it
+  is the only input, any k columns. Parquet may also contain lists.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ FORMATS = ".npz, .jsonl, .csv or .parquet"
 
 
 def read_columns(path: Path, signature: SignatureFact) -> dict[str, Array]:
-    """The arrays of a file by input. Errors: ExportError naming the file, and the line or input that does not fit."""
+    """The arrays of a file by input. Errors: ExportError naming the file and the wrong line or input."""
     if not path.is_file():
-        raise ExportError(f"there is no file {path}", hint=f"pass a {FORMATS} file with --samples")
+        raise ExportError(f"file {path} does not exist", hint=f"pass a {FORMATS} file with --samples")
     if path.stat().st_size == 0:
         raise _misfit(path, "it is empty")
     match path.suffix:
@@ -46,13 +46,13 @@ def read_columns(path: Path, signature: SignatureFact) -> dict[str, Array]:
             return _from_table(path, _parquet(path), signature)
         case other:
             raise ExportError(
-                f"samples {path} cannot be read: {other or 'no suffix'} is no known format",
+                f"samples {path} cannot be read: {other or 'no suffix'} is not a known format",
                 hint=f"pass a {FORMATS} file",
             )
 
 
 def text_of(path: Path) -> str:
-    """The text of a file, which must be UTF-8; a byte order mark is passed over. Errors: ExportError with the line."""
+    """The text of a file, which must be UTF-8; a byte order mark is ignored. Errors: ExportError with the line."""
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
@@ -72,8 +72,8 @@ def _from_npz(path: Path) -> dict[str, Array]:
         if "pickle" in str(error) or "Object arrays" in str(error):
             raise _misfit(
                 path,
-                "it holds Python objects, which are not read because they could run code",
-                'write bytes as JSON lines with {"b64": "…"}, and text as numpy strings',
+                "it contains Python objects, which are not read because they could run code",
+                'write bytes as JSON lines with {"b64": "…"}, and strings as numpy strings',
             ) from error
         raise _misfit(path, "it is not a .npz file of plain arrays") from error
     except (TypeError, EOFError, BadZipFile, OSError) as error:
@@ -101,7 +101,7 @@ def _from_lines(path: Path, signature: SignatureFact) -> dict[str, Array]:
 
 def _at(path: Path, number: int, row: Any, name: str) -> Any:
     if not isinstance(row, dict) or name not in row:
-        raise _misfit(path, f"line {number} has no '{name}'")
+        raise _misfit(path, f"line {number} has no value for '{name}'")
     return row[name]
 
 
@@ -119,13 +119,13 @@ def _decoded(path: Path, number: int, name: str, value: Any) -> Any:
     """The value with every {"b64": …} in it as bytes."""
     if isinstance(value, dict):
         if set(value) != {"b64"} or not isinstance(value["b64"], str):
-            raise _misfit(path, f'line {number}, \'{name}\': an object here is {{"b64": "…"}}')
+            raise _misfit(path, f'line {number}, \'{name}\': an object must be {{"b64": "…"}}')
         try:
             return base64.b64decode(value["b64"], validate=True)
         except (binascii.Error, ValueError) as error:
-            raise _misfit(path, f"line {number}, '{name}': its b64 is not base64 ({error})") from error
+            raise _misfit(path, f"line {number}, '{name}': b64 is not valid base64 ({error})") from error
     if isinstance(value, list):
-        return [_decoded(path, number, name, one) for one in value]
+        return [_decoded(path, number, name, item) for item in value]
     if value is None:
         raise _misfit(path, f"line {number}, '{name}' is null")
     return value
@@ -133,12 +133,12 @@ def _decoded(path: Path, number: int, name: str, value: Any) -> Any:
 
 def _holds_text(value: Any) -> bool:
     if isinstance(value, list):
-        return any(_holds_text(one) for one in value)
+        return any(_holds_text(item) for item in value)
     return isinstance(value, str | bytes)
 
 
 def _objects(path: Path, name: str, rows: Sequence[tuple[int, Any]], values: Sequence[Any]) -> Array:
-    """Text and bytes in an array of objects: numpy would cut bytes at their NULs."""
+    """Strings and bytes as an array of objects: numpy's own type would remove NUL bytes at the end."""
     shape = _shape(values[0])
     found = np.empty((len(values), *shape), object)
     for at, value in enumerate(values):
@@ -157,10 +157,10 @@ def _shape(value: Any) -> tuple[int, ...]:
 def _filled(value: Any, shape: tuple[int, ...]) -> Any:
     if not shape:
         return value
-    made = np.empty(shape, object)
-    for at, one in enumerate(value):
-        made[at] = _filled(one, shape[1:])
-    return made
+    array = np.empty(shape, object)
+    for at, item in enumerate(value):
+        array[at] = _filled(item, shape[1:])
+    return array
 
 
 def _csv(path: Path) -> dict[str, list[Any]]:
@@ -195,7 +195,9 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise ExportError("reading Parquet needs pyarrow", hint="pip install 'tfserving-deployer[data]'") from error
+        raise ExportError(
+            "pyarrow is required to read Parquet", hint="pip install 'tfserving-deployer[data]'"
+        ) from error
     try:
         return dict(parquet.read_table(path).to_pydict())
     except pyarrow.ArrowException as error:
@@ -231,8 +233,8 @@ def _beside(path: Path, name: str, columns: Sequence[list[Any]]) -> Array:
 
 
 def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _misfit(path: Path, what: str, hint: str = HINT) -> ExportError:
-    return ExportError(f"samples {path} do not fit: {what}", hint=hint)
+    return ExportError(f"samples {path} cannot be used: {what}", hint=hint)

@@ -1,7 +1,8 @@
-"""Warm-up requests: what a model server runs after loading a version and before it says AVAILABLE.
+"""Warm-up requests: a model server runs them after it has loaded a version, before the version is AVAILABLE.
 
-One record per batch size, because kernels are chosen and memory is reserved per shape. A record that fails, or more
-than 1000 of them, makes TensorFlow Serving refuse the version; export lets the server replay them before it publishes.
+There is one record per batch size, because kernels are selected and memory is allocated per shape. If a record fails,
+or there are more than 1000, TensorFlow Serving does not load the version; so export replays them on a model server
+before it publishes.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ MAX_RECORDS = 1000
 
 
 def write(path: Path, *, model: str, signature: str, inputs: Inputs, batch_sizes: Sequence[int]) -> int:
-    """Write one PredictionLog per batch size, or a single one of `inputs` as they are when there is no batch size.
+    """Write one PredictionLog per batch size, or one with all `inputs` without batch sizes.
 
-    Returns how many. Errors: ExportError for sizes that are not positive or too many.
+    Returns the number. Errors: ExportError for sizes that are not positive or too many.
     """
     if len(batch_sizes) > MAX_RECORDS:
-        raise ExportError(f"{len(batch_sizes)} warm-up batch sizes; a server takes {MAX_RECORDS}", hint="name fewer")
+        raise ExportError(f"{len(batch_sizes)} warm-up batch sizes; a server allows {MAX_RECORDS}", hint="use fewer")
     if any(size < 1 for size in batch_sizes):
-        raise ExportError(f"warm-up batch size {min(batch_sizes)} is not positive", hint="name sizes from 1 up")
+        raise ExportError(f"warm-up batch size {min(batch_sizes)} is not positive", hint="use sizes from 1")
     batches: list[Mapping[str, object]] = [take_rows(inputs, size) for size in batch_sizes] or [inputs]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(_framed(_record(model, signature, batch)) for batch in batches))
@@ -37,7 +38,7 @@ def write(path: Path, *, model: str, signature: str, inputs: Inputs, batch_sizes
 
 
 def count(path: Path) -> int:
-    """How many requests a warm-up file holds. Errors: ExportError for a file that is none."""
+    """The number of requests in a warm-up file. Errors: ExportError for any other file."""
     found = 0
     try:
         with path.open("rb") as stream:
@@ -48,13 +49,13 @@ def count(path: Path) -> int:
         raise ExportError(
             f"{path} is not a file of warm-up requests",
             cause=str(error),
-            hint="--warmup new writes one from the sample inputs in its place",
+            hint="use --warmup new, which replaces it with requests from the sample inputs",
         ) from error
     return found
 
 
 def _framed(data: bytes) -> bytes:
-    import google_crc32c  # the data may be large, and a checksum in Python would take seconds
+    import google_crc32c  # a checksum in Python would take seconds for large data
 
     return framed(data, masked(google_crc32c.value(data)))
 

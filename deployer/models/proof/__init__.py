@@ -1,1 +1,1 @@
-"""Whether a version loads and responds as it should, on the model server that will serve it."""
+"""Checks of a version on the model server that will serve it: whether it loads, and whether its outputs are correct."""

@@ -1,4 +1,4 @@
-"""Whether versions that exist load on the model server that will serve them, warm-up requests included."""
+"""Checks whether the versions of a store load on the model server that will serve them, with their warm-up requests."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ NAME = "version"
 def loaded(
     store: Path, results: Sequence[Verification], prover: Prover, *, progress: Progress
 ) -> tuple[Verification, ...]:
-    """The results with a fault more for each version that does not load; damaged ones are not tried.
+    """The results, with an added fault for each version that does not load; damaged versions are not loaded.
 
-    Errors: ToolError when the server is absent.
+    Errors: ToolError when the model server is not installed.
     """
-    return tuple(one if one.faults else _tried(store, one, prover, progress) for one in results)
+    return tuple(result if result.faults else _load(store, result, prover, progress) for result in results)
 
 
-def _tried(store: Path, result: Verification, prover: Prover, progress: Progress) -> Verification:
+def _load(store: Path, result: Verification, prover: Prover, progress: Progress) -> Verification:
     path = ModelStore(root=store, model=result.model).path(result.version)
     progress(f"loading {path} on a model server")
     try:
         with prover.serving({NAME: path}, warm_up=True):
             return result
     except ExportError as error:
-        why = ": ".join(part for part in (error.message, error.cause) if part)
-        return replace(result, faults=(Fault(path=".", problem=f"{why} ({error.hint})"),))
+        problem = ": ".join(part for part in (error.message, error.cause) if part)
+        return replace(result, faults=(Fault(path=".", problem=f"{problem} ({error.hint})"),))

@@ -1,6 +1,6 @@
-"""TensorFlow's error texts as one sentence, and the remedy that fits what happened.
+"""Shortens TensorFlow's error texts to one sentence, and finds the remedy for it.
 
-TensorFlow wraps its reason in stack frames, node names and advice. The reason is the sentence that one would quote.
+TensorFlow's error texts contain stack frames, node names and advice around the sentence with the reason.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import re
 from dataclasses import dataclass
 
 LONGEST = 400
-"""Characters of a reason; TensorFlow puts whole shapes and graphs into some."""
+"""Maximum characters of a reason; some contain whole shapes and graphs."""
 
 USE_EXPORT = (
-    "save the model with `model.export(PATH)` instead of `tf.saved_model.save`, or hand over the .keras file or the "
+    "save the model with `model.export(PATH)` instead of `tf.saved_model.save`, or export the .keras file or the "
     "function that builds it"
 )
-OTHER_SAMPLES = "pass inputs that it accepts with --samples FILE"
+OTHER_SAMPLES = "use --samples FILE with inputs that the model accepts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +34,17 @@ REMEDIES = (
     _remedy(r"could not find variable|resource .* does not exist|uninitialized value", USE_EXPORT),
     _remedy(
         r"table not initialized|untracked.{0,3} resource|table .* (does not exist|not found)",
-        "keep every lookup table as an attribute of the module or in a layer, so that it is saved with the model",
+        "store every lookup table as an attribute of the module or in a layer, so that it is saved with the model",
     ),
     _remedy(
         r"op type not registered|not registered '|no opkernel was registered",
         "the model uses an operation that the server does not have (TensorFlow Text, Decision Forests, a custom op): "
         "use a server image that has it, or move the operation into the feature spec",
     ),
-    _remedy(r"could not parse example|feature: .* data type mismatch", "--samples FILE passes examples that it parses"),
+    _remedy(
+        r"could not parse example|feature: .* data type mismatch",
+        "use --samples FILE with examples that the model can parse",
+    ),
     _remedy(
         r"resource exhausted|out of memory|bad_alloc|\boom\b", "give the server more memory, or export a smaller model"
     ),
@@ -84,22 +87,22 @@ _STATUS = re.compile(r"^(?:[A-Z_]{4,}|[A-Z][a-z]+(?: [a-z]+)*): (?=\S)")
 
 
 def sentence(text: str) -> str:
-    """The reason in an error text of TensorFlow or Keras: its first sentence that says something, on one line."""
+    """The reason in an error text of TensorFlow or Keras: its first full sentence, on one line."""
     for pattern in _DROPPED:
         text = pattern.sub(" ", text)
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    said = " ".join(line for line in lines if line)
-    said = _STATUS.sub("", said).strip(" :;,")
-    end = re.search(r"[.!?](?=\s+[A-Z(]|\s*$)", said)
-    first = said[: end.start()] if end else said
+    reason = " ".join(line for line in lines if line)
+    reason = _STATUS.sub("", reason).strip(" :;,")
+    end = re.search(r"[.!?](?=\s+[A-Z(]|\s*$)", reason)
+    first = reason[: end.start()] if end else reason
     if len(first) < 15 and end:  # an abbreviation or a bare status, not a sentence
-        first = said
+        first = reason
     return first if len(first) <= LONGEST else first[:LONGEST].rsplit(" ", 1)[0] + " …"
 
 
 def remedy(text: str, otherwise: str) -> str:
-    """What to do about an error text; `otherwise` where no known cause fits."""
-    return next((one.text for one in REMEDIES if one.pattern.search(text)), otherwise)
+    """What to do about an error text; `otherwise` if no known cause matches."""
+    return next((known.text for known in REMEDIES if known.pattern.search(text)), otherwise)
 
 
 def about_warmup(text: str) -> bool:

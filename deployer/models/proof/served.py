@@ -1,4 +1,4 @@
-"""A version on the model server that will serve it: loaded in a process of its own, and asked."""
+"""A version on the model server that will serve it: loads it in a separate process and sends it requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Inputs = Mapping[str, Array]
 
 @dataclass(frozen=True, kw_only=True)
 class Prover:
-    """Starts model servers for proofs. `program` is what will serve the version; `flags` are further ones of it."""
+    """Starts model servers for checks. `program` is the model server, `flags` are additional flags for it."""
 
     program: Program = field(default_factory=Program)
     flags: tuple[str, ...] = ()
@@ -32,20 +32,23 @@ class Prover:
 
     @contextmanager
     def serving(self, versions: Mapping[str, Path], *, warm_up: bool) -> Iterator[Served]:
-        """Version directories by name, served. Errors: ExportError for one that does not load, with TensorFlow's
-        reason and its remedy; ToolError, WaitTimeout."""
+        """Serve version directories by name.
+
+        Errors: ExportError for a version that does not load, with TensorFlow's reason and its remedy; ToolError,
+        WaitTimeout.
+        """
         flags = self.flags if warm_up else (*self.flags, NO_WARMUP)
         try:
             with one_server(self.program, versions, flags=flags, timeout=self.load_timeout) as server:
                 for message in server.failed.values():
-                    raise refused(message, warm_up=warm_up)
+                    raise load_error(message, warm_up=warm_up)
                 yield Served(server)
         except TargetError as error:
             raise ExportError(error.message, cause=error.cause, hint=error.hint) from error
 
 
 class Served:
-    """Versions that a model server has loaded, by the names that they were given."""
+    """The versions that a model server has loaded, by name."""
 
     def __init__(self, server: OneServer) -> None:
         self._client: Client = server.client
@@ -56,7 +59,7 @@ class Served:
             found = self._client.predict(name, dict(inputs), version=1, signature=signature, timeout=CALL_TIMEOUT)
         except ModelServerError as error:
             raise ExportError(
-                f"signature '{signature}' refuses the sample inputs on the model server",
+                f"the model server rejected the sample inputs of signature '{signature}'",
                 cause=reasons.sentence(error.message),
                 hint=reasons.remedy(error.message, reasons.OTHER_SAMPLES),
             ) from error
@@ -69,24 +72,24 @@ class Served:
         return {output: np.asarray(value) for output, value in found.outputs.items()}
 
 
-def refused(message: str, *, warm_up: bool) -> ExportError:
+def load_error(message: str, *, warm_up: bool) -> ExportError:
     """The error for a version that the server could not load, from the server's message."""
     cause = reasons.sentence(message)
     if warm_up and reasons.about_warmup(message):
         return ExportError(
-            "the model server refuses the warm-up records of this version",
+            "the warm-up requests of this version fail on the model server",
             cause=cause,
-            hint=reasons.remedy(message, "--warmup new writes records from the sample inputs in their place"),
+            hint=reasons.remedy(message, "use --warmup new, which replaces them with requests from the sample inputs"),
         )
     return ExportError(
         "the model server cannot load this version",
         cause=cause,
-        hint=reasons.remedy(message, "save the model again with the TensorFlow that is installed here"),
+        hint=reasons.remedy(message, "save the model again with the installed tensorflow version"),
     )
 
 
 def row_by_row(served: Served, name: str, signature: str, inputs: Inputs, joined: Mapping[str, Array]) -> str:
-    """Why rows cannot share a batch, by asking for the first rows alone; empty when their responses are the same.
+    """Why rows cannot share a batch: compares the first rows sent alone with `joined`; empty if they are equal.
 
     `joined` is the response to all rows together. Numbers may differ by rounding.
     """
@@ -98,7 +101,7 @@ def row_by_row(served: Served, name: str, signature: str, inputs: Inputs, joined
         try:
             found = served.run(name, signature, alone)
         except ExportError as error:
-            return f"it refuses a single row: {error.cause or error.message}"
+            return f"a request with a single row fails: {error.cause or error.message}"
         for output, value in sorted(found.items()):
             if len(joined[output]) != rows:
                 return f"output '{output}' has {len(joined[output])} rows for {rows} rows of input"
@@ -107,13 +110,13 @@ def row_by_row(served: Served, name: str, signature: str, inputs: Inputs, joined
     return ""
 
 
-def same(one: Array, other: Array, *, rtol: float = 1e-3, atol: float = 1e-4) -> bool:
-    """Whether two arrays hold the same values; numbers may differ as other batch sizes round."""
-    if one.shape != other.shape:
+def same(first: Array, second: Array, *, rtol: float = 1e-3, atol: float = 1e-4) -> bool:
+    """Whether two arrays are equal; numbers may differ by the rounding of different batch sizes."""
+    if first.shape != second.shape:
         return False
-    if one.dtype.kind in "fc":
-        return bool(np.allclose(one, other, rtol=rtol, atol=atol, equal_nan=True))
-    return bool(np.array_equal(one, other))
+    if first.dtype.kind in "fc":
+        return bool(np.allclose(first, second, rtol=rtol, atol=atol, equal_nan=True))
+    return bool(np.array_equal(first, second))
 
 
 def names(values: Sequence[str]) -> str:

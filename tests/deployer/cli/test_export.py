@@ -54,7 +54,7 @@ def test_a_pipeline_gets_the_manifest(argv: list[str], tmp_path: Path, capsys: p
         (["--metric", "accuracy"], 2, "--metric 'accuracy' is not NAME=NUMBER"),
         (["--metrics-file", "nowhere.json"], 2, "metrics file nowhere.json cannot be read"),
         (["--features", "nowhere.yaml"], 3, "feature spec nowhere.yaml cannot be read"),
-        (["--samples", "nowhere.npz"], 4, "there is no file nowhere.npz"),
+        (["--samples", "nowhere.npz"], 4, "file nowhere.npz does not exist"),
         (["--model", "a/b"], 4, "'a/b' is not a valid model name"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What `deployer export` takes: each kind of source in a module of its own, chosen by `open_source`."""
+"""The sources of `deployer export`: one module for each kind; `open_source` selects it."""
 
 from deployer.models.export.sources.choose import open_source
 from deployer.models.export.sources.source import Source

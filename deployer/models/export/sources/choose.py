@@ -1,4 +1,4 @@
-"""Which kind of source a text names."""
+"""Opens a source by its text: selects the kind of source."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from deployer.models.export.sources.source import Source
 
 
 def open_source(text: str, *, trust: bool = False) -> Source:
-    """The model that `text` names: a .keras or .h5 file, a SavedModel directory, or "package.module:function".
+    """Open a model: a .keras or .h5 file, a SavedModel directory, or "package.module:function".
 
-    The function takes no argument and returns a keras.Model or a tf.Module; its module is looked for on the import
-    path and in the current directory. With `trust` a file may run code of its own while it is read.
+    The function has no arguments and returns a keras.Model or a tf.Module; its module is imported from the import
+    path or the current directory. With `trust`, a file may run its own code while it is read.
     Errors: ExportError that says what was found instead.
     """
     path = Path(text)
@@ -32,26 +32,26 @@ def open_source(text: str, *, trust: bool = False) -> Source:
     if colon and module.replace(".", "").isidentifier() and function.isidentifier():
         return wrap(_call(module, function), text)
     raise ExportError(
-        f"source {text!r} is no model",
-        cause="there is no such directory, and it is neither a file *.keras or *.h5 nor package.module:function",
-        hint="name one of the three",
+        f"source {text!r} is not a model",
+        cause="it is neither a directory, nor a file *.keras or *.h5, nor package.module:function",
+        hint="name a model in one of these forms",
     )
 
 
 def wrap(model: Any, name: str) -> Source:
-    """A model that a function returned. Errors: ExportError for what is none."""
+    """The source for a model object that a function returned. Errors: ExportError for any other object."""
     if isinstance(model, keras().Model):
         return keras_models.KerasSource(model, name)
     if isinstance(model, tensorflow().Module):
         return ModuleSource(model, name)
     raise ExportError(
-        f"{name} returned {type(model).__name__}, which is no model", hint="return a keras.Model or a tf.Module"
+        f"{name} returned {type(model).__name__}, which is not a model", hint="return a keras.Model or a tf.Module"
     )
 
 
 def _call(module: str, function: str) -> Any:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    importable = "the module must be importable from here, and the function work without arguments"
-    with model_code(f"{module}:{function} returned no model", importable):
+    hint = "the module must be importable from this directory, and the function must work without arguments"
+    with model_code(f"{module}:{function} did not return a model", hint):
         return getattr(importlib.import_module(module), function)()

@@ -1,4 +1,4 @@
-"""Keras models: a .keras or .h5 file, or what a function returns."""
+"""Keras models: a .keras or .h5 file, or the result of a function."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from deployer.errors import ExportError
 from deployer.models.export.sources.library import keras, model_code, tensorflow
 from deployer.models.export.sources.source import Source
 from deployer.models.export.sources.structure import arrays, identifier, named_leaves, outputs, unique
+from deployer.models.proof import reasons
 from deployer.targets.storage.disk import OnStep
 from tfserving.wire.tensors import Array
 
@@ -22,20 +23,20 @@ _LOADING: tuple[tuple[str, str, str], ...] = (
     (
         r"no model config|no model configuration|weights.*only|doesn't exist: 'model_config'|layer_names|"
         r"unable to (synchronously )?open object|is not a valid .*\.keras.* file",
-        "it holds weights and no model",
-        f"save the whole model with model.save('model.keras'), or hand over a {FUNCTION} that builds it and calls "
+        "the file has only weights, not a model",
+        f"save the whole model with model.save('model.keras'), or export a {FUNCTION} that builds it and calls "
         "load_weights",
     ),
     (
         r"lambda layer|python lambda|safe_mode|arbitrary code",
-        "it holds a Lambda layer, whose Python code would run while it is loaded",
-        f"--trust loads it, for a file of your own; better is a layer class, or a {FUNCTION} that builds the model",
+        "the model has a Lambda layer, whose Python code would run while the file is loaded",
+        f"use --trust if the file is your own; otherwise use a layer class, or a {FUNCTION} that builds the model",
     ),
     (
         r"could not locate (class|function)|could not be deserialized|custom_objects|register_keras_serializable|"
         r"unknown (layer|loss|metric|object|activation|initializer)",
         "",
-        f"hand over a {FUNCTION} that imports the class and loads the file; the class needs "
+        f"export a {FUNCTION} that imports the class and loads the file; the class needs "
         "@keras.saving.register_keras_serializable()",
     ),
     (
@@ -46,32 +47,30 @@ _LOADING: tuple[tuple[str, str, str], ...] = (
         "then export that",
     ),
 )
-"""Patterns of what Keras says, what that means where it can be said better, and the remedy."""
+"""Patterns of Keras's error texts, a clearer cause (empty: Keras's own text), and the remedy."""
 
-_NOT_BUILT = "call the model on one batch before it is saved, so that its input shapes are known"
+_NOT_BUILT = "call the model on one batch before saving it, so that its input shapes are known"
 _FIXED = (
     "the model has a fixed batch dimension: build its inputs with keras.Input(batch_shape=(N, …)), so that the "
-    "signature says so, or keep the batch dimension free inside it (tf.shape instead of a number)"
+    "signature has it too, or keep the batch dimension free inside the model (tf.shape instead of a number)"
 )
 
 
 def load(path: Path, *, trust: bool) -> Any:
-    """The model in a file. Errors: ExportError with a remedy for each cause."""
+    """Load the model in a file. Errors: ExportError with a remedy for each cause."""
     if not path.is_file():
-        raise ExportError(f"there is no file {path}", hint="name a .keras or .h5 file")
+        raise ExportError(f"file {path} does not exist", hint="name a .keras or .h5 file")
     if path.stat().st_size == 0:
         raise ExportError(f"{path} is empty", hint="save the model again")
     try:
         return keras().models.load_model(path, compile=False, safe_mode=not trust)
     except ExportError:
         raise
-    except Exception as error:  # whatever a file can contain
+    except Exception as error:  # a file can cause any exception
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> ExportError:
-    from deployer.models.proof import reasons
-
     text = f"{type(error).__name__}: {error}"
     absent = re.search(r"Could not locate (?:class|function) '[^']+'", text)
     for pattern, meaning, remedy in _LOADING:
@@ -84,12 +83,12 @@ def _unreadable(path: Path, error: Exception) -> ExportError:
     return ExportError(
         f"{path} cannot be loaded as a Keras model",
         cause=f"{type(error).__name__}: {reasons.sentence(str(error))}",
-        hint="is it a whole model of Keras 3 (model.save), and was it copied completely?",
+        hint="check that the file is a whole Keras 3 model (model.save) and was copied completely",
     )
 
 
 class KerasSource(Source):
-    """A Keras model of any kind, exported with the call structure that it has."""
+    """A Keras model of any kind, exported with its call structure."""
 
     def __init__(self, model: Any, name: str) -> None:
         self.model, self.name = model, name
@@ -115,13 +114,13 @@ class KerasSource(Source):
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         tf = tensorflow()
-        with model_code(f"{self.name} refused the sample inputs", "pass inputs that it accepts with --samples FILE"):
+        with model_code(f"{self.name} rejected the sample inputs", reasons.OTHER_SAMPLES):
             _reset(self.model)
-            given = {name: tf.constant(inputs[name]) for name in self._names}
-            return arrays(self._call(given))
+            tensors = {name: tf.constant(inputs[name]) for name in self._names}
+            return arrays(self._call(tensors))
 
     def _call(self, tensors: Mapping[str, Any]) -> Any:
-        """The model on its inputs by name, in the structure that it takes them in."""
+        """Call the model on its inputs by name, in its call structure."""
         values = iter([tensors[name] for name in self._names])
         arguments = [_filled(structure, values) for _, structure in self._arguments]
         return self.model(*arguments, training=False)
@@ -137,22 +136,22 @@ def named_leaves_of(arguments: Sequence[tuple[str, Any]]) -> list[tuple[str, Any
 
 
 def _filled(structure: Any, values: Any) -> Any:
-    """The structure with its leaves replaced, in the order of `named_leaves`."""
+    """The structure with its leaves replaced by `values`, in the order of `named_leaves`."""
     if isinstance(structure, Mapping):
-        made = {key: _filled(structure[key], values) for key in sorted(structure)}
-        return {key: made[key] for key in structure}
+        filled = {key: _filled(structure[key], values) for key in sorted(structure)}
+        return {key: filled[key] for key in structure}
     if isinstance(structure, list | tuple):
-        return type(structure)([_filled(one, values) for one in structure])
+        return type(structure)([_filled(item, values) for item in structure])
     return next(values)
 
 
 def _arguments(model: Any) -> list[tuple[str, Any]]:
-    """The positional arguments of a model's call: a name (empty for the only one) and a structure of specs each."""
+    """The positional arguments of a model's call: each has a name (empty for a single argument) and its specs."""
     k = keras()
     if isinstance(model, k.Sequential):
         if not model.built or not model.inputs:
             raise ValueError("the model has not been called yet, so its input shape is not known")
-        # A model without an Input takes its shape from its first batch, whose size says nothing.
+        # A model without an Input has the shape of its first batch; the size of that batch means nothing.
         stateful = any(getattr(layer, "stateful", False) for layer in model.layers)
         spec = _spec(model.inputs[0])
         return [("", spec if stateful else _Spec((None, *spec.shape[1:]), spec.dtype, spec.name))]
@@ -180,7 +179,7 @@ def _spec(tensor: Any) -> _Spec:
 
 
 def _from_shapes(structure: Any, dtype: str) -> Any:
-    """Specs from the shapes that a subclassed model was called with; the batch it was called with says nothing."""
+    """Specs from the shapes that a subclassed model was called with; the size of that batch means nothing."""
     if isinstance(structure, Mapping):
         return {key: _from_shapes(value, dtype) for key, value in structure.items()}
     if isinstance(structure, list | tuple):
@@ -191,7 +190,7 @@ def _from_shapes(structure: Any, dtype: str) -> Any:
 
 
 def _reset(model: Any) -> None:
-    """Recurrent layers that keep their state begin as they will on a server."""
+    """Reset stateful recurrent layers to the state that they start with on a server."""
     for layer in model._flatten_layers():
         if getattr(layer, "stateful", False) and hasattr(layer, "reset_states"):
             layer.reset_states()

@@ -1,4 +1,4 @@
-"""The import of tensorflow and keras, which takes seconds and talks, and errors out of the code of models."""
+"""Imports tensorflow and keras on first use, without their log output, and converts exceptions of model code."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ def tensorflow() -> Any:
     try:
         with _muted():
             tf = importlib.import_module("tensorflow")
-            tf.config.list_physical_devices()  # looks for GPUs now, while complaints about absent ones are held back
+            tf.config.list_physical_devices()  # detects GPUs now, while messages about missing GPUs are suppressed
             return tf
     except ImportError as error:
         raise ExportError(
-            "tensorflow is not installed", hint="pip install 'tfserving-deployer[export]', or export in its image"
+            "tensorflow is not installed",
+            hint="pip install 'tfserving-deployer[export]', or export in the image of the deployer",
         ) from error
 
 
@@ -41,14 +42,14 @@ def keras() -> Any:
 
 @contextmanager
 def model_code(message: str, hint: str) -> Iterator[None]:
-    """Around whatever runs code of the model or of its author, out of which any exception can come."""
+    """Wraps code of the model or its author, which can raise any exception."""
     try:
         yield
     except DeployerError:
         raise
     except Exception as error:
         text = str(error)
-        if os.strerror(errno.ENOSPC) in text:  # TensorFlow wraps what the disk says, with the path in front
+        if os.strerror(errno.ENOSPC) in text:  # TensorFlow wraps the error, with the path in front
             hint = "free space on the disk and try again"
         else:
             hint = reasons.remedy(text, hint)
@@ -58,19 +59,19 @@ def model_code(message: str, hint: str) -> Iterator[None]:
 
 @contextmanager
 def _muted() -> Iterator[None]:
-    """Hold back warnings, and what native code writes to stderr: the import talks about absent GPUs at any log level.
+    """Suppress warnings, and stderr of native code: the import writes about missing GPUs at any log level.
 
-    The latter is shown when the block fails.
+    The stderr output is shown if the block fails.
     """
     sys.stderr.flush()
     real = os.dup(2)
-    with tempfile.TemporaryFile() as held, warnings.catch_warnings(action="ignore"):
-        os.dup2(held.fileno(), 2)
+    with tempfile.TemporaryFile() as stderr, warnings.catch_warnings(action="ignore"):
+        os.dup2(stderr.fileno(), 2)
         try:
             yield
         except BaseException:
-            held.seek(0)
-            os.write(real, held.read())
+            stderr.seek(0)
+            os.write(real, stderr.read())
             raise
         finally:
             os.dup2(real, 2)

@@ -1,5 +1,7 @@
-"""A tf.Module that a function returns: one of its tf.functions becomes serving_default, the others with a signature
-keep their names."""
+"""A tf.Module that a function returns: one of its tf.functions becomes the signature serving_default.
+
+The other functions with an input_signature are served by their names.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,15 @@ from deployer.errors import ExportError
 from deployer.models.export.sources.library import model_code, tensorflow
 from deployer.models.export.sources.source import Inputs, Part, Source
 from deployer.models.export.sources.structure import FREE_SIZE, arrays, is_plain, outputs
+from deployer.models.proof import reasons
 from deployer.targets.storage.disk import OnStep
 from tfserving.wire.tensors import Array
 
-KEPT = "_served_variables"
-"""Attribute that the variables of the served function are kept under, so that the SavedModel has them all."""
+VARIABLES_ATTRIBUTE = "_served_variables"
+"""The attribute for the variables of the served functions, so that the SavedModel contains all of them."""
 
-_TRACE = "call it once on real inputs to see why"
-_ATTRIBUTES = "keep every variable and every lookup table that the function uses as an attribute of the module"
+_TRACE_HINT = "call it once on real inputs to see the error"
+_SAVE_HINT = "store every variable and every lookup table that the function uses as an attribute of the module"
 
 
 class ModuleSource(Source):
@@ -31,21 +34,21 @@ class ModuleSource(Source):
         self._module, self._name = module, name
         self._functions: dict[str, _Served] = {}
         for signature, function in served_functions(module, name).items():
-            with model_code(f"the function {signature} of {name} cannot be traced", _TRACE):
+            with model_code(f"the function {signature} of {name} cannot be traced", _TRACE_HINT):
                 self._functions[signature] = _Served(function)
 
     def save(self, directory: Path, *, on_step: OnStep) -> None:
         on_step("save")
         tf = tensorflow()
-        with model_code(f"{self._name} cannot be written as a SavedModel", _ATTRIBUTES):
-            signatures = {name: one.signature() for name, one in self._functions.items()}
-            # Layers of Keras 3 do not show their variables to tf.saved_model.save; without them nothing would load.
-            kept = {id(v): v for one in self._functions.values() for v in one.concrete.variables}
-            setattr(self._module, KEPT, list(kept.values()))
+        with model_code(f"{self._name} cannot be written as a SavedModel", _SAVE_HINT):
+            signatures = {name: function.signature() for name, function in self._functions.items()}
+            # tf.saved_model.save does not find the variables of Keras 3 layers; without them the model would not load.
+            variables = {id(v): v for function in self._functions.values() for v in function.concrete.variables}
+            setattr(self._module, VARIABLES_ATTRIBUTE, list(variables.values()))
             tf.saved_model.save(self._module, str(directory), signatures=signatures)
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        with model_code(f"{self._name} refused the sample inputs", "pass inputs that it accepts with --samples FILE"):
+        with model_code(f"{self._name} rejected the sample inputs", reasons.OTHER_SAMPLES):
             return arrays(self._functions[signature].call(inputs))
 
     def parts(self) -> Mapping[str, Part]:
@@ -53,7 +56,7 @@ class ModuleSource(Source):
 
 
 class _Served:
-    """A tf.function, and the flat tensors that its arguments consist of."""
+    """A tf.function and the flat tensors of its arguments."""
 
     def __init__(self, function: Any) -> None:
         tf = tensorflow()
@@ -61,11 +64,11 @@ class _Served:
         self.concrete = function.get_concrete_function()
         self._structure = self.concrete.structured_input_signature
         self._specs = tf.nest.flatten(self._structure, expand_composites=True)
-        # What TensorFlow calls the flat inputs in a signature, in the same order.
+        # TensorFlow's names of the flat inputs in a signature, in the same order.
         self.names = [tensor.op.name for tensor in self.concrete.inputs[: len(self._specs)]]
 
     def signature(self) -> Any:
-        """The function with flat, named tensors in and out; as it is where it has them."""
+        """The function with flat, named tensors as inputs and outputs; unchanged if it already has them."""
         if is_plain(self.concrete.structured_outputs):
             return self.concrete
         tf = tensorflow()
@@ -79,7 +82,7 @@ class _Served:
         return tf.function(serve, input_signature=specs, autograph=False).get_concrete_function()
 
     def call(self, inputs: Mapping[str, Array]) -> Any:
-        """The function on flat inputs by name."""
+        """Call the function with flat inputs by name."""
         tf = tensorflow()
         specs = zip(self._specs, self.names, strict=True)
         return self._call([tf.constant(inputs[name], dtype=spec.dtype) for spec, name in specs])
@@ -109,20 +112,20 @@ class _Served:
 
 def _ragged(names: list[str]) -> Any:
     def make(signature: SignatureFact, rows: int, rng: np.random.Generator) -> Inputs:
-        """Rows of one to three values, each level of nesting alike."""
-        made: Inputs = {}
+        """Rows of one to three values at each level of nesting."""
+        inputs: Inputs = {}
         count = rows
         for name in names[1:]:
             lengths = rng.integers(1, 4, count)
             splits = np.concatenate([[0], np.cumsum(lengths)])
-            made[name] = splits.astype(signature.inputs[name].dtype)
+            inputs[name] = splits.astype(signature.inputs[name].dtype)
             count = int(splits[-1])
         values = signature.inputs[names[0]]
         shape = (count, *(FREE_SIZE if size < 0 else size for size in (values.shape or (-1,))[1:]))
-        made[names[0]] = (
+        inputs[names[0]] = (
             np.full(shape, b"sample", object) if values.dtype == "string" else rng.random(shape).astype(values.dtype)
         )
-        return made
+        return inputs
 
     return make
 
@@ -145,7 +148,7 @@ def _sparse(names: list[str], spec: Any) -> Any:
 def served_functions(module: Any, name: str) -> dict[str, Any]:
     """The functions to serve by signature: serving_default is the one of that name, or `__call__`, or the only one.
 
-    Others that have an input_signature and a public name are served beside it. Errors: ExportError.
+    Other functions with an input_signature and a public name are served too. Errors: ExportError.
     """
     kind = tensorflow().types.experimental.PolymorphicFunction
     names = [n for n in dir(module) if n == "__call__" or not n.startswith("_")]
@@ -155,7 +158,7 @@ def served_functions(module: Any, name: str) -> dict[str, Any]:
             others = {n: f for n, f in typed.items() if n not in (preferred, "__call__")}
             return {DEFAULT_SIGNATURE: typed[preferred], **others}
     raise ExportError(
-        f"{name}: it is not clear which function of {type(module).__name__} is to be served",
+        f"{name}: cannot decide which function of {type(module).__name__} to serve",
         cause=f"functions with an input_signature: {', '.join(sorted(typed)) or 'none'}",
-        hint=f"decorate one with @tf.function(input_signature=[…]) and call it {DEFAULT_SIGNATURE} or __call__",
+        hint=f"decorate one with @tf.function(input_signature=[…]) and name it {DEFAULT_SIGNATURE} or __call__",
     )

@@ -1,4 +1,4 @@
-"""A SavedModel directory: copied as it is, and asked on the model server."""
+"""A SavedModel directory: it is copied unchanged, and runs on a model server for the comparison."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ TEXT = "saved_model.pbtxt"
 
 
 class SavedModelSource(Source):
-    """Nothing of the graph, its signatures or its assets changes; a graph in text form is written in binary form.
+    """The files are copied unchanged; only a graph in text format is converted to the binary format.
 
-    Errors at construction: ExportError for a directory that is no SavedModel, naming the version below it if there is
-    one.
+    Errors at construction: ExportError for a directory that is not a SavedModel, naming the SavedModels below it.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._text = not (directory / signatures.SAVED_MODEL_FILE).exists() and (directory / TEXT).exists()
         if not self._text:
-            _refuse_parent(directory)
+            _reject_base_path(directory)
             signatures.read(directory)
 
     def save(self, directory: Path, *, on_step: OnStep) -> None:
@@ -39,23 +38,23 @@ class SavedModelSource(Source):
             (directory / TEXT).unlink()
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        raise AssertionError("a SavedModel is asked on a model server")
+        raise AssertionError("a SavedModel runs on a model server")
 
 
 def _binary(path: Path) -> bytes:
-    """A graph in text form as bytes. Errors: ExportError with TensorFlow's line and column."""
+    """A graph in text format as bytes. Errors: ExportError with TensorFlow's line and column."""
     tensorflow()
     messages = importlib.import_module("tensorflow.core.protobuf.saved_model_pb2")
     text_format = importlib.import_module("google.protobuf.text_format")
     try:
         found = text_format.Parse(path.read_text("utf-8"), messages.SavedModel())
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path} cannot be read as a SavedModel", cause=str(error), hint="save it again") from error
+        raise ExportError(f"{path} cannot be parsed as a SavedModel", cause=str(error), hint="save it again") from error
     return bytes(found.SerializeToString())
 
 
-def _refuse_parent(directory: Path) -> None:
-    """A model's base path is taken for a version easily."""
+def _reject_base_path(directory: Path) -> None:
+    """The base path of a model is easily mistaken for a version directory."""
     below = sorted(path.parent.name for path in directory.glob(f"*/{signatures.SAVED_MODEL_FILE}"))
     if not (directory / signatures.SAVED_MODEL_FILE).exists() and below:
         raise ExportError(

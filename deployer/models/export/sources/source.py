@@ -1,4 +1,4 @@
-"""A trained model, as export sees it."""
+"""The interface of a source: a trained model to export."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tfserving.wire.tensors import Array
 
 Inputs = dict[str, Array]
 Make = Callable[[SignatureFact, int, np.random.Generator], Inputs]
-"""Makes the parts of a composite input: the signature, how many rows, and where chance comes from."""
+"""Generates the parts of a composite input: from the signature, the number of rows and a random generator."""
 
 
 class Source(Protocol):
-    """A trained model that can be written as a SavedModel and asked the same questions as the written one."""
+    """A trained model that can be written as a SavedModel, and run on the same inputs as the written one."""
 
     directory: Path | None = None
-    """The SavedModel that it is already, for a source that is copied; it is asked on a model server then."""
+    """The directory of a source that already is a SavedModel; it runs on a model server. None for other sources."""
 
     def save(self, directory: Path, *, on_step: OnStep) -> None:
         """Write a SavedModel into an existing, empty directory. Errors: ExportError."""
         ...
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Respond as the written `signature` must: outputs by its names. Errors: ExportError."""
-        raise NotImplementedError(f"{type(self).__name__} is asked on a model server")
+        """Run the model; outputs by the names of `signature`. Errors: ExportError."""
+        raise NotImplementedError(f"{type(self).__name__} runs on a model server")
 
     def parts(self) -> Mapping[str, Part]:
         """Inputs that are parts of a ragged or sparse tensor, by their names in the signature."""
@@ -37,9 +37,9 @@ class Source(Protocol):
 
 
 class Part:
-    """An input that is one tensor of a composite: its dimension 0 does not count rows of a request.
+    """An input that is one tensor of a ragged or sparse tensor: its dimension 0 is not the batch dimension.
 
-    `tensor` names the composite; `make` returns all its parts with `rows` rows, by their names.
+    `tensor` is the name of the whole; `make` generates all its parts with `rows` rows, by name.
     """
 
     def __init__(

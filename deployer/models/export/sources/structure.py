@@ -1,7 +1,7 @@
 """Call structures: nested arguments and outputs of a model, and the flat, named tensors of a signature.
 
-A signature of TensorFlow Serving has named tensors and nothing else. A model takes several arguments, lists, dicts and
-composite tensors (ragged, sparse), and returns them. The names here are those that the flat tensors get.
+A signature of TensorFlow Serving has only named tensors. A model can have several arguments, lists, dicts and
+composite tensors (ragged, sparse) as inputs and outputs. This module names the flat tensors.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from deployer.models.export.sources.library import tensorflow
 from tfserving.wire.tensors import Array
 
 FREE_SIZE = 4
-"""What made-up inputs take for an unknown dimension other than the batch."""
+"""The size of unknown dimensions, other than the batch, in generated inputs."""
 
 
 def identifier(text: str) -> str:
-    """A text as TensorFlow makes it the name of an input: letters, digits and '_', not beginning with a digit."""
+    """A text as a valid TensorFlow input name: letters, digits and '_', not starting with a digit."""
     name = re.sub(r"\W", "_", text)
     return f"_{name}" if not name or name[0].isdigit() else name
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """The names with `_1`, `_2` … behind those that came before."""
+    """The names, with `_1`, `_2` … appended to duplicates."""
     found: list[str] = []
     for name in names:
         number, free = 0, name
@@ -41,7 +41,7 @@ def unique(names: Sequence[str]) -> list[str]:
 def named_leaves(structure: Any, name: str) -> Iterator[tuple[str, Any]]:
     """The leaves of nested dicts, lists and tuples with a name each, in the order in which TensorFlow flattens them.
 
-    A key of a dict is its leaf's name by itself where `name` is empty, else `name_key`.
+    The name of a leaf in a dict is its key if `name` is empty, else `name_key`.
     """
     if isinstance(structure, Mapping):
         for key in sorted(structure):
@@ -54,23 +54,23 @@ def named_leaves(structure: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def outputs(value: Any) -> dict[str, Any]:
-    """What a model returns as named tensors: keys of a dict, else output_0, output_1 …; what is nested gets both names.
+    """The outputs of a model as named tensors: keys of a dict, else output_0, output_1 …; `_` joins nested names.
 
     A ragged tensor `x` becomes x_values and x_row_splits, a sparse one x_indices, x_values and x_dense_shape.
     Errors: ExportError for a model that returns nothing.
     """
     top = value if isinstance(value, Mapping | list | tuple) else [value]
-    pairs = top.items() if isinstance(top, Mapping) else ((f"output_{i}", one) for i, one in enumerate(top))
+    pairs = top.items() if isinstance(top, Mapping) else ((f"output_{i}", item) for i, item in enumerate(top))
     found: dict[str, Any] = {}
-    for name, one in pairs:
-        for leaf, tensor in _output_leaves(one, str(name)):
+    for name, item in pairs:
+        for leaf, tensor in _output_leaves(item, str(name)):
             if tensor is None:
                 raise ExportError(
                     f"output '{leaf}' of the model is None", hint="return a tensor, or a dict or list of tensors"
                 )
             found[leaf] = tensor
     if not found:
-        raise ExportError("the model returns no tensor", hint="return a tensor, or a dict or list of tensors")
+        raise ExportError("the model does not return a tensor", hint="return a tensor, or a dict or list of tensors")
     return found
 
 
@@ -88,22 +88,22 @@ def is_plain(value: Any) -> bool:
     leaves = (
         list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
     )
-    return bool(leaves) and all(isinstance(one, tf.Tensor | tf.TensorSpec) for one in leaves)
+    return bool(leaves) and all(isinstance(leaf, tf.Tensor | tf.TensorSpec) for leaf in leaves)
 
 
 def _output_leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     tf = tensorflow()
     if isinstance(value, Mapping):
-        for key, one in value.items():
-            yield from _output_leaves(one, f"{name}_{key}")
+        for key, item in value.items():
+            yield from _output_leaves(item, f"{name}_{key}")
     elif isinstance(value, list | tuple):
-        for index, one in enumerate(value):
-            yield from _output_leaves(one, f"{name}_{index}")
+        for index, item in enumerate(value):
+            yield from _output_leaves(item, f"{name}_{index}")
     elif isinstance(value, tf.RaggedTensor):
         yield f"{name}_values", value.flat_values
         splits = value.nested_row_splits
-        for index, one in enumerate(splits):
-            yield f"{name}_row_splits" if len(splits) == 1 else f"{name}_row_splits_{index}", one
+        for index, row_splits in enumerate(splits):
+            yield f"{name}_row_splits" if len(splits) == 1 else f"{name}_row_splits_{index}", row_splits
     elif isinstance(value, tf.SparseTensor):
         yield f"{name}_indices", value.indices
         yield f"{name}_values", value.values

@@ -170,7 +170,7 @@ def test_samples_that_do_not_fit(request_: ExportRequest, tmp_path: Path, text: 
 def test_an_npz_file_that_is_none(request_: ExportRequest, tmp_path: Path) -> None:
     for content in (b"PK\x03\x04 torn", b"plain text"):
         (tmp_path / "rows.npz").write_bytes(content)
-        assert "do not fit: it " in refused(replace(request_, samples=tmp_path / "rows.npz")).message
+        assert "cannot be used: it " in refused(replace(request_, samples=tmp_path / "rows.npz")).message
 
 
 def test_a_model_without_a_batch_dimension_is_published_with_the_reason(request_: ExportRequest) -> None:
@@ -221,7 +221,7 @@ def test_a_feature_spec_that_does_not_fit_is_refused(
     ("source", "what"),
     [
         ("nowhere", "'nowhere' is no model"),
-        ("nowhere.keras", "there is no file nowhere.keras"),
+        ("nowhere.keras", "file nowhere.keras does not exist"),
         ("no_such_module:f", "no_such_module:f did not return a model"),
         ("exported_models:no_such", "did not return a model"),
         ("exported_models:broken", "did not return a model"),

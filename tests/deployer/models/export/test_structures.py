@@ -38,7 +38,11 @@ STRUCTURES = {
     "mixed_bfloat16": ("x:float32 [-1, 4]", "output_0:bfloat16 [-1, 3]", ""),
     "all_bfloat16": ("x:bfloat16 [-1, 4]", "output_0:bfloat16 [-1, 3]", ""),
     "lookup": ("color:string [-1, 1]", "output_0:float32 [-1, 2]", ""),
-    "ragged_input": ("x:float32 [-1] x_1:int64 [-1]", "total:float32 [-1]", "the ragged input 'x' travels in parts"),
+    "ragged_input": (
+        "x:float32 [-1] x_1:int64 [-1]",
+        "total:float32 [-1]",
+        "the ragged input 'x' consists of several tensors",
+    ),
     "ragged_output": (
         "x:string [-1]",
         "words_row_splits:int64 [-1] words_values:string [-1]",
@@ -47,7 +51,7 @@ STRUCTURES = {
     "sparse_input": (
         "x:int64 [-1, 2] x_1:float32 [-1] x_2:int64 [2]",
         "total:float32 of unknown rank",
-        "the sparse input 'x' travels in parts",
+        "the sparse input 'x' consists of several tensors",
     ),
     "nested_module": (
         "u:float32 [-1, 2] v:float32 [-1, 2]",
@@ -185,8 +189,8 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("file", "cause", "hint"),
     [
-        ("only.weights.h5", "it holds weights and no model", "load_weights"),
-        ("lambda.keras", "it holds a Lambda layer", "--trust"),
+        ("only.weights.h5", "the file has only weights, not a model", "load_weights"),
+        ("lambda.keras", "the model has a Lambda layer", "--trust"),
         ("own.keras", "Own", "register_keras_serializable"),
         ("empty.keras", "", "save the model again"),
         ("absent.keras", "", "name a .keras or .h5 file"),
@@ -248,7 +252,7 @@ def test_warm_up_requests_that_the_model_refuses_are_found_before_publishing(wit
     numbers = {"t": np.array([1.5], np.float32)}
     warmup.write(broken / manifest.WARMUP, model="m", signature="serving_default", inputs=numbers, batch_sizes=())
     error = refused(request_of(str(broken), tmp_path))
-    assert "refuses the warm-up records" in error.message or "cannot load" in error.message
+    assert "the warm-up requests of this version fail" in error.message or "cannot load" in error.message
     (broken / manifest.WARMUP).write_bytes(b"no records at all, and longer than a header")
     assert "is not a file of warm-up requests" in refused(request_of(str(broken), tmp_path)).message
 
@@ -285,7 +289,7 @@ def test_numpy_bytes_that_lost_their_nuls_are_refused(with_warmup: Path, tmp_pat
     path = tmp_path / "rows.npz"
     np.savez(path, t=np.array(BYTES))
     error = refused(replace(request_of(str(with_warmup / "text"), tmp_path), samples=path))
-    assert "loses the NULs" in error.message
+    assert "loses NUL bytes" in error.message
     assert "b64" in error.hint
 
 
@@ -299,7 +303,7 @@ def test_numpy_bytes_that_lost_their_nuls_are_refused(with_warmup: Path, tmp_pat
         ("rows.csv", "x_0,x_1,x_2,x_3\n1,2,three,4\n", "must be float32, not text"),
         ("rows.jsonl", '{"x": [1, 2, NaN, 4]}\n', "line 1 is not JSON"),
         ("rows.jsonl", '{"x": [true, false, true, true]}\n', ""),
-        ("rows.txt", "1 2 3 4\n", "no known format"),
+        ("rows.txt", "1 2 3 4\n", "not a known format"),
     ],
 )
 def test_tables_and_lines(name: str, content: str, message: str, tmp_path: Path) -> None:
