@@ -31,7 +31,7 @@ FIGURES = [
     ("docs/concepts/rollouts.md", rf"\b{history.PAST} earlier rollouts"),
     ("docs/concepts/rollouts.md", rf"every {lease.RENEW_SECONDS:g} s and runs out {lease.LEASE_SECONDS} s after"),
     ("docs/concepts/rollouts.md", rf"{memory.LOADING_FACTOR:g} × the size of the version"),
-    ("docs/concepts/honest-load.md", rf"fewer than {latency.RESOLVED_BEYOND} answers beyond"),
+    ("docs/concepts/honest-load.md", rf"fewer than {latency.RESOLVED_BEYOND} responses beyond"),
     ("docs/concepts/honest-load.md", rf"at least {capacity.MIN_RESPONSES} answers"),
     ("docs/concepts/honest-load.md", rf"\({results.SATURATED:.0%} or more\)".replace("%", " %")),
     ("docs/guides/doctor.md", rf"{WORDS[int(doctor.RECHECK_SECONDS)]} seconds later"),
