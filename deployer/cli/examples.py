@@ -66,6 +66,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "deployer predict digits --records holdout.jsonl",
         "deployer predict digits --records tensors.jsonl --direct --label canary",
     ),
+    "batch": (
+        "deployer batch digits --input holdout.jsonl --output predictions/",
+        "deployer batch digits --input 'data/*.parquet' --output out/ --format parquet --shards 8 --max-rate 2000",
+    ),
     "experiment run": (
         "deployer experiment run digits --records holdout.jsonl --replicas 1,2,4 --p99 100ms",
         "deployer experiment run digits --records holdout.jsonl --rates 100,200 --rounds 3 --for 2000",

@@ -7,7 +7,7 @@ from deployer.records.endpoint import Grpc, RecordApi
 from deployer.release.smoke import inputs as inputs_of
 from deployer.targets.base import GatewayReplica, Target
 from deployer.targets.rest import Asked
-from gateway.settings import ModelSettings, SettingsError, parse_settings
+from gateway.settings import ModelSettings, Settings, SettingsError, parse_settings
 from tfserving.client import Client, ModelServerError
 
 
@@ -19,11 +19,12 @@ def endpoint(
     direct: bool,
     timeout: float,
     gateways: tuple[GatewayReplica, ...] | None = None,
+    version: int | None = None,
 ) -> tuple[str, RecordApi | Grpc]:
     """Where and how to send requests for a model, after a sentence part that says it ("gateway-0 at http://…").
 
-    Without `label` the gateway routes by its weights. `timeout` bounds what is asked of a replica beforehand.
-    `gateways` are those to use, by default all of the release that this machine reaches.
+    Without `label` or `version` the gateway routes by its weights; it alone takes a version. `timeout` bounds what is
+    asked of a replica beforehand. `gateways` are those to use, by default all of the release that this machine reaches.
     Errors: SpecError for a model or signature that the release has not, TargetError when nothing of it runs.
     """
     settings = _settings(target, model)
@@ -33,7 +34,8 @@ def endpoint(
     if not reached:
         raise TargetError("no gateway of the release can be reached", hint="`deployer status` shows what runs")
     through = ", ".join(f"{g.name} at {g.url}" for g in reached)
-    return through, RecordApi(urls=tuple(g.url for g in reached), path=Asked(model=model, label=label).predict_path)
+    asked = Asked(model=model, label=label, version=version)
+    return through, RecordApi(urls=tuple(g.url for g in reached), path=asked.predict_path)
 
 
 def load_endpoint(
@@ -76,12 +78,17 @@ def _replica(target: Target, model: str, *, label: str, signature: str, timeout:
     return f"{replica.name} at {replica.grpc}", found
 
 
-def _settings(target: Target, model: str) -> ModelSettings:
-    """What the configuration in force says of a model."""
+def settings_in_force(target: Target) -> Settings:
+    """The configuration that the gateways run with. Errors: SpecError."""
     try:
-        models = parse_settings(target.gateway_config()).models
+        return parse_settings(target.gateway_config())
     except SettingsError as error:
         raise SpecError("the gateway configuration in force cannot be read", hint="`deployer render`") from error
+
+
+def _settings(target: Target, model: str) -> ModelSettings:
+    """What the configuration in force says of a model."""
+    models = settings_in_force(target).models
     if model not in models:
         raise SpecError(f"the release has no model {model}", hint=f"it has {', '.join(models)}")
     return models[model]
