@@ -130,7 +130,11 @@ def _with_common_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _declares(annotation: Any, option: str) -> bool:
-    return any(option in (getattr(said, "param_decls", None) or ()) for said in getattr(annotation, "__metadata__", ()))
+    """Whether a parameter is that option. The first name of an option stands where Typer expects a default."""
+    return any(
+        option in (getattr(said, "default", None), *(getattr(said, "param_decls", None) or ()))
+        for said in getattr(annotation, "__metadata__", ())
+    )
 
 
 _TyperUsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]

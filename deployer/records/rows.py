@@ -275,10 +275,11 @@ def _parquet(path: Path) -> Any:
 
 def _read_parquet(path: Path, skip: int) -> Iterator[Read]:
     file = _parquet(path)
-    groups, before = [], 0
+    groups: list[int] = []
+    before = 0
     for group in range(file.metadata.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
-        if before + rows > skip:
+        if groups or before + rows > skip:
             groups.append(group)
         else:
             before += rows

@@ -98,7 +98,11 @@ class Route:
 
 
 def batch(
-    target: Target, request: BatchRequest, progress: Progress, report: Callable[[State], None] = lambda _: None
+    target: Target,
+    request: BatchRequest,
+    progress: Progress,
+    report: Callable[[State], None] = lambda _: None,
+    clock: Time | None = None,
 ) -> BatchResult:
     """Predict every row of the inputs once; `report` is called after each step.
 
@@ -124,7 +128,7 @@ def batch(
         described = job.begin(request)
         progress(f"{described.rows} rows of {request.model} through {through} to {request.output}")
         route = Route(endpoint=endpoint, through=through, settings=settings, model=model, specs=specs)
-        return asyncio.run(run(described, request, route, report))
+        return asyncio.run(run(described, request, route, report, clock or Time()))
 
 
 def specs_for(request: BatchRequest, model: ModelSettings) -> tuple[FeatureSpec, ...]:
@@ -146,14 +150,9 @@ def specs_for(request: BatchRequest, model: ModelSettings) -> tuple[FeatureSpec,
 
 
 async def run(
-    described: Described,
-    request: BatchRequest,
-    route: Route,
-    report: Callable[[State], None],
-    clock: Time | None = None,
+    described: Described, request: BatchRequest, route: Route, report: Callable[[State], None], clock: Time
 ) -> BatchResult:
     """Write every shard that is not complete. Errors: TargetError, WaitTimeout."""
-    clock = clock or Time()
     shards = job.shards(described, request.output)
     state = State(total=described.rows, began=clock.now())
     for index, shard in enumerate(shards):
@@ -241,7 +240,7 @@ def _next(chunks: Iterator[tuple[Row, ...]]) -> tuple[Row, ...] | None:
 
 
 def request_limits(request: BatchRequest, settings: Settings) -> Limits:
-    """What one request may hold: what was asked for, within what the gateway takes, and at most a second of the rate."""
+    """What one request may hold: as asked for, within what the gateway takes, and at most one second of the rate."""
     most = min(request.batch, settings.limits.max_records)
     if request.max_rate:
         most = min(most, max(1, int(request.max_rate)))
