@@ -65,6 +65,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "predict": (
         "deployer predict digits --records holdout.jsonl",
         "deployer predict digits --records tensors.jsonl --direct --label canary",
+        "deployer predict digits --records - --skip-bad --out answers.csv",
     ),
     "batch": (
         "deployer batch digits --input holdout.jsonl --output predictions/",

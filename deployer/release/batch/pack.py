@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from deployer.records.rows import Row
+from gateway.settings import Settings
 
 HEAD: Final = b'{"version":"v1","records":['
 TAIL: Final = b"]}"
+SPARE: Final = 0.9
+"""Of the gateway's limit of bytes, what a request uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +21,12 @@ class Limits:
 
     records: int
     size: int
+
+
+def within(settings: Settings, *, records: int) -> Limits:
+    """Requests of so many records, or as many as the gateways take."""
+    limits = settings.limits
+    return Limits(records=min(records, limits.max_records), size=int(limits.max_body_bytes * SPARE))
 
 
 def pack(rows: Iterable[Row], limits: Limits) -> Iterator[tuple[Row, ...]]:

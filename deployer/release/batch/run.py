@@ -21,7 +21,7 @@ from deployer.release.batch.ask import Asker, Outcome
 from deployer.release.batch.job import BatchRequest, Described
 from deployer.release.batch.output import Shard
 from deployer.release.batch.pace import Pace, Rate
-from deployer.release.batch.pack import Limits, pack
+from deployer.release.batch.pack import pack, within
 from deployer.targets.base import Progress, Target
 from gateway.settings import ModelSettings, Settings
 from gateway.spec import CategoryFeature, FeatureSpec, FloatFeature, ImageFeature, StringFeature, VectorFeature
@@ -30,8 +30,6 @@ AHEAD: Final = 2
 """Chunks that are read and not yet written, as a multiple of the requests in flight: what memory holds."""
 COMMIT_SECONDS: Final = 1.0
 """A killed run repeats at most this much work."""
-SPARE: Final = 0.9
-"""Of the gateway's limit of bytes, what a request uses."""
 
 
 @dataclass(kw_only=True)
@@ -199,7 +197,8 @@ async def _write(
     files = [Path(file.path) for file in described.inputs]
     counts = [file.rows for file in described.inputs]
     found = rows.read(files, table_columns(route.specs), skip=start, counts=counts)
-    chunks = pack(itertools.islice(found, end - start), request_limits(request, route.settings))
+    records = request.batch if request.max_rate is None else min(request.batch, max(1, int(request.max_rate)))
+    chunks = pack(itertools.islice(found, end - start), within(route.settings, records=records))
     pending: deque[asyncio.Task[list[Outcome]]] = deque()
     committed = clock.now()
     shard.open()
@@ -237,14 +236,6 @@ async def _write(
 
 def _next(chunks: Iterator[tuple[Row, ...]]) -> tuple[Row, ...] | None:
     return next(chunks, None)
-
-
-def request_limits(request: BatchRequest, settings: Settings) -> Limits:
-    """What one request may hold: as asked for, within what the gateway takes, and at most one second of the rate."""
-    most = min(request.batch, settings.limits.max_records)
-    if request.max_rate:
-        most = min(most, max(1, int(request.max_rate)))
-    return Limits(records=most, size=int(settings.limits.max_body_bytes * SPARE))
 
 
 def table_columns(specs: tuple[FeatureSpec, ...]) -> rows.Columns:

@@ -103,8 +103,10 @@ def _parquet(rows: Iterator[Mapping[str, Any]], made: Path, columns: Columns) ->
 
 
 def _typed(name: str, value: Any) -> Any:
-    """Values of raw outputs have any shape, and expected ones any type: they are JSON text."""
-    return value if value is None or name not in ("values", "expected") else _json(value)
+    """What has any shape or type is text: JSON, unless it is text already."""
+    if value is None or name not in ("values", "expected", "prediction"):
+        return value
+    return value if isinstance(value, str) else _json(value)
 
 
 def _pyarrow() -> tuple[Any, Any]:
