@@ -86,7 +86,8 @@ def test_files_of_records_are_predicted_to_a_folder_once(directory, tmp_path):
     assert "700 of 701 rows of scale predicted (version 2: 700)" in shown.stdout
     assert "bad rows    1, with reasons in" in shown.stdout
     assert "701 rows of scale through gateway-0" in shown.stderr
-    written = [json.loads(line) for part in sorted((tmp_path / "out").glob("part-*")) for line in part.open()]
+    parts = sorted((tmp_path / "out").glob("part-*"))
+    written = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
     assert [(row["row"], row["value"]) for row in written] == [(n + 1, 2.0 * (n + 1)) for n in range(700)]
     again = json.loads(deployer(directory, *batch, "-o", "json").stdout)
     assert again["kind"] == "Batch"
