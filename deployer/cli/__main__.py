@@ -23,6 +23,7 @@ VERBS = {
     "rollout": "Bring a new version to traffic step by step, judged by gates.",
     "rollback": "Go back to the version that was stable before: at once, without steps or gates.",
     "predict": "Send records to a release and compare the answers with what was expected.",
+    "batch": "Predict whole files of records through a release, in order, and go on where a killed run ended.",
     "experiment": "Measure latency and throughput over replica counts, and report.",
     "demo": "Show the whole thing on this machine, on real data.",
 }

@@ -108,6 +108,16 @@ class Console:
         self._current = sentence
         self._status.update(sentence.replace("[", r"\["))
 
+    def update(self, sentence: str) -> None:
+        """As `progress`, in the place of the sentence before it where there is a spinner."""
+        self._current = ""
+        self.progress(sentence)
+
+    @property
+    def moves(self) -> bool:
+        """Whether sentences replace each other on a terminal, so that there may be several a second."""
+        return self._spins()
+
     def detail(self, sentence: str) -> None:
         """As `progress`, with -v only: command lines, paths, retries."""
         if self.verbose:

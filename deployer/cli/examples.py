@@ -65,6 +65,11 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "predict": (
         "deployer predict digits --records holdout.jsonl",
         "deployer predict digits --records tensors.jsonl --direct --label canary",
+        "deployer predict digits --records - --skip-bad --out answers.csv",
+    ),
+    "batch": (
+        "deployer batch digits --input holdout.jsonl --output predictions/",
+        "deployer batch digits --input 'data/*.parquet' --output out/ --format parquet --shards 8 --max-rate 2000",
     ),
     "experiment run": (
         "deployer experiment run digits --records holdout.jsonl --replicas 1,2,4 --p99 100ms",

@@ -75,6 +75,13 @@ class CommonOptions(OptionGroup):
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More detail on stderr; tracebacks.")] = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class _BesideOutput(CommonOptions):
+    """As `CommonOptions`, for a verb whose own `--output` names what it writes."""
+
+    output: Annotated[Format, typer.Option("-o", help="How the result is printed.")] = Format.TABLE
+
+
 class Verb(typer.Typer):
     """A Typer application whose commands all take -o, -q and -v; their functions need not know.
 
@@ -107,7 +114,10 @@ class Verb(typer.Typer):
 
 def _with_common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     own = inspect.signature(function, eval_str=True)
-    common = inspect.Parameter("common", inspect.Parameter.KEYWORD_ONLY, annotation=CommonOptions)
+    options = (
+        _BesideOutput if any(_declares(p.annotation, "--output") for p in own.parameters.values()) else CommonOptions
+    )
+    common = inspect.Parameter("common", inspect.Parameter.KEYWORD_ONLY, annotation=options)
 
     @functools.wraps(function)
     def run(*, common: CommonOptions, **arguments: Any) -> Any:
@@ -117,6 +127,14 @@ def _with_common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.parameters.values()]
     run.__signature__ = own.replace(parameters=[*parameters, common])  # type: ignore[attr-defined]
     return run
+
+
+def _declares(annotation: Any, option: str) -> bool:
+    """Whether a parameter is that option. The first name of an option stands where Typer expects a default."""
+    return any(
+        option in (getattr(said, "default", None), *(getattr(said, "param_decls", None) or ()))
+        for said in getattr(annotation, "__metadata__", ())
+    )
 
 
 _TyperUsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]

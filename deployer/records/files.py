@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from deployer.errors import SpecError
+from deployer.records.rows import BOM, what_is_wrong
+
+STDIN: Final = "-"
+_HINT: Final = 'each line is {"record": {…}, "expected": …}'
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,6 +23,15 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     record: dict[str, Any] | None = None
     inputs: dict[str, Any] | None = None
     expected: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line that is not blank, with its number counted from 1; without a `sample`, `problem` says why."""
+
+    number: int
+    sample: Sample | None
+    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,26 +44,43 @@ class Batch:
 
 def load(path: str | Path) -> tuple[Sample, ...]:
     """Read a JSONL file. Errors: SpecError with the line number, or for an empty file."""
-    path = Path(path)
-    decoder = msgspec.json.Decoder(Sample)
-    samples = []
+    return tuple(readable(path, line) for line in read(path))
+
+
+def readable(path: str | Path, line: Line) -> Sample:
+    """The sample of a line. Errors: SpecError with the line number."""
+    if line.sample is None:
+        raise SpecError(f"{path}:{line.number}: {line.problem}", hint=_HINT)
+    return line.sample
+
+
+def read(path: str | Path) -> tuple[Line, ...]:
+    """Read a JSONL file, `-` for standard input, with the lines that are wrong. Errors: SpecError for an empty file."""
     try:
-        lines = path.read_bytes().splitlines()
+        content = sys.stdin.buffer.read() if str(path) == STDIN else Path(path).read_bytes()
     except OSError as error:
         raise SpecError(f"records {path} cannot be read", hint="name a JSONL file with --records") from error
-    for number, line in enumerate(lines, 1):
+    lines = tuple(_lines(content.removeprefix(BOM)))
+    if not lines:
+        raise SpecError(f"{path} has no records", hint='write one {"record": {…}, "expected": …} per line')
+    return lines
+
+
+def _lines(content: bytes) -> Iterator[Line]:
+    decode = msgspec.json.Decoder(Sample).decode
+    for number, line in enumerate(content.splitlines(), 1):
         if not line.strip():
             continue
         try:
-            sample = decoder.decode(line)
-        except msgspec.MsgspecError as error:
-            raise SpecError(f"{path}:{number}: {error}", hint='each line is {"record": {…}, "expected": …}') from error
-        if (sample.record is None) == (sample.inputs is None):
-            raise SpecError(f'{path}:{number}: a line must have either "record" or "inputs"')
-        samples.append(sample)
-    if not samples:
-        raise SpecError(f"{path} has no records", hint='write one {"record": {…}, "expected": …} per line')
-    return tuple(samples)
+            sample = decode(line)
+        except msgspec.ValidationError as error:
+            yield Line(number=number, sample=None, problem=str(error))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            yield Line(number=number, sample=None, problem=what_is_wrong(line, error))
+        else:
+            wrong = (sample.record is None) == (sample.inputs is None)
+            problem = 'a line must have either "record" or "inputs"' if wrong else ""
+            yield Line(number=number, sample=None if wrong else sample, problem=problem)
 
 
 def batches(samples: Sequence[Sample], size: int) -> tuple[Batch, ...]:

@@ -25,10 +25,11 @@ class HttpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Status code and body of a response."""
+    """Status code and body of a response. `retry_after` is in seconds, None without such a header."""
 
     status: int
     body: bytes
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Head:
     length: int | None
     chunked: bool
     close: bool
+    retry_after: float | None = None
 
 
 def parse_head(head: bytes) -> Head:
@@ -50,6 +52,7 @@ def parse_head(head: bytes) -> Head:
     status = int(status_line[9:12])
     length: int | None = 0 if status in (204, 304) else None
     chunked = False
+    retry_after: float | None = None
     close = status_line.startswith(b"HTTP/1.0")
     for line in lines[1:]:
         name, _, value = line.partition(b":")
@@ -60,7 +63,9 @@ def parse_head(head: bytes) -> Head:
             chunked = value.strip().lower() == b"chunked"
         elif name == b"connection":
             close = value.strip().lower() == b"close"
-    return Head(status, length, chunked, close)
+        elif name == b"retry-after" and value.strip().isdigit():  # else a date, which nothing here sends
+            retry_after = float(value)
+    return Head(status, length, chunked, close, retry_after)
 
 
 def parse_chunks(data: bytes) -> tuple[bytes, int] | None:
@@ -135,7 +140,7 @@ class _Connection(asyncio.Protocol):
         if head.close:
             self.close()
         if waiter is not None and not waiter.done():
-            waiter.set_result(Response(head.status, body))
+            waiter.set_result(Response(head.status, body, head.retry_after))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False

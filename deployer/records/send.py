@@ -92,7 +92,7 @@ class RecordSender:
 
     def predictions(self, response: bytes) -> list[Value]:
         try:
-            return [_value(p) for p in self._decode(response).predictions]
+            return [value_of(p) for p in self._decode(response).predictions]
         except (msgspec.MsgspecError, KeyError) as error:
             raise SendFailed("malformed", f"a response without predictions: {error}") from error
 
@@ -101,7 +101,8 @@ class RecordSender:
             pool.close()
 
 
-def _value(prediction: dict[str, Any]) -> Value:
+def value_of(prediction: dict[str, Any]) -> Value:
+    """What can be compared of a gateway's prediction: its label, value or values."""
     for key in ("top_prediction", "value", "values"):
         if key in prediction:
             found = prediction[key]

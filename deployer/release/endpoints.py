@@ -7,7 +7,7 @@ from deployer.records.endpoint import Grpc, RecordApi
 from deployer.release.smoke import signature_inputs
 from deployer.targets.base import GatewayReplica, Target
 from deployer.targets.rest import ModelPath
-from gateway.settings import ModelSettings, SettingsError, parse_settings
+from gateway.settings import ModelSettings, Settings, SettingsError, parse_settings
 from tfserving.client import Client, ModelServerError
 
 
@@ -19,11 +19,13 @@ def endpoint(
     direct: bool,
     timeout: float,
     gateways: tuple[GatewayReplica, ...] | None = None,
+    version: int | None = None,
 ) -> tuple[str, RecordApi | Grpc]:
     """The endpoint for requests to a model, and its description ("gateway-0 at http://…").
 
-    Without `label` the gateway routes by its weights. `timeout` applies to the metadata request to a replica.
-    `gateways` are those to use, by default all that are reachable from this machine.
+    Without `label` or `version` the gateway routes by its weights; only the gateway takes a version. `timeout`
+    applies to the metadata request to a replica. `gateways` are those to use, by default all that are reachable from
+    this machine.
     Errors: SpecError for an unknown model or signature, TargetError when nothing of the release is running.
     """
     settings = _settings(target, model)
@@ -33,9 +35,8 @@ def endpoint(
     if not reachable:
         raise TargetError("no gateway of the release is reachable", hint="`deployer status` shows which are running")
     through = ", ".join(f"{g.name} at {g.url}" for g in reachable)
-    return through, RecordApi(
-        urls=tuple(g.url for g in reachable), path=ModelPath(model=model, label=label).predict_path
-    )
+    path = ModelPath(model=model, label=label, version=version).predict_path
+    return through, RecordApi(urls=tuple(g.url for g in reachable), path=path)
 
 
 def load_endpoint(
@@ -80,14 +81,19 @@ def _replica(target: Target, model: str, *, label: str, signature: str, timeout:
     return f"{replica.name} at {replica.grpc}", found
 
 
-def _settings(target: Target, model: str) -> ModelSettings:
-    """A model's settings in the current gateway configuration."""
+def settings_in_force(target: Target) -> Settings:
+    """The current gateway configuration. Errors: SpecError."""
     try:
-        models = parse_settings(target.gateway_config()).models
+        return parse_settings(target.gateway_config())
     except SettingsError as error:
         raise SpecError(
             "the current gateway configuration is invalid", hint="`deployer doctor` says what to do"
         ) from error
+
+
+def _settings(target: Target, model: str) -> ModelSettings:
+    """A model's settings in the current gateway configuration."""
+    models = settings_in_force(target).models
     if model not in models:
         raise SpecError(f"the release has no model {model}", hint=f"models: {', '.join(models)}")
     return models[model]

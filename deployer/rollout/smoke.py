@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deployer.domain.rollout import CANARY
 from deployer.domain.verdict import Judgement, Verdict
-from deployer.errors import DeployerError, TargetError
+from deployer.errors import DeployerError, TargetError, WaitTimeout
 from deployer.release.smoke import predict_body
 from deployer.rollout import proof
 from deployer.rollout.proof import PARALLEL, PROOF_POLL_SECONDS, Clock, EndCounts, alive
@@ -123,7 +123,7 @@ def accuracy(target: Target, model: str, labelled: Path) -> tuple[float | None, 
 
     try:
         found = predict(target, PredictRequest(model=model, records=labelled, label=CANARY), lambda _: None)
-    except TargetError as error:
+    except (TargetError, WaitTimeout) as error:
         return None, f"{error.message}: {error.cause}" if error.cause else error.message
     return found.accuracy, "" if found.accuracy is not None else f"no record of {labelled} has an expected value"
 

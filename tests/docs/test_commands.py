@@ -23,8 +23,6 @@ STAND_INS = {"$VERSION": "2", "…": "x"}
 PROGRAM = re.compile(r"(?:run: |\$ |- )*((?:deployer|python -m (?:gateway|tfserving\.server)) .*)")
 OTHERS = ("docker", "helm", "kubectl", "pip", "pytest", "scripts/cluster-test", "--again", "--build-arg", "--network")
 """Code spans that begin so are about other programs."""
-OF_TOMORROW = {"batch"}
-"""The verb that docs/architecture.md adds as an example."""
 
 PAGES = pages()
 
@@ -113,4 +111,4 @@ def test_every_verb_that_a_page_names_exists() -> None:
         for code in page.codes:
             if code.startswith("deployer ") and not code.endswith((".yaml", ":")):
                 words = [word for word in code.split()[1:] if re.fullmatch(r"[a-z]+", word)]
-                assert words == [] or words[0] in VERBS.keys() | OF_TOMORROW, f"{page.path.relative_to(ROOT)}: {code}"
+                assert words == [] or words[0] in VERBS, f"{page.path.relative_to(ROOT)}: {code}"

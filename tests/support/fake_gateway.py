@@ -18,7 +18,8 @@ class Behaviour:
     """How the fake answers; may be changed while it runs.
 
     Each of `workers` serves one request at a time for `service` seconds, so capacity is workers / service. While
-    `stalled`, nobody serves. One answer in `wrong_every` names another label, one in `refuse_every` is a 503.
+    `stalled`, nobody serves. One answer in `wrong_every` names another label, one in `refuse_every` is a 503. The next
+    `busy` requests get a 429 with Retry-After: 2.
     """
 
     workers: int = 1000
@@ -26,6 +27,7 @@ class Behaviour:
     stalled: bool = False
     wrong_every: int = 0
     refuse_every: int = 0
+    busy: int = 0
 
 
 class FakeGateway:
@@ -110,9 +112,14 @@ class FakeGateway:
         if self.behaviour.refuse_every and number % self.behaviour.refuse_every == 0:
             self._write(writer, b"503 Service Unavailable", b'{"error": "full"}')
             return
+        if self.behaviour.busy:
+            self.behaviour.busy -= 1
+            self._write(writer, b"429 Too Many Requests\r\nRetry-After: 2", b'{"error": "busy"}')
+            return
         records: list[dict[str, Any]] = msgspec.json.decode(body)["records"]
         shift = 1 if self.behaviour.wrong_every and number % self.behaviour.wrong_every == 0 else 0
-        answer = {"predictions": [{"top_prediction": str((r["x"] + shift) % 3)} for r in records]}
+        predictions = [{"top_prediction": str((r["x"] + shift) % 3)} for r in records]
+        answer = {"predictions": predictions, "metadata": {"model_version": 1}}
         self._write(writer, b"200 OK", msgspec.json.encode(answer))
 
     def _write(self, writer: asyncio.StreamWriter, status: bytes, body: bytes) -> None:

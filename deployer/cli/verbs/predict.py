@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from deployer.cli.console import Table, console
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import ModelName, Timeout, Verb
-from deployer.release.predict import Predicted, PredictRequest, predict
+from deployer.release.predict import Answer, Predicted, PredictRequest, format_of, predict, write
 from deployer.release.where import open_target
 
 SHOWN = 20
@@ -22,7 +23,8 @@ app = Verb()
 def predict_(
     model: ModelName,
     records: Annotated[
-        Path, typer.Option("--records", help='JSON lines: {"record": {…}, "expected": …}.', show_default=False)
+        Path,
+        typer.Option("--records", help='JSON lines: {"record": {…}, "expected": …}; - for stdin.', show_default=False),
     ],
     label: Annotated[
         str, typer.Option("--label", help="Version label; by default the gateway's routing decides.")
@@ -30,8 +32,13 @@ def predict_(
     direct: Annotated[
         bool, typer.Option("--direct", help='By gRPC straight to a replica; lines are {"inputs": {…}, "expected": …}.')
     ] = False,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Records in one request.")] = 64,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Records in one request, at most.")] = 64,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Requests in flight.")] = 4,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write the answers with scores, as .jsonl, .csv or .parquet.", show_default=False),
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Predict the others when some records are bad.")] = False,
     timeout: Timeout = 30.0,
     *,
     where: TargetOptions,
@@ -45,19 +52,41 @@ def predict_(
         batch=batch,
         concurrency=concurrency,
         timeout=timeout,
+        skip_bad=skip_bad,
     )
+    if out is not None:
+        format_of(out)  # before anything is sent
     found = predict(open_target(where), request, console.progress)
+    if out is not None:
+        write(found, out)
+        console.progress(f"{len(found.answers)} answers are in {out}")
     console.result("Predictions", found, lambda: text(found))
 
 
 def text(found: Predicted) -> str:
-    """Accuracy when it is known, else the first answers."""
+    """Accuracy when it is known, else the first answers; and what was skipped."""
     versions = ", ".join(f"version {version}: {count}" for version, count in found.versions.items())
-    head = f"{len(found.answers)} records of {found.model} through {found.through} ({versions})"
+    lines = [f"{len(found.answers)} records of {found.model} through {found.through} ({versions or 'no version'})"]
     if found.accuracy is not None:
         right = round(found.accuracy * sum(answer.expected is not None for answer in found.answers))
-        return f"{head}\naccuracy {found.accuracy:.4f} ({right} right)"
-    rows = [(number, answer.prediction, answer.version) for number, answer in enumerate(found.answers[:SHOWN], 1)]
-    more = len(found.answers) - len(rows)
-    table = str(Table(columns=("record", "prediction", "version"), rows=rows))
-    return f"{head}\n{table}" + (f"\n… and {more} more; -o json shows all" if more else "")
+        lines.append(f"accuracy {found.accuracy:.4f} ({right} right)")
+    else:
+        lines += first(found.answers)
+    for record in found.bad[:SHOWN]:
+        lines.append(f"skipped line {record.line}: {'; '.join(map(str, record.problems))}")
+    if len(found.bad) > SHOWN:
+        lines.append(f"… and {len(found.bad) - SHOWN} more skipped")
+    return "\n".join(lines)
+
+
+def first(answers: Sequence[Answer]) -> list[str]:
+    """A table of the first answers, with scores where there are any."""
+    scored = any(answer.score is not None for answer in answers)
+    rows = [
+        (answer.row, answer.prediction, *((answer.score,) if scored else ()), answer.version)
+        for answer in answers[:SHOWN]
+    ]
+    columns = ("record", "prediction", *(("score",) if scored else ()), "version")
+    more = len(answers) - len(rows)
+    table = str(Table(columns=columns, rows=rows))
+    return [table, f"… and {more} more; --out FILE writes all"] if more else [table]

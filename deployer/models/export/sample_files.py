@@ -23,6 +23,7 @@ import numpy as np
 
 from deployer.domain.store import SignatureFact
 from deployer.errors import ExportError
+from deployer.records.values import cell, no_constant
 from tfserving.wire.tensors import Array
 
 HINT = "one array, column or JSON key per input, rows first"
@@ -85,7 +86,7 @@ def _from_lines(path: Path, signature: SignatureFact) -> dict[str, Array]:
     for number, line in enumerate(text_of(path).splitlines(), 1):
         if line.strip():
             try:
-                rows.append((number, json.loads(line, parse_constant=_no_constant)))
+                rows.append((number, json.loads(line, parse_constant=no_constant)))
             except ValueError as error:
                 raise _misfit(path, f"line {number} is not JSON ({error})") from error
     if not rows:
@@ -176,18 +177,7 @@ def _csv(path: Path) -> dict[str, list[Any]]:
     for number, line in enumerate(lines, 2):
         if len(line) != len(header):
             raise _misfit(path, f"line {number} has {len(line)} values for {len(header)} columns")
-    return {name: [_cell(line[at]) for line in lines] for at, name in enumerate(header)}
-
-
-def _cell(text: str) -> Any:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    return {name: [cell(line[at]) for line in lines] for at, name in enumerate(header)}
 
 
 def _parquet(path: Path) -> dict[str, list[Any]]:
@@ -230,10 +220,6 @@ def _from_table(path: Path, table: Mapping[str, list[Any]], signature: Signature
 def _beside(path: Path, name: str, columns: Sequence[list[Any]]) -> Array:
     rows = [list(row) for row in zip(*columns, strict=True)]
     return _column(path, name, list(enumerate(rows, 1)))
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not a JSON number")
 
 
 def _misfit(path: Path, what: str, hint: str = HINT) -> ExportError:

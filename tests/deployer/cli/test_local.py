@@ -79,6 +79,36 @@ def test_records_through_the_gateway_are_answered_by_the_label(directory: Path, 
     assert [answer["prediction"] for answer in said["result"]["answers"]] == [2.0, 4.0, 6.0, 8.0, 10.0]
 
 
+def test_files_of_records_are_predicted_to_a_folder_once(directory: Path, tmp_path: Path) -> None:
+    file = records(tmp_path / "r.jsonl", *({"a": n, "b": 1} for n in range(700)), {"a": "x", "b": 1})
+    batch = ("batch", "scale", "--input", file, "--output", str(tmp_path / "out"), "--label", "canary", "--shards", "2")
+    shown = deployer(directory, *batch)
+    assert shown.returncode == 0, shown.stderr
+    assert "700 of 701 rows of scale predicted (version 2: 700)" in shown.stdout
+    assert "bad rows    1, with reasons in" in shown.stdout
+    assert "701 rows of scale through gateway-0" in shown.stderr
+    parts = sorted((tmp_path / "out").glob("part-*"))
+    written = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+    assert [(row["row"], row["value"]) for row in written] == [(n + 1, 2.0 * (n + 1)) for n in range(700)]
+    again = json.loads(deployer(directory, *batch, "-o", "json").stdout)
+    assert again["kind"] == "Batch"
+    assert (again["result"]["resumed"], again["result"]["requests"]) == (701, 0)
+    wrong = deployer(directory, *batch, "--version", "1")
+    assert (wrong.returncode, "exclude each other" in wrong.stderr) == (2, True)
+
+
+def test_answers_are_written_and_bad_records_skipped_when_asked_to(directory: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers.csv"
+    line = [*command("predict", "scale", "--records", "-", "--out", str(out), "--skip-bad", "--label", "stable"), "-f"]
+    said = subprocess.run(
+        [*line, str(directory / "deployer.yaml")], input='{"record": {"a": 1, "b": 1}}\n{"record": {"a": "x"}}\n',
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert "skipped line 2: feature 'a'" in said.stdout
+    assert out.read_text() == "row,version,prediction\n1,1,2.0\n"
+
+
 def test_expected_answers_give_an_accuracy(directory: Path, tmp_path: Path) -> None:
     lines = [{"record": {"a": n, "b": 0}, "expected": 0 if n == 3 else n} for n in range(4)]
     shown = deployer(directory, "predict", "scale", "--records", records(tmp_path / "r.jsonl", *lines), "--batch", "3")
