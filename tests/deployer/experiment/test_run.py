@@ -124,7 +124,7 @@ def test_the_report_is_one_file_with_the_headline_and_asks_nobody(finished: Fini
     text = (out / "report.html").read_text()
     assert experiment.headline in text
     assert "http" not in text.replace(experiment.settings.through, ""), "no address but that of the gateway it measured"
-    assert 'src="data:image/png' in text
+    assert 'src="data:image/svg+xml;base64,' in text
     for reference in ("src=", "href=", "url(", "@import", "<script", "<link"):
         assert all(part.startswith('"data:') for part in text.split(reference)[1:])
 
