@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import skops.io
 import xgboost as xgb
-from sklearn import ensemble, linear_model, neighbors, preprocessing, tree
+from sklearn import ensemble, linear_model, preprocessing, tree
 from sklearn.pipeline import make_pipeline
 
 from deployer.errors import ExportError
@@ -414,8 +414,8 @@ REFUSED: list[tuple[str, Callable[[Path], Path], str, str]] = [
     ("m.txt", linear_trees, "linear trees", "linear_tree=false"),
     (
         "m.skops",
-        lambda path: written(neighbors.KNeighborsRegressor().fit(X, TARGET), path),
-        "the class KNeighborsRegressor",
+        lambda path: written(linear_model.BayesianRidge().fit(X, TARGET), path),
+        "the class BayesianRidge",
         "RandomForestRegressor",
     ),
     (
@@ -501,15 +501,20 @@ def test_a_file_that_is_no_model_is_an_error_with_its_name(suffix: str, content:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "module"),
-    [(".json", "xgboost"), (".txt", "lightgbm"), (".skops", "skops.io"), (".skops", "sklearn")],
+    ("suffix", "module", "library"),
+    [
+        (".json", "xgboost", "xgboost"),
+        (".txt", "lightgbm", "lightgbm"),
+        (".skops", "skops", "skops"),
+        (".skops", "sklearn", "scikit-learn"),
+    ],
 )
 def test_a_missing_library_is_a_sentence_with_the_pip_line(
-    suffix: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suffix: str, module: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / f"m{suffix}").write_text("x")
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ExportError, match=f"needs {module.split('.')[0]}") as caught:
+    with pytest.raises(ExportError, match=f"needs {library}, which is not installed") as caught:
         open_source(str(tmp_path / f"m{suffix}"))
     assert caught.value.hint == "pip install 'tfserving-deployer[trees]'"
 

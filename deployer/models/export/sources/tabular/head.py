@@ -26,7 +26,7 @@ class Link(StrEnum):
 
 
 class Tie(StrEnum):
-    """How a classifier of two classes decides: the second class wins when …"""
+    """How a classifier of two classes decides: the second class wins when … Several compare the same numbers."""
 
     PROBABILITY = "its probability is above 1/2"
     ABOVE = "its sum is above 0"
@@ -57,8 +57,8 @@ class Head:
             linked = tf.stack([1 - second, second], axis=1)
             index = tf.cast(self._second(second, sums[:, 0]), tf.int64)
         else:
-            # scikit-learn and LightGBM decide by the sums where softmax may round two of them to the same number.
-            index = tf.argmax(sums if self.link is Link.SOFTMAX else linked, axis=1)
+            # Two probabilities may be rounded to the same number where the sums differ.
+            index = tf.argmax(linked if self.tie is Tie.PROBABILITY else sums, axis=1)
         return {"probabilities": linked, "classes": tf.gather(tf.constant(self.labels), index)}
 
     def _second(self, probability: Any, total: Any) -> Any:

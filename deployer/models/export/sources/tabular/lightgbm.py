@@ -44,7 +44,8 @@ CLASSES = ("binary", "multiclass", "multiclassova")
 
 def load(path: Path, *, trust: bool) -> Tabular:
     """The model in a file; the format runs no code. Errors: ExportError."""
-    lightgbm = extra("lightgbm")
+    with extra("lightgbm"):
+        import lightgbm
     try:
         booster = lightgbm.Booster(model_file=path)
         text = booster.model_to_string(num_iteration=-1)
@@ -60,7 +61,7 @@ def load(path: Path, *, trust: bool) -> Tabular:
 def _model(booster: Any, text: str) -> Tabular:
     header, *blocks = text.split("\nend of trees")[0].split("\nTree=")
     facts = _fields(header)
-    objective, *parameters = facts.get("objective", "").split()
+    objective, *parameters = facts.get("objective", "").split() or [""]
     head = _head(objective, dict(one.partition(":")[::2] for one in parameters), int(facts["num_class"]))
     outputs = int(facts["num_tree_per_iteration"])
     trees = [_tree(_fields(block)) for block in blocks]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -94,13 +94,14 @@ class Tabular:
         return np.stack([column.draw(rows, dtype, rng) for column in self.columns], axis=1)
 
 
-def extra(module: str) -> Any:
-    """A library of the extra `trees`. Errors: ExportError with the pip line when it is not installed."""
+@contextmanager
+def extra(library: str) -> Iterator[None]:
+    """Around the import of a library of the extra `trees`. Errors: ExportError with the pip line when it is missing."""
     try:
-        return importlib.import_module(module)
+        yield
     except ImportError as error:
         raise ExportError(
-            f"reading this file needs {module}, which is not installed", hint="pip install 'tfserving-deployer[trees]'"
+            f"reading this file needs {library}, which is not installed", hint="pip install 'tfserving-deployer[trees]'"
         ) from error
 
 

@@ -32,12 +32,14 @@ KINDS: dict[str, Callable[[Any], Tabular]] = sklearn_trees.KINDS | sklearn_linea
 
 def load(path: Path, *, trust: bool) -> Tabular:
     """The model in a file. Errors: ExportError, also for a file that needs trust and has none."""
-    extra("sklearn")
+    with extra("scikit-learn"):
+        import sklearn  # noqa: F401  # both kinds of files need it
     return _converted(_skops(path, trust=trust) if path.suffix == ".skops" else _joblib(path, trust=trust))
 
 
 def _skops(path: Path, *, trust: bool) -> Any:
-    io = extra("skops.io")
+    with extra("skops"):
+        from skops import io
     try:
         found = io.get_untrusted_types(file=path)
         foreign = sorted(set(found) - set(HARMLESS))
@@ -62,10 +64,10 @@ def _joblib(path: Path, *, trust: bool) -> Any:
             f"{path} may run code of its own while it is read",
             hint="--trust reads it, for a file of your own; better is skops.io.dump(model, 'model.skops')",
         )
+    with extra("joblib"):
+        import joblib
     try:
-        return extra("joblib").load(path)
-    except ExportError:
-        raise
+        return joblib.load(path)
     except Exception as error:  # a pickle runs anything
         raise ExportError(
             f"{path} cannot be read as a model of scikit-learn",

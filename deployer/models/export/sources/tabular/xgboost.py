@@ -10,7 +10,7 @@ import numpy as np
 
 from deployer.errors import ExportError
 from deployer.models.export.sources.tabular.forest import Forest, Tree
-from deployer.models.export.sources.tabular.head import Head, Link
+from deployer.models.export.sources.tabular.head import Head, Link, Tie
 from deployer.models.export.sources.tabular.linear import linear
 from deployer.models.export.sources.tabular.model import Column, Refuses, Tabular, extra, unsupported
 from tfserving.wire.tensors import Array
@@ -39,7 +39,8 @@ VALUES = {
 
 def load(path: Path, *, trust: bool) -> Tabular:
     """The model in a file; XGBoost's formats run no code. Errors: ExportError."""
-    xgboost = extra("xgboost")
+    with extra("xgboost"):
+        import xgboost
     booster = xgboost.Booster()
     try:
         booster.load_model(path)
@@ -100,7 +101,8 @@ def _head(objective: str, classes: int, targets: int) -> Head:
     if objective == BINARY and targets == 1:
         return Head(link=Link.SIGMOID, labels=np.arange(2))
     if objective in MULTI:
-        return Head(link=Link.SOFTMAX, labels=np.arange(classes))
+        tie = Tie.ABOVE if objective == "multi:softmax" else Tie.PROBABILITY
+        return Head(link=Link.SOFTMAX, labels=np.arange(classes), tie=tie)
     if objective in VALUES:
         return Head(link=VALUES[objective])
     if objective == BINARY:
@@ -177,7 +179,9 @@ def _ask(booster: Any, objective: str, rows: Array, types: list[str]) -> dict[st
 
 
 def _predicted(booster: Any, rows: Array, types: list[str], *, margin: bool = False) -> Array:
-    data = extra("xgboost").DMatrix(rows, feature_types=types, enable_categorical=True)
+    import xgboost
+
+    data = xgboost.DMatrix(rows, feature_types=types, enable_categorical=True)
     return np.asarray(booster.predict(data, output_margin=margin, validate_features=False))
 
 
