@@ -44,7 +44,7 @@ BOTH = np.stack([TARGET, -TARGET], axis=1)
 
 def targets(objective: str) -> Any:
     """What an objective is trained on."""
-    if objective.startswith("binary"):
+    if objective.startswith("binary") or objective == "rank:map":
         return TWO
     if objective.startswith(("multi", "rank", "lambda")):
         return THREE
@@ -114,6 +114,7 @@ XGBOOST: list[tuple[str, dict[str, Any]]] = [
     ("survival:aft", {}),
     ("rank:ndcg", {}),
     ("rank:pairwise", {}),
+    ("rank:map", {}),
 ]
 
 
@@ -145,6 +146,14 @@ def test_xgboost_categories_that_no_split_names_fractions_and_negative_ones(tmp_
     trained("reg:squarederror", tmp_path / "model.json")
     numbers = [*range(0, 80, 3), 999, 20_000_000, 3.5, -1, -0.5, np.nan]
     same(tmp_path / "model.json", given=[[0.5, 0.5, 0.5, number] for number in numbers])
+
+
+def test_a_xgboost_category_number_just_below_0_is_not_category_0(tmp_path: Path) -> None:
+    codes = np.repeat(np.arange(3, dtype=np.float32), 20)[:, None]
+    data = xgb.DMatrix(codes, np.repeat([9.0, 1.0, 1.0], 20), feature_types=["c"], enable_categorical=True)
+    xgb.train({"max_depth": 1, "nthread": 1}, data, 2).save_model(tmp_path / "model.json")
+    found = same(tmp_path / "model.json", given=[[0], [0.5], [-0.5], [1]])["values"]
+    assert found[0] == found[1] != found[2] == found[3]
 
 
 def test_xgboost_of_the_scikit_learn_interface_stops_at_its_best_iteration(tmp_path: Path) -> None:
@@ -190,12 +199,14 @@ LIGHTGBM: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def light(objective: str, path: Path, **parameters: Any) -> None:
+def light(objective: str, path: Path, *, centred: bool = False, **parameters: Any) -> None:
+    """A model in a file; `centred` has thresholds below and above 0."""
     given = {"objective": objective, "verbose": -1, "num_leaves": 8, "num_threads": 1, "min_data_per_group": 2}
     given |= {"cat_smooth": 1, "max_cat_to_onehot": 2, "min_data_in_leaf": 5} | parameters
     if objective.startswith("multi"):
         given["num_class"] = 3
     rows = np.where(RNG.random(GAPS.shape) < 0.1, 0, GAPS) if "zero_as_missing" in parameters else GAPS
+    rows = rows - [0.5, 0.5, 0.5, 0] if centred else rows
     group = [30] * (ROWS // 30) if "rank" in objective else None
     data = lgb.Dataset(rows, targets(objective), categorical_feature=[3], feature_name=FEATURES, group=group)
     lgb.train(given, data, 8).save_model(path)
@@ -211,7 +222,7 @@ def test_lightgbm(objective: str, parameters: dict[str, Any], tmp_path: Path) ->
 def test_lightgbm_zeros_tiny_numbers_missing_values_and_foreign_categories(
     missing: dict[str, Any], tmp_path: Path
 ) -> None:
-    light("regression", tmp_path / "model.lgb", **missing)
+    light("regression", tmp_path / "model.lgb", centred=True, **missing)
     numbers = [0.0, -0.0, 1e-36, -1e-36, 1e-34, -1e-34, 0.5, np.nan, np.inf, -np.inf]
     categories = [0, 3, 6, 7, 51, 9999, -1, -0.5, 3.7, np.nan]
     same(tmp_path / "model.lgb", given=[[one, one, one, other] for one in numbers for other in categories])
@@ -265,12 +276,18 @@ SKLEARN: dict[str, tuple[Any, Any, Any]] = {
     "ridge": (linear_model.Ridge(), X, TARGET),
     "lasso": (linear_model.Lasso(0.01), X, TARGET),
     "elastic net": (linear_model.ElasticNet(0.01), X, TARGET),
+    "ridge, crossed": (linear_model.RidgeCV(), X, TARGET),
+    "lasso, crossed": (linear_model.LassoCV(), X, TARGET),
+    "elastic net, crossed": (linear_model.ElasticNetCV(), X, TARGET),
+    "huber": (linear_model.HuberRegressor(max_iter=1000), X, TARGET),
+    "quantile": (linear_model.QuantileRegressor(alpha=0), X, TARGET),
     "poisson": (linear_model.PoissonRegressor(), X, TARGET),
     "gamma": (linear_model.GammaRegressor(), X, TARGET),
     "tweedie": (linear_model.TweedieRegressor(power=1.5), X, TARGET),
     "tweedie, normal": (linear_model.TweedieRegressor(power=0), X, TARGET),
     "logistic regression": (linear_model.LogisticRegression(), X, WORDS),
     "logistic regression, two classes": (linear_model.LogisticRegression(), X, TWO),
+    "logistic regression, crossed": (linear_model.LogisticRegressionCV(cv=2, max_iter=500), X, WORDS),
     "stochastic descent": (linear_model.SGDClassifier(loss="log_loss", random_state=0), X, WORDS),
     "stochastic descent, two classes": (linear_model.SGDClassifier(loss="log_loss", random_state=0), X, TWO),
     "scaled, logistic": (make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression()), X, WORDS),
