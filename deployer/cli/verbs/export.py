@@ -34,7 +34,10 @@ def _size(text: str) -> int:
 def export(
     source: Annotated[
         str,
-        typer.Argument(help="FILE.keras, FILE.h5, a SavedModel directory, or package.module:function."),
+        typer.Argument(
+            help="A file of Keras (.keras, .h5), XGBoost (.json, .ubj), LightGBM (.txt, .lgb) or scikit-learn (.skops, "
+            ".joblib, .pkl), a SavedModel directory, or package.module:function."
+        ),
     ],
     store: StoreDirectory,
     model: Annotated[str, typer.Option("--model", help="Name of the model.")],

@@ -188,7 +188,7 @@ def _check_on_server(
 ) -> _CheckResult:
     """Send the sample inputs to the staged version, then load it with its warm-up requests. Errors: ExportError."""
     parts = source.parts()
-    inputs = _inputs(signature, parts, request, progress)
+    inputs = _inputs(source, signature, parts, request, progress)
     versions = {STAGED: staged} | ({SOURCE: source.directory} if source.directory is not None else {})
     progress("loading the version on a model server")
     with request.prover.serving(versions, warm_up=False) as served:
@@ -223,10 +223,17 @@ def _check_on_server(
 
 
 def _inputs(
-    signature: SignatureFact, parts: Mapping[str, samples.Part], request: ExportRequest, progress: Progress
+    source: Source,
+    signature: SignatureFact,
+    parts: Mapping[str, samples.Part],
+    request: ExportRequest,
+    progress: Progress,
 ) -> Inputs:
     if request.samples:
         return samples.read_inputs(request.samples, signature, parts=parts, note=progress)
+    chosen = source.samples(signature, rows=request.sample_rows, seed=request.seed)
+    if chosen is not None:
+        return chosen
     return samples.random_inputs(signature, rows=request.sample_rows, seed=request.seed, parts=parts)
 
 

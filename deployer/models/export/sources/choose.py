@@ -10,6 +10,7 @@ from typing import Any
 
 from deployer.errors import ExportError
 from deployer.models.export.sources import keras as keras_models
+from deployer.models.export.sources import tabular
 from deployer.models.export.sources.library import keras, model_code, tensorflow
 from deployer.models.export.sources.module import ModuleSource
 from deployer.models.export.sources.savedmodel import SavedModelSource
@@ -17,7 +18,10 @@ from deployer.models.export.sources.source import Source
 
 
 def open_source(text: str, *, trust: bool = False) -> Source:
-    """Open a model: a .keras or .h5 file, a SavedModel directory, or "package.module:function".
+    """Open the model that `text` names: a file, a SavedModel directory, or "package.module:function".
+
+    A file is one of Keras (.keras, .h5), XGBoost (.json, .ubj), LightGBM (.txt, .lgb) or scikit-learn (.skops,
+    .joblib).
 
     The function has no arguments and returns a keras.Model or a tf.Module; its module is imported from the import
     path or the current directory. With `trust`, a file may run its own code while it is read.
@@ -28,13 +32,21 @@ def open_source(text: str, *, trust: bool = False) -> Source:
         return SavedModelSource(path)
     if path.suffix in keras_models.SUFFIXES:
         return keras_models.KerasSource(keras_models.load(path, trust=trust), text)
+    if path.suffix in tabular.SUFFIXES:
+        return tabular.load(path, trust=trust)
+    if path.suffix == ".onnx":
+        raise ExportError(
+            f"ONNX files are not read: {path}",
+            cause="its converter onnx2tf pins an older TensorFlow than the one installed here",
+            hint="run onnx2tf in an environment of its own, and export the SavedModel directory that it writes",
+        )
     module, colon, function = text.rpartition(":")
     if colon and module.replace(".", "").isidentifier() and function.isidentifier():
         return wrap(_call(module, function), text)
     raise ExportError(
         f"source {text!r} is not a model",
-        cause="it is neither a directory, nor a file *.keras or *.h5, nor package.module:function",
-        hint="name a model in one of these forms",
+        cause="there is no such directory, and it is neither a model file nor package.module:function",
+        hint=f"model files end in {', '.join([*keras_models.SUFFIXES, *tabular.SUFFIXES])}",
     )
 
 

@@ -35,6 +35,10 @@ class Source(Protocol):
         """Inputs that are parts of a ragged or sparse tensor, by their names in the signature."""
         return {}
 
+    def samples(self, signature: SignatureFact, *, rows: int, seed: int) -> Inputs | None:
+        """At least `rows` rows that try what this model decides by; None where any random rows do as well."""
+        return None
+
 
 class Part:
     """An input that is one tensor of a ragged or sparse tensor: its dimension 0 is not the batch dimension.
