@@ -220,12 +220,12 @@ def test_a_feature_spec_that_does_not_fit_is_refused(
 @pytest.mark.parametrize(
     ("source", "what"),
     [
-        ("nowhere", "'nowhere' is no model"),
+        ("nowhere", "'nowhere' is not a model"),
         ("nowhere.keras", "file nowhere.keras does not exist"),
         ("no_such_module:f", "no_such_module:f did not return a model"),
         ("exported_models:no_such", "did not return a model"),
         ("exported_models:broken", "did not return a model"),
-        ("exported_models:not_a_model", "returned int, which is no model"),
+        ("exported_models:not_a_model", "returned int, which is not a model"),
         ("exported_models:ambiguous", "cannot decide which function of Ambiguous to serve"),
         (".", "it has no saved_model.pb"),
     ],
