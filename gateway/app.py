@@ -73,12 +73,13 @@ class App:
 
     async def _answer(self, request: Request) -> Response:
         try:
+            method = "GET" if request.method == "HEAD" else request.method
             for route in ROUTES:
-                if route.method == request.method:
+                if route.method == method:
                     match = route.pattern.fullmatch(request.target)
                     if match is not None:
                         return await route.handler(self._gateway, request, match.groupdict())
-            raise _no_route(request)
+            return _unrouted(request)
         except (GatewayError, RpcError) as error:
             return error_response(as_gateway_error(error), None)
         except ClientGone:
@@ -89,11 +90,20 @@ class App:
 
     def _headers(self, request: Request) -> tuple[Header, ...]:
         identity = (b"x-request-id", request.id.encode())
-        return (identity, (b"connection", b"close")) if self._gateway.draining else (identity,)
+        last = self._gateway.draining or request.body_unasked
+        return (identity, (b"connection", b"close")) if last else (identity,)
 
 
-def _no_route(request: Request) -> GatewayError:
-    """TensorFlow Serving answers 400, never 405, for whatever does not fit under /v1/."""
+def _unrouted(request: Request) -> Response:
+    """OPTIONS: the methods of a path. Errors: GatewayError for any other method.
+
+    TensorFlow Serving answers 400, never 405, for whatever does not fit under /v1/.
+    """
+    if request.method == "OPTIONS":
+        methods = [r.method for r in ROUTES if request.target == "*" or r.pattern.fullmatch(request.target)]
+        if methods:
+            allowed = ["OPTIONS", *(["HEAD"] if "GET" in methods else []), *sorted(set(methods))]
+            return Response(status=204, headers=((b"allow", ", ".join(allowed).encode()),))
     if request.target.lower().startswith("/v1/"):
-        return BadRequest(f"Malformed request: {request.method} {request.target}", stage="route")
-    return NotFound(f"no such path: {request.method} {request.target}", stage="route")
+        raise BadRequest(f"Malformed request: {request.method} {request.target}", stage="route")
+    raise NotFound(f"no such path: {request.method} {request.target}", stage="route")
