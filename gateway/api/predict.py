@@ -16,6 +16,7 @@ from gateway.api.tensors import read_document
 from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayError, RequestTimeout
 from gateway.gateway import Gateway
+from gateway.guard.admission import NORMAL, PRIORITIES
 from gateway.observe.trace import UNKNOWN, Trace
 from gateway.routing.labels import NEWEST, Choice
 from gateway.settings import Limits, Sticky
@@ -77,7 +78,7 @@ async def respond(gateway: Gateway, request: Request, params: Mapping[str, str |
         failure = as_gateway_error(error)
         stage = failure.stage
         if stage == "admission":
-            gateway.metrics.shed.add("queue_full" if failure.status == 503 else "deadline")
+            gateway.metrics.shed.add(failure.reason or "deadline")
         response = error_response(failure, exchange.metadata)
     exchange.trace.finish(gateway.metrics, response.status, stage)
     return response
@@ -116,7 +117,8 @@ async def _answer(gateway: Gateway, exchange: Exchange, read: Read) -> Response:
     except TimeoutError as error:
         raise RequestTimeout("the body did not arrive within the request's deadline", stage="read") from error
     trace.mark("read")
-    await gateway.admission.enter(exchange.deadline)
+    model = exchange.model_name if exchange.model_name in exchange.active.models else UNKNOWN
+    entered = await gateway.admission.enter(model, exchange.deadline, _priority(request, limits))
     try:
         trace.mark("admission")
         ask, document = read(exchange, body)
@@ -127,7 +129,7 @@ async def _answer(gateway: Gateway, exchange: Exchange, read: Read) -> Response:
                 raise
         return await ask(gateway, exchange, document)
     finally:
-        gateway.admission.leave()
+        gateway.admission.leave(model, entered)
 
 
 def _falls_back(gateway: Gateway, exchange: Exchange, failure: GatewayError) -> bool:
@@ -259,6 +261,17 @@ def _record_answer(model: Model, choice: Choice, answer: Answer, metadata: dict[
     if choice.label is not None:
         metadata["version_label"] = choice.label
     return _encode({"version": "v1", "predictions": answer.predictions, "metadata": metadata})
+
+
+def _priority(request: Request, limits: Limits) -> int:
+    """What a client says of its request in the header of `limits.priority_header`. Errors: BadRequest."""
+    said = request.header(limits.priority_header.lower()) if limits.priority_header is not None else None
+    if said is None:
+        return NORMAL
+    if said not in PRIORITIES:
+        known = ", ".join(PRIORITIES)
+        raise BadRequest(f"{limits.priority_header}: expected one of {known}, got '{said[:60]}'", stage="read")
+    return PRIORITIES[said]
 
 
 def _allowed_ms(request: Request, limits: Limits) -> int:
