@@ -11,12 +11,15 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from gateway.admin import server
+from gateway.admin.place import place
 from gateway.api.http import Response
 
 log = logging.getLogger("gateway.admin")
 
 TELL_SECONDS: Final = 0.25
 """How often the process hears how the gateway is."""
+LATE_SECONDS: Final = 0.02
+"""A turn that comes so much later than it should means that the event loop is busy."""
 PUSH_SECONDS: Final = 5.0
 """How often it gets the pages of `PUSHED` without asking, so that there is always one for when the loop is busy."""
 PUSHED: Final = ("/metrics", "/routes")
@@ -44,6 +47,7 @@ class AdminPort:
         self._unready = unready
         self._answer = answer
         self._writer: asyncio.StreamWriter | None = None
+        self._busy = False
         self._keeper: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,7 +59,7 @@ class AdminPort:
 
     def tell(self) -> None:
         """Say how the gateway is, now and not at the next turn."""
-        self._write(server.write_frame({"unready": self._unready()}))
+        self._write(server.write_frame({"unready": self._unready(), "busy": self._busy}))
 
     async def close(self) -> None:
         """End the process and close the port."""
@@ -82,7 +86,7 @@ class AdminPort:
             )
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         self._writer = writer
-        teller = asyncio.create_task(self._keep_telling())
+        teller = asyncio.create_task(self._keep_telling(process.pid))
         try:
             await self._listen(reader)
         finally:
@@ -91,15 +95,18 @@ class AdminPort:
             writer.close()  # it ends when the link does
             await _ended(process)
 
-    async def _keep_telling(self) -> None:
-        turn = 0
+    async def _keep_telling(self, pid: int) -> None:
+        loop, turn, due = asyncio.get_running_loop(), 0, 0.0
         while True:
+            self._busy = 0 < due < loop.time() - LATE_SECONDS
             self.tell()
+            place(pid, beside_us=self._busy)
             self._started.set()
             if turn % round(PUSH_SECONDS / TELL_SECONDS) == 0:
                 for target in PUSHED:
                     await self._deliver(target)
             turn += 1
+            due = loop.time() + TELL_SECONDS
             await asyncio.sleep(TELL_SECONDS)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:

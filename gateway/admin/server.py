@@ -30,7 +30,7 @@ PATIENCE: Final = 0.03
 """Seconds for the gateway to deliver a page of which there is an older one."""
 FRESH_PATIENCE: Final = 4.0
 """Seconds for the gateway to deliver a page of which there is none."""
-BUSY_AFTER: Final = 1.0
+SILENT_SECONDS: Final = 1.0
 """Seconds without a sign of the event loop after which it is not waited for."""
 KEPT: Final = 64
 """Pages that are remembered, and that may be asked for at a time."""
@@ -78,6 +78,7 @@ class Gateway:
         self._asked: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
         self._unready: list[str] = ["the gateway is starting"]
+        self._busy = False
         self._seen = time.monotonic()
 
     def listen(self) -> None:
@@ -88,7 +89,7 @@ class Gateway:
                 fields = read_head(head)
                 self._seen = time.monotonic()
                 if "unready" in fields:
-                    self._unready = fields["unready"]
+                    self._unready, self._busy = fields["unready"], fields["busy"]
                 else:
                     self._deliver(fields, body)
 
@@ -119,7 +120,7 @@ class Gateway:
                     return before
                 answered = self._asked[target] = threading.Event()
                 self._link.sendall(write_frame({"ask": target}))
-        if before is not None and time.monotonic() - self._seen > BUSY_AFTER:
+        if before is not None and (self._busy or time.monotonic() - self._seen > SILENT_SECONDS):
             return before
         delivered = answered.wait(FRESH_PATIENCE if before is None else PATIENCE)
         return self._pages.get(target) if delivered else before

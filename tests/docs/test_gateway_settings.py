@@ -44,7 +44,7 @@ def test_every_route_has_its_row_and_every_row_is_answered() -> None:
 
 
 def test_every_page_of_the_admin_port_has_its_row_and_every_row_is_answered() -> None:
-    documented = PAGE.table("Admin port").codes("Page")
+    documented = PAGE.table("Admin port", first="Page").codes("Page")
     own = {server.LIVE, server.READY}
     answered = [
         {at for at, (pattern, _) in enumerate(routes.ROUTES) for page in examples(row) if pattern.fullmatch(page)}
