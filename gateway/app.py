@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.api import admin
+from gateway.api import admin, models
 from gateway.api.http import ClientGone, Header, Receive, Request, Response, Scope, Send
 from gateway.api.predict import as_gateway_error, error_response, predict
 from gateway.api.v2 import models as v2
@@ -41,23 +41,30 @@ def _route(method: str, pattern: str, handler: Handler) -> Route:
     return Route(method, re.compile(pattern, re.IGNORECASE | re.ASCII), handler)
 
 
+def _if_public(page: Callable[[Gateway, models.Params], Awaitable[Response]]) -> Handler:
+    """A page of the admin port, here only where the config says so."""
+
+    async def answer(gateway: Gateway, request: Request, params: Mapping[str, str | None]) -> Response:
+        if not gateway.active.settings.public_docs:
+            raise _no_route(request)
+        return await page(gateway, params)
+
+    return answer
+
+
 ROUTES: Final = (
     _route("POST", rf"{_MODEL}{_CHOICE}:predict", predict),
     _route("POST", rf"{_V2_MODEL}/infer{_QUERY}", infer),
-    _route("GET", rf"{_MODEL}{_CHOICE}", admin.status),
-    _route("GET", rf"{_MODEL}{_CHOICE}/metadata", admin.metadata),
-    _route("GET", rf"{_MODEL}{_CHOICE}/schema", admin.schema),
-    _route("GET", r"/v1/models", admin.models),
-    _route("GET", r"/openapi\.json", admin.openapi),
+    _route("GET", rf"{_MODEL}{_CHOICE}", models.status),
+    _route("GET", rf"{_MODEL}{_CHOICE}/metadata", models.metadata),
+    _route("GET", rf"{_MODEL}{_CHOICE}/schema", _if_public(admin.schema)),
+    _route("GET", r"/v1/models", _if_public(admin.models)),
+    _route("GET", r"/openapi\.json", _if_public(admin.openapi)),
     _route("GET", rf"/v2/?{_QUERY}", v2.server_metadata),
     _route("GET", rf"/v2/health/live{_QUERY}", v2.live),
     _route("GET", rf"/v2/health/ready{_QUERY}", v2.ready),
     _route("GET", rf"{_V2_MODEL}/?{_QUERY}", v2.model_metadata),
     _route("GET", rf"{_V2_MODEL}/ready{_QUERY}", v2.model_ready),
-    _route("GET", r"/livez", admin.livez),
-    _route("GET", r"/readyz", admin.readyz),
-    _route("GET", r"/metrics", admin.metrics),
-    _route("GET", r"/routes", admin.routes),
 )
 """First match wins. Requests come first: they are what must be fast."""
 
@@ -106,15 +113,20 @@ class App:
 
 
 def _unrouted(request: Request) -> Response:
-    """OPTIONS: the methods of a path. Errors: GatewayError for any other method.
-
-    TensorFlow Serving answers 400, never 405, for whatever does not fit under /v1/.
-    """
+    """OPTIONS: the methods of a path. Errors: GatewayError for any other method."""
     if request.method == "OPTIONS":
         methods = [r.method for r in ROUTES if request.target == "*" or r.pattern.fullmatch(request.target)]
         if methods:
             allowed = ["OPTIONS", *(["HEAD"] if "GET" in methods else []), *sorted(set(methods))]
             return Response(status=204, headers=((b"allow", ", ".join(allowed).encode()),))
+    raise _no_route(request)
+
+
+def _no_route(request: Request) -> GatewayError:
+    """TensorFlow Serving answers 400, never 405, for whatever does not fit under /v1/."""
     if request.target.lower().startswith("/v1/"):
-        raise BadRequest(f"Malformed request: {request.method} {request.target}", stage="route")
-    raise NotFound(f"no such path: {request.method} {request.target}", stage="route")
+        return BadRequest(f"Malformed request: {request.method} {request.target}", stage="route")
+    return NotFound(
+        f"no such path: {request.method} {request.target}; health, metrics and routes are on the admin port",
+        stage="route",
+    )

@@ -26,9 +26,9 @@ from gateway.timers import Timers
 
 log = logging.getLogger("gateway")
 
-READY_FOR: float = 1.0
-"""Seconds that the answer to a readiness question is kept."""
-READY_TIMEOUT: float = 1.0
+LABELS_FOR: float = 1.0
+"""Seconds that it is remembered what model servers said of labels."""
+LABELS_TIMEOUT: float = 1.0
 BODY_SLACK: float = 0.01
 """Seconds after its deadline until a body that has not arrived is given up."""
 
@@ -85,8 +85,9 @@ class Gateway:
         self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics)
         self.shadow = Shadow(self.pipeline.predict, self.metrics)
         self.tensors = TensorApi(self.server, self.signatures, self.metrics)
-        self._readiness: tuple[float, list[str]] | None = None
-        self._ready_lock = asyncio.Lock()
+        self._connected = False
+        self._labels: tuple[float, list[str]] | None = None
+        self._labels_lock = asyncio.Lock()
         self._add_gauges()
 
     async def start(self) -> None:
@@ -102,23 +103,36 @@ class Gateway:
         self.admission.resize(limits.max_concurrency, limits.max_queue)
         self.batcher.configure(active.settings.batching)
         self.active = active
-        self._readiness = None
+        self._labels = None
 
     async def close(self) -> None:
         """Close the connections to the model servers."""
         await self.shadow.close()
         await self.pool.close()
 
+    def unready(self) -> list[str]:
+        """What keeps the gateway from being ready: it shuts down, or no model server was ever connected.
+
+        Neither depends on load, and a gateway whose model servers are all gone stays ready: it says 503 with a
+        Retry-After, which tells a client more than a Service without endpoints.
+        """
+        if self.draining:
+            return ["the gateway is shutting down"]
+        self._connected = self._connected or any(b.transport.connected for b in self.pool.backends)
+        if self._connected:
+            return []
+        return [f"none of {len(self.pool.backends)} model servers has been connected since the start"]
+
     async def missing(self) -> list[str]:
-        """What keeps the gateway from being ready: routed labels that no model server can answer for."""
-        async with self._ready_lock:
+        """Routed labels that no model server can answer for; asks the model servers."""
+        async with self._labels_lock:
             now = asyncio.get_running_loop().time()
-            if self._readiness is None or now - self._readiness[0] > READY_FOR:
-                self._readiness = (now, await self._look())
-            return self._readiness[1]
+            if self._labels is None or now - self._labels[0] > LABELS_FOR:
+                self._labels = (now, await self._look())
+            return self._labels[1]
 
     async def _look(self) -> list[str]:
-        deadline = asyncio.get_running_loop().time() + READY_TIMEOUT
+        deadline = asyncio.get_running_loop().time() + LABELS_TIMEOUT
         wanted = [
             (model, choice)
             for model in self.active.models.values()

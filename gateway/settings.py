@@ -115,7 +115,11 @@ class Rates(_Section, frozen=True, kw_only=True):
 
 
 class Settings(_Section, frozen=True, kw_only=True):
-    """The whole file."""
+    """The whole file.
+
+    With `public_docs` the public port serves the list of models, the schemas of records and the OpenAPI document too,
+    which otherwise only the admin port does.
+    """
 
     version: Literal["v1"]
     models: dict[Name, ModelSettings]
@@ -123,6 +127,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     batching: Batching = Batching()
     rates: Rates | None = None
+    public_docs: bool = False
 
 
 def parse_settings(text: str) -> Settings:

@@ -59,6 +59,8 @@ def routing_document(release: Release, state: ServingConfig, specs: Specs) -> Do
     if gateway.rates is not None:
         rates = asdict(gateway.rates)
         document["rates"] = {key: value for key, value in rates.items() if value is not None}
+    if gateway.public_docs:
+        document["public_docs"] = True
     return document
 
 
