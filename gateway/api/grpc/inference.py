@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from gateway.active import Model
 from gateway.api.grpc.calls import Context, Metadata, answered, plain, read
 from gateway.api.predict import Exchange, target
 from gateway.api.v2 import models as v2
@@ -20,9 +19,8 @@ from gateway.api.v2.datatypes import (
     to_raw,
 )
 from gateway.backends.model_server import Prediction
-from gateway.errors import BadRequest, GatewayError, NotFound
+from gateway.errors import BadRequest, GatewayError
 from gateway.gateway import Gateway
-from gateway.routing.labels import NEWEST, Choice
 from tfserving.wire import inference_pb2 as pb
 
 SERVICE: Final = "inference.GRPCInferenceService"
@@ -53,7 +51,7 @@ async def _model_ready(gateway: Gateway, message: bytes, context: Context) -> by
     request = read(pb.ModelReadyRequest, message)
 
     async def answer(deadline: float) -> bytes:
-        model, choice = _named(gateway, request.name, request.version)
+        model, choice = v2.named(gateway, request.name, request.version)
         ready = await v2.why_unready(gateway, model, choice, deadline) is None
         return pb.ModelReadyResponse(ready=ready).SerializeToString()
 
@@ -64,7 +62,7 @@ async def _model(gateway: Gateway, message: bytes, context: Context) -> bytes:
     request = read(pb.ModelMetadataRequest, message)
 
     async def answer(deadline: float) -> bytes:
-        model, choice = _named(gateway, request.name, request.version)
+        model, choice = v2.named(gateway, request.name, request.version)
         found = await v2.described_model(gateway, model, choice, deadline)
         tensor = pb.ModelMetadataResponse.TensorMetadata
         return pb.ModelMetadataResponse(
@@ -180,11 +178,3 @@ def _as_raw(parameters: Mapping[str, object]) -> bool:
 def _value(parameter: pb.InferParameter) -> object:
     kind = parameter.WhichOneof("parameter_choice")
     return getattr(parameter, kind) if kind is not None else None
-
-
-def _named(gateway: Gateway, name: str, version: str) -> tuple[Model, Choice]:
-    model = gateway.active.models.get(name)
-    if model is None:
-        raise NotFound(f"no model '{name}'", stage="route")
-    choice = v2.choice_named(version)
-    return model, choice if choice != NEWEST else v2.routed(model)

@@ -149,13 +149,20 @@ def choice_named(version: str | None) -> Choice:
     return Choice(version=number)
 
 
-def _asked(gateway: Gateway, params: Params) -> tuple[Model, Choice]:
-    name = unquote(params["model"] or "")
+def named(gateway: Gateway, name: str, version: str) -> tuple[Model, Choice]:
+    """A model of the config and what to ask of it; without a version what most requests get.
+
+    Errors: NotFound, BadRequest.
+    """
     model = gateway.active.models.get(name)
     if model is None:
         raise NotFound(f"no model '{name}'", stage="route")
-    choice = choice_named(unquote(params["version"] or params["label"] or ""))
+    choice = choice_named(version)
     return model, choice if choice != NEWEST else routed(model)
+
+
+def _asked(gateway: Gateway, params: Params) -> tuple[Model, Choice]:
+    return named(gateway, unquote(params["model"] or ""), unquote(params["version"] or params["label"] or ""))
 
 
 def _described(tensors: Mapping[str, m.TensorInfo]) -> list[DescribedTensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Caller:
     def __init__(self, address: str) -> None:
         self.channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
 
-    def raw(self, path: str, message: bytes, timeout: float = 20.0, **metadata: str) -> tuple[bytes, dict[str, str]]:
+    def raw(self, path: str, message: bytes, timeout: float = 20.0, /, **metadata: str) -> tuple[bytes, dict[str, str]]:
         """The response's bytes and the trailing metadata."""
         given = [(name.replace("_", "-"), value) for name, value in metadata.items()]
         call = self.channel.unary_unary(path)
@@ -44,7 +45,7 @@ class Caller:
 
     def infer(self, name: str, message: Message, **metadata: str) -> Any:
         kind = vars(pb)[f"{name}Response"]
-        return kind.FromString(self.raw(INFER + name, message.SerializeToString(), **metadata)[0])
+        return kind.FromString(self.raw(INFER + name, message.SerializeToString(), 20.0, **metadata)[0])
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,8 @@ def test_weights_and_sticky_keys_are_those_of_rest(tmp_path: Path, protocol_addr
     gateway = GatewayProcess(tmp_path, content, "--grpc-port", "0", "--drain-seconds", "0")
     caller = Caller(gateway.grpc)
     try:
-        grpc_said, rest_said = {}, {}
+        grpc_said: dict[str, set[int]] = {}
+        rest_said: dict[str, set[int]] = {}
         for user in map(str, range(20)):
             for _ in range(2):
                 answer = caller.ask(methods.PREDICT, predict(), x_user=user)
@@ -208,7 +210,7 @@ def test_failures_have_tensorflow_serving_s_codes_and_texts(caller: Caller) -> N
         (methods.RELOAD_CONFIG, m.ReloadConfigRequest(), grpc.StatusCode.UNIMPLEMENTED, ""),
     ]
     for method, request, code, text in cases:
-        error = fails(lambda method=method, request=request: caller.ask(method, request))
+        error = fails(partial(caller.ask, method, request))
         assert (error.code(), text in error.details()) == (code, True), error.details()
     error = fails(lambda: caller.raw(methods.PREDICT.path, b"\xff\xff"))
     assert (error.code(), "cannot be decoded" in error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, True)
