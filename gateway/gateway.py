@@ -14,6 +14,7 @@ from gateway.api.tensors import TensorApi
 from gateway.backends import pool
 from gateway.backends.batching import Batcher
 from gateway.backends.model_server import ModelServer
+from gateway.backends.objective import Objectives
 from gateway.backends.rpc import RpcError, Transport
 from gateway.backends.signatures import Signatures
 from gateway.backends.transport import GrpcTransport
@@ -60,14 +61,24 @@ class Gateway:
         self.tally = Tally()
         self.metrics = Metrics()
         self.timers = Timers(asyncio.get_running_loop(), slack=BODY_SLACK)
-        self.admission = Admission(limits.max_concurrency, limits.max_queue)
+        self.objectives = Objectives(limits.objective_ms, limits.timeout_ms / 2000)
         self.pool = pool.Pool(
             connect=connect,
             resolve=resolve,
             metrics=self.metrics,
-            retries_in_reserve=limits.max_concurrency,
+            objectives=self.objectives,
+            most=limits.max_concurrency,
             chance=chance,
         )
+        self.admission = Admission(
+            places=self.pool.places,
+            objective=self.objectives.of,
+            most=limits.max_concurrency,
+            queue=limits.max_queue,
+            chance=chance,
+            time=self.timers.time,
+        )
+        self.pool.pressed = lambda: self.admission.pressed
         self.server = ModelServer(self.pool)
         self.signatures = Signatures(self.server)
         self.batcher = Batcher(active.settings.batching, self.metrics)
@@ -87,7 +98,8 @@ class Gateway:
         """Put a new config in force for requests from now on."""
         limits = active.settings.limits
         await self.pool.configure(active.settings.backends)
-        self.pool.budget.reserve = float(limits.max_concurrency)
+        self.pool.resize(limits.max_concurrency)
+        self.objectives.configure(limits.objective_ms, limits.timeout_ms / 2000)
         self.admission.resize(limits.max_concurrency, limits.max_queue)
         self.batcher.configure(active.settings.batching)
         self.active = active
@@ -144,7 +156,14 @@ class Gateway:
     def _add_gauges(self) -> None:
         gauge = self.metrics.gauge
         gauge("gateway_in_flight", "Requests being worked on.", lambda: {(): self.admission.in_flight})
-        gauge("gateway_waiting", "Requests waiting for their turn.", lambda: {(): self.admission.waiting})
+        gauge("gateway_waiting", "Requests waiting for a place.", lambda: {(): self.admission.waiting})
+        gauge("gateway_places", "Requests that may be worked on at a time now.", lambda: {(): self.admission.places})
+        gauge(
+            "gateway_objective_seconds",
+            "Latency objective of a model, configured or learned.",
+            lambda: {(model,): seconds for model, seconds in self.objectives.known().items()},
+            "model",
+        )
         gauge("gateway_backends", "Model servers by state.", self._backend_states, "state")
         gauge("gateway_draining", "1 while the gateway is shutting down.", lambda: {(): float(self.draining)})
         gauge("gateway_config_info", "1 for the config in force.", lambda: {(self.active.hash,): 1.0}, "hash")

@@ -41,7 +41,6 @@ TENSORFLOW = {
 """Where a version is made or run; nothing else imports tensorflow or keras."""
 
 UNSEEN = {
-    "httptools": "uvicorn's parser of HTTP, which the gateway's protocol builds on",
     "xgboost": "xgboost-cpu where there is none, on macOS",
 }
 """Packages that the code needs and does not import itself."""

@@ -29,6 +29,8 @@ class Limits:
     timeout_ms: int = 10_000
     max_concurrency: int = 256
     max_queue: int = 256
+    objective_ms: int | None = None
+    priority_header: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

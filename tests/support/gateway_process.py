@@ -42,6 +42,20 @@ def config(*addresses: str, **changes: Any) -> dict[str, Any]:
     return copy.deepcopy(content) | changes
 
 
+def protocol_config(address: str) -> dict[str, Any]:
+    """A config for the models of `protocol_models.py`; `scale` has two labels and is sticky by the header x-user."""
+    routing = {"weights": {"stable": 100, "canary": 0}, "sticky": {"header": "x-user"}}
+    return {
+        "version": "v1",
+        "models": {
+            "scale": {"labels": {"stable": 1, "canary": 2}, "routing": routing},
+            "types": {},
+            "strange": {},
+        },
+        "backends": {"static": [address]},
+    }
+
+
 class GatewayProcess:
     """Started when made; `stop` sends SIGTERM and gives the exit code."""
 

@@ -53,7 +53,7 @@ def routing_document(release: Release, state: ServingConfig, specs: Specs) -> Do
             model.name: _model(release, model, state.models[model.name], specs.get(model.name, {}))
             for model in release.models
         },
-        "limits": asdict(gateway.limits),
+        "limits": {key: value for key, value in asdict(gateway.limits).items() if value is not None},
         "batching": asdict(gateway.batching),
     }
     if gateway.rates is not None:
