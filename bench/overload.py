@@ -86,16 +86,16 @@ def main(arguments: list[str]) -> None:
             ("two replicas", (SHARE, SHARE)),
             (f"three replicas, one with {SLOW_SHARE:g} CPU", (SHARE, SHARE, SLOW_SHARE)),
         ):
-            with served(base, shares, limiter, Path(folder)) as url:
+            with served(base, shares, limiter, Path(folder)) as (url, admin):
                 print(f"\n{title}")
-                asyncio.run(measure(url, seconds))
+                asyncio.run(measure(url, admin, seconds))
     print("\nload average " + " ".join(f"{load:.1f}" for load in os.getloadavg()))
 
 
 @contextmanager
-def served(base: Path, shares: Sequence[float], limiter: cpu.CpuLimiter, folder: Path) -> Iterator[str]:
-    """Replicas with these CPU shares and a gateway before them; gives the gateway's URL."""
-    *ports, port = free(len(shares) + 1)
+def served(base: Path, shares: Sequence[float], limiter: cpu.CpuLimiter, folder: Path) -> Iterator[tuple[str, str]]:
+    """Replicas with these CPU shares and a gateway before them; gives the URLs of its ports."""
+    *ports, port, admin_port = free(len(shares) + 2)
     started: list[subprocess.Popen[bytes]] = []
     groups: list[str] = []
     try:
@@ -109,11 +109,21 @@ def served(base: Path, shares: Sequence[float], limiter: cpu.CpuLimiter, folder:
         (folder / "gateway.yaml").write_text(yaml.safe_dump(config))
         started.append(
             start_process(
-                [sys.executable, "-m", "gateway", "--config", str(folder / "gateway.yaml"), "--port", str(port)]
+                [
+                    sys.executable,
+                    "-m",
+                    "gateway",
+                    "--config",
+                    str(folder / "gateway.yaml"),
+                    "--port",
+                    str(port),
+                    "--admin-port",
+                    str(admin_port),
+                ]
             )
         )
         wait_for_port(port)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}"
     finally:
         for process in started:
             process.terminate()
@@ -123,7 +133,7 @@ def served(base: Path, shares: Sequence[float], limiter: cpu.CpuLimiter, folder:
             Path(group).rmdir()
 
 
-async def measure(url: str, seconds: float) -> None:
+async def measure(url: str, admin: str, seconds: float) -> None:
     pool = http1.Pool(url, timeout=30.0)
     record = {f"feature_{index:02d}": index * 1.1 for index in range(30)}
     request = http1.post(pool.authority, PATH, json.dumps({"records": [record]}).encode())
@@ -131,7 +141,9 @@ async def measure(url: str, seconds: float) -> None:
     await closed(pool, request, 16, 5.0)
     capacity = await closed(pool, request, 16, seconds)
     unloaded = percentile(await one_by_one(pool, request, 3.0), 0.5)
-    print(f"capacity {capacity:.0f}/s, unloaded p50 {unloaded * 1000:.1f} ms, objective {objective(url) * 1000:.0f} ms")
+    print(
+        f"capacity {capacity:.0f}/s, unloaded p50 {unloaded * 1000:.1f} ms, objective {objective(admin) * 1000:.0f} ms"
+    )
     print(f"{'load':>6} {'goodput':>8} {'p50':>8} {'p99':>8} {'p99/objective':>14} {'refused':>8} {'p99':>7} ", end="")
     print(f"{'after 2 s':>9}  Retry-After; other statuses")
     for times in TIMES:
@@ -143,7 +155,7 @@ async def measure(url: str, seconds: float) -> None:
         spread = " ".join(f"{wait:g}s×{count}" for wait, count in sorted(seen.retry_after.items())[:6])
         print(
             f"{times:5.1f}× {len(seen.answered) / seen.seconds / capacity:8.2f} "
-            f"{percentile(seen.answered, 0.5) * 1000:5.0f} ms {p99 * 1000:5.0f} ms {p99 / objective(url):14.2f} "
+            f"{percentile(seen.answered, 0.5) * 1000:5.0f} ms {p99 * 1000:5.0f} ms {p99 / objective(admin):14.2f} "
             f"{len(seen.refused) / total:8.1%} {percentile(seen.refused, 0.99) * 1000:4.1f} ms {after / unloaded:8.1f}×"
             f"  {spread}{'; ' + str(dict(seen.failed)) if seen.failed else ''}"
         )
@@ -203,9 +215,9 @@ async def load(pool: http1.Pool, request: bytes, rate: float, seconds: float) ->
     return seen
 
 
-def objective(url: str) -> float:
+def objective(admin: str) -> float:
     """Seconds that the gateway holds to be this model's objective."""
-    text = urllib.request.urlopen(url + "/metrics", timeout=10).read().decode()
+    text = urllib.request.urlopen(admin + "/metrics", timeout=10).read().decode()
     found = re.search(r'^gateway_objective_seconds\{model="m"\} (\S+)', text, re.M)
     return float(found[1]) if found else float("nan")
 

@@ -45,7 +45,7 @@ def _if_public(page: Callable[[Gateway, models.Params], Awaitable[Response]]) ->
 
     async def answer(gateway: Gateway, request: Request, params: Mapping[str, str | None]) -> Response:
         if not gateway.active.settings.public_docs:
-            return _unrouted(request)
+            raise _no_route(request)
         return await page(gateway, params)
 
     return answer
@@ -112,18 +112,20 @@ class App:
 
 
 def _unrouted(request: Request) -> Response:
-    """OPTIONS: the methods of a path. Errors: GatewayError for any other method.
-
-    TensorFlow Serving answers 400, never 405, for whatever does not fit under /v1/.
-    """
+    """OPTIONS: the methods of a path. Errors: GatewayError for any other method."""
     if request.method == "OPTIONS":
         methods = [r.method for r in ROUTES if request.target == "*" or r.pattern.fullmatch(request.target)]
         if methods:
             allowed = ["OPTIONS", *(["HEAD"] if "GET" in methods else []), *sorted(set(methods))]
             return Response(status=204, headers=((b"allow", ", ".join(allowed).encode()),))
+    raise _no_route(request)
+
+
+def _no_route(request: Request) -> GatewayError:
+    """TensorFlow Serving answers 400, never 405, for whatever does not fit under /v1/."""
     if request.target.lower().startswith("/v1/"):
-        raise BadRequest(f"Malformed request: {request.method} {request.target}", stage="route")
-    raise NotFound(
+        return BadRequest(f"Malformed request: {request.method} {request.target}", stage="route")
+    return NotFound(
         f"no such path: {request.method} {request.target}; health, metrics and routes are on the admin port",
         stage="route",
     )
