@@ -15,8 +15,8 @@ from gateway_process import GatewayProcess
 BODY = json.dumps({"records": [{"a": 1, "b": 2}]})
 PREDICT = "/v1/models/m:predict"
 GETS = [
-    "/metrics", "/openapi.json", "/v1/models/m", "/v1/models/m/metadata", "/v2/health/live", "/nowhere",
-    "/v1/nowhere", "/v1/models/none", PREDICT,
+    "/v2/health/live", "/metrics", "/openapi.json", "/v1/models", "/v1/models/m", "/v1/models/m/metadata",
+    "/v1/models/m/schema", "/nowhere", "/v1/nowhere", "/v1/models/none", PREDICT,
 ]  # fmt: skip
 
 
@@ -218,9 +218,8 @@ def test_chunks_may_have_extensions_and_trailers_which_are_no_headers(gateway: G
 def test_pipelined_requests_are_answered_in_order(gateway: GatewayProcess, server: FakeModelServer) -> None:
     bodies = [json.dumps({"records": [{"a": number, "b": 0}]}) for number in range(20)]
     with Client(gateway) as client:
-        requests = [
-            text for body in bodies for text in (post(body=body), "HEAD /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-        ]
+        head = "HEAD /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+        requests = [text for body in bodies for text in (post(body=body), head)]
         client.raw("".join(requests))
         for number in range(20):
             status, _, body = client.answer()
