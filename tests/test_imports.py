@@ -27,7 +27,7 @@ ALLOWED = {
     "gateway/spec": {"msgspec", "numpy", "yaml"},
     "gateway/preprocess": {"msgspec", "numpy", "PIL"},
     "gateway/postprocess": {"msgspec", "numpy"},
-    "gateway": {"google", "hpack", "httptools", "msgspec", "numpy", "PIL", "uvicorn", "uvloop", "yaml"},
+    "gateway": {"google", "hpack", "httptools", "jwt", "msgspec", "numpy", "PIL", "uvicorn", "uvloop", "yaml"},
     "tfserving/wire": {"google", "numpy"},
     "tfserving/client": {"google", "grpc", "msgspec", "numpy", "requests"},
 }
