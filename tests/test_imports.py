@@ -34,6 +34,7 @@ ALLOWED = {
         "grpc_reflection",
         "hpack",
         "httptools",
+        "jwt",
         "msgspec",
         "numpy",
         "PIL",

@@ -116,6 +116,8 @@ def error_response(error: GatewayError, metadata: dict[str, object] | None) -> R
     headers: tuple[Header, ...] = (JSON,)
     if error.retry_after is not None:
         headers = (JSON, (b"retry-after", b"%d" % error.retry_after))
+    if error.status == 401:
+        headers = (JSON, (b"www-authenticate", b"Bearer"))
     return Response(status=error.status, body=_encode(body), headers=headers)
 
 

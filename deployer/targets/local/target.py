@@ -12,6 +12,7 @@ from deployer.domain.location import DirectoryStore
 from deployer.domain.release import Release
 from deployer.errors import TargetError
 from deployer.files import replace_file
+from deployer.targets import credentials
 from deployer.targets.base import (
     CpuReading,
     GatewayReplica,
@@ -174,7 +175,8 @@ class LocalTarget(Target):
         for process in self._state().processes:
             if process.name == name:
                 port = process.admin_port if body is None and process.admin_port else process.http_port
-                return routes.request(name, port, path, body, timeout=timeout)
+                own = credentials.headers() if process.admin_port and body is not None else {}
+                return routes.request(name, port, path, body, headers=own, timeout=timeout)
         raise TargetError(f"there is no {name} in {self.layout.directory}", hint="`deployer status` lists them")
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
