@@ -44,9 +44,9 @@ class ImageBlock:
             raise SpecProblem(
                 f"features: {feature.name}", "type image needs Pillow; install the extra [images] of this package"
             ) from error
-        self._name = feature.name
+        self._key = feature.key
         self._size = feature.image
-        self._reader = Reader([feature.name], [None])
+        self._reader = Reader([feature.key])
 
     def fill(self, batch: Batch, out: Array) -> None:
         left = PIXELS_MAX
@@ -56,7 +56,7 @@ class ImageBlock:
                 left -= used
                 out[record] = scale(pixels, self._size).reshape(-1)
             except ImageProblem as problem:
-                batch.findings.add(record, self._name, str(problem))
+                batch.findings.add(record, self._key, str(problem))
 
 
 def decode(data: bytes, size: ImageSize, pixels_max: int) -> tuple[Array, int]:

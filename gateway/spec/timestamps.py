@@ -59,4 +59,6 @@ class TimestampFeature(NumberBase, frozen=True, kw_only=True, tag="timestamp"):
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"{who}: there is no time zone '{self.timezone}'; they are named as Europe/Paris") from error
+            raise ValueError(
+                f"{who}: there is no time zone '{self.timezone}'; they are named as Europe/Paris"
+            ) from error

@@ -1,0 +1,72 @@
+"""Two fields of a record as one number: ratio and difference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gateway.preprocess.batch import ABSENT, Array, Batch, Reader
+from gateway.preprocess.numbers import Column, NumberBlock
+from gateway.spec import DifferenceFeature, RatioFeature, Transformed
+
+
+class _PairSource:
+    """Both fields; where one is absent and a default stands in for the result, the pair that does not matter."""
+
+    def __init__(self, feature: RatioFeature | DifferenceFeature) -> None:
+        self._reader = Reader(feature.of)
+        self._replaced = feature.default is not None
+
+    def read(self, batch: Batch) -> list[object]:
+        flat = self._reader.read(batch)
+        if self._replaced and ABSENT in flat:
+            for index in absent_pairs(flat):
+                flat[2 * index : 2 * index + 2] = [0.0, 1.0]
+        return flat
+
+
+def absent_pairs(flat: list[object]) -> list[int]:
+    """The records of which one field is absent."""
+    return [index for index in range(len(flat) // 2) if ABSENT in flat[2 * index : 2 * index + 2]]
+
+
+class PairBlock:
+    """One column from two fields; bounds and transforms apply to the result."""
+
+    def __init__(self, feature: RatioFeature | DifferenceFeature, column: int, dtype: str) -> None:
+        self._feature = feature
+        columns = [Column(key=key, rules=Transformed()) for key in feature.of]
+        self._pair = NumberBlock(_PairSource(feature), columns, slice(0, 2), "float64")
+        self._reader = Reader(feature.of)
+        target = slice(column, column + feature.columns)
+        self._result = NumberBlock(None, [Column(key=feature.name, rules=feature)], target, dtype)
+
+    def fill(self, batch: Batch, out: Array) -> None:
+        matrix, reported = self._pair.read(batch)
+        wrong = ~np.isfinite(matrix)
+        for record, side in np.argwhere(wrong).tolist():
+            batch.findings.add(record, self._feature.of[side], "NaN or Infinity is not a number here")
+        bad = wrong.any(axis=1) if reported is None else (wrong | reported).any(axis=1)
+        first, second = np.where(bad, 1.0, matrix.T)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is outside the bounds
+            result = (
+                self._ratio(first, second, bad, batch) if isinstance(self._feature, RatioFeature) else first - second
+            )
+        self._defaults(result, batch)
+        self._result.finish(result[:, np.newaxis], bad[:, np.newaxis], batch, out)
+
+    def _ratio(self, first: Array, second: Array, bad: Array, batch: Batch) -> Array:
+        zero = second == 0
+        result: Array = first / np.where(zero, 1.0, second)
+        if zero.any():
+            assert isinstance(self._feature, RatioFeature)
+            if self._feature.zero is not None:
+                result[zero] = self._feature.zero
+            else:
+                bad |= zero
+                for record in np.flatnonzero(zero).tolist():
+                    batch.findings.add(record, self._feature.of[1], f"0, and {self._feature.name} divides by it")
+        return result
+
+    def _defaults(self, result: Array, batch: Batch) -> None:
+        if self._feature.default is not None and not batch.complete:
+            result[absent_pairs(self._reader.read(batch))] = self._feature.default
