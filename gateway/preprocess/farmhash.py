@@ -21,17 +21,19 @@ _CACHED_LENGTH = 64
 
 def bucket(word: str, buckets: int) -> int:
     """The bucket of a word, 0 to buckets - 1."""
-    return (_remembered(word) if len(word) <= _CACHED_LENGTH else fingerprint64(word.encode())) % buckets
+    return _fingerprint(word) % buckets
 
 
 def cross_bucket(words: Iterable[str], buckets: int) -> int:
     """The bucket of several words together, in their order: what `tf.sparse.cross_hashed` gives for strings."""
     hashed = _CROSS_KEY
     for word in words:
-        hashed = _concatenated(
-            hashed, _remembered(word) if len(word) <= _CACHED_LENGTH else fingerprint64(word.encode())
-        )
+        hashed = _concatenated(hashed, _fingerprint(word))
     return hashed % buckets
+
+
+def _fingerprint(word: str) -> int:
+    return _remembered(word) if len(word) <= _CACHED_LENGTH else fingerprint64(word.encode())
 
 
 @lru_cache(maxsize=1 << 16)

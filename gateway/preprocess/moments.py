@@ -155,7 +155,7 @@ def _offset(zone: ZoneInfo, seconds: int) -> int:
 
 
 def part(name: str, local: Array) -> Array:
-    """One part of what a clock shows, as numbers: whole ones, or the sine or cosine of where it stands in its circle."""
+    """One part of what a clock shows, as whole numbers, or as the sine or cosine of its place in its circle."""
     base, _, function = name.rpartition("_") if name.endswith(("_sin", "_cos")) else (name, "", "")
     whole = _whole(base, local)
     if not function:

@@ -45,7 +45,7 @@ class PairBlock:
         wrong = ~np.isfinite(matrix)
         for record, side in np.argwhere(wrong).tolist():
             batch.findings.add(record, self._feature.of[side], "NaN or Infinity is not a number here")
-        bad = wrong.any(axis=1) if reported is None else (wrong | reported).any(axis=1)
+        bad: Array = np.asarray((wrong if reported is None else wrong | reported).any(axis=1))
         first, second = np.where(bad, 1.0, matrix.T)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is outside the bounds
             result = (

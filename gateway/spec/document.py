@@ -76,8 +76,8 @@ class FeatureSpec(Section, frozen=True, kw_only=True):
     input: Input | None = None
     inputs: dict[Name, NamedInput] | None = None
     output: Output
-    pass_through: list[Name] = []
-    ignore: list[Name] = []
+    pass_through: tuple[Name, ...] = ()
+    ignore: tuple[Name, ...] = ()
     extra: Literal["error", "ignore"] = "error"
 
     def __post_init__(self) -> None:

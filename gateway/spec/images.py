@@ -42,7 +42,7 @@ class ImageSize(Section, frozen=True, kw_only=True):
 
     @property
     def antialiased(self) -> bool:
-        """Whether a picture is smoothed while it is made smaller: Pillow does if nothing is said, TensorFlow does not."""
+        """Whether a picture is smoothed while it is made smaller: without `antialias`, by Pillow only."""
         return self.filter == "pillow" if self.antialias is None else self.antialias
 
     def __post_init__(self) -> None:

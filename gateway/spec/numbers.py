@@ -130,7 +130,9 @@ class Transformed(Section, frozen=True, kw_only=True):
     @property
     def placeholder(self) -> float:
         """A value that every bound and transform takes."""
-        return next((value for value in (self.min, self.max, self.clip and self.clip.min) if value is not None), 0.0)
+        return next(
+            (value for value in (self.min, self.max, self.clip.min if self.clip else None) if value is not None), 0.0
+        )
 
     def check_transforms(self, who: str) -> None:
         """That the keys do not contradict each other. Errors: ValueError that begins with `who`."""
