@@ -180,7 +180,7 @@ def _stand_ins(feature: Feature) -> tuple[dict[str, object], bool]:
             value = feature.stand_in
             number: object = feature.placeholder if value is None else value
             if isinstance(feature, IntFeature):
-                number = round(feature.placeholder) if value is None else value
+                number = int(feature.placeholder) if value is None else value
             if isinstance(feature, VectorFeature):
                 number = [number] * feature.length
             found = {feature.key: number}

@@ -44,12 +44,23 @@ def check_tensor(tensor: Filled) -> None:
         if dtype == "bool" and not isinstance(feature, BoolFeature):
             raise ValueError(f"feature '{feature.name}': a bool tensor takes features of type bool only")
         _check_capacity(feature, dtype)
+        if isinstance(feature, ListFeature) and not _holds(dtype, feature.pad):
+            raise ValueError(f"feature '{feature.name}': pad {feature.pad:g} does not fit {dtype}")
         if dtype.startswith(("int", "uint")) and not whole(feature):
             raise ValueError(
                 f"feature '{feature.name}' gives fractions and {tensor.path}.dtype is {dtype}; "
                 "use float32 or drop the transform"
             )
     _check_width(tensor)
+
+
+def _holds(dtype: str, value: float) -> bool:
+    """Whether a type has room for a number, fractions aside."""
+    if dtype.startswith("float"):
+        return abs(value) <= {"float16": 65504.0, "float32": 3.4e38}.get(dtype, math.inf)
+    bits = int(dtype.lstrip("uint"))
+    low, high = (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return low <= value <= high
 
 
 def whole(feature: Feature) -> bool:

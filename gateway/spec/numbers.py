@@ -225,6 +225,10 @@ class IntFeature(NumberBase, frozen=True, kw_only=True, tag="int"):
 
     default: int | None = None
 
+    @property
+    def placeholder(self) -> float:
+        return math.ceil(self.min) if self.min is not None else math.floor(super().placeholder)
+
     def __post_init__(self) -> None:
         self.check_number(self.default)
         if self.stand_in is not None and not self.stand_in.is_integer() and not self.fractional:
@@ -264,7 +268,7 @@ class _Pair(NumberBase, frozen=True, kw_only=True):
         """Errors: ValueError."""
         self.check_number(self.default)
         if self.field is not None:
-            raise ValueError(f"feature '{self.name}': `of` names the fields, field does not apply")
+            raise ValueError(f"feature '{self.name}': 'of' names the fields, field does not apply")
 
 
 class RatioFeature(_Pair, frozen=True, kw_only=True, tag="ratio"):

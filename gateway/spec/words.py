@@ -189,7 +189,7 @@ class CrossFeature(FeatureBase, frozen=True, kw_only=True, tag="cross"):
         who = f"feature '{self.name}'"
         self.check_presence(None, self.missing)
         if self.field is not None:
-            raise ValueError(f"{who}: `of` names the fields, field does not apply")
+            raise ValueError(f"{who}: 'of' names the fields, field does not apply")
         if self.encoding == "one_hot" and self.buckets > ONE_HOT_MAX:
             raise ValueError(f"{who}: one_hot of {self.buckets} buckets; use encoding index")
 
