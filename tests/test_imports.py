@@ -42,6 +42,7 @@ TENSORFLOW = {
 
 UNSEEN = {
     "httptools": "uvicorn's parser of HTTP, which the gateway's protocol builds on",
+    "tzdata": "the time zones of zoneinfo where the system has none",
     "xgboost": "xgboost-cpu where there is none, on macOS",
 }
 """Packages that the code needs and does not import itself."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -47,6 +47,18 @@ class Block(Protocol):
 
     def fill(self, batch: Batch, out: Array) -> None:
         """Writes the columns of the block into `out` (records x columns); problems go to the batch's findings."""
+
+
+@runtime_checkable
+class JointBlock(Protocol):
+    """A block of one feature that makes one value of several keys, any of which may be missing."""
+
+    def fill(self, batch: Batch, out: Array) -> None:
+        """As of any block."""
+
+    def fill_except(self, batch: Batch, out: Array, rows: Array) -> None:
+        """As `fill`, but the value of the marked rows is what the spec puts in the place of a missing one. The keys
+        of these rows are checked too."""
 
 
 class Reader:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
@@ -21,7 +22,6 @@ from gateway.preprocess.times import Now, TimestampBlock
 from gateway.spec import (
     BoolFeature,
     CategoryFeature,
-    CategoryItems,
     CrossFeature,
     DifferenceFeature,
     Feature,
@@ -43,24 +43,28 @@ Placed = Sequence[tuple[FloatFeature | IntFeature, int]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """What a spec needs from outside: exchange rates, the words of its files by their names, the time."""
+    """What a spec needs from outside: exchange rates and the time."""
 
     rates: Rates | None = None
-    vocabularies: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     now: Now = time.time
 
 
 def blocks(tensor: Tensor, world: World) -> list[Block]:
     """One block for all floats, one for all ints, one for each other feature. Errors: SpecProblem."""
     made: list[Block] = []
-    groups: dict[tuple[type, bool], list[tuple[FloatFeature | IntFeature, int]]] = {}
+    groups: dict[tuple[type, int], list[tuple[FloatFeature | IntFeature, int]]] = {}
+    with_gaps: Counter[str] = Counter()
     column = 0
     for feature in tensor.features:
         if isinstance(feature, FloatFeature | IntFeature):
             if feature.bucketize is not None:
                 made.append(_numbers([(feature, column)], tensor.dtype, world))
             else:
-                groups.setdefault((type(feature), feature.missing is not None), []).append((feature, column))
+                # What stands in for a missing value is put into the record, so that in a group each key has one reader.
+                if feature.missing is not None:
+                    with_gaps.update(feature.keys)
+                group = max(with_gaps[key] for key in feature.keys) if feature.missing is not None else 0
+                groups.setdefault((type(feature), group), []).append((feature, column))
         else:
             made.append(_with_gap(_alone(feature, column, tensor.dtype, world), feature, column))
         column += feature.width
@@ -75,7 +79,7 @@ def _alone(feature: Feature, column: int, dtype: str, world: World) -> Block:
             ]
             return NumberBlock(VectorSource(feature), columns, slice(column, column + feature.columns), dtype)
         case CategoryFeature():
-            return CategoryBlock(feature, column, _words(feature.name, feature.vocabulary_file, world))
+            return CategoryBlock(feature, column)
         case CrossFeature():
             return CrossBlock(feature, column)
         case BoolFeature():
@@ -87,22 +91,13 @@ def _alone(feature: Feature, column: int, dtype: str, world: World) -> Block:
         case TimestampFeature():
             return TimestampBlock(feature, column, dtype, world.now)
         case ListFeature():
-            file = feature.items.vocabulary_file if isinstance(feature.items, CategoryItems) else None
-            return ListBlock(feature, column, dtype, _words(feature.name, file, world))
+            return ListBlock(feature, column, dtype)
         case RatioFeature() | DifferenceFeature():
             return PairBlock(feature, column, dtype)
         case FloatFeature() | IntFeature():
             return _numbers([(feature, column)], dtype, world)
         case _:
             assert_never(feature)
-
-
-def _words(feature: str, file: str | None, world: World) -> Mapping[str, int] | None:
-    if file is None:
-        return None
-    if file not in world.vocabularies:
-        raise SpecProblem(f"features: {feature}", f"the vocabulary {file} is not there")
-    return world.vocabularies[file]
 
 
 def _numbers(placed: Placed, dtype: str, world: World) -> Block:
@@ -169,7 +164,6 @@ def _gap(feature: Feature, column: int) -> Gap | None:
         zero=zero,
         flag=flag,
         required=bool(feature.required),
-        each=isinstance(feature, CrossFeature),
     )
 
 
@@ -188,11 +182,7 @@ def _stand_ins(feature: Feature) -> tuple[dict[str, object], bool]:
                 found[feature.currency.field] = feature.currency.to
             return found, value is None
         case RatioFeature() | DifferenceFeature():
-            value = feature.stand_in
-            other = 1.0 if isinstance(feature, RatioFeature) else 0.0
-            return dict(zip(feature.of, (feature.placeholder if value is None else value, other), strict=True)), (
-                value is None
-            )
+            return dict.fromkeys(feature.of, 1.0), feature.stand_in is None
         case TimestampFeature():
             moment: object = "1970-01-01T00:00:00Z" if feature.format == "rfc3339" else 0
             return dict.fromkeys(feature.keys, moment), True

@@ -97,15 +97,14 @@ def compile_spec(
     spec: FeatureSpec,
     rates: Rates | None = None,
     *,
-    vocabularies: Mapping[str, Mapping[str, int]] | None = None,
     now: Now = time.time,
 ) -> Compiled:
-    """Prepares a spec for `tensors`; `rates` is what its currency features convert with, `vocabularies` the indices of
-    the words of its files, by the names of the files, `now` the seconds since 1970.
+    """Prepares a spec for `tensors`; `rates` is what its currency features convert with, `now` the seconds since
+    1970.
 
-    Errors: SpecProblem when a currency has no rate, an image no Pillow, or a vocabulary is not there.
+    Errors: SpecProblem when a currency has no rate, or an image no Pillow.
     """
-    return Compiled(spec, World(rates=rates, vocabularies=vocabularies or {}, now=now))
+    return Compiled(spec, World(rates=rates, now=now))
 
 
 def _check_objects(records: Sequence[object], findings: Findings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 
@@ -44,16 +44,14 @@ class _Elements:
 class ListBlock:
     """The list of each record, cut and padded, or multi-hot."""
 
-    def __init__(
-        self, feature: ListFeature, column: int, dtype: str, vocabulary: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, feature: ListFeature, column: int, dtype: str) -> None:
         self._feature = feature
         self._column = column
         self._reader = Reader([feature.key], [feature.default])
         self._words: Words | None = None
         self._numbers: NumberBlock | None = None
         if isinstance(feature.items, CategoryItems):
-            self._words = Words(feature.items, vocabulary)
+            self._words = Words(feature.items)
         else:
             rules = [Column(key=feature.key, rules=feature.items)]
             self._numbers = NumberBlock(_Elements(), rules, slice(0, 1), dtype)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway.preprocess.batch import ABSENT, Array, Batch, Block, Reader, Record
+from gateway.preprocess.batch import ABSENT, Array, Batch, Block, JointBlock, Reader, Record
 from gateway.preprocess.findings import MISSING
 
 
@@ -15,7 +15,7 @@ from gateway.preprocess.findings import MISSING
 class Gap:
     """One feature whose value may be missing: it is where one of `keys` is null or absent.
 
-    `stand_ins` is what the feature reads then: in place of all its keys, or with `each` in place of the missing ones.
+    `stand_ins` is what the feature reads then in place of what is missing; keys beside `keys` are read so in any case.
     With `zero` its columns are 0 then, whatever it read. `flag` is the column that says so; None for none.
     """
 
@@ -25,7 +25,6 @@ class Gap:
     zero: bool
     flag: int | None
     required: bool
-    each: bool = False
 
 
 class MissingBlock:
@@ -49,7 +48,11 @@ class MissingBlock:
         for row, index in np.argwhere(missing).tolist():
             records[row] = _patched(records[row], self._gaps[index])
         self._report(batch, absent)
-        self._inner.fill(replace(batch, records=records), out)
+        patched = replace(batch, records=records)
+        if isinstance(self._inner, JointBlock):
+            self._inner.fill_except(patched, out, missing[:, 0])
+        else:
+            self._inner.fill(patched, out)
         for gap, rows in zip(self._gaps, missing.T, strict=True):
             if gap.zero:
                 out[rows, gap.columns] = 0
@@ -67,6 +70,7 @@ class MissingBlock:
 
 
 def _patched(record: Record, gap: Gap) -> Record:
-    if gap.each:
-        return {**record, **{key: value for key, value in gap.stand_ins.items() if record.get(key) is None}}
-    return {**record, **gap.stand_ins}
+    return {
+        **record,
+        **{key: value for key, value in gap.stand_ins.items() if key not in gap.keys or record.get(key) is None},
+    }

@@ -10,7 +10,7 @@ from gateway.spec import DifferenceFeature, RatioFeature, Transformed
 
 
 class _PairSource:
-    """Both fields; where one is absent and a default stands in for the result, the pair that does not matter."""
+    """Both fields; where a default stands in for the result, an absent one is a number that does not matter."""
 
     def __init__(self, feature: RatioFeature | DifferenceFeature) -> None:
         self._reader = Reader(feature.of)
@@ -18,15 +18,7 @@ class _PairSource:
 
     def read(self, batch: Batch) -> list[object]:
         flat = self._reader.read(batch)
-        if self._replaced and ABSENT in flat:
-            for index in absent_pairs(flat):
-                flat[2 * index : 2 * index + 2] = [0.0, 1.0]
-        return flat
-
-
-def absent_pairs(flat: list[object]) -> list[int]:
-    """The records of which one field is absent."""
-    return [index for index in range(len(flat) // 2) if ABSENT in flat[2 * index : 2 * index + 2]]
+        return [1.0 if value is ABSENT else value for value in flat] if self._replaced else flat
 
 
 class PairBlock:
@@ -41,17 +33,28 @@ class PairBlock:
         self._result = NumberBlock(None, [Column(key=feature.name, rules=feature)], target, dtype)
 
     def fill(self, batch: Batch, out: Array) -> None:
+        rows: Array = np.zeros(len(batch), dtype=bool)
+        default = self._feature.default
+        if default is not None and not batch.complete:
+            absent = [value is ABSENT for value in self._reader.read(batch)]
+            rows = np.logical_or.reduce(np.array(absent, dtype=bool).reshape(-1, 2), axis=1)
+        self._fill(batch, out, rows, 0.0 if default is None else default)
+
+    def fill_except(self, batch: Batch, out: Array, rows: Array) -> None:
+        value = self._feature.stand_in
+        self._fill(batch, out, rows, self._feature.placeholder if value is None else value)
+
+    def _fill(self, batch: Batch, out: Array, rows: Array, value: float) -> None:
         matrix, reported = self._pair.read(batch)
         wrong = ~np.isfinite(matrix)
         for record, side in np.argwhere(wrong).tolist():
             batch.findings.add(record, self._feature.of[side], "NaN or Infinity is not a number here")
         bad: Array = np.asarray((wrong if reported is None else wrong | reported).any(axis=1))
-        first, second = np.where(bad, 1.0, matrix.T)
+        first, second = np.where(bad | rows, 1.0, matrix.T)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is outside the bounds
-            result = (
-                self._ratio(first, second, bad, batch) if isinstance(self._feature, RatioFeature) else first - second
-            )
-        self._defaults(result, batch)
+            divides = isinstance(self._feature, RatioFeature)
+            result = self._ratio(first, second, bad, batch) if divides else first - second
+        result[rows] = value
         self._result.finish(result[:, np.newaxis], bad[:, np.newaxis], batch, out)
 
     def _ratio(self, first: Array, second: Array, bad: Array, batch: Batch) -> Array:
@@ -66,7 +69,3 @@ class PairBlock:
                 for record in np.flatnonzero(zero).tolist():
                     batch.findings.add(record, self._feature.of[1], f"0, and {self._feature.name} divides by it")
         return result
-
-    def _defaults(self, result: Array, batch: Batch) -> None:
-        if self._feature.default is not None and not batch.complete:
-            result[absent_pairs(self._reader.read(batch))] = self._feature.default

@@ -24,10 +24,12 @@ def resize(pixels: Array, height: int, width: int, method: Method, *, antialias:
     """`pixels` (height x width x channels, uint8) in another size, as float32, not rounded."""
     if method == "nearest":
         rows, columns = (_nearest(new, old) for new, old in ((height, pixels.shape[0]), (width, pixels.shape[1])))
-        return pixels[rows][:, columns].astype(np.float32)
+        chosen: Array = pixels[rows][:, columns]
+        return chosen.astype(np.float32)
     made = _along(pixels.astype(np.float32), *_taps(height, pixels.shape[0], method, antialias))
     turned = _along(made.swapaxes(0, 1), *_taps(width, pixels.shape[1], method, antialias))
-    return turned.swapaxes(0, 1)
+    upright: Array = turned.swapaxes(0, 1)
+    return upright
 
 
 def _along(pixels: Array, sources: Array, weights: Array) -> Array:
@@ -40,7 +42,8 @@ def _along(pixels: Array, sources: Array, weights: Array) -> Array:
 
 def _nearest(new: int, old: int) -> Array:
     places = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * np.float32(old / new)
-    return np.minimum(np.floor(places).astype(np.intp), old - 1)
+    below: Array = np.floor(places).astype(np.intp)
+    return np.minimum(below, old - 1)
 
 
 @lru_cache(maxsize=256)

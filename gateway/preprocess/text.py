@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from zlib import crc32
 
@@ -52,11 +52,11 @@ def text_of(value: object, record: int, key: str, batch: Batch, at: str = "") ->
 
 
 class Words:
-    """How the words of one feature become indices; `vocabulary` holds the words of a file where the spec names one."""
+    """How the words of one feature become indices."""
 
-    def __init__(self, spec: Vocabulary, vocabulary: Mapping[str, int] | None = None) -> None:
+    def __init__(self, spec: Vocabulary) -> None:
         self.one_hot = spec.encoding == "one_hot"
-        self._known = vocabulary or {word: index for index, word in enumerate(spec.vocabulary or ())}
+        self._known = {word: index for index, word in enumerate(spec.vocabulary or ())}
         self._stand_in = UNKNOWN if spec.stand_in is None else self._known[spec.stand_in]
         self._normal = spec.text.apply if spec.text is not None else None
         self._hash: Callable[[str, int], int] = farmhash.bucket if spec.hash == "farmhash" else hash_bucket
@@ -88,11 +88,11 @@ class Words:
 class CategoryBlock:
     """A category: one column per word (one_hot) or one column with a number (index, hash_bucket)."""
 
-    def __init__(self, feature: CategoryFeature, column: int, vocabulary: Mapping[str, int] | None = None) -> None:
+    def __init__(self, feature: CategoryFeature, column: int) -> None:
         self._key = feature.key
         self._column = column
         self._reader = Reader([feature.key], [feature.default])
-        self._words = Words(feature, vocabulary)
+        self._words = Words(feature)
 
     def fill(self, batch: Batch, out: Array) -> None:
         words = read_texts(self._reader, self._key, batch)

@@ -42,6 +42,12 @@ class TimestampBlock:
                 raise SpecProblem(f"features: {feature.name}.default", str(error)) from error
 
     def fill(self, batch: Batch, out: Array) -> None:
+        self._fill(batch, out, None)
+
+    def fill_except(self, batch: Batch, out: Array, rows: Array) -> None:
+        self._fill(batch, out, rows)
+
+    def _fill(self, batch: Batch, out: Array, rows: Array | None) -> None:
         moments = [self._read(key, reader, batch) for key, reader in self._readers]
         if batch.findings.total:
             return
@@ -49,7 +55,10 @@ class TimestampBlock:
         local = self._clock.local(own)
         columns = [self._part(name, moments, local) for name in self._feature.parts]
         if self._number is not None:
-            self._number.finish(columns[0][:, np.newaxis].astype(np.float64), None, batch, out)
+            column = columns[0].astype(np.float64)
+            if rows is not None:
+                column[rows] = self._feature.placeholder
+            self._number.finish(column[:, np.newaxis], None, batch, out)
             return
         for index, column in enumerate(columns):
             out[:, self._column + index] = column

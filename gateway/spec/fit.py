@@ -60,7 +60,7 @@ def _holds(dtype: str, value: float) -> bool:
         return abs(value) <= {"float16": 65504.0, "float32": 3.4e38}.get(dtype, math.inf)
     bits = int(dtype.lstrip("uint"))
     low, high = (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return low <= value <= high
+    return bool(low <= value <= high)
 
 
 def whole(feature: Feature) -> bool:

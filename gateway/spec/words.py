@@ -80,7 +80,6 @@ class Vocabulary(Section, frozen=True, kw_only=True):
     """
 
     vocabulary: list[str] | None = None
-    vocabulary_file: Annotated[str, Meta(pattern=r"^[^/\\:\x00-\x1f]+$", max_length=200)] | None = None
     encoding: Encoding = "one_hot"
     buckets: Buckets | None = None
     hash: Hash = "crc32"
@@ -99,7 +98,7 @@ class Vocabulary(Section, frozen=True, kw_only=True):
 
     @property
     def largest(self) -> int:
-        """The largest number that the encoding gives, as far as it is known without the vocabulary's file."""
+        """The largest number that the encoding gives,."""
         return 1 if self.encoding == "one_hot" else (self.buckets or len(self.vocabulary or ())) - 1
 
     def check_words(self, who: str) -> None:
@@ -107,19 +106,13 @@ class Vocabulary(Section, frozen=True, kw_only=True):
         if self.encoding == "hash_bucket":
             if self.buckets is None:
                 raise ValueError(f"{who}: encoding hash_bucket needs buckets")
-            if self.vocabulary is not None or self.vocabulary_file is not None or self.unknown is not None:
+            if self.vocabulary is not None or self.unknown is not None:
                 raise ValueError(f"{who}: encoding hash_bucket takes any word; vocabulary and unknown do not apply")
             return
         if self.buckets is not None:
             raise ValueError(f"{who}: buckets belongs to encoding hash_bucket, not {self.encoding}")
         if self.hash != "crc32":
             raise ValueError(f"{who}: hash belongs to encoding hash_bucket, not {self.encoding}")
-        if self.vocabulary_file is not None:
-            if self.vocabulary is not None:
-                raise ValueError(f"{who}: vocabulary and vocabulary_file exclude each other; keep one of the two")
-            if self.encoding != "index":
-                raise ValueError(f"{who}: vocabulary_file is for encoding index, not {self.encoding}")
-            return
         if not self.vocabulary:
             raise ValueError(f"{who}: encoding {self.encoding} needs a vocabulary that is not empty")
         check_vocabulary(self.vocabulary, self, who)

@@ -72,6 +72,7 @@ def columns_of(feature: Document, record: Document, now: float) -> list[float]:
         return [0.0] * (width(feature) - 1) + flag
     value = feature["normalize"]["mean"] if missing.get("mean") else missing["value"]
     if feature["type"] in ("ratio", "difference"):
+        check_beside_gaps(feature, record, keys)
         return numbers(feature, [value], feature["name"]) + flag
     if feature["type"] == "vector":
         value = [value] * feature["length"]
@@ -79,22 +80,34 @@ def columns_of(feature: Document, record: Document, now: float) -> list[float]:
 
 
 def check_beside_gaps(feature: Document, record: Document, keys: list[str]) -> None:
-    """A cross looks at the words that are there; all else is not looked at when a part is missing."""
-    if feature["type"] == "cross":
-        wrong = [key for key in keys if record.get(key) is not None and not isinstance(record[key], str)]
-        if wrong:
-            raise Wrong(*wrong)
+    """Of several keys, those that are there are checked, though the feature is missing."""
+    wrong = []
+    for key in keys:
+        value = record.get(key)
+        try:
+            if value is None:
+                continue
+            if feature["type"] == "cross" and not isinstance(value, str):
+                raise Wrong(key)
+            if feature["type"] == "timestamp":
+                moment(value, feature, key)
+            if feature["type"] in ("ratio", "difference"):
+                number(value, key)
+        except Wrong:
+            wrong.append(key)
+    if wrong:
+        raise Wrong(*wrong)
 
 
 def plain(feature: Document, record: Document, now: float) -> list[float]:
     """The columns of a feature of which nothing is missing that may be."""
-    key = feature.get("field", feature["name"])
+    key: Any = feature.get("field", feature["name"])
     kind = feature["type"]
     if kind in ("ratio", "difference"):
         return pair(feature, record)
     if kind == "cross":
         return cross(feature, record)
-    value = record[key] if key in record else feature.get("default")
+    value: Any = record[key] if key in record else feature.get("default")
     if kind == "timestamp":
         return timestamp(feature, record, value, key, now)
     if key not in record and "default" not in feature:
@@ -159,6 +172,8 @@ def numbers(feature: Document, values: list[float], key: str) -> list[float]:
 def pair(feature: Document, record: Document) -> list[float]:
     first, second = feature["of"]
     if "default" in feature and (first not in record or second not in record):
+        for key in {first, second} & record.keys():
+            number(record[key], key)
         return numbers(feature, [feature["default"]], feature["name"])
     wrong, values = [], []
     for key in (first, second):
@@ -223,7 +238,8 @@ def cross(feature: Document, record: Document) -> list[float]:
 def elements(feature: Document, value: object, key: str) -> list[float]:
     if not isinstance(value, list):
         raise Wrong(key)
-    length, cut = feature.get("length"), feature.get("truncate", "error")
+    length: Any = feature.get("length")
+    cut = feature.get("truncate", "error")
     if length is not None and len(value) > length:
         if cut == "error":
             raise Wrong(key)
@@ -259,7 +275,7 @@ def moment(value: object, feature: Document, key: str) -> datetime:
 
 def timestamp(feature: Document, record: Document, value: object, key: str, now: float) -> list[float]:
     wrong, moments = [], {}
-    given = {key: value}
+    given: Document = {key: value}
     if "since" in feature:
         given[feature["since"]] = record.get(feature["since"])
     for name, one in given.items():

@@ -50,7 +50,7 @@ def record_schema(spec: FeatureSpec, title: str = "record") -> JsonSchema:
     for feature in spec.features:
         if isinstance(feature, FloatFeature) and feature.currency:
             read.setdefault(feature.currency.field, []).append(_currency_property(feature.currency))
-            if feature.currency.default is None:
+            if feature.currency.default is None and feature.missing is None:
                 follows[feature.key] = [feature.currency.field]
     for key in spec.ignore:
         read[key] = [{"description": "Left alone."}]

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from slow_records import Document, Wrong, row, width
 
-from gateway.preprocess import Compiled, compile_spec
+from gateway.api.schema import record_schema
+from gateway.preprocess import compile_spec
 from gateway.preprocess.problems import RecordProblems
-from gateway.spec import parse_spec
+from gateway.spec import FeatureSpec, parse_spec
 
 NOW = 1_800_000_000.25
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "Africa/Monrovia"]
@@ -42,7 +44,7 @@ word_rules = st.builds(lambda one, other: one | ({"text": other} if other else {
 flags = st.sampled_from([{}, {"missing": {"flag": True}}])
 
 
-def of_type(kind: str, *parts: st.SearchStrategy[Document]) -> st.SearchStrategy[Document]:
+def of_type(kind: str, *parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Document]:
     def merged(*chosen: Document) -> Document:
         made: Document = {"type": kind}
         for one in chosen:
@@ -62,7 +64,9 @@ def with_values(rules: Document) -> Document:
     return rules
 
 
-absent = st.sampled_from([{}, {"default": 2.0}, {"missing": {"flag": True}}, {"missing": "value"}, {"missing": "mean"}])
+absent: st.SearchStrategy[Any] = st.sampled_from(
+    [{}, {"default": 2.0}, {"missing": {"flag": True}}, {"missing": "value"}, {"missing": "mean"}]
+)
 presence = st.sampled_from([{}, {"field": "shared"}])
 strategies: list[st.SearchStrategy[Document]] = [
     of_type("float", transforms, absent, presence).map(with_values),
@@ -117,7 +121,7 @@ value = st.one_of(
 records = st.dictionaries(st.sampled_from(["f0", "f1", "f2", "shared", "other"]), value)
 
 
-def compiled(features: list[Document]) -> Compiled:
+def spec(features: list[Document]) -> FeatureSpec:
     columns = sum(map(width, features))
     document = {
         "features": features,
@@ -125,7 +129,7 @@ def compiled(features: list[Document]) -> Compiled:
         "output": {"name": "y", "kind": "raw"},
         "extra": "ignore",
     }
-    return compile_spec(parse_spec(json.dumps(document)), now=lambda: NOW)
+    return parse_spec(json.dumps(document))
 
 
 def named(features: list[Document]) -> list[Document]:
@@ -158,13 +162,15 @@ def agree(features: list[Document], some: list[Document]) -> None:
             expected.append(row(features, record, now=NOW))
         except Wrong as problem:
             wrong |= {(index, key) for key in problem.keys}
-    subject = compiled(features)
+    subject = compile_spec(spec(features), now=lambda: NOW)
     if wrong:
         with pytest.raises(RecordProblems) as refusal:
             subject.vectorize(some)
         assert {(problem.record, problem.feature) for problem in refusal.value.problems} == wrong
     else:
         np.testing.assert_allclose(subject.vectorize(some), expected, rtol=1e-14, atol=1e-15)
+        schema = Draft202012Validator(record_schema(spec(features)))
+        assert all(map(schema.is_valid, some)), "the schema refuses what the gateway takes"
 
 
 @given(st.lists(moments, min_size=40, max_size=40), st.sampled_from(ZONES))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from gateway.preprocess import Compiled, compile_spec
+from gateway.preprocess import Compiled, Rates, RateTable, compile_spec
 from gateway.preprocess.problems import RecordProblems
 from gateway.spec import parse_spec
 
@@ -109,6 +109,18 @@ def test_missing_values() -> None:
         "record 0: feature 'age': missing required feature",
         "record 1: feature 'income': 1 is below min 5",
     ]
+
+
+def test_missing_values_of_amounts_in_one_currency() -> None:
+    spec = parse_spec(
+        "features:\n"
+        "  - {name: income, type: float, currency: {field: code, to: USD}, missing: {value: 7}}\n"
+        "  - {name: debt, type: float, currency: {field: code, to: USD}, missing: {value: 9}}\n"
+        "input: {name: a, dtype: float64, shape: [-1, 2]}\noutput: {name: b, kind: raw}\n"
+    )
+    subject = compile_spec(spec, Rates(RateTable(base="USD", rates={"EUR": 0.5})))
+    records: list[dict[str, object]] = [{"code": "EUR", "debt": 1}, {"income": 1, "code": "EUR", "debt": None}, {}]
+    assert subject.vectorize(records).tolist() == [[7, 2], [2, 9], [7, 9]]
 
 
 def test_words_are_found_in_any_unicode_form() -> None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.spec import FeatureSpec, SpecProblem, check_signature, dump_spec, parse_spec, read_spec
-from gateway.spec.features import FloatFeature
+from gateway.spec import FeatureSpec, FloatFeature, SpecProblem, check_signature, dump_spec, parse_spec, read_spec
 
 LOAN = """
 features:
@@ -151,8 +150,6 @@ def test_what_contradicts_itself_is_refused_with_its_path(old: str, new: str, me
         ("type: cross, of: [a], buckets: 9", "features[0].of: Expected array of length >= 2"),
         ("type: category, text: {case: lower}, vocabulary: [Car, b]",
          "features[0]: feature 'x': 'Car' of the vocabulary is never found, text makes 'car' of it"),
-        ("type: category, vocabulary_file: words.txt",
-         "features[0]: feature 'x': vocabulary_file is for encoding index, not one_hot"),
         ("type: category, hash: farmhash, vocabulary: [a]",
          "features[0]: feature 'x': hash belongs to encoding hash_bucket, not one_hot"),
         ("type: ratio, of: [a, b], field: c", "features[0]: feature 'x': 'of' names the fields, field does not apply"),
