@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from gateway.lifecycle import Options, run
+from gateway.lifecycle import Options, PortTaken, run
 from gateway.settings import SettingsError
 
 
@@ -38,6 +38,10 @@ def command_line() -> argparse.ArgumentParser:
         "--port", type=int, default=8080, help="port to listen on, 0 for a free one (default: %(default)s)"
     )
     parser.add_argument(
+        "--admin-port", type=int, default=8081,
+        help="port for health, metrics and routes, 0 for a free one (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--drain-seconds", type=float, default=5.0,
         help="how long new requests are still answered after SIGTERM (default: %(default)s)",
     )  # fmt: skip
@@ -51,18 +55,27 @@ def main(arguments: list[str]) -> int:
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
     )
     _calm_the_collector()
-    options = Options(config=line.config, host=line.host, port=line.port, drain_seconds=line.drain_seconds)
+    options = Options(
+        config=line.config,
+        host=line.host,
+        port=line.port,
+        admin_port=line.admin_port,
+        drain_seconds=line.drain_seconds,
+    )
     try:
-        uvloop.run(run(options, announce=lambda url: logging.getLogger("gateway").info("listening on %s", url)))
+        uvloop.run(run(options, announce=_announce))
     except SettingsError as error:
         return _failed(
             str(error), "correct the config file; docs/reference/gateway.md lists every key", code=Exit.CONFIG
         )
-    except OSError as error:
-        return _failed(
-            f"cannot listen on {options.host}:{options.port}: {error.strerror}", "choose another --port", code=Exit.PORT
-        )
+    except PortTaken as error:
+        return _failed(str(error), "choose another --port or --admin-port", code=Exit.PORT)
     return Exit.DRAINED
+
+
+def _announce(url: str, admin_url: str) -> None:
+    logging.getLogger("gateway").info("the admin port is %s", admin_url)
+    logging.getLogger("gateway").info("listening on %s", url)
 
 
 def _calm_the_collector() -> None:

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.api import admin
+from gateway.api import admin, models
 from gateway.api.http import ClientGone, Header, Receive, Request, Response, Scope, Send
 from gateway.api.predict import as_gateway_error, error_response, predict
+from gateway.api.v2 import rest
 from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, GatewayError, NotFound
 from gateway.gateway import Gateway
@@ -21,6 +22,9 @@ Handler = Callable[[Gateway, Request, Mapping[str, str | None]], Awaitable[Respo
 
 _MODEL: Final = r"/v1/models/(?P<model>[^/:]+)"
 _CHOICE: Final = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+
+_V2_MODEL: Final = r"/v2/models/(?P<model>[^/?]+)(?:/versions/(?P<version>[^/?]+)|/labels/(?P<label>[^/?]+))?"
+_QUERY: Final = r"(?:\?.*)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +40,30 @@ def _route(method: str, pattern: str, handler: Handler) -> Route:
     return Route(method, re.compile(pattern, re.IGNORECASE | re.ASCII), handler)
 
 
+def _if_public(page: Callable[[Gateway, models.Params], Awaitable[Response]]) -> Handler:
+    """A page of the admin port, here only where the config says so."""
+
+    async def answer(gateway: Gateway, request: Request, params: Mapping[str, str | None]) -> Response:
+        if not gateway.active.settings.public_docs:
+            raise _no_route(request)
+        return await page(gateway, params)
+
+    return answer
+
+
 ROUTES: Final = (
     _route("POST", rf"{_MODEL}{_CHOICE}:predict", predict),
-    _route("GET", rf"{_MODEL}{_CHOICE}", admin.status),
-    _route("GET", rf"{_MODEL}{_CHOICE}/metadata", admin.metadata),
-    _route("GET", rf"{_MODEL}{_CHOICE}/schema", admin.schema),
-    _route("GET", r"/v1/models", admin.models),
-    _route("GET", r"/openapi\.json", admin.openapi),
-    _route("GET", r"/livez", admin.livez),
-    _route("GET", r"/readyz", admin.readyz),
-    _route("GET", r"/metrics", admin.metrics),
-    _route("GET", r"/routes", admin.routes),
+    _route("POST", rf"{_V2_MODEL}/infer{_QUERY}", rest.infer),
+    _route("GET", rf"{_MODEL}{_CHOICE}", models.status),
+    _route("GET", rf"{_MODEL}{_CHOICE}/metadata", models.metadata),
+    _route("GET", rf"{_MODEL}{_CHOICE}/schema", _if_public(admin.schema)),
+    _route("GET", r"/v1/models", _if_public(admin.models)),
+    _route("GET", r"/openapi\.json", _if_public(admin.openapi)),
+    _route("GET", rf"/v2/?{_QUERY}", rest.server_metadata),
+    _route("GET", rf"/v2/health/live{_QUERY}", rest.live),
+    _route("GET", rf"/v2/health/ready{_QUERY}", rest.ready),
+    _route("GET", rf"{_V2_MODEL}/?{_QUERY}", rest.model_metadata),
+    _route("GET", rf"{_V2_MODEL}/ready{_QUERY}", rest.model_ready),
 )
 """First match wins. Requests come first: they are what must be fast."""
 
@@ -73,12 +90,13 @@ class App:
 
     async def _answer(self, request: Request) -> Response:
         try:
+            method = "GET" if request.method == "HEAD" else request.method
             for route in ROUTES:
-                if route.method == request.method:
+                if route.method == method:
                     match = route.pattern.fullmatch(request.target)
                     if match is not None:
                         return await route.handler(self._gateway, request, match.groupdict())
-            raise _no_route(request)
+            return _unrouted(request)
         except (GatewayError, RpcError) as error:
             return error_response(as_gateway_error(error), None)
         except ClientGone:
@@ -89,11 +107,25 @@ class App:
 
     def _headers(self, request: Request) -> tuple[Header, ...]:
         identity = (b"x-request-id", request.id.encode())
-        return (identity, (b"connection", b"close")) if self._gateway.draining else (identity,)
+        last = self._gateway.draining or request.body_unasked
+        return (identity, (b"connection", b"close")) if last else (identity,)
+
+
+def _unrouted(request: Request) -> Response:
+    """OPTIONS: the methods of a path. Errors: GatewayError for any other method."""
+    if request.method == "OPTIONS":
+        methods = [r.method for r in ROUTES if request.target == "*" or r.pattern.fullmatch(request.target)]
+        if methods:
+            allowed = ["OPTIONS", *(["HEAD"] if "GET" in methods else []), *sorted(set(methods))]
+            return Response(status=204, headers=((b"allow", ", ".join(allowed).encode()),))
+    raise _no_route(request)
 
 
 def _no_route(request: Request) -> GatewayError:
     """TensorFlow Serving answers 400, never 405, for whatever does not fit under /v1/."""
     if request.target.lower().startswith("/v1/"):
         return BadRequest(f"Malformed request: {request.method} {request.target}", stage="route")
-    return NotFound(f"no such path: {request.method} {request.target}", stage="route")
+    return NotFound(
+        f"no such path: {request.method} {request.target}; health, metrics and routes are on the admin port",
+        stage="route",
+    )

@@ -24,15 +24,28 @@ class GatewayError(Exception):
 
     status = 500
 
-    def __init__(self, message: str, *, details: Sequence[object] = (), stage: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        details: Sequence[object] = (),
+        stage: str = "",
+        reason: str = "",
+        retry_after: int | None = None,
+    ) -> None:
+        """`reason` is the label of `gateway_shed_total` when the gateway refused a request to protect itself."""
         super().__init__(message)
         self.message = message
         self.details = details
         self.stage = stage
+        self.reason = reason
+        self._retry_after = retry_after
 
     @property
     def retry_after(self) -> int | None:
         """Seconds after which the same request is worth another try."""
+        if self._retry_after is not None:
+            return self._retry_after
         return RETRY_AFTER_SECONDS if self.status in (429, 503) else None
 
 

@@ -14,6 +14,7 @@ from gateway.api.tensors import TensorApi
 from gateway.backends import pool
 from gateway.backends.batching import Batcher
 from gateway.backends.model_server import ModelServer
+from gateway.backends.objective import Objectives
 from gateway.backends.rpc import RpcError, Transport
 from gateway.backends.signatures import Signatures
 from gateway.backends.transport import GrpcTransport
@@ -25,9 +26,9 @@ from gateway.timers import Timers
 
 log = logging.getLogger("gateway")
 
-READY_FOR: float = 1.0
-"""Seconds that the answer to a readiness question is kept."""
-READY_TIMEOUT: float = 1.0
+LABELS_FOR: float = 1.0
+"""Seconds that it is remembered what model servers said of labels."""
+LABELS_TIMEOUT: float = 1.0
 BODY_SLACK: float = 0.01
 """Seconds after its deadline until a body that has not arrived is given up."""
 
@@ -60,22 +61,33 @@ class Gateway:
         self.tally = Tally()
         self.metrics = Metrics()
         self.timers = Timers(asyncio.get_running_loop(), slack=BODY_SLACK)
-        self.admission = Admission(limits.max_concurrency, limits.max_queue)
+        self.objectives = Objectives(limits.objective_ms, limits.timeout_ms / 2000)
         self.pool = pool.Pool(
             connect=connect,
             resolve=resolve,
             metrics=self.metrics,
-            retries_in_reserve=limits.max_concurrency,
+            objectives=self.objectives,
+            most=limits.max_concurrency,
             chance=chance,
         )
+        self.admission = Admission(
+            places=self.pool.places,
+            objective=self.objectives.of,
+            most=limits.max_concurrency,
+            queue=limits.max_queue,
+            chance=chance,
+            time=self.timers.time,
+        )
+        self.pool.pressed = lambda: self.admission.pressed
         self.server = ModelServer(self.pool)
         self.signatures = Signatures(self.server)
         self.batcher = Batcher(active.settings.batching, self.metrics)
         self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics)
         self.shadow = Shadow(self.pipeline.predict, self.metrics)
         self.tensors = TensorApi(self.server, self.signatures, self.metrics)
-        self._readiness: tuple[float, list[str]] | None = None
-        self._ready_lock = asyncio.Lock()
+        self._connected = False
+        self._labels: tuple[float, list[str]] | None = None
+        self._labels_lock = asyncio.Lock()
         self._add_gauges()
 
     async def start(self) -> None:
@@ -86,27 +98,41 @@ class Gateway:
         """Put a new config in force for requests from now on."""
         limits = active.settings.limits
         await self.pool.configure(active.settings.backends)
-        self.pool.budget.reserve = float(limits.max_concurrency)
+        self.pool.resize(limits.max_concurrency)
+        self.objectives.configure(limits.objective_ms, limits.timeout_ms / 2000)
         self.admission.resize(limits.max_concurrency, limits.max_queue)
         self.batcher.configure(active.settings.batching)
         self.active = active
-        self._readiness = None
+        self._labels = None
 
     async def close(self) -> None:
         """Close the connections to the model servers."""
         await self.shadow.close()
         await self.pool.close()
 
+    def unready(self) -> list[str]:
+        """What keeps the gateway from being ready: it shuts down, or no model server was ever connected.
+
+        Neither depends on load, and a gateway whose model servers are all gone stays ready: it says 503 with a
+        Retry-After, which tells a client more than a Service without endpoints.
+        """
+        if self.draining:
+            return ["the gateway is shutting down"]
+        self._connected = self._connected or any(b.transport.connected for b in self.pool.backends)
+        if self._connected:
+            return []
+        return [f"none of {len(self.pool.backends)} model servers has been connected since the start"]
+
     async def missing(self) -> list[str]:
-        """What keeps the gateway from being ready: routed labels that no model server can answer for."""
-        async with self._ready_lock:
+        """Routed labels that no model server can answer for; asks the model servers."""
+        async with self._labels_lock:
             now = asyncio.get_running_loop().time()
-            if self._readiness is None or now - self._readiness[0] > READY_FOR:
-                self._readiness = (now, await self._look())
-            return self._readiness[1]
+            if self._labels is None or now - self._labels[0] > LABELS_FOR:
+                self._labels = (now, await self._look())
+            return self._labels[1]
 
     async def _look(self) -> list[str]:
-        deadline = asyncio.get_running_loop().time() + READY_TIMEOUT
+        deadline = asyncio.get_running_loop().time() + LABELS_TIMEOUT
         wanted = [
             (model, choice)
             for model in self.active.models.values()
@@ -130,7 +156,14 @@ class Gateway:
     def _add_gauges(self) -> None:
         gauge = self.metrics.gauge
         gauge("gateway_in_flight", "Requests being worked on.", lambda: {(): self.admission.in_flight})
-        gauge("gateway_waiting", "Requests waiting for their turn.", lambda: {(): self.admission.waiting})
+        gauge("gateway_waiting", "Requests waiting for a place.", lambda: {(): self.admission.waiting})
+        gauge("gateway_places", "Requests that may be worked on at a time now.", lambda: {(): self.admission.places})
+        gauge(
+            "gateway_objective_seconds",
+            "Latency objective of a model, configured or learned.",
+            lambda: {(model,): seconds for model, seconds in self.objectives.known().items()},
+            "model",
+        )
         gauge("gateway_backends", "Model servers by state.", self._backend_states, "state")
         gauge("gateway_draining", "1 while the gateway is shutting down.", lambda: {(): float(self.draining)})
         gauge("gateway_config_info", "1 for the config in force.", lambda: {(self.active.hash,): 1.0}, "hash")

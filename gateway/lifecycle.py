@@ -21,6 +21,8 @@ from typing import Final
 
 import uvicorn
 
+from gateway.admin import routes
+from gateway.admin.port import AdminPort
 from gateway.app import App
 from gateway.config_file import ConfigFile
 from gateway.gateway import Gateway
@@ -40,12 +42,17 @@ LATE_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The command line. `port` 0 takes a free one."""
+    """The command line. A port of 0 takes a free one."""
 
     config: Path
     host: str
     port: int
+    admin_port: int
     drain_seconds: float
+
+
+class PortTaken(OSError):
+    """A port cannot be bound; the message names it."""
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]
@@ -68,18 +75,21 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
         await super().shutdown(sockets)
 
 
-async def run(options: Options, announce: Callable[[str], None]) -> None:
-    """Serve until a signal comes. `announce` gets the URL once requests are answered.
+async def run(options: Options, announce: Callable[[str, str], None]) -> None:
+    """Serve until a signal comes. `announce` gets the URLs of both ports once requests are answered.
 
-    Errors: SettingsError for a bad first config, OSError when the port cannot be bound.
+    Errors: SettingsError for a bad first config, PortTaken.
     """
     config = ConfigFile(options.config)
     active = config.load()
     assert active is not None  # the first load sees a change
     gateway = Gateway(active)
-    listener = _listen(options)
+    listener = listen(options.host, options.port)
+    admin_listener = listen(options.host, options.admin_port)
+    admin = AdminPort(admin_listener, unready=gateway.unready, answer=partial(routes.answer, gateway))
+    await admin.start()
     await gateway.start()
-    signals = _Signals(gateway)
+    signals = _Signals(gateway, admin)
     watcher = asyncio.create_task(_watch(gateway, config), name="watch the config")
     idle = Timers(asyncio.get_running_loop(), slack=IDLE_SLACK)
     server = _Server(
@@ -90,8 +100,8 @@ async def run(options: Options, announce: Callable[[str], None]) -> None:
         )
     )  # fmt: skip
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
-    host, port = listener.getsockname()[:2]
-    announce(f"http://{host}:{port}")
+    admin.tell()
+    announce(_url(listener), _url(admin_listener))
     asked = asyncio.create_task(signals.first.wait())
     ended, _ = await asyncio.wait({asked, serving, watcher}, return_when=asyncio.FIRST_COMPLETED)
     if asked not in ended:
@@ -101,6 +111,7 @@ async def run(options: Options, announce: Callable[[str], None]) -> None:
     server.should_exit = True
     await serving
     watcher.cancel()
+    await admin.close()
     await gateway.close()
     tally = gateway.tally
     log.info("requests accepted: %d, answered: %d, left: %d", tally.accepted, tally.answered, tally.left)
@@ -111,17 +122,27 @@ def _seconds_to_finish(gateway: Gateway) -> int:
     return gateway.active.settings.limits.timeout_ms // 1000 + 2
 
 
-def _listen(options: Options) -> socket.socket:
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    return socket.create_server((options.host, options.port), family=family, backlog=BACKLOG)
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Errors: PortTaken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Signals:
     """SIGTERM and SIGINT as events: the first asks for a drain, the second for no more waiting."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, admin: AdminPort) -> None:
         self.first, self.second = asyncio.Event(), asyncio.Event()
         self._gateway = gateway
+        self._admin = admin
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._handle, number)
@@ -129,6 +150,7 @@ class _Signals:
     def _handle(self, number: signal.Signals) -> None:
         (self.second if self.first.is_set() else self.first).set()
         self._gateway.draining = True
+        self._admin.tell()
         log.info("%s: draining", number.name)
 
 

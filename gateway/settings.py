@@ -80,10 +80,13 @@ class Backends(_Section, frozen=True, kw_only=True):
 
 
 class Limits(_Section, frozen=True, kw_only=True):
-    """Bounds that protect the gateway; past them a request is refused at once.
+    """Bounds that protect the gateway and the model servers; past them a request is refused at once.
 
-    `max_concurrency` requests are worked on at a time and `max_queue` more wait for their turn within their deadline.
-    `timeout_ms` bounds a request, and caps what `x-request-timeout-ms` may ask for.
+    How many requests are worked on at a time is learned; `max_concurrency` bounds it, and `max_queue` the requests that
+    wait for a place. `objective_ms` is the latency that requests should keep: what would wait longer than half of it is
+    refused. Without it, ten times a model's unloaded latency, at least 100 ms. `timeout_ms` bounds a request, and caps
+    what `x-request-timeout-ms` may ask for. `priority_header` names the header in which a client says `high`, `normal`
+    or `low`.
     """
 
     max_body_bytes: Positive = 10 * 1024 * 1024
@@ -91,6 +94,8 @@ class Limits(_Section, frozen=True, kw_only=True):
     timeout_ms: Positive = 10_000
     max_concurrency: Positive = 256
     max_queue: Annotated[int, Meta(ge=0)] = 256
+    objective_ms: Positive | None = None
+    priority_header: str | None = None
 
 
 class Batching(_Section, frozen=True, kw_only=True):
@@ -110,7 +115,11 @@ class Rates(_Section, frozen=True, kw_only=True):
 
 
 class Settings(_Section, frozen=True, kw_only=True):
-    """The whole file."""
+    """The whole file.
+
+    With `public_docs` the public port serves the list of models, the schemas of records and the OpenAPI document too,
+    which otherwise only the admin port does.
+    """
 
     version: Literal["v1"]
     models: dict[Name, ModelSettings]
@@ -118,6 +127,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     batching: Batching = Batching()
     rates: Rates | None = None
+    public_docs: bool = False
 
 
 def parse_settings(text: str) -> Settings:

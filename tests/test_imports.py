@@ -41,7 +41,6 @@ TENSORFLOW = {
 """Where a version is made or run; nothing else imports tensorflow or keras."""
 
 UNSEEN = {
-    "httptools": "uvicorn's parser of HTTP, which the gateway's protocol builds on",
     "tzdata": "the time zones of zoneinfo where the system has none",
     "xgboost": "xgboost-cpu where there is none, on macOS",
 }

@@ -29,6 +29,8 @@ class Limits:
     timeout_ms: int = 10_000
     max_concurrency: int = 256
     max_queue: int = 256
+    objective_ms: int | None = None
+    priority_header: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,8 @@ class GatewayResources(Resources):
 class Gateway:
     """The gateways in front of the replicas. `port` applies to a local release only; 0 takes a free port.
 
+    With `public_docs` the list of models, the schemas of records and the OpenAPI document are public too.
+
     `values` are further values of the chart, used in a cluster only: routes, a NetworkPolicy, monitors.
     """
 
@@ -71,6 +75,7 @@ class Gateway:
     limits: Limits = field(default_factory=Limits)
     batching: GatewayBatching = field(default_factory=GatewayBatching)
     rates: Rates | None = None
+    public_docs: bool = False
     backend_refresh_seconds: float = 2.0
     autoscaling: Autoscaling | None = None
     values: Mapping[str, object] = field(default_factory=dict)

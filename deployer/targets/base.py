@@ -42,10 +42,12 @@ class Replica:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayReplica:
-    """One gateway: `url` is its base URL as reached from this machine, empty if unreachable."""
+    """One gateway: `url` and `admin` are the base URLs of its two ports as reached from this machine, empty if
+    unreachable."""
 
     name: str
     url: str
+    admin: str = ""
     pid: int | None = None
     alive: bool = True
 
@@ -132,7 +134,7 @@ class Target(Protocol):
         ...
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
-        """GET `path` from the HTTP port of one replica or gateway, by its name."""
+        """GET `path` from the HTTP port of one replica or the admin port of one gateway, by its name."""
         ...
 
     def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:

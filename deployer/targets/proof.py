@@ -81,12 +81,12 @@ def missing_from(target: Target, name: str, config: ModelServerConfig) -> tuple[
 
 
 def not_ready(target: Target, name: str) -> tuple[str, ...]:
-    """Why a gateway is not ready for traffic; empty when every routed label has a backend."""
+    """Why a gateway is not ready for traffic; empty when a replica answers for every routed label."""
     try:
-        reply = target.get(name, "/readyz", timeout=GET_TIMEOUT)
+        reply = target.get(name, "/labels", timeout=GET_TIMEOUT)
     except DeployerError as error:
         return (error.message,)
-    return () if reply.status == 200 else (reply.body.decode(errors="replace").strip() or f"/readyz is {reply.status}",)
+    return () if reply.status == 200 else (reply.body.decode(errors="replace").strip() or f"/labels is {reply.status}",)
 
 
 def not_following(target: Target, name: str, text: str) -> tuple[str, ...]:

@@ -1,50 +1,26 @@
-"""Everything but predictions: what the models are, and how the gateway is."""
+"""The pages of the admin port: what the models are, and how the gateway is."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
 from typing import Final
-from urllib.parse import unquote
 
 import msgspec
 
 from gateway.active import Model
-from gateway.api.http import JSON, Header, Request, Response, whole_number
+from gateway.api.http import JSON, Header, Response
+from gateway.api.models import Params, named
 from gateway.api.schema import openapi as openapi_document
 from gateway.api.schema import record_schema
-from gateway.backends.rpc import RpcError
 from gateway.errors import NotFound
 from gateway.gateway import Gateway
 from gateway.routing.labels import NEWEST, Choice
-from tfserving.json.messages import metadata_body, status_body
-from tfserving.wire.status import Code
 
 TEXT: Final[Header] = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
-MAX_VERSION: Final = 1 << 63
-
-Params = Mapping[str, str | None]
 
 
-async def status(gateway: Gateway, request: Request, params: Params) -> Response:
-    """The versions of a model as one replica sees them; a label in the URL is ignored, as TensorFlow Serving does."""
-    name, choice = _named(params)
-    _require_configured(gateway, name)
-    answer = await gateway.server.status(name, choice.version, _deadline(gateway))
-    return Response(body=status_body(list(answer.model_version_status)))
-
-
-async def metadata(gateway: Gateway, request: Request, params: Params) -> Response:
-    """The signatures of a version, and which version a label resolves to."""
-    name, choice = _named(params)
-    _require_configured(gateway, name)
-    answer = await gateway.server.metadata(name, choice, _deadline(gateway))
-    return Response(body=metadata_body(name, answer.version, answer.signatures))
-
-
-async def schema(gateway: Gateway, request: Request, params: Params) -> Response:
+async def schema(gateway: Gateway, params: Params) -> Response:
     """The JSON Schema of a record, for the version that most requests get or the one that the URL names."""
-    name, choice = _named(params)
+    name, choice = named(params)
     model = gateway.active.models.get(name)
     if model is None:
         raise NotFound(
@@ -59,7 +35,7 @@ async def schema(gateway: Gateway, request: Request, params: Params) -> Response
     return _json(record_schema(version.spec, title=f"record of {name} version {version.number}"))
 
 
-async def openapi(gateway: Gateway, request: Request, params: Params) -> Response:
+async def openapi(gateway: Gateway, params: Params) -> Response:
     """The gateway's OpenAPI document, with every model of the config."""
     specs = {
         model.name: {number: version.spec for number, version in model.versions.items()}
@@ -68,7 +44,7 @@ async def openapi(gateway: Gateway, request: Request, params: Params) -> Respons
     return _json(openapi_document(specs, version=gateway.active.hash))
 
 
-async def models(gateway: Gateway, request: Request, params: Params) -> Response:
+async def models(gateway: Gateway, params: Params) -> Response:
     """The models of the config."""
     listed = [
         {
@@ -82,25 +58,18 @@ async def models(gateway: Gateway, request: Request, params: Params) -> Response
     return _json({"models": listed})
 
 
-async def livez(gateway: Gateway, request: Request, params: Params) -> Response:
-    """That the process answers."""
-    return _json({"status": "alive"})
+async def labels(gateway: Gateway, params: Params) -> Response:
+    """Whether a model server answers for every routed label right now; 503 with what is missing."""
+    missing = await gateway.missing()
+    return _json({"missing": missing}, status=503 if missing else 200)
 
 
-async def readyz(gateway: Gateway, request: Request, params: Params) -> Response:
-    """Whether requests should be sent here."""
-    missing = ["the gateway is shutting down"] if gateway.draining else await gateway.missing()
-    if missing:
-        return _json({"status": "not ready", "missing": missing}, status=503)
-    return _json({"status": "ready"})
-
-
-async def metrics(gateway: Gateway, request: Request, params: Params) -> Response:
+async def metrics(gateway: Gateway, params: Params) -> Response:
     """All metrics, for Prometheus."""
     return Response(body=gateway.metrics.render(), headers=(TEXT,))
 
 
-async def routes(gateway: Gateway, request: Request, params: Params) -> Response:
+async def routes(gateway: Gateway, params: Params) -> Response:
     """The config in force and what it makes of requests."""
     active = gateway.active
     return _json(
@@ -128,23 +97,6 @@ def _routes_of(model: Model) -> dict[str, object]:
         "newest": expected(Choice()),
         "versions_with_spec": sorted(model.versions),
     }
-
-
-def _named(params: Params) -> tuple[str, Choice]:
-    version, label = params["version"], params["label"]
-    number = whole_number(version, most=MAX_VERSION) if version else None
-    if number == MAX_VERSION:
-        raise RpcError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
-    return unquote(params["model"] or ""), Choice(version=number, label=unquote(label) if label else None)
-
-
-def _require_configured(gateway: Gateway, name: str) -> None:
-    if name not in gateway.active.models:
-        raise RpcError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
-
-
-def _deadline(gateway: Gateway) -> float:
-    return asyncio.get_running_loop().time() + gateway.active.settings.limits.timeout_ms / 1000
 
 
 def _json(content: object, *, status: int = 200) -> Response:

@@ -27,7 +27,7 @@ class ClientGone(Exception):
 class Request:
     """The head of a request; the body is read when a handler asks for it."""
 
-    __slots__ = ("_headers", "_receive", "id", "method", "target")
+    __slots__ = ("_asked", "_headers", "_receive", "id", "method", "target")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method: str = scope["method"]
@@ -37,6 +37,7 @@ class Request:
         """Path and query as they were sent, not percent-decoded."""
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._receive = receive
+        self._asked = False
         self.id = self._own_id() or new_request_id()
         """The client's x-request-id, or a new one."""
 
@@ -44,6 +45,14 @@ class Request:
         """The value of a header, by its lower-case name; the last one when it was sent twice."""
         value = self._headers.get(name.encode("latin-1"))
         return None if value is None else value.decode("latin-1")
+
+    @property
+    def body_unasked(self) -> bool:
+        """Whether the client still waits to be asked for its body (Expect: 100-continue).
+
+        It may send the body or the next request after an answer, so nothing on the connection can be read any more.
+        """
+        return not self._asked and b"expect" in self._headers
 
     async def body(self, limit: int) -> bytes:
         """The whole body, unpacked when it was sent with gzip.
@@ -53,6 +62,7 @@ class Request:
         declared = self._headers.get(b"content-length", b"")
         if declared.isdigit() and whole_number(declared.decode(), most=limit + 1) > limit:
             raise _too_large(limit)
+        self._asked = True
         message = await self._receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
@@ -94,9 +104,11 @@ class Response:
     headers: tuple[Header, ...] = field(default=(JSON,))
 
     async def send(self, send: Send, extra: tuple[Header, ...]) -> None:
-        """Write it, with a length and further headers."""
-        length = (b"content-length", b"%d" % len(self.body))
-        await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, *extra, length]})
+        """Write it, with further headers and, unless its status has no body, a length."""
+        headers = [*self.headers, *extra]
+        if self.status != 204:
+            headers.append((b"content-length", b"%d" % len(self.body)))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
 

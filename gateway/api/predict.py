@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -16,6 +16,7 @@ from gateway.api.tensors import read_document
 from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayError, RequestTimeout
 from gateway.gateway import Gateway
+from gateway.guard.admission import NORMAL, PRIORITIES
 from gateway.observe.trace import UNKNOWN, Trace
 from gateway.routing.labels import NEWEST, Choice
 from gateway.settings import Limits, Sticky
@@ -33,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(slots=True, kw_only=True)
-class _Exchange:
+class Exchange:
     """One request on its way: what is known of it so far, for its answer and its metrics."""
 
     request: Request
@@ -46,13 +47,24 @@ class _Exchange:
     metadata: dict[str, object] | None = None
 
 
+Ask = Callable[[Gateway, Exchange, Any], Awaitable[Response]]
+"""What answers a document of one kind."""
+Read = Callable[[Exchange, bytes], tuple[Ask, Any]]
+"""What reads a body: the document, and what answers it. Errors: GatewayError, StatusError."""
+
+
 async def predict(gateway: Gateway, request: Request, params: Mapping[str, str | None]) -> Response:
     """Answer one prediction request, whatever comes of it."""
+    return await respond(gateway, request, params, _read)
+
+
+async def respond(gateway: Gateway, request: Request, params: Mapping[str, str | None], read: Read) -> Response:
+    """Answer one request for a model, whatever comes of it: let in, routed, counted; `read` makes sense of its body."""
     version = whole_number(params["version"], most=MAX_VERSION) if params["version"] is not None else None
     if version == MAX_VERSION:
         return Response(status=400)  # TensorFlow Serving loses the message on this path.
     active, label = gateway.active, params["label"]
-    exchange = _Exchange(
+    exchange = Exchange(
         request=request,
         active=active,
         asked=Choice(version=version, label=unquote(label) if label else None),
@@ -61,12 +73,12 @@ async def predict(gateway: Gateway, request: Request, params: Mapping[str, str |
     )
     stage = ""
     try:
-        response = await _answer(gateway, exchange)
+        response = await _answer(gateway, exchange, read)
     except (GatewayError, RpcError, StatusError) as error:
         failure = as_gateway_error(error)
         stage = failure.stage
         if stage == "admission":
-            gateway.metrics.shed.add("queue_full" if failure.status == 503 else "deadline")
+            gateway.metrics.shed.add(failure.reason or "deadline")
         response = error_response(failure, exchange.metadata)
     exchange.trace.finish(gateway.metrics, response.status, stage)
     return response
@@ -96,7 +108,7 @@ def error_response(error: GatewayError, metadata: dict[str, object] | None) -> R
     return Response(status=error.status, body=_encode(body), headers=headers)
 
 
-async def _answer(gateway: Gateway, exchange: _Exchange) -> Response:
+async def _answer(gateway: Gateway, exchange: Exchange, read: Read) -> Response:
     limits, request, trace = exchange.active.settings.limits, exchange.request, exchange.trace
     exchange.deadline = gateway.timers.time() + _allowed_ms(request, limits) / 1000
     try:
@@ -105,13 +117,11 @@ async def _answer(gateway: Gateway, exchange: _Exchange) -> Response:
     except TimeoutError as error:
         raise RequestTimeout("the body did not arrive within the request's deadline", stage="read") from error
     trace.mark("read")
-    await gateway.admission.enter(exchange.deadline)
+    model = exchange.model_name if exchange.model_name in exchange.active.models else UNKNOWN
+    entered = await gateway.admission.enter(model, exchange.deadline, _priority(request, limits))
     try:
         trace.mark("admission")
-        document = _record_document(body)
-        kind, ask = ("records", _predict_records) if document is not None else ("tensors", _predict_tensors)
-        trace.kind = kind
-        document = document if document is not None else read_document(body)
+        ask, document = read(exchange, body)
         try:
             return await ask(gateway, exchange, document)
         except (GatewayError, RpcError, StatusError) as error:
@@ -119,10 +129,10 @@ async def _answer(gateway: Gateway, exchange: _Exchange) -> Response:
                 raise
         return await ask(gateway, exchange, document)
     finally:
-        gateway.admission.leave()
+        gateway.admission.leave(model, entered)
 
 
-def _falls_back(gateway: Gateway, exchange: _Exchange, failure: GatewayError) -> bool:
+def _falls_back(gateway: Gateway, exchange: Exchange, failure: GatewayError) -> bool:
     """Whether another label shall answer instead; then the failure is counted, and the exchange made ready for it.
 
     Only for requests that the gateway itself had routed, and for failures that come from the version: what is busy
@@ -142,10 +152,19 @@ def _falls_back(gateway: Gateway, exchange: _Exchange, failure: GatewayError) ->
     return True
 
 
-async def _predict_records(gateway: Gateway, exchange: _Exchange, document: Document) -> Response:
+def _read(exchange: Exchange, body: bytes) -> tuple[Ask, Document]:
+    document = _record_document(body)
+    if document is not None:
+        exchange.trace.kind = "records"
+        return _predict_records, document
+    exchange.trace.kind = "tensors"
+    return _predict_tensors, read_document(body)
+
+
+async def _predict_records(gateway: Gateway, exchange: Exchange, document: Document) -> Response:
     exchange.metadata = metadata = _metadata(document, exchange.request)
     records = _records(document, exchange.active.settings.limits)
-    model, choice = _target(gateway, exchange, metadata)
+    model, choice = target(gateway, exchange, metadata)
     exchange.trace.mark("decode")
     answer = await gateway.pipeline.predict(model, choice, records, exchange.deadline, exchange.trace)
     response = Response(body=_record_answer(model, choice, answer, metadata))
@@ -157,8 +176,8 @@ async def _predict_records(gateway: Gateway, exchange: _Exchange, document: Docu
     return response
 
 
-async def _predict_tensors(gateway: Gateway, exchange: _Exchange, document: Document) -> Response:
-    model, choice = _target(gateway, exchange, {})
+async def _predict_tensors(gateway: Gateway, exchange: Exchange, document: Document) -> Response:
+    model, choice = target(gateway, exchange, {})
     body = await gateway.tensors.predict(model, choice, document, exchange.deadline, exchange.trace)
     exchange.trace.mark("encode")
     return Response(body=body, headers=(JSON, (b"x-model-version", exchange.trace.version.encode())))
@@ -210,7 +229,7 @@ def _records(document: Document, limits: Limits) -> list[Mapping[str, object]]:
     return records  # type: ignore[return-value]  # That each is an object is checked with everything else of it.
 
 
-def _target(gateway: Gateway, exchange: _Exchange, metadata: Mapping[str, object]) -> tuple[Model, Choice]:
+def target(gateway: Gateway, exchange: Exchange, metadata: Mapping[str, object]) -> tuple[Model, Choice]:
     """The model and what to ask of it. Errors: RpcError as TensorFlow Serving would answer for an unknown model."""
     name, choice, trace = exchange.model_name, exchange.asked, exchange.trace
     model = exchange.active.models.get(name)
@@ -245,6 +264,17 @@ def _record_answer(model: Model, choice: Choice, answer: Answer, metadata: dict[
     if answer.outputs:
         body["outputs"] = answer.outputs
     return _encode(body)
+
+
+def _priority(request: Request, limits: Limits) -> int:
+    """What a client says of its request in the header of `limits.priority_header`. Errors: BadRequest."""
+    said = request.header(limits.priority_header.lower()) if limits.priority_header is not None else None
+    if said is None:
+        return NORMAL
+    if said not in PRIORITIES:
+        known = ", ".join(PRIORITIES)
+        raise BadRequest(f"{limits.priority_header}: expected one of {known}, got '{said[:60]}'", stage="read")
+    return PRIORITIES[said]
 
 
 def _allowed_ms(request: Request, limits: Limits) -> int:

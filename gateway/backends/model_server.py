@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -56,19 +56,18 @@ class ModelServer:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def predict(self, model: str, choice: Choice, signature: str, inputs: Inputs, deadline: float) -> Prediction:
-        """Predict. Errors: RpcError."""
-        answer = await self._pool.call(
-            methods.PREDICT, predict_request(model, choice, signature, inputs), deadline, (model, choice)
-        )
-        try:
-            response = m.PredictResponse.FromString(answer)
-            outputs, dtypes = {}, {}
-            for name, tensor in response.outputs.items():
-                outputs[name], dtypes[name] = to_array(tensor), tensor.dtype
-        except (DecodeError, TensorError) as error:
-            raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
-        return Prediction(outputs=outputs, dtypes=dtypes, version=response.model_spec.version.value)
+    async def predict(
+        self,
+        model: str,
+        choice: Choice,
+        signature: str,
+        inputs: Inputs,
+        deadline: float,
+        outputs: Sequence[str] = (),
+    ) -> Prediction:
+        """Predict, and return only `outputs` if any are named. Errors: RpcError."""
+        request = predict_request(model, choice, signature, inputs, outputs)
+        return read_prediction(await self._pool.call(methods.PREDICT, request, deadline, (model, choice)))
 
     async def metadata(self, model: str, choice: Choice, deadline: float) -> Metadata:
         """GetModelMetadata of what the choice resolves to. Errors: RpcError."""
@@ -94,11 +93,25 @@ class ModelServer:
         return m.GetModelStatusResponse.FromString(answer)
 
 
-def predict_request(model: str, choice: Choice, signature: str, inputs: Inputs) -> bytes:
+def read_prediction(answer: bytes) -> Prediction:
+    """The tensors and the version of a serialized PredictResponse. Errors: RpcError."""
+    try:
+        response = m.PredictResponse.FromString(answer)
+        outputs, dtypes = dict[str, Array](), dict[str, int]()
+        for name, tensor in response.outputs.items():
+            outputs[name], dtypes[name] = to_array(tensor), tensor.dtype
+    except (DecodeError, TensorError) as error:
+        raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
+    return Prediction(outputs=outputs, dtypes=dtypes, version=response.model_spec.version.value)
+
+
+def predict_request(model: str, choice: Choice, signature: str, inputs: Inputs, outputs: Sequence[str] = ()) -> bytes:
     """A serialized PredictRequest, put together without building the message."""
     request = _request_head(model, choice, signature)
     for name, tensor in inputs.items():
         request += delimited(2, delimited(1, name.encode()) + delimited(2, tensor))
+    for name in outputs:
+        request += delimited(3, name.encode())
     return request
 
 

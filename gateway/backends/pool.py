@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from random import random
 from typing import Final
 
 from gateway import settings
+from gateway.backends.choose import Backend, choose
+from gateway.backends.limit import ReplicaLimit
+from gateway.backends.objective import Objectives
 from gateway.backends.retry import MOST, REPEATABLE, Fault, RetryBudget, fault_of
 from gateway.backends.rpc import RpcError, Transport
 from gateway.observe.metrics import Metrics
@@ -27,59 +30,22 @@ SILENCE: Final = 1.0
 """Seconds without a byte from a connection after which a call that timed out counts against the replica."""
 DRAIN_SECONDS: Final = 30.0
 """How long a replica that left the list may take to finish its calls."""
-BUSY_PAUSE: Final = 0.01
-"""Upper bound in seconds of the random pause before another replica is asked instead of a full one."""
+BUSY_PAUSE, BUSY_PAUSE_MOST = 0.01, 0.1
+"""Upper bounds in seconds of the random pause before a full replica is asked again: at first, and after doubling."""
 LACKING_SECONDS: Final = 1.0
 """How long a replica that did not know a version or label is not asked for it, while others may know it."""
 LACKS_KEPT: Final = 4096
 """Replicas and what they lack that are remembered; clients choose the names, so there must be an end."""
-SAMPLE: Final = 16
-"""Above this many replicas a choice looks at a sample instead of at all of them."""
-DRAWN: Final = 4
-"""Replicas in a sample."""
+SLOW: Final = 1.0
+"""Mean load (latency as a share of the objective) past which a replica at its least limit may be an outlier."""
+TIMES_OTHERS: Final = 3.0
+"""How many times the median load of the other replicas makes an outlier."""
+EJECTED_SHARE: Final = 0.5
+"""Largest share of the replicas that are out of use for their latency."""
+PLACES_FOR: Final = 0.02
+"""Seconds for which the sum of all limits is kept."""
 
 Resolve = Callable[[str, int], Awaitable[tuple[str, ...]]]
-
-
-class Backend:
-    """One replica: its connection, its calls in flight and its record."""
-
-    def __init__(self, address: str, transport: Transport) -> None:
-        self.address = address
-        self.transport = transport
-        self.outstanding = 0
-        self.failures = 0
-        self.ejected = False
-
-    @property
-    def state(self) -> str:
-        """`ready`, `ejected` or `disconnected`."""
-        if not self.transport.connected:
-            return "disconnected"
-        return "ejected" if self.ejected else "ready"
-
-
-def choose(backends: Sequence[Backend], tried: Collection[Backend], chance: Callable[[], float]) -> Backend | None:
-    """The less loaded of two random usable replicas that were not tried yet; None when there is none.
-
-    Above `SAMPLE` replicas it is the least loaded of those among `DRAWN` random ones that are usable, if any is.
-    Ejected replicas are used only when every connected one is ejected: a guess is better than a refusal.
-    """
-    if len(backends) > SAMPLE:
-        sample = [backends[int(chance() * len(backends))] for _ in range(DRAWN)]
-        usable = [b for b in sample if b.transport.connected and not b.ejected and b not in tried]
-        if usable:
-            return min(usable, key=lambda b: b.outstanding)
-    connected = [b for b in backends if b.transport.connected and b not in tried]
-    usable = [b for b in connected if not b.ejected] or connected
-    if len(usable) < 2:
-        return usable[0] if usable else None
-    first = int(chance() * len(usable))
-    second = int(chance() * (len(usable) - 1))
-    if second >= first:
-        second += 1
-    one, other = usable[first], usable[second]
-    return one if one.outstanding <= other.outstanding else other
 
 
 class Pool:
@@ -91,15 +57,22 @@ class Pool:
         connect: Callable[[str], Transport],
         resolve: Resolve,
         metrics: Metrics,
-        retries_in_reserve: int,
+        objectives: Objectives,
+        most: int,
         chance: Callable[[], float] = random,
     ) -> None:
+        """`most` is the largest limit of a replica, and the retries that are kept in reserve."""
         self._connect = connect
         self._resolve = resolve
         self._metrics = metrics
         self._chance = chance
         self._time = asyncio.get_running_loop().time
-        self.budget = RetryBudget(retries_in_reserve)
+        self._objectives = objectives
+        self._most = most
+        self.pressed: Callable[[], bool] = lambda: False
+        """Whether requests wait for a place; then limits grow although few calls are in flight."""
+        self.budget = RetryBudget(most)
+        self._places, self._places_until = 0, 0.0
         self.backends: tuple[Backend, ...] = ()
         self._missing: dict[tuple[Backend, Hashable], float] = {}
         self._where = settings.Backends()
@@ -117,6 +90,24 @@ class Pool:
         if where.dns is not None:
             self._refresher = asyncio.create_task(self._keep_fresh(where.refresh_seconds), name="resolve backends")
 
+    def resize(self, most: int) -> None:
+        """Take a new bound of every limit."""
+        self._most = most
+        self.budget.reserve = float(most)
+        for backend in self.backends:
+            backend.limit.most = float(most)
+            backend.limit.value = min(backend.limit.value, float(most))
+
+    def places(self) -> int:
+        """Calls that the usable replicas take at a time, by what their limits are now; `most` when there are none."""
+        now = self._time()
+        if now >= self._places_until:
+            connected = [backend for backend in self.backends if backend.transport.connected]
+            usable = [backend for backend in connected if not backend.ejected] or connected
+            self._places = sum(int(backend.limit.value) for backend in usable) or self._most
+            self._places_until = now + PLACES_FOR
+        return self._places
+
     async def close(self) -> None:
         """Close every connection."""
         for task in (self._refresher, *self._tasks):
@@ -124,33 +115,55 @@ class Pool:
                 task.cancel()
         await asyncio.gather(*(backend.transport.close() for backend in self.backends))
 
-    async def call(self, method: methods.Method, message: bytes, deadline: float, subject: Hashable = None) -> bytes:
+    async def call(
+        self, method: methods.Method, message: bytes, deadline: float, subject: tuple[str, Hashable] | None = None
+    ) -> bytes:
         """One call, repeated elsewhere where that can help. `deadline` is loop time.
 
-        `subject` is what a replica must know to answer, such as a label of a model: one that just did not know it is
-        passed over. Errors: RpcError of the last attempt.
+        `subject` is what a replica must know to respond: a model, and a label or version of it. A replica that just did
+        not know it is passed over. A full replica is not the end: others are asked, then it again, until the deadline.
+        Errors: RpcError of the last attempt.
         """
         self.budget.deposit()
+        learning = subject[0] if subject is not None and method is methods.PREDICT else None
         tried: list[Backend] = []
         repeated: list[Fault] = []
         last: RpcError | None = None
+        pause = BUSY_PAUSE
         while True:
             knowing = self._knowing(subject)
             backend = choose(knowing, tried, self._chance) or choose(self.backends, tried, self._chance)
             if backend is None:
-                raise last or RpcError(Code.UNAVAILABLE, self._nobody(), local=True)
+                raise last or RpcError(Code.UNAVAILABLE, self._no_replica(), local=True)
             started = self._time()
             backend.outstanding += 1
+            backend.limit.sent(backend.outstanding)
+            alone = backend.outstanding == 1
             try:
-                answer = await backend.transport.call(method.path, message, deadline - started)
+                response = await backend.transport.call(method.path, message, deadline - started)
             except RpcError as error:
                 last, fault = error, fault_of(error)
             else:
                 backend.failures = 0
-                return answer
+                if learning is not None:
+                    self._learn(backend, learning, self._time() - started, alone=alone)
+                return response
             finally:
                 backend.outstanding -= 1
             self._remember(backend, fault, started)
+            if fault is Fault.SILENT and learning is not None:
+                self._learn(backend, learning, self._time() - started, alone=False)
+            if fault is Fault.BUSY:
+                backend.limit.refused(backend.outstanding, self._time())
+                if not self._wait_for_room(deadline, pause):
+                    raise last
+                tried.append(backend)
+                if all(one in tried for one in self.backends if one.transport.connected):
+                    tried.clear()
+                self._metrics.retries.add(fault.value)
+                await asyncio.sleep(self._chance() * pause)
+                pause = min(pause * 2, BUSY_PAUSE_MOST)
+                continue
             if fault is Fault.UNCONVERGED:
                 self._remember_lack(backend, subject)
             if not self._may_repeat(fault, repeated):
@@ -158,8 +171,41 @@ class Pool:
             repeated.append(fault)
             if fault is not Fault.POISONED:
                 tried.append(backend)
-            if fault is Fault.BUSY:
-                await asyncio.sleep(self._chance() * BUSY_PAUSE)
+
+    def _wait_for_room(self, deadline: float, pause: float) -> bool:
+        return self._time() + pause < deadline
+
+    def _learn(self, backend: Backend, model: str, seconds: float, *, alone: bool) -> None:
+        """Let a response of a replica change its limit, and take the replica out of use when it is an outlier."""
+        self._objectives.learn(model, seconds, alone=alone)
+        now, trial = self._time(), backend.limit.trial
+        load = seconds / self._objectives.of(model)
+        if not backend.limit.answered(load, now, pressed=self.pressed()):
+            return
+        if backend.limit.load <= SLOW:
+            backend.slow_times = 0
+        elif (trial or backend.limit.value <= 1) and not backend.ejected and self._is_outlier(backend):
+            backend.slow_times += 1
+            backend.ejected = True
+            self._metrics.ejections.add()
+            seconds_out = min(EJECTED_FIRST * 2 ** (backend.slow_times - 1), EJECTED_MOST)
+            log.warning("%s is out of use for %.0f s: its latency is an outlier", backend.address, seconds_out)
+            self._spawn(self._try_again(backend, seconds_out))
+
+    def _is_outlier(self, backend: Backend) -> bool:
+        """Whether the others are much faster, and enough of them are left without this one."""
+        connected = [one for one in self.backends if one.transport.connected]
+        others = sorted(one.limit.load for one in connected if one is not backend and not one.ejected)
+        out = sum(one.ejected for one in connected) + 1
+        if not others or out > len(connected) * EJECTED_SHARE:
+            return False
+        return backend.limit.load > TIMES_OTHERS * others[len(others) // 2]
+
+    async def _try_again(self, backend: Backend, seconds: float) -> None:
+        """Give a replica that was slow one call after a while; that call decides."""
+        await asyncio.sleep(seconds)
+        backend.limit.restart(self._time())
+        backend.ejected = False
 
     def _knowing(self, subject: Hashable) -> Sequence[Backend]:
         """The replicas that have not just shown that they do not know a subject."""
@@ -230,7 +276,11 @@ class Pool:
                 log.warning("cannot resolve %s (%s); the known addresses stay", host, error)
                 return
         known = {backend.address: backend for backend in self.backends}
-        new = [Backend(address, self._connect(address)) for address in dict.fromkeys(wanted) if address not in known]
+        new = [
+            Backend(address, self._connect(address), ReplicaLimit(self._time(), self._most))
+            for address in dict.fromkeys(wanted)
+            if address not in known
+        ]
         gone = [backend for address, backend in known.items() if address not in wanted]
         self.backends = (*(b for b in self.backends if b not in gone), *new)
         for backend in gone:
@@ -250,7 +300,7 @@ class Pool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _nobody(self) -> str:
+    def _no_replica(self) -> str:
         if not self.backends:
             return f"no model server is known: {self._where.dns or 'the list'} is empty"
         return f"none of {len(self.backends)} model servers is connected ({self.backends[0].address} …)"

@@ -36,7 +36,7 @@ def test_a_good_version_goes_to_the_end_although_a_gateway_is_replaced_while_a_g
             target.api.delete(pod_path(target.place.namespace, replaced[0]))
 
     request = RolloutRequest(
-        to=2, shares=(20, 60), soak=5, gates=("error_rate<5%", "p99<5s"), min_samples=20, keep_previous=True
+        to=2, shares=(20, 60), soak=12, gates=("error_rate<5%", "p99<5s"), min_samples=20, keep_previous=True
     )
     with rolling.load.watched():
         done = rolling.verbs(at_point).start(request)

@@ -17,14 +17,14 @@ from deployer.targets.cluster.history import lease
 from deployer.targets.local import supervisor
 from deployer.targets.storage import pod
 from deployer.tools import helm
-from gateway.backends import pool
+from gateway.backends import choose, pool
 from gateway.backends.retry import MOST, Fault
 from gateway.routing import shadow
 from tfserving.server import lifecycle
 
 WORDS = {2: "two", 3: "three", 4: "four"}
 FIGURES = [
-    ("docs/concepts/routing.md", rf"above {pool.SAMPLE} replicas to the least loaded of {WORDS[pool.DRAWN]}"),
+    ("docs/concepts/routing.md", rf"above {choose.SAMPLE} replicas to the least loaded of {WORDS[choose.DRAWN]}"),
     ("docs/concepts/routing.md", rf"{WORDS[pool.FAILURES_UNTIL_EJECTED]} in a row take the replica out of use"),
     ("docs/concepts/routing.md", rf"on up to {MOST[Fault.UNCONVERGED]} others; for {pool.LACKING_SECONDS:g} s"),
     ("docs/concepts/rollouts.md", rf"\b{history.ENTRIES} entries"),

@@ -9,6 +9,7 @@ from source_code import modules, strings
 from type_keys import inner, leaves
 
 from gateway import errors
+from gateway.admin import routes, server
 from gateway.app import ROUTES
 from gateway.settings import Settings
 from gateway.spec import FeatureSpec
@@ -40,6 +41,20 @@ def test_every_route_has_its_row_and_every_row_is_answered() -> None:
     assert all(len(routes) == 1 for routes in found.values()), found
     assert {route for routes in found.values() for route in routes} == set(range(len(ROUTES)))
     assert len(documented) == len(ROUTES)
+
+
+def test_every_page_of_the_admin_port_has_its_row_and_every_row_is_answered() -> None:
+    documented = PAGE.table("Admin port", first="Page").codes("Page")
+    own = {server.LIVE, server.READY}
+    answered = [
+        {at for at, (pattern, _) in enumerate(routes.ROUTES) for page in examples(row) if pattern.fullmatch(page)}
+        for row in documented
+        if row not in own
+    ]
+    assert all(len(found) == 1 for found in answered), answered
+    assert set().union(*answered) == set(range(len(routes.ROUTES)))
+    assert len(documented) == len(routes.ROUTES) + len(own)
+    assert own <= set(documented)
 
 
 def examples(written: str) -> list[str]:

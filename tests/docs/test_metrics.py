@@ -16,7 +16,7 @@ from tfserving.server import metrics as model_server
 
 GATEWAY = Page(REFERENCE / "gateway.md").table("Metrics").keys()
 MODEL_SERVER = Page(REFERENCE / "metrics.md").table("Model server").keys()
-NOT_COUNTED = ("gateway/app.py", "gateway/api/admin.py")
+NOT_COUNTED = ("gateway/app.py", "gateway/api/admin.py", "gateway/admin/routes.py")
 """Answer what is no prediction request, and so appears in no metric of requests."""
 
 
@@ -55,7 +55,8 @@ def values_of_labels(gateway: Gateway) -> Iterator[tuple[str, set[str]]]:
     """What the labels can be whose values are chosen by the code, by metric."""
     yield "gateway_retries_total", {fault.value for fault in REPEATABLE}
     yield "gateway_backends", {state for (state,) in gateway._backend_states()}
-    yield "gateway_shed_total", added("shed")
+    reasons = {text for module in modules("gateway") for call in calls(module) for text in keyword(call, "reason")}
+    yield "gateway_shed_total", added("shed") | reasons
     yield "gateway_config_reloads_total", added("reloads")
     yield "gateway_shadow_records_total", added("shadow")
     yield (

@@ -42,6 +42,20 @@ def config(*addresses: str, **changes: Any) -> dict[str, Any]:
     return copy.deepcopy(content) | changes
 
 
+def protocol_config(address: str) -> dict[str, Any]:
+    """A config for the models of `protocol_models.py`; `scale` has two labels and is sticky by the header x-user."""
+    routing = {"weights": {"stable": 100, "canary": 0}, "sticky": {"header": "x-user"}}
+    return {
+        "version": "v1",
+        "models": {
+            "scale": {"labels": {"stable": 1, "canary": 2}, "routing": routing},
+            "types": {},
+            "strange": {},
+        },
+        "backends": {"static": [address]},
+    }
+
+
 class GatewayProcess:
     """Started when made; `stop` sends SIGTERM and gives the exit code."""
 
@@ -49,13 +63,15 @@ class GatewayProcess:
         self.file = folder / "gateway.yaml"
         self.write(content)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "--config", str(self.file), "--port", "0", *flags],
+            [sys.executable, "-m", "gateway", "--config", str(self.file), "--port", "0", "--admin-port", "0", *flags],
             cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self._process.stderr is not None
         self.log: list[str] = []
         for line in self._process.stderr:
             self.log.append(line)
+            if "the admin port is " in line:
+                self.admin = line.split("the admin port is ")[1].strip()
             if "listening on " in line:
                 self.url = line.split("listening on ")[1].strip()
                 break
@@ -78,20 +94,29 @@ class GatewayProcess:
         return self.session.post(self.url + path, data=data, headers=names, timeout=30)
 
     def get(self, path: str) -> requests.Response:
+        """GET from the public port."""
         return self.session.get(self.url + path, timeout=30)
+
+    def told(self, path: str) -> requests.Response:
+        """GET a page of the admin port as it is now."""
+        return self.session.get(self.admin + path, headers={"cache-control": "no-cache"}, timeout=30)
 
     def metric(self, name: str) -> float:
         """The sum of all series of a metric whose line starts with `name`."""
-        lines = [line for line in self.get("/metrics").text.splitlines() if line.startswith(name)]
+        lines = [line for line in self.told("/metrics").text.splitlines() if line.startswith(name)]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
     def until(self, path: str, wanted: Any) -> None:
-        """Wait until a GET gives a document for which `wanted` holds."""
-        eventually(lambda: wanted(self.get(path).json()), lambda: self.get(path).text)
+        """Wait until a page of the admin port is a document for which `wanted` holds."""
+        eventually(lambda: wanted(self.told(path).json()), lambda: self.told(path).text)
 
     def logs(self, text: str) -> None:
         """Wait until the log says this."""
         eventually(lambda: any(text in line for line in self.log), lambda: "".join(self.log))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)

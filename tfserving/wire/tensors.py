@@ -251,6 +251,12 @@ def to_bytes(array: Array) -> bytes:
     return head + delimited(4, content) if content else head
 
 
+def content_bytes(dtype: DType, shape: tuple[int, ...], content: bytes) -> bytes:
+    """A serialized TensorProto with this `tensor_content`, whose length the caller has checked."""
+    head = _head(dtype.number, shape)
+    return head + delimited(4, content) if content else head
+
+
 def to_typed_bytes(array: Array, dtype: DType, shape: tuple[int, ...]) -> bytes:
     """`to_proto(array, typed=True, dtype=dtype).SerializeToString()` with this shape, written even for a scalar.
 

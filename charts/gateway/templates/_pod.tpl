@@ -10,7 +10,7 @@
 {{- define "gateway.scrapeAnnotations" -}}
 {{- if not (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled) -}}
 prometheus.io/scrape: "true"
-prometheus.io/port: "8080"
+prometheus.io/port: "8081"
 prometheus.io/path: /metrics
 {{- end -}}
 {{- end }}
@@ -81,11 +81,13 @@ args:
   - --config=/etc/gateway/gateway.yaml
   - --host=0.0.0.0
   - --port=8080
+  - --admin-port=8081
   {{- range .Values.extraArgs }}
   - {{ . | quote }}
   {{- end }}
 ports:
   - {name: http, containerPort: 8080, protocol: TCP}
+  - {name: admin, containerPort: 8081, protocol: TCP}
 {{- with .Values.extraEnv }}
 env:
   {{- toYaml . | nindent 2 }}
@@ -95,11 +97,11 @@ envFrom:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 readinessProbe:
-  httpGet: {path: /readyz, port: http}
+  httpGet: {path: /readyz, port: admin}
   periodSeconds: {{ .Values.probes.readiness.periodSeconds }}
   failureThreshold: {{ .Values.probes.readiness.failureThreshold }}
 livenessProbe:
-  httpGet: {path: /livez, port: http}
+  httpGet: {path: /livez, port: admin}
   periodSeconds: {{ .Values.probes.liveness.periodSeconds }}
   failureThreshold: {{ .Values.probes.liveness.failureThreshold }}
 lifecycle:

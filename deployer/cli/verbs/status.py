@@ -54,8 +54,8 @@ def text(found: Status) -> str:
     """The status as a person reads it."""
     replicas = Table(columns=("replica", "model", "version", "state", "labels", "address", "cpu"), rows=[*_rows(found)])
     gateways = Table(
-        columns=("gateway", "url", "ready"),
-        rows=[(g.gateway.name, g.gateway.url, "no" if g.missing else "yes") for g in found.gateways],
+        columns=("gateway", "url", "admin", "ready"),
+        rows=[(g.gateway.name, g.gateway.url, g.gateway.admin, "no" if g.missing else "yes") for g in found.gateways],
     )
     weights = Table(
         columns=("model", "label", "share"),

@@ -53,12 +53,14 @@ def routing_document(release: Release, state: ServingConfig, specs: Specs) -> Do
             model.name: _model(release, model, state.models[model.name], specs.get(model.name, {}))
             for model in release.models
         },
-        "limits": asdict(gateway.limits),
+        "limits": {key: value for key, value in asdict(gateway.limits).items() if value is not None},
         "batching": asdict(gateway.batching),
     }
     if gateway.rates is not None:
         rates = asdict(gateway.rates)
         document["rates"] = {key: value for key, value in rates.items() if value is not None}
+    if gateway.public_docs:
+        document["public_docs"] = True
     return document
 
 

@@ -14,6 +14,8 @@ GATEWAY = "gateway"
 GRPC_PORT = 8500
 REST_PORT = 8501
 GATEWAY_PORT = 8080
+ADMIN_PORT = 8081
+"""Of a gateway: health, metrics and routes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,3 +57,7 @@ class Names:
     def http_port(self, pod: str) -> int:
         """The HTTP port of a pod of this release, by its name."""
         return GATEWAY_PORT if pod.startswith(f"{self.gateway}-") else REST_PORT
+
+    def state_port(self, pod: str) -> int:
+        """The port where a pod of this release tells its state, by its name."""
+        return ADMIN_PORT if pod.startswith(f"{self.gateway}-") else REST_PORT

@@ -129,7 +129,8 @@ class ClusterTarget(Target):
         return (*self.scaling.notes(), *self.gateway_scaling.notes())
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
-        return self._request(name, path, None, timeout=timeout)
+        port = self.names.state_port(name)
+        return self._request(name, path, None, port=port, timeout=timeout, headers={"cache-control": "no-cache"})
 
     def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
         return self._request(name, path, body, timeout=timeout)
@@ -348,10 +349,17 @@ class ClusterTarget(Target):
             return list(pool.map(work, items))
 
     def _request(
-        self, name: str, path: str, body: bytes | None, *, timeout: float, headers: Mapping[str, str] | None = None
+        self,
+        name: str,
+        path: str,
+        body: bytes | None,
+        *,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
+        port: int | None = None,
     ) -> HttpReply:
-        """POST with a body, GET without one, through the API server."""
-        where = proxy_path(self.place.namespace, name, self.names.http_port(name), path)
+        """POST with a body, GET without one, through the API server; by default to the port for clients."""
+        where = proxy_path(self.place.namespace, name, port or self.names.http_port(name), path)
         method = "GET" if body is None else "POST"
         try:
             return self.api.proxied(method, where, body=body, headers=headers, timeout=timeout)

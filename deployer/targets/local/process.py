@@ -41,22 +41,37 @@ def replica_flags(given: Sequence[str], *, config: Path, grpc_port: int, http_po
     return (*flags.render(own), *shared)
 
 
-def gateway_argv(layout: Layout, *, port: int) -> tuple[str, ...]:
+def gateway_argv(layout: Layout, *, port: int, admin_port: int) -> tuple[str, ...]:
     """The command line of the gateway."""
-    listen = (f"--config={layout.gateway_config}", "--host=127.0.0.1", f"--port={port}")
+    listen = (f"--config={layout.gateway_config}", "--host=127.0.0.1", f"--port={port}", f"--admin-port={admin_port}")
     return (sys.executable, "-m", "gateway", *listen, "--drain-seconds=0")
 
 
 def start_process(
-    layout: Layout, name: str, argv: Sequence[str], *, http_port: int, grpc_port: int = 0, bound_to_parent: bool
+    layout: Layout,
+    name: str,
+    argv: Sequence[str],
+    *,
+    http_port: int,
+    grpc_port: int = 0,
+    admin_port: int = 0,
+    bound_to_parent: bool,
 ) -> ProcessState:
     """Start one process; does not wait until it is ready. Errors: TargetError (port in use), ToolError (no program)."""
-    for port in (http_port, grpc_port):
+    for port in (http_port, grpc_port, admin_port):
         if port:
             ports.require_free(port)
     pid = process.spawn(argv, log=layout.log(name), bound_to_parent=bound_to_parent)
     started = Running.of(pid).started
-    return ProcessState(name=name, pid=pid, started=started, argv=tuple(argv), http_port=http_port, grpc_port=grpc_port)
+    return ProcessState(
+        name=name,
+        pid=pid,
+        started=started,
+        argv=tuple(argv),
+        http_port=http_port,
+        grpc_port=grpc_port,
+        admin_port=admin_port,
+    )
 
 
 def wait_until_ready(

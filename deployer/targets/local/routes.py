@@ -10,13 +10,16 @@ from deployer.targets.base import HttpReply
 from gateway.settings import SettingsError, parse_settings
 from gateway.spec.text import Dumper, load
 
+ASK_NOW = {"cache-control": "no-cache"}
+"""A busy gateway answers with an older page else."""
+
 
 def request(name: str, port: int, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
     """POST a body to a port of this machine, or GET without a body; HTTP proxies are ignored.
 
     Errors: TargetError when there is no response in time.
     """
-    method, headers = ("GET", {}) if body is None else ("POST", {"content-type": "application/json"})
+    method, headers = ("GET", ASK_NOW) if body is None else ("POST", {"content-type": "application/json"})
     with requests.Session() as session:
         session.trust_env = False
         try:

@@ -30,7 +30,8 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ProcessState(_Record, frozen=True, kw_only=True):
-    """One process: `started` as in `Running`; `grpc_port` 0 for a gateway; `cgroup` empty when none was made.
+    """One process: `started` as in `Running`; `grpc_port` 0 for a gateway, `admin_port` 0 for
+    a replica; `cgroup` empty when none was made.
 
     `container` is the name of its container, empty without one, and `worker` the pid of the server in it, 0 if this
     machine cannot see it. A later `up` compares `argv` to decide whether the process can stay.
@@ -42,6 +43,7 @@ class ProcessState(_Record, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     http_port: int
     grpc_port: int = 0
+    admin_port: int = 0
     cgroup: str = ""
     container: str = ""
     worker: int = 0

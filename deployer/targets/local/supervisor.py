@@ -46,6 +46,7 @@ class Supervisor:
             return wanted
         same = not outdated and msgspec.structs.replace(before, replicas=(), gateways=()) == wanted
         keep_gateway = same and gateway_port in (0, *(g.http_port for g in before.gateways))
+        keep_gateway = keep_gateway and all(g.admin_port for g in before.gateways)  # else it is of an older deployer
         replicas = tuple(p for p in before.replicas if same and p.running.alive())
         gateways = tuple(p for p in before.gateways if keep_gateway and p.running.alive())
         for process in before.processes:
@@ -171,10 +172,17 @@ class Supervisor:
         """`state` with a gateway that is ready; it is started if there is none."""
         if state.gateways:
             return state
-        port = port or ports.free(1)[0]
+        free_port, admin_port = ports.free(2)
+        port = port or free_port
         progress("starting gateway-0")
-        argv = gateway_argv(self._layout, port=port)
-        gateway = start_process(self._layout, "gateway-0", argv, http_port=port, bound_to_parent=state.bound_to_parent)
+        gateway = start_process(
+            self._layout,
+            "gateway-0",
+            gateway_argv(self._layout, port=port, admin_port=admin_port),
+            http_port=port,
+            admin_port=admin_port,
+            bound_to_parent=state.bound_to_parent,
+        )
         state = msgspec.structs.replace(state, gateways=(gateway,))
         self._layout.write(state)
         find_missing = partial(proof.not_ready, self._target)

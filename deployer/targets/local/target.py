@@ -143,7 +143,13 @@ class LocalTarget(Target):
 
     def gateways(self) -> tuple[GatewayReplica, ...]:
         return tuple(
-            GatewayReplica(name=p.name, url=f"http://127.0.0.1:{p.http_port}", pid=p.pid, alive=p.running.alive())
+            GatewayReplica(
+                name=p.name,
+                url=f"http://127.0.0.1:{p.http_port}",
+                admin=f"http://127.0.0.1:{p.admin_port}",
+                pid=p.pid,
+                alive=p.running.alive(),
+            )
             for p in self._state().gateways
         )
 
@@ -163,7 +169,8 @@ class LocalTarget(Target):
     def _request(self, name: str, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
         for process in self._state().processes:
             if process.name == name:
-                return routes.request(name, process.http_port, path, body, timeout=timeout)
+                port = process.admin_port if body is None and process.admin_port else process.http_port
+                return routes.request(name, port, path, body, timeout=timeout)
         raise TargetError(f"there is no {name} in {self.layout.directory}", hint="`deployer status` lists them")
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:

@@ -57,10 +57,6 @@ _TENSOR_REQUESTS: dict[str, JsonSchema] = {
 
 _PLAIN_ROUTES = {
     "/v1/models": ("listModels", "The models of this gateway, with labels and versions.", _JSON),
-    "/livez": ("live", "Whether the process runs.", _JSON),
-    "/readyz": ("ready", "Whether every routed label has an available model server (503 if not).", _JSON),
-    "/metrics": ("metrics", "Metrics as Prometheus text.", "text/plain"),
-    "/routes": ("routes", "The routing in force and the hash of the config it comes from.", _JSON),
     "/openapi.json": ("openapi", "This document.", _JSON),
 }
 

@@ -371,6 +371,7 @@ def test_any_interleaving_of_faults_ends_where_it_can_be_trusted(
     done = run(world, request)
     assert done.phase in (Phase.HEALTHY, Phase.PAUSED, Phase.DEGRADED)
     assert world.release.broken_rules == []
+    edited_after_the_end = faults.get(len(world.points)) == "edit_by_hand"  # no step follows that could see it
     world.at.clear()
     world.settle()
     if done.phase is Phase.HEALTHY and done.outcome == "promoted":
@@ -381,7 +382,7 @@ def test_any_interleaving_of_faults_ends_where_it_can_be_trusted(
         assert back.outcome == "aborted"
         assert world.state() == back.base
     world.settle()
-    assert world.release.in_line
+    assert world.release.in_line or edited_after_the_end
     assert world.all_replicas_serve_all_labels()
     assert world.release.broken_rules == []
 

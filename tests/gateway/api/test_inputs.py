@@ -80,6 +80,6 @@ def test_problems_of_all_inputs_come_in_one_answer(gateway: GatewayProcess) -> N
 
 
 def test_the_schema_names_every_key(gateway: GatewayProcess) -> None:
-    schema = gateway.get("/v1/models/fraud/schema").json()
+    schema = gateway.told("/v1/models/fraud/schema").json()
     assert schema["required"] == ["amount", "at", "merchant"]
     assert schema["properties"]["at"]["format"] == "date-time"

@@ -123,7 +123,7 @@ def test_gzip_bodies_are_unpacked_within_the_same_limit(gateway: GatewayProcess)
         ("/v1/models/m/versions/9:predict", 404, "Servable not found for request: Specific(m, 9)"),
         ("/v1/models/m/labels/nope:predict", 400, "Unrecognized servable version label: nope"),
         ("/v1/models/m:Predict/", 400, "Malformed request: POST /v1/models/m:Predict/"),
-        ("/nowhere", 404, "no such path: POST /nowhere"),
+        ("/nowhere", 404, "no such path: POST /nowhere; health, metrics and routes are on the admin port"),
     ],
 )
 def test_what_does_not_exist_is_named(gateway: GatewayProcess, path: str, status: int, message: str) -> None:
@@ -163,13 +163,13 @@ def test_errors_of_the_model_server_keep_status_and_message(
 
 
 def test_the_admin_pages_answer(gateway: GatewayProcess) -> None:
-    assert gateway.get("/livez").status_code == 200
-    assert gateway.get("/readyz").json() == {"status": "ready"}
-    assert gateway.get("/v1/models").json()["models"][0]["name"] == "m"
-    assert set(gateway.get("/v1/models/m/schema").json()["properties"]) == {"a", "b"}
-    assert gateway.get("/v1/models/nope/schema").status_code == 404
-    assert "/v1/models/m:predict" in gateway.get("/openapi.json").json()["paths"]
-    assert gateway.get("/routes").json()["models"]["m"]["weights"] == {"stable": 100, "canary": 0}
+    assert gateway.told("/livez").status_code == 200
+    assert gateway.told("/readyz").json() == {"status": "ready"}
+    assert gateway.told("/v1/models").json()["models"][0]["name"] == "m"
+    assert set(gateway.told("/v1/models/m/schema").json()["properties"]) == {"a", "b"}
+    assert gateway.told("/v1/models/nope/schema").status_code == 404
+    assert "/v1/models/m:predict" in gateway.told("/openapi.json").json()["paths"]
+    assert gateway.told("/routes").json()["models"]["m"]["weights"] == {"stable": 100, "canary": 0}
     assert gateway.get("/v1/models/m").json()["model_version_status"][0]["state"] == "AVAILABLE"
     assert gateway.get("/v1/models/m/labels/canary/metadata").json()["model_spec"]["version"] == "2"
 
@@ -181,7 +181,7 @@ def test_metrics_count_requests_and_unknown_names_share_one_series(gateway: Gate
     for index in range(20):
         gateway.post({"records": [RECORD]}, path=f"/v1/models/nope{index}:predict")
         gateway.post({"records": [RECORD]}, path=f"/v1/models/m/labels/nope{index}:predict")
-    text = gateway.get("/metrics").text
+    text = gateway.told("/metrics").text
     assert gateway.metric(served) == before + 1
     assert "nope" not in text
     for stage in ("read", "decode", "preprocess", "backend", "interpret", "encode"):

@@ -13,6 +13,7 @@ from fake_model_server import FakeModelServer
 
 from gateway import settings
 from gateway.backends.model_server import ModelServer
+from gateway.backends.objective import Objectives
 from gateway.backends.pool import Pool
 from gateway.backends.rpc import RpcError, Transport
 from gateway.backends.transport import GrpcTransport
@@ -40,7 +41,12 @@ def with_pool(
 
     async def run() -> None:
         pool = Pool(
-            connect=GrpcTransport, resolve=unresolved, metrics=Metrics(), retries_in_reserve=reserve, chance=chance
+            connect=GrpcTransport,
+            resolve=unresolved,
+            metrics=Metrics(),
+            objectives=Objectives(None, 5.0),
+            most=reserve,
+            chance=chance,
         )
         await pool.configure(settings.Backends(static=list(addresses)))
         try:
@@ -247,7 +253,7 @@ def test_a_full_replica_is_not_ejected(two: list[FakeModelServer]) -> None:
 
 def test_repetitions_end_with_the_budget(two: list[FakeModelServer]) -> None:
     for server in two:
-        server.always = (grpc.StatusCode.UNAVAILABLE, FULL)
+        server.always = (grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
     async def work(pool: Pool) -> None:
         for _ in range(20):
@@ -256,6 +262,27 @@ def test_repetitions_end_with_the_budget(two: list[FakeModelServer]) -> None:
 
     with_pool(work, *(server.address for server in two), reserve=2)
     assert 20 + 2 <= len(two[0].seen) + len(two[1].seen) <= 20 + 2 + 20 * 0.2
+
+
+def test_full_replicas_are_asked_again_until_one_has_room(two: list[FakeModelServer]) -> None:
+    for server in two:
+        server.faults = [(grpc.StatusCode.UNAVAILABLE, FULL)] * 6
+
+    async def work(pool: Pool) -> None:
+        np.testing.assert_allclose(await predict(pool), [60, 140])
+
+    with_pool(work, *(server.address for server in two), reserve=1)
+
+
+def test_replicas_that_stay_full_end_the_call_before_its_deadline(two: list[FakeModelServer]) -> None:
+    two[0].always = (grpc.StatusCode.UNAVAILABLE, FULL)
+
+    async def work(pool: Pool) -> None:
+        with pytest.raises(RpcError, match="batch scheduling queue"):
+            await predict(pool, seconds=0.3)
+        assert pool.places() < 8, "the limit has come down"
+
+    with_pool(work, two[0].address)
 
 
 def test_the_less_loaded_replica_gets_the_call(two: list[FakeModelServer]) -> None:
@@ -283,7 +310,9 @@ def test_a_name_is_resolved_again() -> None:
         return tuple(found)
 
     async def run() -> None:
-        pool = Pool(connect=GrpcTransport, resolve=resolve, metrics=Metrics(), retries_in_reserve=10)
+        pool = Pool(
+            connect=GrpcTransport, resolve=resolve, metrics=Metrics(), objectives=Objectives(None, 5.0), most=10
+        )
         await pool.configure(settings.Backends(dns="models:8500", refresh_seconds=0.1))
         await predict(pool)
         found[:] = [second.address]

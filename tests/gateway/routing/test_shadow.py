@@ -50,8 +50,8 @@ def test_mirrored_records_are_compared_and_answered_by_stable_alone(tmp_path: Pa
     server.labels["canary"] = 1
     assert gateway.post(BODY).json()["metadata"]["version_label"] == "stable"
     eventually(lambda: gateway.metric("gateway_shadow_records_total") == 2, "both records compared")
-    assert 'result="agreed"} 2' in gateway.get("/metrics").text
-    assert 'label="canary",kind' not in gateway.get("/metrics").text, "nothing was answered by canary"
+    assert 'result="agreed"} 2' in gateway.told("/metrics").text
+    assert 'label="canary",kind' not in gateway.told("/metrics").text, "nothing was answered by canary"
     assert gateway.stop() == 0
 
 

@@ -154,8 +154,8 @@ def test_samples_from_lines_and_from_npz(request_: ExportRequest, tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('{"y": [1, 2, 3, 4]}', "line 1 has no 'x'"),
-        ('{"x": [1, 2, 3]}', "has shape [1, 3]; the signature takes float32 [-1, 4]"),
+        ('{"y": [1, 2, 3, 4]}', "line 1 has no value for 'x'"),
+        ('{"x": [1, 2, 3]}', "has shape [1, 3]; the signature needs float32 [-1, 4]"),
         ('{"x": [1, 2, 3, 4]}\n{"x": [1', "line 2 is not JSON"),
         ('{"x": ["a", "b", "c", "d"]}', "must be float32"),
         ("", "it is empty"),
@@ -247,7 +247,7 @@ def test_damaged_files_are_named(request_: ExportRequest, tmp_path: Path, saved:
         in refused(replace(request_, source=str(tmp_path / "bad"))).message
     )
     (tmp_path / "bad/saved_model.pb").write_bytes((saved / "saved/saved_model.pb").read_bytes())
-    assert "on the model server" in refused(replace(request_, source=str(tmp_path / "bad"))).message
+    assert "the model server rejected" in refused(replace(request_, source=str(tmp_path / "bad"))).message
 
 
 def test_an_unknown_signature_lists_what_there_is(request_: ExportRequest) -> None:

@@ -237,7 +237,7 @@ def test_only_one_run_writes_to_a_folder(target: Target, tmp_path: Path) -> None
 def test_a_killed_run_goes_on_where_it_was_and_writes_nothing_twice(
     target: Target, server: FakeModelServer, tmp_path: Path, calls: int
 ) -> None:
-    records = [{"a": n, "b": 1} if n % 9 else {"a": "x"} for n in range(400)]
+    records = [{"a": n, "b": 1} if n % 9 else {"a": "x"} for n in range(1000)]
     source = lines(tmp_path / "in.jsonl", records)
     (tmp_path / "gateway.yaml").write_text(target.gateway_config())
     (gateway,) = target.gateways()
@@ -256,14 +256,14 @@ def test_a_killed_run_goes_on_where_it_was_and_writes_nothing_twice(
     seen = len(server.seen)
     found = predict(target, source, tmp_path / "out", batch=10, shards=2)
     assert found.resumed == sum(committed), "what was committed is not asked again"
-    assert sum(call.rows for call in server.seen[seen:]) <= 400 - found.resumed
+    assert sum(call.rows for call in server.seen[seen:]) <= 1000 - found.resumed
     if calls > 20:
         assert found.resumed > 0
     written = [row for file in found.files for row in jsonl(file)]
-    assert [row["row"] for row in written] == [n + 1 for n in range(400) if n % 9]
-    assert [row["value"] for row in written] == [10.0 * (n + 1) for n in range(400) if n % 9]
+    assert [row["row"] for row in written] == [n + 1 for n in range(1000) if n % 9]
+    assert [row["value"] for row in written] == [10.0 * (n + 1) for n in range(1000) if n % 9]
     bad = [row["row"] for file in found.errors_files for row in jsonl(file)]
-    assert bad == [n + 1 for n in range(400) if n % 9 == 0]
+    assert bad == [n + 1 for n in range(1000) if n % 9 == 0]
     assert not list((tmp_path / "out").glob(".*draft*"))
 
 

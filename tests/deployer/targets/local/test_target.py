@@ -195,7 +195,7 @@ def test_scaling_is_known_to_the_gateway(target: LocalTarget) -> None:
     for count in (1, 2):
         target.scale(count, timeout=TIMEOUT, progress=silent)
         assert len(target.replicas()) == count
-        routes = requests.get(f"{target.gateways()[0].url}/routes", timeout=5).json()
+        routes = requests.get(f"{target.gateways()[0].admin}/routes", timeout=5).json()
         assert routes["config"]["hash"] == settings_hash(target.gateway_config())
         assert [backend["address"] for backend in routes["backends"]] == [r.grpc for r in target.replicas()]
         assert answers(target) == [3.0, 6.0]

@@ -50,6 +50,17 @@ def test_continue_is_sent_before_the_body(served: Served) -> None:
         assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
 
 
+def test_head_is_answered_without_a_body_and_an_offered_upgrade_is_not_taken_up(served: Served) -> None:
+    """HEAD gets TensorFlow Serving's 400 on every route; what matters is that the connection goes on."""
+    head = b"HEAD /v1/models/echo HTTP/1.1\r\n\r\n"
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+    post = b'POST %s HTTP/1.1\r\n%sContent-Length: 17\r\n\r\n{"instances":[1]}' % (PREDICT.encode(), offer)
+    last = b"GET /v1/models/echo HTTP/1.1\r\nConnection: close\r\n\r\n"
+    answers = served.raw(head + post + head + last).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"400", b"200", b"400", b"200"]
+    assert [answer.endswith(b"\r\n\r\n") for answer in answers] == [True, False, True, False]
+
+
 def test_ipv4_and_ipv6_are_both_served(served: Served) -> None:
     families = {info[0] for info in socket.getaddrinfo("localhost", served.server.port, type=socket.SOCK_STREAM)}
     addresses = ["127.0.0.1"] + (["::1"] if socket.AF_INET6 in families else [])

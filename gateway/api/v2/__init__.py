@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, version 2 ("KServe v2"): REST, JSON and binary tensors."""

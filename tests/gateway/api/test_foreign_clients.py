@@ -1,0 +1,127 @@
+"""Clients that nobody here wrote, unchanged. They come from foreign-clients.txt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from foreign_clients import NotInstallable, python_of_clients, run_client
+from gateway_process import GatewayProcess
+from markdown_pages import REFERENCE, Page
+
+pytestmark = pytest.mark.timeout(900)
+
+TRITON_HTTP = """
+import asyncio, json, sys
+import ml_dtypes
+import numpy as np
+import tritonclient.http as triton
+import tritonclient.http.aio as aio
+from tritonclient.utils import InferenceServerException
+
+NUMPY = {
+    "BOOL": np.bool_, "UINT8": np.uint8, "UINT16": np.uint16, "UINT32": np.uint32, "UINT64": np.uint64,
+    "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64, "FP16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "FP32": np.float32, "FP64": np.float64, "BYTES": np.object_,
+}
+client = triton.InferenceServerClient(sys.argv[1])
+said = {
+    "live": client.is_server_live(), "ready": client.is_server_ready(), "server": client.get_server_metadata(),
+    "model": client.get_model_metadata("scale"), "model_ready": client.is_model_ready("scale"),
+    "canary_ready": client.is_model_ready("scale", "canary"), "nine_ready": client.is_model_ready("scale", "9"),
+    "none_ready": client.is_model_ready("none"),
+}
+
+def given(kind, values, binary):
+    tensor = triton.InferInput(kind.lower(), [len(values)], kind)
+    array = np.array([v.encode() for v in values] if kind == "BYTES" else values, NUMPY[kind])
+    tensor.set_data_from_numpy(array, binary_data=binary)
+    return tensor
+
+values = json.loads(sys.argv[2])
+for form, binary in (("binary", True), ("json", False)):
+    inputs = [given(kind, of, binary or kind in ("FP16", "BF16")) for kind, of in values.items()]
+    outputs = [
+        triton.InferRequestedOutput("echo_" + kind.lower(), binary_data=binary or kind in ("FP16", "BF16"))
+        for kind in values
+    ]
+    for packing in (None, "gzip"):
+        result = client.infer(
+            "types", inputs, outputs=outputs, request_id="r-1", request_compression_algorithm=packing
+        )
+        said[f"{form} {packing}"] = {
+            kind: [v.decode() if isinstance(v, bytes) else v for v in result.as_numpy("echo_" + kind.lower()).tolist()]
+            for kind in values
+        }
+        said["id"] = result.get_response()["id"]
+
+try:
+    client.infer("scale", inputs)
+except InferenceServerException as error:
+    said["error"] = [error.status(), error.message()]
+
+async def asynchronous():
+    async with aio.InferenceServerClient(sys.argv[1]) as client:
+        x = triton.InferInput("x", [1, 2], "FP32")
+        x.set_data_from_numpy(np.array([[1, 2]], np.float32))
+        results = await asyncio.gather(*(client.infer("scale", [x], model_version="2") for _ in range(3)))
+        return [result.as_numpy("y").tolist() for result in results]
+
+said["async"] = asyncio.run(asynchronous())
+print(json.dumps(said))
+client.close()
+"""
+
+VALUES: dict[str, list[object]] = {
+    "BOOL": [True, False],
+    "UINT8": [0, 255],
+    "UINT16": [0, 65535],
+    "UINT32": [0, 2**32 - 1],
+    "UINT64": [0, 2**64 - 1],
+    "INT8": [-128, 127],
+    "INT16": [-(2**15), 2**15 - 1],
+    "INT32": [-(2**31), 2**31 - 1],
+    "INT64": [-(2**63), 2**63 - 1],
+    "FP16": [0.5, -65504.0],
+    "BF16": [1.0, -3.140625],
+    "FP32": [0.25, -3.5],
+    "FP64": [0.1, 1.0e300],
+    "BYTES": ["text", "käse"],
+}
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """An interpreter with the clients."""
+    try:
+        return python_of_clients()
+    except NotInstallable as error:
+        pytest.skip(f"the clients cannot be installed here: {error}")
+
+
+def test_triton_s_http_client(protocols: GatewayProcess, python: Path) -> None:
+    said = json.loads(run_client(python, TRITON_HTTP, protocols.url.removeprefix("http://"), json.dumps(VALUES)))
+    assert [said[key] for key in ("live", "ready", "model_ready", "canary_ready")] == [True] * 4
+    assert [said[key] for key in ("nine_ready", "none_ready")] == [False] * 2
+    assert said["server"]["extensions"] == ["binary_tensor_data"]
+    assert said["model"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]
+    for form in ("binary None", "binary gzip", "json None", "json gzip"):
+        assert said[form] == VALUES, form
+    assert said["id"] == "r-1"
+    assert said["error"][0] == "400"
+    assert said["async"] == [[[2.0, 4.0]]] * 3
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    found = [text for kind, text in Page(REFERENCE / page).blocks if kind == language]
+    assert found
+    return found
+
+
+def test_the_example_of_the_page(protocols: GatewayProcess, python: Path) -> None:
+    (example,) = blocks("open-inference.md", "python")
+    printed = run_client(python, example.replace("localhost:8080", protocols.url.removeprefix("http://")))
+    assert printed.splitlines() == ["1 [[1.0, 2.0], [3.0, 4.0]]", "2 [[2.0, 4.0], [6.0, 8.0]]"]
