@@ -2,8 +2,8 @@
 
 The gateway and the process of its admin port share one cgroup with CPUS (0.05 by default) of a CPU in periods of
 100 ms, as a container with such a limit has. Clients in other processes ask for predictions all the time, more than a
-hundred times what it can answer; one of them sends a large body. Meanwhile a probe of its own process asks for each page, every
-time by a new connection as the kubelet does. Needs root and the cpu controller of cgroup v1 or v2.
+hundred times what it can answer; one of them sends a large body. Meanwhile a probe of its own process asks for each
+page, every time by a new connection as the kubelet does. Needs root and the cpu controller of cgroup v1 or v2.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from typing import Final
 from gateway.api import admin, models
 from gateway.api.http import ClientGone, Header, Receive, Request, Response, Scope, Send
 from gateway.api.predict import as_gateway_error, error_response, predict
-from gateway.api.v2 import rest
+from gateway.api.v2 import models as v2
+from gateway.api.v2.infer import infer
 from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, GatewayError, NotFound
 from gateway.gateway import Gateway
@@ -53,17 +54,17 @@ def _if_public(page: Callable[[Gateway, models.Params], Awaitable[Response]]) ->
 
 ROUTES: Final = (
     _route("POST", rf"{_MODEL}{_CHOICE}:predict", predict),
-    _route("POST", rf"{_V2_MODEL}/infer{_QUERY}", rest.infer),
+    _route("POST", rf"{_V2_MODEL}/infer{_QUERY}", infer),
     _route("GET", rf"{_MODEL}{_CHOICE}", models.status),
     _route("GET", rf"{_MODEL}{_CHOICE}/metadata", models.metadata),
     _route("GET", rf"{_MODEL}{_CHOICE}/schema", _if_public(admin.schema)),
     _route("GET", r"/v1/models", _if_public(admin.models)),
     _route("GET", r"/openapi\.json", _if_public(admin.openapi)),
-    _route("GET", rf"/v2/?{_QUERY}", rest.server_metadata),
-    _route("GET", rf"/v2/health/live{_QUERY}", rest.live),
-    _route("GET", rf"/v2/health/ready{_QUERY}", rest.ready),
-    _route("GET", rf"{_V2_MODEL}/?{_QUERY}", rest.model_metadata),
-    _route("GET", rf"{_V2_MODEL}/ready{_QUERY}", rest.model_ready),
+    _route("GET", rf"/v2/?{_QUERY}", v2.server_metadata),
+    _route("GET", rf"/v2/health/live{_QUERY}", v2.live),
+    _route("GET", rf"/v2/health/ready{_QUERY}", v2.ready),
+    _route("GET", rf"{_V2_MODEL}/?{_QUERY}", v2.model_metadata),
+    _route("GET", rf"{_V2_MODEL}/ready{_QUERY}", v2.model_ready),
 )
 """First match wins. Requests come first: they are what must be fast."""
 

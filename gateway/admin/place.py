@@ -2,8 +2,8 @@
 
 The kernel gives the time of a container that is limited to less than a CPU to one CPU at a time, in pieces (CFS
 bandwidth control; 5 ms each by default, which is all that 50m have in a period). A process on another CPU than the busy
-one often finds nothing left, for several periods. On the same CPU it is preferred, since it has slept: it waits for one period at
-most.
+one often finds nothing left, for several periods. On the same CPU it is preferred, since it has slept: it waits for
+one period at most.
 """
 
 from __future__ import annotations

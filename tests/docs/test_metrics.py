@@ -16,7 +16,7 @@ from tfserving.server import metrics as model_server
 
 GATEWAY = Page(REFERENCE / "gateway.md").table("Metrics").keys()
 MODEL_SERVER = Page(REFERENCE / "metrics.md").table("Model server").keys()
-NOT_COUNTED = ("gateway/app.py", "gateway/api/admin.py", "gateway/admin/routes.py")
+NOT_COUNTED = ("gateway/app.py", "gateway/api/admin.py", "gateway/admin/routes.py", "gateway/api/v2/models.py")
 """Answer what is no prediction request, and so appears in no metric of requests."""
 
 

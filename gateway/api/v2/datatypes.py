@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from tfserving.wire.tensors import BY_NAME, MAX_RANK, Array, DType, content_bytes, to_proto, values_of
+from tfserving.wire.tensors import BY_NAME, DTYPES, MAX_RANK, Array, DType, content_bytes, to_proto, values_of
 
 MOST_ELEMENTS: Final = 1 << 40
 _NAMES: Final = {
@@ -37,6 +37,12 @@ class TensorProblem(ValueError):
 def datatype_of(number: int) -> str | None:
     """The protocol's name for a number of `TensorProto.dtype`; None for types that it does not know (complex64 …)."""
     return _BY_NUMBER.get(number)
+
+
+def name_of(number: int) -> str:
+    """A name for any number of `TensorProto.dtype`: the protocol's, else TensorFlow's."""
+    dtype = DTYPES.get(number)
+    return _BY_NUMBER.get(number) or (dtype.name if dtype is not None else f"type {number}")
 
 
 def dtype_named(name: object) -> DType:

@@ -15,7 +15,7 @@ from gateway_process import GatewayProcess
 BODY = json.dumps({"records": [{"a": 1, "b": 2}]})
 PREDICT = "/v1/models/m:predict"
 GETS = [
-    "/livez", "/readyz", "/metrics", "/routes", "/openapi.json", "/v1/models", "/v1/models/m", "/v1/models/m/metadata",
+    "/v2/health/live", "/metrics", "/openapi.json", "/v1/models", "/v1/models/m", "/v1/models/m/metadata",
     "/v1/models/m/schema", "/nowhere", "/v1/nowhere", "/v1/models/none", PREDICT,
 ]  # fmt: skip
 
@@ -81,17 +81,17 @@ def test_head_is_get_without_a_body_and_the_connection_goes_on(gateway: GatewayP
             assert (changing in found) == (changing in headers)
             del found[changing], headers[changing]
         assert found == headers
-        client.send("GET /livez HTTP/1.1", "Host: x")
-        assert client.answer()[2] == b'{"status":"alive"}'
+        client.send("GET /v2/health/live HTTP/1.1", "Host: x")
+        assert client.answer()[2] == b'{"live":true}'
 
 
 def test_head_on_a_connection_that_closes(gateway: GatewayProcess) -> None:
     with Client(gateway) as client:
-        client.send("HEAD /livez HTTP/1.1", "Host: x", "Connection: close")
+        client.send("HEAD /v2/health/live HTTP/1.1", "Host: x", "Connection: close")
         assert client.head()[0] == 200
         assert client.ended()
     with Client(gateway) as client:
-        client.send("HEAD /livez HTTP/1.0")
+        client.send("HEAD /v2/health/live HTTP/1.0")
         assert client.head()[0] == 200
         assert client.ended()
 
@@ -114,7 +114,7 @@ def test_options_names_the_methods_of_a_path(
         found, headers, body = client.answer()
         assert (found, headers.get("allow")) == (status, allowed)
         assert ("content-length" in headers) == bool(body)
-        client.send("GET /livez HTTP/1.1", "Host: x")
+        client.send("GET /v2/health/live HTTP/1.1", "Host: x")
         assert client.answer()[0] == 200
 
 
@@ -156,7 +156,7 @@ def test_a_request_that_offers_an_upgrade_is_answered_as_if_it_did_not(
             client.raw(post(*offer))
             status, headers, body = client.answer()
             assert (status, value_of(body), headers.get("connection")) == (200, 30.0, None)
-        client.raw(post(*offer) * 3 + "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.raw(post(*offer) * 3 + "GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert [client.answer()[0] for _ in range(4)] == [200] * 4
         text = post(*offer)
         for piece in (text[:30], text[30:70], text[70:-33], text[-33:-5], text[-5:]):
@@ -218,7 +218,8 @@ def test_chunks_may_have_extensions_and_trailers_which_are_no_headers(gateway: G
 def test_pipelined_requests_are_answered_in_order(gateway: GatewayProcess, server: FakeModelServer) -> None:
     bodies = [json.dumps({"records": [{"a": number, "b": 0}]}) for number in range(20)]
     with Client(gateway) as client:
-        requests = [text for body in bodies for text in (post(body=body), "HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n")]
+        head = "HEAD /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+        requests = [text for body in bodies for text in (post(body=body), head)]
         client.raw("".join(requests))
         for number in range(20):
             status, _, body = client.answer()

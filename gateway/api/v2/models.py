@@ -1,9 +1,8 @@
-"""The REST side of the Open Inference Protocol: inference, metadata and health."""
+"""Metadata and health by the Open Inference Protocol, and what it calls a version."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -12,32 +11,22 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.active import Model
-from gateway.api.http import JSON, Header, Request, Response
-from gateway.api.predict import Ask, Exchange, respond, target
-from gateway.api.v2.datatypes import TensorProblem, datatype_of, to_raw, to_values
-from gateway.api.v2.requests import HEADER, InferRequest, read_request
-from gateway.backends.model_server import Prediction
+from gateway.api.http import JSON, Request, Response
+from gateway.api.v2.datatypes import name_of
 from gateway.backends.rpc import RpcError
-from gateway.errors import BadRequest, GatewayError, NotFound
+from gateway.errors import BadRequest, NotFound
 from gateway.gateway import Gateway
 from gateway.routing.labels import NEWEST, Choice
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import Code
-from tfserving.wire.tensors import DTYPES
 
 NAME: Final = "tfserving-deployer gateway"
 PLATFORM: Final = "tensorflow_savedmodel"
 EXTENSIONS: Final = ("binary_tensor_data",)
-BINARY: Final[Header] = (b"content-type", b"application/octet-stream")
 NOT_READY: Final = frozenset({Code.NOT_FOUND, Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION, Code.UNAVAILABLE})
 """What a model server says of a version or label that it does not serve."""
 
 Params = Mapping[str, str | None]
-
-
-async def infer(gateway: Gateway, request: Request, params: Params) -> Response:
-    """Inference, whatever comes of it."""
-    return await respond(gateway, request, _with_label(params), _read)
 
 
 async def model_metadata(gateway: Gateway, request: Request, params: Params) -> Response:
@@ -101,7 +90,7 @@ def server_version() -> str:
 def described(tensors: Mapping[str, m.TensorInfo]) -> list[dict[str, object]]:
     """Inputs or outputs of a signature as the protocol describes them; a tensor of unknown rank has the shape [-1]."""
     return [
-        {"name": name, "datatype": datatype_of(info.dtype) or _other(info.dtype), "shape": _shape(info.tensor_shape)}
+        {"name": name, "datatype": name_of(info.dtype), "shape": _shape(info.tensor_shape)}
         for name, info in sorted(tensors.items())
     ]
 
@@ -126,87 +115,6 @@ def choice_named(version: str | None) -> Choice:
     return Choice(version=number)
 
 
-# ---- inference ------------------------------------------------------------------------------------------------------
-
-
-def _read(exchange: Exchange, body: bytes) -> tuple[Ask, InferRequest]:
-    exchange.trace.kind = "tensors"
-    return _infer, read_request(body, exchange.request.header(HEADER))
-
-
-async def _infer(gateway: Gateway, exchange: Exchange, asked: InferRequest) -> Response:
-    model, choice = target(gateway, exchange, asked.parameters)
-    signature = asked.parameters.get("signature_name", model.settings.signature)
-    if not isinstance(signature, str):
-        raise BadRequest("parameters.signature_name: expected text", stage="decode")
-    trace = exchange.trace
-    trace.mark("decode")
-    prediction = await gateway.server.predict(
-        model.name, choice, signature, asked.inputs, exchange.deadline, asked.outputs
-    )
-    trace.mark("backend")
-    trace.version = str(prediction.version)
-    response = _response(model.name, choice, asked, prediction)
-    trace.mark("encode")
-    return response
-
-
-def _response(name: str, choice: Choice, asked: InferRequest, prediction: Prediction) -> Response:
-    document: dict[str, object] = {"model_name": name, "model_version": str(prediction.version)}
-    if asked.id is not None:
-        document["id"] = asked.id
-    if choice.label is not None:
-        document["parameters"] = {"version_label": choice.label}
-    document["outputs"] = outputs = []
-    pieces: list[bytes] = []
-    for output in asked.outputs or sorted(prediction.outputs):
-        try:
-            outputs.append(_output(output, prediction, asked, pieces))
-        except TensorProblem as problem:
-            raise BadRequest(f"output '{output}' {problem}", stage="encode") from problem
-    text = _text(document)
-    version_header = (b"x-model-version", str(prediction.version).encode())
-    if not pieces:
-        return Response(body=text, headers=(JSON, version_header))
-    size = (HEADER.encode(), b"%d" % len(text))
-    return Response(body=b"".join((text, *pieces)), headers=(BINARY, size, version_header))
-
-
-def _output(name: str, prediction: Prediction, asked: InferRequest, pieces: list[bytes]) -> dict[str, object]:
-    array = prediction.outputs.get(name)
-    if array is None:
-        raise GatewayError(f"the model server's answer has no output '{name}'", stage="backend")
-    number = prediction.dtypes[name]
-    datatype = datatype_of(number)
-    if datatype is None:
-        raise TensorProblem(f"has the type {_other(number)}, which the protocol does not know")
-    described: dict[str, object] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
-    if asked.binary.get(name, asked.all_binary):
-        pieces.append(to_raw(array))
-        described["parameters"] = {"binary_data_size": len(pieces[-1])}
-    else:
-        described["data"] = to_values(DTYPES[number], array)
-    return described
-
-
-def _text(document: dict[str, object]) -> bytes:
-    """JSON; with NaN and Infinity, which JSON itself has no words for, as TensorFlow Serving writes them."""
-    text = msgspec.json.encode(document)
-    return json.dumps(document, separators=(",", ":")).encode() if b"null" in text else text
-
-
-# ---- what the URL names ---------------------------------------------------------------------------------------------
-
-
-def _with_label(params: Params) -> dict[str, str | None]:
-    """The parameters of a route whose version may be the name of a label."""
-    given = dict(params)
-    asked = given.get("version")
-    if asked is not None and choice_named(asked).version is None:
-        given["version"], given["label"] = None, asked
-    return given
-
-
 def _asked(gateway: Gateway, params: Params) -> tuple[Model, Choice]:
     name = unquote(params["model"] or "")
     model = gateway.active.models.get(name)
@@ -218,11 +126,6 @@ def _asked(gateway: Gateway, params: Params) -> tuple[Model, Choice]:
 
 def _shape(shape: m.TensorShapeProto) -> list[int]:
     return [-1] if shape.unknown_rank else [dim.size for dim in shape.dim]
-
-
-def _other(number: int) -> str:
-    dtype = DTYPES.get(number)
-    return dtype.name if dtype is not None else f"type {number}"
 
 
 def _deadline(gateway: Gateway) -> float:
