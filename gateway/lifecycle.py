@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
+from gateway.active import Active
 from gateway.admin import routes
 from gateway.admin.port import AdminPort
 from gateway.app import App
@@ -89,12 +90,16 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     config = ConfigFile(options.config)
     active = config.load()
     assert active is not None  # the first load sees a change
-    gateway = Gateway(active)
+    gateway = Gateway(active, folder=options.config.parent)
     listener = listen(options.host, options.port)
     admin_listener = listen(options.host, options.admin_port)
     admin = AdminPort(admin_listener, unready=gateway.unready, answer=partial(routes.answer, gateway))
     await admin.start()
-    await gateway.start()
+    try:
+        await gateway.start()
+    except SettingsError:
+        await admin.close()
+        raise
     signals = _Signals(gateway, admin)
     watcher = asyncio.create_task(_watch(gateway, config), name="watch the config")
     idle = Timers(asyncio.get_running_loop(), slack=IDLE_SLACK)
@@ -182,14 +187,23 @@ async def _watch(gateway: Gateway, config: ConfigFile) -> None:
         await asyncio.sleep(POLL_SECONDS)
         try:
             active = await asyncio.to_thread(config.load)
+            if active is not None:
+                await _adopt(gateway, config, active)
         except SettingsError as error:
             if gateway.config_error != str(error):
                 gateway.config_error = str(error)
                 gateway.metrics.reloads.add("bad")
                 log.error("the config was not taken, the old one stays in force: %s", error)
-            continue
-        if active is not None:
-            await gateway.adopt(active)
-            gateway.config_error = None
-            gateway.metrics.reloads.add("ok")
-            log.info("config %s is in force", active.hash)
+        await gateway.door.refresh()
+
+
+async def _adopt(gateway: Gateway, config: ConfigFile, active: Active) -> None:
+    """Put a config in force. Errors: SettingsError when a file that it names cannot be read."""
+    try:
+        await gateway.adopt(active)
+    except SettingsError:
+        config.forget()  # the file may come
+        raise
+    gateway.config_error = None
+    gateway.metrics.reloads.add("ok")
+    log.info("config %s is in force", active.hash)

@@ -83,6 +83,7 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         **_scale(gateway.replicas, gateway.autoscaling),
         "resources": _resources(gateway.resources),
         **_grpc(gateway.grpc_port),
+        **({"keysSecret": gateway.auth.keys_secret} if gateway.auth and gateway.auth.keys_secret else {}),
         **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
     }
     return to_yaml(_joined(document, gateway.values, "gateway.values")) + "\n"

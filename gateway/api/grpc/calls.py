@@ -14,6 +14,7 @@ from gateway.api.predict import Ask, Exchange, admitted, allowed_ms, as_gateway_
 from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, GatewayError
 from gateway.gateway import Gateway
+from gateway.guard.access.caller import Caller
 from gateway.observe.trace import Trace
 from gateway.routing.labels import Choice
 from gateway.settings import Limits
@@ -23,6 +24,9 @@ log = logging.getLogger("gateway.grpc")
 
 Context = Any
 """`grpc.aio.ServicerContext`; grpcio has no types."""
+
+Answer = Callable[[Gateway, bytes, "Call"], Awaitable[bytes]]
+"""What answers the message of a call. Errors: GatewayError, RpcError, StatusError."""
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _CODE_OF_HTTP: Final = {
@@ -39,67 +43,66 @@ _CODE_OF_HTTP: Final = {
 """The gateway's own failures, which have an HTTP status only."""
 
 
-class Metadata:
-    """The metadata of a call, by lower-case key; of a repeated key the last value."""
+class Call:
+    """One call: its metadata by lower-case key (of a repeated key the last value), and who makes it."""
 
     def __init__(self, context: Context) -> None:
+        self.context = context
         self.fields: Mapping[str, str] = {
             key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
         }
         given = self.fields.get("x-request-id", "")
         self.id = given if 0 < len(given) <= REQUEST_ID_MAX else new_request_id()
+        self.caller: Caller | None = None
+        """Known where the gateway asks for credentials."""
+        self.status = 200
+        """What the outcome is over HTTP."""
 
     def header(self, name: str) -> str | None:
         """The value of a key."""
         return self.fields.get(name)
 
+    def require(self, model: str | None) -> None:
+        """That the caller may ask for a model, or for what concerns none. Errors: Forbidden, TooManyRequests."""
+        if self.caller is not None:
+            self.caller.require(model)
 
-async def answered(
-    gateway: Gateway, context: Context, name: str, choice: Choice, ask: Ask[bytes], document: Any
-) -> bytes:
-    """Answer a prediction for model `name`: let in, routed, counted. Ends the call with a status where that fails."""
-    metadata = Metadata(context)
-    exchange = Exchange(request=metadata, active=gateway.active, asked=choice, model_name=name, trace=Trace())
+    async def end(self, error: GatewayError | RpcError | StatusError) -> NoReturn:
+        """End the call with the status of an error."""
+        failure = as_gateway_error(error)
+        self.status = failure.status
+        code = error.code if isinstance(error, RpcError | StatusError) else code_of(error)
+        trailing = [("x-request-id", self.id)]
+        if failure.retry_after is not None:
+            trailing.append(("grpc-retry-pushback-ms", str(failure.retry_after * 1000)))
+        await self.context.abort(_CODES[code], error.message, tuple(trailing))
+        raise AssertionError("abort raises")
+
+
+async def answered(gateway: Gateway, call: Call, name: str, choice: Choice, ask: Ask[bytes], document: Any) -> bytes:
+    """Answer a prediction for model `name`: let in, routed, counted. Errors: GatewayError, RpcError, StatusError."""
+    call.require(name)
+    exchange = Exchange(request=call, active=gateway.active, asked=choice, model_name=name, trace=Trace())
     try:
-        exchange.deadline = deadline_of(gateway, context, metadata)
+        exchange.deadline = deadline_of(gateway, call)
         response = await admitted(gateway, exchange, lambda: (ask, document))
     except (GatewayError, RpcError, StatusError) as error:
         failure = as_gateway_error(error)
         if failure.stage == "admission":
             gateway.metrics.shed.add(failure.reason or "deadline")
         exchange.trace.finish(gateway.metrics, failure.status, failure.stage)
-        await end(context, error, metadata)
+        raise
     exchange.trace.finish(gateway.metrics, 200, "")
-    context.set_trailing_metadata((("x-request-id", metadata.id),))
+    call.context.set_trailing_metadata((("x-request-id", call.id),))
     return response
 
 
-async def plain(gateway: Gateway, context: Context, answer: Callable[[float], Awaitable[bytes]]) -> bytes:
-    """Answer what is no prediction, such as a question for metadata; `answer` gets the deadline."""
-    metadata = Metadata(context)
-    try:
-        return await answer(deadline_of(gateway, context, metadata))
-    except (GatewayError, RpcError, StatusError) as error:
-        await end(context, error, metadata)
-
-
-def deadline_of(gateway: Gateway, context: Context, metadata: Metadata) -> float:
+def deadline_of(gateway: Gateway, call: Call) -> float:
     """Loop time of the client's deadline, of its x-request-timeout-ms or of the gateway's limit, whichever is first."""
     limits: Limits = gateway.active.settings.limits
-    seconds = allowed_ms(metadata, limits) / 1000
-    remaining = context.time_remaining()
+    seconds = allowed_ms(call, limits) / 1000
+    remaining = call.context.time_remaining()
     return gateway.timers.time() + (seconds if remaining is None else min(seconds, remaining))
-
-
-async def end(context: Context, error: GatewayError | RpcError | StatusError, metadata: Metadata) -> NoReturn:
-    """End a call with the status of an error."""
-    code = error.code if isinstance(error, RpcError | StatusError) else code_of(error)
-    trailing = [("x-request-id", metadata.id)]
-    retry_after = as_gateway_error(error).retry_after
-    if retry_after is not None:
-        trailing.append(("grpc-retry-pushback-ms", str(retry_after * 1000)))
-    await context.abort(_CODES[code], error.message, tuple(trailing))
-    raise AssertionError("abort raises")
 
 
 def code_of(error: GatewayError) -> Code:
@@ -118,30 +121,43 @@ def read(kind: type[M], message: bytes) -> M:
         raise BadRequest(f"the message cannot be decoded: {error}", stage="decode") from error
 
 
-def handled(gateway: Gateway, answer: Callable[[Gateway, bytes, Context], Awaitable[bytes]]) -> Any:
-    """A handler of a unary method that takes and gives bytes; an unexpected failure is logged and INTERNAL."""
+def handled(gateway: Gateway, answer: Answer, *, guarded: bool) -> Any:
+    """A handler of a unary method that takes and gives bytes. An unexpected failure is logged and INTERNAL.
+
+    A `guarded` method asks for credentials, where the gateway does, before anything of the message is read.
+    """
 
     async def handle(message: bytes, context: Context) -> bytes:
-        tally = gateway.tally
+        call, tally = Call(context), gateway.tally
         tally.accepted += 1
         try:
-            response = await answer(gateway, message, context)
+            response = await _let_in(gateway, call, answer, message, guarded=guarded)
         except grpc.aio.AbortError:
             tally.answered += 1
             raise
-        except GatewayError as error:  # before the call was anybody's
-            tally.answered += 1
-            await end(context, error, Metadata(context))
-        except Exception:
-            identity = Metadata(context).id
-            log.exception("a gRPC call failed (x-request-id %s)", identity)
-            tally.answered += 1
-            text = f"internal error; its log entry has x-request-id {identity}"
-            await context.abort(grpc.StatusCode.INTERNAL, text, (("x-request-id", identity),))
         except BaseException:  # the client left, or the process ends
             tally.left += 1
             raise
+        finally:
+            if call.caller is not None:
+                gateway.metrics.callers.add(call.caller.group, str(call.status))
         tally.answered += 1
         return response
 
     return grpc.unary_unary_rpc_method_handler(handle)
+
+
+async def _let_in(gateway: Gateway, call: Call, answer: Answer, message: bytes, *, guarded: bool) -> bytes:
+    try:
+        if guarded and not gateway.door.open:
+            call.caller = await gateway.door.caller(call.header)
+        return await answer(gateway, message, call)
+    except GatewayError as error:
+        if error.denied:
+            gateway.metrics.denied.add(error.denied)
+        await call.end(error)
+    except (RpcError, StatusError) as error:
+        await call.end(error)
+    except Exception:
+        log.exception("a gRPC call failed (x-request-id %s)", call.id)
+        await call.end(GatewayError(f"internal error; its log entry has x-request-id {call.id}"))
