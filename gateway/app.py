@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from gateway.api import admin, models
 from gateway.api.http import ClientGone, Header, Receive, Request, Response, Scope, Send
@@ -16,8 +17,12 @@ from gateway.api.v2.infer import infer
 from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, GatewayError, NotFound
 from gateway.gateway import Gateway
+from gateway.guard.cors import allowing, preflight
 
 log = logging.getLogger("gateway.app")
+
+CAREFUL: Final[tuple[Header, ...]] = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+"""Browsers neither guess what a response is, nor does anything on the way keep it."""
 
 Handler = Callable[[Gateway, Request, Mapping[str, str | None]], Awaitable[Response]]
 
@@ -35,10 +40,12 @@ class Route:
     method: str
     pattern: re.Pattern[str]
     handler: Handler
+    guarded: bool = True
+    """Whether a caller must show who they are, where the config asks for that."""
 
 
-def _route(method: str, pattern: str, handler: Handler) -> Route:
-    return Route(method, re.compile(pattern, re.IGNORECASE | re.ASCII), handler)
+def _route(method: str, pattern: str, handler: Handler, *, guarded: bool = True) -> Route:
+    return Route(method, re.compile(pattern, re.IGNORECASE | re.ASCII), handler, guarded)
 
 
 def _if_public(page: Callable[[Gateway, models.Params], Awaitable[Response]]) -> Handler:
@@ -61,8 +68,8 @@ ROUTES: Final = (
     _route("GET", r"/v1/models", _if_public(admin.models)),
     _route("GET", r"/openapi\.json", _if_public(admin.openapi)),
     _route("GET", rf"/v2/?{_QUERY}", v2.server_metadata),
-    _route("GET", rf"/v2/health/live{_QUERY}", v2.live),
-    _route("GET", rf"/v2/health/ready{_QUERY}", v2.ready),
+    _route("GET", rf"/v2/health/live{_QUERY}", v2.live, guarded=False),
+    _route("GET", rf"/v2/health/ready{_QUERY}", v2.ready, guarded=False),
     _route("GET", rf"{_V2_MODEL}/?{_QUERY}", v2.model_metadata),
     _route("GET", rf"{_V2_MODEL}/ready{_QUERY}", v2.model_ready),
 )
@@ -88,15 +95,23 @@ class App:
             return
         await response.send(send, self._headers(request))
         tally.answered += 1
+        if request.caller is not None:
+            self._gateway.metrics.callers.add(request.caller.group, str(response.status))
 
     async def _answer(self, request: Request) -> Response:
         try:
+            asked = preflight(self._gateway.active.settings.cors, request)
+            if asked is not None:
+                return asked
             method = "GET" if request.method == "HEAD" else request.method
             for route in ROUTES:
                 if route.method == method:
                     match = route.pattern.fullmatch(request.target)
                     if match is not None:
-                        return await route.handler(self._gateway, request, match.groupdict())
+                        params = match.groupdict()
+                        if route.guarded and not self._gateway.door.open:
+                            await self._let_in(request, params.get("model"))
+                        return await route.handler(self._gateway, request, params)
             return _unrouted(request)
         except (GatewayError, RpcError) as error:
             return error_response(as_gateway_error(error), None)
@@ -106,10 +121,22 @@ class App:
             log.exception("%s %s failed (x-request-id %s)", request.method, request.target, request.id)
             return error_response(GatewayError(f"internal error; its log entry has x-request-id {request.id}"), None)
 
+    async def _let_in(self, request: Request, model: str | None) -> None:
+        """Errors: GatewayError for a caller that is not known, or may not do this."""
+        try:
+            request.caller = await self._gateway.door.caller(request.header)
+            request.caller.require(unquote(model) if model else None)
+        except GatewayError as error:
+            self._gateway.metrics.denied.add(error.denied)
+            raise
+
     def _headers(self, request: Request) -> tuple[Header, ...]:
-        identity = (b"x-request-id", request.id.encode())
+        headers: tuple[Header, ...] = ((b"x-request-id", request.id.encode()), *CAREFUL)
+        cors = self._gateway.active.settings.cors
+        if cors is not None:
+            headers += allowing(cors, request)
         last = self._gateway.draining or request.body_unasked
-        return (identity, (b"connection", b"close")) if last else (identity,)
+        return (*headers, (b"connection", b"close")) if last else headers
 
 
 def _unrouted(request: Request) -> Response:

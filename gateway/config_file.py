@@ -20,6 +20,10 @@ class ConfigFile:
         self._rates_path: Path | None = None
         self._seen: tuple[str, bytes | None] | None = None
 
+    def forget(self) -> None:
+        """Read everything again at the next call."""
+        self._seen = None
+
     def load(self) -> Active | None:
         """The config made ready, or None when nothing has changed since the last call, good or bad.
 

@@ -2,8 +2,11 @@
 
 GatewayError            status, message, details, retry_after
 ├─ BadRequest     400   the request is wrong; says where
+├─ Unauthenticated 401  no credentials, or none that are known
+├─ Forbidden      403   the caller may not use this model
 ├─ NotFound       404   no such model, version or path
 ├─ BodyTooLarge   413
+├─ TooManyRequests 429  the caller has used its requests up
 ├─ Unavailable    503   overload, no model server, a spec that is not known; worth another try
 ├─ DeadlinePassed 504
 └─ FromModelServer      whatever the model server answered, by the table of TensorFlow Serving's REST API
@@ -31,14 +34,17 @@ class GatewayError(Exception):
         details: Sequence[object] = (),
         stage: str = "",
         reason: str = "",
+        denied: str = "",
         retry_after: int | None = None,
     ) -> None:
-        """`reason` is the label of `gateway_shed_total` when the gateway refused a request to protect itself."""
+        """`reason` is the label of `gateway_shed_total` when the gateway refused a request to protect itself, `denied`
+        that of `gateway_denied_total` when it did not let it in."""
         super().__init__(message)
         self.message = message
         self.details = details
         self.stage = stage
         self.reason = reason
+        self.denied = denied
         self._retry_after = retry_after
 
     @property
@@ -53,6 +59,24 @@ class BadRequest(GatewayError):
     """The request cannot be answered as it is."""
 
     status = 400
+
+
+class Unauthenticated(GatewayError):
+    """Nobody that may ask has shown who they are."""
+
+    status = 401
+
+
+class Forbidden(GatewayError):
+    """The caller is known and may not do this."""
+
+    status = 403
+
+
+class TooManyRequests(GatewayError):
+    """The caller asks more often than its key allows."""
+
+    status = 429
 
 
 class NotFound(GatewayError):

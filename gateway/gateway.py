@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import random
 
 from gateway.active import Active
@@ -18,6 +20,7 @@ from gateway.backends.objective import Objectives
 from gateway.backends.rpc import RpcError, Transport
 from gateway.backends.signatures import Signatures
 from gateway.backends.transport import GrpcTransport
+from gateway.guard.access.door import Door
 from gateway.guard.admission import Admission
 from gateway.observe.metrics import Metrics
 from gateway.routing.labels import NEWEST, Choice
@@ -43,12 +46,13 @@ class Tally:
 
 
 class Gateway:
-    """Made once per process with the first config; `adopt` takes later ones."""
+    """Made once per process with the first config; `adopt` takes later ones. `folder` is that of the config file."""
 
     def __init__(
         self,
         active: Active,
         *,
+        folder: Path = Path(),
         connect: Callable[[str], Transport] = GrpcTransport,
         resolve: pool.Resolve = pool.resolve,
         chance: Callable[[], float] = random,
@@ -60,6 +64,7 @@ class Gateway:
         self.chance = chance
         self.tally = Tally()
         self.metrics = Metrics()
+        self.door = Door(folder, time.monotonic)
         self.timers = Timers(asyncio.get_running_loop(), slack=BODY_SLACK)
         self.objectives = Objectives(limits.objective_ms, limits.timeout_ms / 2000)
         self.pool = pool.Pool(
@@ -91,11 +96,19 @@ class Gateway:
         self._add_gauges()
 
     async def start(self) -> None:
-        """Connect to the model servers; returns when each was tried once."""
+        """Connect to the model servers; returns when each was tried once.
+
+        Errors: SettingsError when a file with keys cannot be read.
+        """
+        await self.door.adopt(self.active.settings.auth)
         await self.pool.configure(self.active.settings.backends)
 
     async def adopt(self, active: Active) -> None:
-        """Put a new config in force for requests from now on."""
+        """Put a new config in force for requests from now on.
+
+        Errors: SettingsError when a file with keys cannot be read; then nothing has changed.
+        """
+        await self.door.adopt(active.settings.auth)
         limits = active.settings.limits
         await self.pool.configure(active.settings.backends)
         self.pool.resize(limits.max_concurrency)
@@ -170,7 +183,7 @@ class Gateway:
         gauge(
             "gateway_config_stale",
             "1 while the config file on disk is bad and an older one is in force.",
-            lambda: {(): float(self.config_error is not None)},
+            lambda: {(): float((self.config_error or self.door.problem) is not None)},
         )
 
     def _backend_states(self) -> dict[tuple[str, ...], float]:

@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
+from gateway.active import Active
 from gateway.admin import routes
 from gateway.admin.port import AdminPort
 from gateway.app import App
@@ -30,6 +31,9 @@ from gateway.listen.draining import let_nobody_in
 from gateway.listen.http_protocol import IDLE_SLACK, Protocol
 from gateway.settings import SettingsError
 from gateway.timers import Timers
+
+if TYPE_CHECKING:
+    from gateway.api.grpc.port import GrpcPort
 
 log = logging.getLogger("gateway.lifecycle")
 
@@ -48,6 +52,8 @@ class Options:
     host: str
     port: int
     admin_port: int
+    grpc_port: int | None
+    """None for no gRPC."""
     drain_seconds: float
 
 
@@ -75,20 +81,25 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
         await super().shutdown(sockets)
 
 
-async def run(options: Options, announce: Callable[[str, str], None]) -> None:
-    """Serve until a signal comes. `announce` gets the URLs of both ports once requests are answered.
+async def run(options: Options, announce: Callable[[str, str, str | None], None]) -> None:
+    """Serve until a signal comes. `announce` gets the URLs of the ports once requests are answered; without gRPC the
+    last is None.
 
     Errors: SettingsError for a bad first config, PortTaken.
     """
     config = ConfigFile(options.config)
     active = config.load()
     assert active is not None  # the first load sees a change
-    gateway = Gateway(active)
+    gateway = Gateway(active, folder=options.config.parent)
     listener = listen(options.host, options.port)
     admin_listener = listen(options.host, options.admin_port)
     admin = AdminPort(admin_listener, unready=gateway.unready, answer=partial(routes.answer, gateway))
     await admin.start()
-    await gateway.start()
+    try:
+        await gateway.start()
+    except SettingsError:
+        await admin.close()
+        raise
     signals = _Signals(gateway, admin)
     watcher = asyncio.create_task(_watch(gateway, config), name="watch the config")
     idle = Timers(asyncio.get_running_loop(), slack=IDLE_SLACK)
@@ -100,8 +111,9 @@ async def run(options: Options, announce: Callable[[str, str], None]) -> None:
         )
     )  # fmt: skip
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
+    grpc = await _serve_grpc(gateway, options)
     admin.tell()
-    announce(_url(listener), _url(admin_listener))
+    announce(_url(listener), _url(admin_listener), grpc[1] if grpc is not None else None)
     asked = asyncio.create_task(signals.first.wait())
     ended, _ = await asyncio.wait({asked, serving, watcher}, return_when=asyncio.FIRST_COMPLETED)
     if asked not in ended:
@@ -109,12 +121,27 @@ async def run(options: Options, announce: Callable[[str, str], None]) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(signals.second.wait(), options.drain_seconds)
     server.should_exit = True
-    await serving
+    closing = [serving, *([grpc[0].stop(_seconds_to_finish(gateway))] if grpc is not None else [])]
+    await asyncio.gather(*closing)
     watcher.cancel()
     await admin.close()
     await gateway.close()
     tally = gateway.tally
     log.info("requests accepted: %d, answered: %d, left: %d", tally.accepted, tally.answered, tally.left)
+
+
+async def _serve_grpc(gateway: Gateway, options: Options) -> tuple[GrpcPort, str] | None:
+    """The gRPC port and its address. Errors: PortTaken."""
+    if options.grpc_port is None:
+        return None
+    from gateway.api.grpc.port import GrpcPort  # 20 MB that only this port needs
+
+    port = GrpcPort(gateway)
+    try:
+        bound = await port.start(options.host, options.grpc_port)
+    except OSError as error:
+        raise PortTaken(str(error)) from error
+    return port, f"[{options.host}]:{bound}" if ":" in options.host else f"{options.host}:{bound}"
 
 
 def _seconds_to_finish(gateway: Gateway) -> int:
@@ -160,14 +187,23 @@ async def _watch(gateway: Gateway, config: ConfigFile) -> None:
         await asyncio.sleep(POLL_SECONDS)
         try:
             active = await asyncio.to_thread(config.load)
+            if active is not None:
+                await _adopt(gateway, config, active)
         except SettingsError as error:
             if gateway.config_error != str(error):
                 gateway.config_error = str(error)
                 gateway.metrics.reloads.add("bad")
                 log.error("the config was not taken, the old one stays in force: %s", error)
-            continue
-        if active is not None:
-            await gateway.adopt(active)
-            gateway.config_error = None
-            gateway.metrics.reloads.add("ok")
-            log.info("config %s is in force", active.hash)
+        await gateway.door.refresh()
+
+
+async def _adopt(gateway: Gateway, config: ConfigFile, active: Active) -> None:
+    """Put a config in force. Errors: SettingsError when a file that it names cannot be read."""
+    try:
+        await gateway.adopt(active)
+    except SettingsError:
+        config.forget()  # the file may come
+        raise
+    gateway.config_error = None
+    gateway.metrics.reloads.add("ok")
+    log.info("config %s is in force", active.hash)

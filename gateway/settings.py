@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -114,6 +115,37 @@ class Rates(_Section, frozen=True, kw_only=True):
     file: str | None = None
 
 
+class Jwt(_Section, frozen=True, kw_only=True):
+    """JSON Web Tokens of one issuer, for one audience. Its public keys (JWKS) come from a file or a URL, which is asked
+    again every `refresh_seconds`. `models_claim` is the claim with the models that a token opens; without it, all."""
+
+    issuer: str
+    audience: str
+    jwks_file: str | None = None
+    jwks_url: str | None = None
+    refresh_seconds: Annotated[float, Meta(ge=10)] = 300.0
+    algorithms: tuple[
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"], ...
+    ] = ("RS256", "ES256")
+    models_claim: str | None = None
+    leeway_seconds: Annotated[float, Meta(ge=0, le=300)] = 30.0
+
+
+class Auth(_Section, frozen=True, kw_only=True):
+    """Who may ask: whoever has a key of the file, or a token of the issuer."""
+
+    keys_file: str | None = None
+    jwt: Jwt | None = None
+
+
+class Cors(_Section, frozen=True, kw_only=True):
+    """Origins of web pages that may ask, `*` for all; with `credentials` the browser may add cookies and such."""
+
+    origins: Annotated[list[str], Meta(min_length=1)]
+    credentials: bool = False
+    max_age_seconds: Annotated[int, Meta(ge=0)] = 600
+
+
 class Settings(_Section, frozen=True, kw_only=True):
     """The whole file.
 
@@ -128,6 +160,8 @@ class Settings(_Section, frozen=True, kw_only=True):
     batching: Batching = Batching()
     rates: Rates | None = None
     public_docs: bool = False
+    auth: Auth | None = None
+    cors: Cors | None = None
 
 
 def parse_settings(text: str) -> Settings:
@@ -190,8 +224,25 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     for address in (*(where.static or ()), *((where.dns,) if where.dns is not None else ())):
         if not _has_port(address):
             yield f"backends: expected HOST:PORT, got '{address}'"
+    yield from _access_contradictions(settings)
     if settings.rates is not None and (settings.rates.table is None) == (settings.rates.file is None):
         yield "rates: exactly one of table and file is needed"
+
+
+def _access_contradictions(settings: Settings) -> Iterator[str]:
+    auth, cors = settings.auth, settings.cors
+    if auth is not None and auth.keys_file is None and auth.jwt is None:
+        yield "auth: keys_file or jwt is needed; leave auth out to let everybody in"
+    if auth is not None and auth.jwt is not None:
+        if (auth.jwt.jwks_file is None) == (auth.jwt.jwks_url is None):
+            yield "auth.jwt: exactly one of jwks_file and jwks_url is needed"
+        if auth.jwt.jwks_url is not None and not auth.jwt.jwks_url.startswith(("https://", "http://")):
+            yield "auth.jwt.jwks_url: expected a URL with https"
+    if cors is not None and cors.credentials and "*" in cors.origins:
+        yield "cors: credentials for every origin would open the gateway to any page; name the origins"
+    for origin in cors.origins if cors is not None else ():
+        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+            yield f"cors.origins: expected SCHEME://HOST[:PORT], got '{origin}'"
 
 
 def _model_contradictions(path: str, model: ModelSettings) -> Iterator[str]:

@@ -52,6 +52,43 @@ class Rates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Jwt:
+    """JSON Web Tokens of one issuer; its public keys come from a URL, or locally from a file."""
+
+    issuer: str
+    audience: str
+    jwks_file: str | None = None
+    jwks_url: str | None = None
+    refresh_seconds: float = 300.0
+    algorithms: tuple[str, ...] = ("RS256", "ES256")
+    models_claim: str | None = None
+    leeway_seconds: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auth:
+    """Who may send requests: holders of an API key, or of a token. Keys are in a file on this machine, and in the item
+    `keys.yaml` of a Secret in a cluster."""
+
+    keys_file: str | None = None
+    keys_secret: str | None = None
+    jwt: Jwt | None = None
+
+    def __post_init__(self) -> None:
+        if self.keys_file is None and self.keys_secret is None and self.jwt is None:
+            raise ValueError("set keys_file, keys_secret or jwt, or leave auth out to let everybody in")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cors:
+    """Origins of web pages that may send requests."""
+
+    origins: tuple[str, ...]
+    credentials: bool = False
+    max_age_seconds: int = 600
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatewayResources(Resources):
     """What one gateway gets; a key that is left out has a gateway's default, not a model server's."""
 
@@ -76,6 +113,8 @@ class Gateway:
     batching: GatewayBatching = field(default_factory=GatewayBatching)
     rates: Rates | None = None
     public_docs: bool = False
+    auth: Auth | None = None
+    cors: Cors | None = None
     backend_refresh_seconds: float = 2.0
     autoscaling: Autoscaling | None = None
     values: Mapping[str, object] = field(default_factory=dict)

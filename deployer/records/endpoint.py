@@ -9,10 +9,21 @@ Value = str | float | tuple[float, ...]
 
 
 class RecordApi(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="records"):
-    """The record API of one or more gateways, used in turn. `path` is the whole path of the URL."""
+    """The record API of one or more gateways, used in turn. `path` is the whole path of the URL; `api_key` goes with
+    each request, empty for none."""
 
     urls: tuple[str, ...]
     path: str
+    api_key: str = ""
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"RecordApi(urls={self.urls!r}, path={self.path!r})"
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Headers of a request."""
+        return (("x-api-key", self.api_key),) if self.api_key else ()
 
 
 class Grpc(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="grpc"):

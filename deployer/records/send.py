@@ -61,6 +61,7 @@ class RecordSender:
     def __init__(self, target: RecordApi, *, timeout: float) -> None:
         self._pools = [http1.Pool(url, timeout=timeout) for url in target.urls]
         self._path = target.path
+        self._headers = target.headers
         self._next = 0
         self._decode = msgspec.json.Decoder(_PredictionsBody).decode
 
@@ -68,9 +69,8 @@ class RecordSender:
         records = [sample.record for sample in batch.samples]
         if None in records:
             raise SpecError('the gateway needs lines with "record", not "inputs"')
-        return http1.post(
-            self._pools[0].authority, self._path, msgspec.json.encode({"version": "v1", "records": records})
-        )
+        body = msgspec.json.encode({"version": "v1", "records": records})
+        return http1.post(self._pools[0].authority, self._path, body, headers=self._headers)
 
     async def open(self, connections: int) -> None:
         for pool in self._pools:

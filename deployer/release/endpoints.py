@@ -6,6 +6,7 @@ from deployer.errors import SpecError, TargetError
 from deployer.records.endpoint import Grpc, RecordApi
 from deployer.release.smoke import signature_inputs
 from deployer.targets.base import GatewayReplica, Target
+from deployer.targets.credentials import api_key
 from deployer.targets.rest import ModelPath
 from gateway.settings import ModelSettings, Settings, SettingsError, parse_settings
 from tfserving.client import Client, ModelServerError
@@ -36,7 +37,7 @@ def endpoint(
         raise TargetError("no gateway of the release is reachable", hint="`deployer status` shows which are running")
     through = ", ".join(f"{g.name} at {g.url}" for g in reachable)
     path = ModelPath(model=model, label=label, version=version).predict_path
-    return through, RecordApi(urls=tuple(g.url for g in reachable), path=path)
+    return through, RecordApi(urls=tuple(g.url for g in reachable), path=path, api_key=api_key())
 
 
 def load_endpoint(
@@ -49,7 +50,7 @@ def load_endpoint(
     settings, load_endpoints = _settings(target, model), target.load_endpoints()
     if not direct:
         path = ModelPath(model=model, label=label).predict_path
-        return ", ".join(load_endpoints.gateways), RecordApi(urls=load_endpoints.gateways, path=path)
+        return ", ".join(load_endpoints.gateways), RecordApi(urls=load_endpoints.gateways, path=path, api_key=api_key())
     replica = next((r.name for r in target.replicas() if r.alive), None)
     if replica is None:
         raise TargetError("no replica of the release is running", hint="`deployer status` shows their state")

@@ -11,7 +11,7 @@ import msgspec
 import yaml
 
 from deployer.domain.gate import parse_gate
-from deployer.domain.gateway import Gateway
+from deployer.domain.gateway import Auth, Gateway
 from deployer.domain.location import PvcStore, parse_store
 from deployer.domain.release import Batching, Experiment, Model, Release, Serving, Storage
 from deployer.domain.workload import Autoscaling
@@ -153,6 +153,8 @@ def _release(document: _Document, directory: Path) -> Release:
     store = _at("store", parse_store, document.store, str(directory))
     if gateway.rates is not None and gateway.rates.file:
         gateway = replace(gateway, rates=replace(gateway.rates, file=str(directory / gateway.rates.file)))
+    if gateway.auth is not None:
+        gateway = replace(gateway, auth=_with_paths(gateway.auth, directory))
     if experiment.records:
         experiment = replace(experiment, records=str(directory / experiment.records))
     return _at(
@@ -174,6 +176,15 @@ def _release(document: _Document, directory: Path) -> Release:
         gates=tuple(_at(f"gates[{index}]", parse_gate, text) for index, text in enumerate(document.gates)),
         experiment=experiment,
     )
+
+
+def _with_paths(auth: Auth, directory: Path) -> Auth:
+    """The files of the section relative to the file that names them."""
+    if auth.keys_file is not None:
+        auth = replace(auth, keys_file=str(directory / auth.keys_file))
+    if auth.jwt is not None and auth.jwt.jwks_file is not None:
+        auth = replace(auth, jwt=replace(auth.jwt, jwks_file=str(directory / auth.jwt.jwks_file)))
+    return auth
 
 
 def _at(path: str, make: Callable[..., T], *arguments: object, **fields: object) -> T:
@@ -210,6 +221,12 @@ def _check_flags(serving: Serving) -> None:
     for name in flags:
         if name in OWN_FLAGS:
             raise StrictError("serving.flags", f"--{name} is always set, or set by other keys of this file")
+    if flags.get("ssl_config_file"):
+        raise StrictError(
+            "serving.flags",
+            "--ssl_config_file: the gateway calls the model servers without TLS and would never connect;"
+            " serving.values.networkPolicy keeps others from their ports",
+        )
     if flags.get("enable_serialization_as_tensor_content"):
         raise StrictError(
             "serving.flags",

@@ -104,7 +104,7 @@ class AdminPort:
             self._started.set()
             if turn % round(PUSH_SECONDS / TELL_SECONDS) == 0:
                 for target in PUSHED:
-                    await self._deliver(target)
+                    await self._deliver(target, pushed=True)
             turn += 1
             due = loop.time() + TELL_SECONDS
             await asyncio.sleep(TELL_SECONDS)
@@ -120,10 +120,10 @@ class AdminPort:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _deliver(self, target: str) -> None:
+    async def _deliver(self, target: str, *, pushed: bool = False) -> None:
         response = await self._answer(target)
         kind = dict(response.headers).get(b"content-type", b"application/json").decode()
-        fields = {"target": target, "status": response.status, "type": kind}
+        fields = {"target": target, "status": response.status, "type": kind, "pushed": pushed}
         self._write(server.write_frame(fields, response.body))
 
     def _write(self, frame: bytes) -> None:

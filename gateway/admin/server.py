@@ -110,8 +110,11 @@ class Gateway:
     def page(self, target: str, *, fresh: bool) -> Page | None:
         """The gateway's answer for a path: a new one, else the one before; None when there is neither.
 
-        With `fresh` only a new one will do.
+        With `fresh` only a new one will do, which the gateway was asked for after this call.
         """
+        earlier = self._asked.get(target) if fresh else None
+        if earlier is not None:
+            earlier.wait(FRESH_PATIENCE)
         with self._lock:
             before = None if fresh else self._pages.get(target)
             answered = self._asked.get(target)
@@ -132,7 +135,7 @@ class Gateway:
             self._pages.move_to_end(target)
             if len(self._pages) > KEPT:
                 self._pages.popitem(last=False)
-            answered = self._asked.pop(target, None)
+            answered = None if fields["pushed"] else self._asked.pop(target, None)
         if answered is not None:
             answered.set()
 

@@ -9,6 +9,7 @@ from random import getrandbits
 from typing import Any, Final
 
 from gateway.errors import BadRequest, BodyTooLarge
+from gateway.guard.access.caller import Caller
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,7 +28,7 @@ class ClientGone(Exception):
 class Request:
     """The head of a request; the body is read when a handler asks for it."""
 
-    __slots__ = ("_asked", "_headers", "_receive", "id", "method", "target")
+    __slots__ = ("_asked", "_headers", "_receive", "caller", "id", "method", "target")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method: str = scope["method"]
@@ -38,6 +39,8 @@ class Request:
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._receive = receive
         self._asked = False
+        self.caller: Caller | None = None
+        """Who asks; None where anybody may."""
         self.id = self._own_id() or new_request_id()
         """The client's x-request-id, or a new one."""
 

@@ -143,6 +143,7 @@ def test_the_server_reads_what_the_chart_renders(render: Render) -> None:
         ("tf-serving", f"{MODEL[1]},serving.loadThreads=1", "minimum"),
         ("gateway", "", "config.models is empty"),
         ("gateway", f"{ROUTE[1]},config.backends.dns=x", "is set by the chart"),
+        ("gateway", f"{ROUTE[1]},keysSecret=keys", "set config.auth.keys_file to /etc/gateway-keys/keys.yaml"),
         (
             "gateway",
             f"{ROUTE[1]},ingress.enabled=true,ingress.hosts={{a}},httpRoutes.a.parentRefs[0].name=b",

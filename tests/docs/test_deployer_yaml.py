@@ -44,9 +44,12 @@ def test_the_file_that_init_writes_shows_every_key() -> None:
     spec.parse(yaml.safe_dump(shown), Path("/"))
 
 
-ALTERNATIVES = {"models[].sticky.header", "gateway.rates.table", "batching.max_execution_batch_size"} | {
-    f"gateway.image.{key}" for key in ("registry", "tag", "digest", "pull_policy")
-}
+ALTERNATIVES = {
+    "models[].sticky.header",
+    "gateway.rates.table",
+    "gateway.auth.jwt.jwks_file",
+    "batching.max_execution_batch_size",
+} | {f"gateway.image.{key}" for key in ("registry", "tag", "digest", "pull_policy")}
 """Keys that exclude a neighbour that is shown, or say again what `serving` has shown."""
 
 

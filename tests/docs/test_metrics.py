@@ -16,7 +16,13 @@ from tfserving.server import metrics as model_server
 
 GATEWAY = Page(REFERENCE / "gateway.md").table("Metrics").keys()
 MODEL_SERVER = Page(REFERENCE / "metrics.md").table("Model server").keys()
-NOT_COUNTED = ("gateway/app.py", "gateway/api/admin.py", "gateway/admin/routes.py", "gateway/api/v2/models.py")
+NOT_COUNTED = (
+    "gateway/app.py",
+    "gateway/api/admin.py",
+    "gateway/api/v2/models.py",
+    "gateway/admin/routes.py",
+    *(f"gateway/guard/access/{name}.py" for name in ("caller", "door", "tokens")),
+)
 """Answer what is no prediction request, and so appears in no metric of requests."""
 
 
@@ -57,6 +63,8 @@ def values_of_labels(gateway: Gateway) -> Iterator[tuple[str, set[str]]]:
     yield "gateway_backends", {state for (state,) in gateway._backend_states()}
     reasons = {text for module in modules("gateway") for call in calls(module) for text in keyword(call, "reason")}
     yield "gateway_shed_total", added("shed") | reasons
+    denials = {text for module in modules("gateway") for call in calls(module) for text in keyword(call, "denied")}
+    yield "gateway_denied_total", denials
     yield "gateway_config_reloads_total", added("reloads")
     yield "gateway_shadow_records_total", added("shadow")
     yield (

@@ -65,6 +65,12 @@ volumes:
   - name: config
     configMap:
       name: {{ include "gateway.suffixed" (list . "config") }}
+  {{- with .Values.keysSecret }}
+  - name: keys
+    secret:
+      secretName: {{ . }}
+      defaultMode: 0440
+  {{- end }}
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
@@ -115,6 +121,9 @@ securityContext:
 volumeMounts:
   # A directory, never a single file: a file mounted by subPath is not updated when its ConfigMap changes.
   - {name: config, mountPath: /etc/gateway, readOnly: true}
+  {{- if .Values.keysSecret }}
+  - {name: keys, mountPath: /etc/gateway-keys, readOnly: true}
+  {{- end }}
   - {name: tmp, mountPath: /tmp}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}

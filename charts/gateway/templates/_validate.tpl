@@ -7,6 +7,9 @@
 {{- range list "version" "backends" -}}
 {{- if hasKey $v.config . -}}{{- fail (printf "config.%s is set by the chart (modelServer.*); remove it" .) -}}{{- end -}}
 {{- end -}}
+{{- if and $v.keysSecret (ne (dig "auth" "keys_file" "" $v.config) "/etc/gateway-keys/keys.yaml") -}}
+{{- fail "keysSecret is mounted and not used: set config.auth.keys_file to /etc/gateway-keys/keys.yaml" -}}
+{{- end -}}
 {{- if and $v.ingress.enabled $v.httpRoutes -}}
 {{- fail "ingress.enabled and httpRoutes are both set: traffic would enter twice; keep one" -}}
 {{- end -}}

@@ -104,6 +104,7 @@ class Asker:
         self._rate = rate
         self._pools = [http1.Pool(url, timeout=request_timeout) for url in endpoint.urls]
         self._path = endpoint.path
+        self._headers = endpoint.headers
         self._patience = patience
         self._clock, self._sleep = clock, sleep
         self._answered_at = clock()
@@ -188,7 +189,7 @@ class Asker:
         try:
             pool = self._pools[self.requests % len(self._pools)]
             self.requests += 1
-            reply = await pool.request(http1.post(pool.authority, self._path, content))
+            reply = await pool.request(http1.post(pool.authority, self._path, content, headers=self._headers))
         except http1.HttpError as error:
             status = 504 if error.code == "timeout" else 503
             reply = http1.Response(status, msgspec.json.encode({"error": str(error)}))

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import msgspec
 
-from deployer.domain.gateway import Sticky
+from deployer.domain.gateway import Auth, Sticky
 from deployer.domain.location import PvcStore
 from deployer.domain.release import Model, Release
 from deployer.domain.serving import ModelState, ServingConfig
@@ -25,6 +25,9 @@ Document = dict[str, object]
 
 ROWS_PER_CALL = 1024
 """Rows in one RPC of the gateway if the model server does not batch, and so has no limit of its own."""
+
+KEYS_MOUNT = "/etc/gateway-keys/keys.yaml"
+"""Where the gateway chart mounts the Secret with API keys."""
 
 LOCAL_BACKEND = "127.0.0.1:8500"
 """The backend of a local gateway until the local target sets its replicas."""
@@ -60,8 +63,35 @@ def routing_document(release: Release, state: ServingConfig, specs: Specs) -> Do
     if gateway.rates is not None:
         rates = asdict(gateway.rates)
         document["rates"] = {key: value for key, value in rates.items() if value is not None}
+    if gateway.auth is not None:
+        document["auth"] = _auth(gateway.auth, in_cluster=isinstance(release.store, PvcStore))
+    if gateway.cors is not None:
+        document["cors"] = {**asdict(gateway.cors), "origins": list(gateway.cors.origins)}
     if gateway.public_docs:
         document["public_docs"] = True
+    return document
+
+
+def _auth(auth: Auth, *, in_cluster: bool) -> Document:
+    """The section. Errors: SpecError where the release runs without the keys that deployer.yaml names elsewhere."""
+    document: Document = {}
+    here, there = ("keys_secret", "keys_file") if in_cluster else ("keys_file", "keys_secret")
+    if getattr(auth, there) is not None and getattr(auth, here) is None:
+        place = "in a cluster" if in_cluster else "on this machine"
+        raise SpecError(
+            f"gateway.auth.{there} does not work {place}, and gateway.auth.{here} is not set",
+            hint="set both in a deployer.yaml that is used in both places; leave auth out to let everybody in",
+        )
+    if getattr(auth, here) is not None:
+        document["keys_file"] = KEYS_MOUNT if in_cluster else auth.keys_file
+    if auth.jwt is not None:
+        if in_cluster and auth.jwt.jwks_file is not None:
+            raise SpecError(
+                "gateway.auth.jwt.jwks_file does not work in a cluster",
+                hint="set jwks_url: gateways read the keys there",
+            )
+        jwt = {**asdict(auth.jwt), "algorithms": list(auth.jwt.algorithms)}
+        document["jwt"] = {key: value for key, value in jwt.items() if value is not None}
     return document
 
 

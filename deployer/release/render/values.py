@@ -82,6 +82,7 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         **_image(gateway.image),
         **_scale(gateway.replicas, gateway.autoscaling),
         "resources": _resources(gateway.resources),
+        **({"keysSecret": gateway.auth.keys_secret} if gateway.auth and gateway.auth.keys_secret else {}),
         **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
     }
     return to_yaml(_joined(document, gateway.values, "gateway.values")) + "\n"

@@ -56,8 +56,12 @@ class Names:
 
     def http_port(self, pod: str) -> int:
         """The HTTP port of a pod of this release, by its name."""
-        return GATEWAY_PORT if pod.startswith(f"{self.gateway}-") else REST_PORT
+        return GATEWAY_PORT if self.is_gateway(pod) else REST_PORT
 
     def state_port(self, pod: str) -> int:
         """The port where a pod of this release tells its state, by its name."""
-        return ADMIN_PORT if pod.startswith(f"{self.gateway}-") else REST_PORT
+        return ADMIN_PORT if self.is_gateway(pod) else REST_PORT
+
+    def is_gateway(self, pod: str) -> bool:
+        """Whether a pod of this release is a gateway, by its name."""
+        return pod.startswith(f"{self.gateway}-")

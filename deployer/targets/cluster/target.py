@@ -14,6 +14,7 @@ from deployer.domain import quantity
 from deployer.domain.location import PvcStore
 from deployer.domain.release import Release
 from deployer.errors import SpecError, TargetError
+from deployer.targets import credentials
 from deployer.targets.agents.agent import Agent, AgentProgram
 from deployer.targets.base import (
     CpuReading,
@@ -133,7 +134,8 @@ class ClusterTarget(Target):
         return self._request(name, path, None, port=port, timeout=timeout, headers={"cache-control": "no-cache"})
 
     def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:
-        return self._request(name, path, body, timeout=timeout)
+        own = credentials.headers() if self.names.is_gateway(name) else None
+        return self._request(name, path, body, timeout=timeout, headers=own)
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
         deadline = time.monotonic() + timeout

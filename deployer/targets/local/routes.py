@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import requests
 import yaml
 
@@ -14,17 +16,19 @@ ASK_NOW = {"cache-control": "no-cache"}
 """A busy gateway answers with an older page else."""
 
 
-def request(name: str, port: int, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
+def request(
+    name: str, port: int, path: str, body: bytes | None, *, timeout: float, headers: Mapping[str, str] | None = None
+) -> HttpReply:
     """POST a body to a port of this machine, or GET without a body; HTTP proxies are ignored.
 
     Errors: TargetError when there is no response in time.
     """
-    method, headers = ("GET", ASK_NOW) if body is None else ("POST", {"content-type": "application/json"})
+    method, own = ("GET", ASK_NOW) if body is None else ("POST", {"content-type": "application/json"})
     with requests.Session() as session:
         session.trust_env = False
         try:
             response = session.request(
-                method, f"http://127.0.0.1:{port}{path}", data=body, headers=headers, timeout=timeout
+                method, f"http://127.0.0.1:{port}{path}", data=body, headers={**own, **(headers or {})}, timeout=timeout
             )
         except requests.RequestException as error:
             raise TargetError(

@@ -1,0 +1,58 @@
+"""Who may send requests to the gateways of a release: never more than deployer.yaml says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deployer.domain.serving import ModelState, ServingConfig
+from deployer.errors import SpecError
+from deployer.release import spec
+from deployer.release.render import render_release
+from gateway.settings import parse_settings
+
+HERE = "release: demo\nstore: models\nmodels: [loan]\n"
+CLUSTER = "release: demo\nstore: pvc://ns/claim\nmodels: [loan]\n"
+STATE = ServingConfig(models={"loan": ModelState(versions=(1,), labels={"stable": 1}, weights={"stable": 100})})
+JWT = "issuer: https://i/, audience: a"
+
+
+def files(text: str) -> dict[str, str]:
+    return dict(render_release(spec.parse(text, Path("/srv")), STATE, {}).files)
+
+
+def test_on_one_machine_the_gateway_reads_the_file_beside_deployer_yaml() -> None:
+    text = files(f"{HERE}gateway: {{auth: {{keys_file: keys.yaml, keys_secret: s, jwt: {{{JWT}, jwks_file: k}}}}}}\n")
+    auth = parse_settings(text["gateway.yaml"]).auth
+    assert auth is not None
+    assert auth.keys_file == "/srv/keys.yaml"
+    assert auth.jwt is not None
+    assert auth.jwt.jwks_file == "/srv/k"
+
+
+def test_in_a_cluster_the_secret_is_mounted_where_the_gateway_reads() -> None:
+    text = files(
+        f"{CLUSTER}gateway: {{auth: {{keys_file: keys.yaml, keys_secret: s}}, cors: {{origins: ['https://a']}}}}\n"
+    )
+    values = yaml.safe_load(text["gateway-values.yaml"])
+    assert values["keysSecret"] == "s"
+    assert values["config"]["auth"] == {"keys_file": "/etc/gateway-keys/keys.yaml"}
+    assert values["config"]["cors"]["origins"] == ["https://a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{HERE}gateway: {{auth: {{keys_secret: s}}}}\n", "gateway.auth.keys_file is not set"),
+        (f"{CLUSTER}gateway: {{auth: {{keys_file: f}}}}\n", "gateway.auth.keys_secret is not set"),
+        (f"{CLUSTER}gateway: {{auth: {{jwt: {{{JWT}, jwks_file: k}}}}}}\n", "jwks_file does not work in a cluster"),
+        (f"{HERE}gateway: {{auth: {{}}}}\n", "set keys_file, keys_secret or jwt"),
+        (f"{HERE}gateway: {{auth: {{jwt: {{{JWT}}}}}}}\n", "exactly one of jwks_file and jwks_url"),
+        (f"{HERE}serving: {{flags: {{ssl_config_file: x}}}}\n", "would never connect"),
+    ],
+)
+def test_what_would_leave_a_gateway_open_or_alone_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        files(text)
