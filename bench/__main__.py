@@ -8,6 +8,7 @@ import sys
 BENCHES = {
     "gateway": "CPU time of the gateway per request and per record, beside a bare uvicorn application",
     "overload": "goodput and latency at multiples of the capacity of replicas with a CPU share",
+    "protocols": "CPU time of the gateway per request in each protocol, REST and gRPC",
     "admin": "how long the admin port takes while the gateway is saturated and throttled",
     "model_server": "CPU time and latency of one request to the embedded model server",
     "batch": "rows per second of deployer batch beside one-record requests of the same client on the same cores",

@@ -41,6 +41,7 @@ def command_line() -> argparse.ArgumentParser:
         "--admin-port", type=int, default=8081,
         help="port for health, metrics and routes, 0 for a free one (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--grpc-port", type=int, help="port for gRPC, 0 for a free one (default: no gRPC)")
     parser.add_argument(
         "--drain-seconds", type=float, default=5.0,
         help="how long new requests are still answered after SIGTERM (default: %(default)s)",
@@ -60,6 +61,7 @@ def main(arguments: list[str]) -> int:
         host=line.host,
         port=line.port,
         admin_port=line.admin_port,
+        grpc_port=line.grpc_port,
         drain_seconds=line.drain_seconds,
     )
     try:
@@ -69,12 +71,14 @@ def main(arguments: list[str]) -> int:
             str(error), "correct the config file; docs/reference/gateway.md lists every key", code=Exit.CONFIG
         )
     except PortTaken as error:
-        return _failed(str(error), "choose another --port or --admin-port", code=Exit.PORT)
+        return _failed(str(error), "choose another --port, --admin-port or --grpc-port", code=Exit.PORT)
     return Exit.DRAINED
 
 
-def _announce(url: str, admin_url: str) -> None:
+def _announce(url: str, admin_url: str, grpc: str | None) -> None:
     logging.getLogger("gateway").info("the admin port is %s", admin_url)
+    if grpc is not None:
+        logging.getLogger("gateway").info("gRPC is at %s", grpc)
     logging.getLogger("gateway").info("listening on %s", url)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
@@ -31,6 +31,9 @@ from gateway.listen.draining import let_nobody_in
 from gateway.listen.http_protocol import IDLE_SLACK, Protocol
 from gateway.settings import SettingsError
 from gateway.timers import Timers
+
+if TYPE_CHECKING:
+    from gateway.api.grpc.port import GrpcPort
 
 log = logging.getLogger("gateway.lifecycle")
 
@@ -49,6 +52,8 @@ class Options:
     host: str
     port: int
     admin_port: int
+    grpc_port: int | None
+    """None for no gRPC."""
     drain_seconds: float
 
 
@@ -76,8 +81,9 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
         await super().shutdown(sockets)
 
 
-async def run(options: Options, announce: Callable[[str, str], None]) -> None:
-    """Serve until a signal comes. `announce` gets the URLs of both ports once requests are answered.
+async def run(options: Options, announce: Callable[[str, str, str | None], None]) -> None:
+    """Serve until a signal comes. `announce` gets the URLs of the ports once requests are answered; without gRPC the
+    last is None.
 
     Errors: SettingsError for a bad first config, PortTaken.
     """
@@ -105,8 +111,9 @@ async def run(options: Options, announce: Callable[[str, str], None]) -> None:
         )
     )  # fmt: skip
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
+    grpc = await _serve_grpc(gateway, options)
     admin.tell()
-    announce(_url(listener), _url(admin_listener))
+    announce(_url(listener), _url(admin_listener), grpc[1] if grpc is not None else None)
     asked = asyncio.create_task(signals.first.wait())
     ended, _ = await asyncio.wait({asked, serving, watcher}, return_when=asyncio.FIRST_COMPLETED)
     if asked not in ended:
@@ -114,12 +121,27 @@ async def run(options: Options, announce: Callable[[str, str], None]) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(signals.second.wait(), options.drain_seconds)
     server.should_exit = True
-    await serving
+    closing = [serving, *([grpc[0].stop(_seconds_to_finish(gateway))] if grpc is not None else [])]
+    await asyncio.gather(*closing)
     watcher.cancel()
     await admin.close()
     await gateway.close()
     tally = gateway.tally
     log.info("requests accepted: %d, answered: %d, left: %d", tally.accepted, tally.answered, tally.left)
+
+
+async def _serve_grpc(gateway: Gateway, options: Options) -> tuple[GrpcPort, str] | None:
+    """The gRPC port and its address. Errors: PortTaken."""
+    if options.grpc_port is None:
+        return None
+    from gateway.api.grpc.port import GrpcPort  # 20 MB that only this port needs
+
+    port = GrpcPort(gateway)
+    try:
+        bound = await port.start(options.host, options.grpc_port)
+    except OSError as error:
+        raise PortTaken(str(error)) from error
+    return port, f"[{options.host}]:{bound}" if ":" in options.host else f"{options.host}:{bound}"
 
 
 def _seconds_to_finish(gateway: Gateway) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -33,11 +34,20 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
+class Caller(Protocol):
+    """The head of a request of any protocol."""
+
+    id: str
+
+    def header(self, name: str) -> str | None:
+        """The value of a header or of a metadata key, by its lower-case name."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Exchange:
     """One request on its way: what is known of it so far, for its answer and its metrics."""
 
-    request: Request
+    request: Caller
     active: Active
     asked: Choice
     model_name: str
@@ -47,9 +57,10 @@ class Exchange:
     metadata: dict[str, object] | None = None
 
 
-Ask = Callable[[Gateway, Exchange, Any], Awaitable[Response]]
+R = TypeVar("R")
+Ask = Callable[[Gateway, Exchange, Any], Awaitable[R]]
 """What answers a document of one kind."""
-Read = Callable[[Exchange, bytes], tuple[Ask, Any]]
+Read = Callable[[Exchange, bytes], tuple[Ask[Response], Any]]
 """What reads a body: the document, and what answers it. Errors: GatewayError, StatusError."""
 
 
@@ -73,7 +84,7 @@ async def respond(gateway: Gateway, request: Request, params: Mapping[str, str |
     )
     stage = ""
     try:
-        response = await _answer(gateway, exchange, read)
+        response = await _answer(gateway, exchange, request, read)
     except (GatewayError, RpcError, StatusError) as error:
         failure = as_gateway_error(error)
         stage = failure.stage
@@ -110,20 +121,29 @@ def error_response(error: GatewayError, metadata: dict[str, object] | None) -> R
     return Response(status=error.status, body=_encode(body), headers=headers)
 
 
-async def _answer(gateway: Gateway, exchange: Exchange, read: Read) -> Response:
-    limits, request, trace = exchange.active.settings.limits, exchange.request, exchange.trace
-    exchange.deadline = gateway.timers.time() + _allowed_ms(request, limits) / 1000
+async def _answer(gateway: Gateway, exchange: Exchange, request: Request, read: Read) -> Response:
+    limits, trace = exchange.active.settings.limits, exchange.trace
+    exchange.deadline = gateway.timers.time() + allowed_ms(request, limits) / 1000
     try:
         async with gateway.timers.limit(exchange.deadline):
             body = await request.body(limits.max_body_bytes)
     except TimeoutError as error:
         raise RequestTimeout("the body did not arrive within the request's deadline", stage="read") from error
     trace.mark("read")
+    return await admitted(gateway, exchange, partial(read, exchange, body))
+
+
+async def admitted(gateway: Gateway, exchange: Exchange, read: Callable[[], tuple[Ask[R], Any]]) -> R:
+    """Let a request in and have it answered, by the fallback label where that is due; `read` makes sense of its body.
+
+    Errors: GatewayError, RpcError, StatusError.
+    """
     model = exchange.model_name if exchange.model_name in exchange.active.models else UNKNOWN
-    entered = await gateway.admission.enter(model, exchange.deadline, _priority(request, limits))
+    priority = _priority(exchange.request, exchange.active.settings.limits)
+    entered = await gateway.admission.enter(model, exchange.deadline, priority)
     try:
-        trace.mark("admission")
-        ask, document = read(exchange, body)
+        exchange.trace.mark("admission")
+        ask, document = read()
         try:
             return await ask(gateway, exchange, document)
         except (GatewayError, RpcError, StatusError) as error:
@@ -154,7 +174,7 @@ def _falls_back(gateway: Gateway, exchange: Exchange, failure: GatewayError) -> 
     return True
 
 
-def _read(exchange: Exchange, body: bytes) -> tuple[Ask, Document]:
+def _read(exchange: Exchange, body: bytes) -> tuple[Ask[Response], Document]:
     document = _record_document(body)
     if document is not None:
         exchange.trace.kind = "records"
@@ -205,7 +225,7 @@ def _record_document(body: bytes) -> Document | None:
     return document if isinstance(document, dict) and "records" in document else None
 
 
-def _metadata(document: Document, request: Request) -> dict[str, object]:
+def _metadata(document: Document, request: Caller) -> dict[str, object]:
     metadata = document.get("metadata", {})
     if not isinstance(metadata, dict):
         raise BadRequest("metadata: expected an object", stage="decode")
@@ -243,13 +263,14 @@ def target(gateway: Gateway, exchange: Exchange, metadata: Mapping[str, object])
     trace.model = name
     if choice.version is None and choice.label is None:
         sticky = model.router.sticky if model.router is not None else None
-        choice = model.choose(_sticky_key(sticky, exchange.request, metadata), gateway.chance())
+        choice = model.choose(sticky_key(sticky, exchange.request, metadata), gateway.chance())
     if choice.label is not None:
         trace.label = choice.label if choice.label in model.settings.labels else UNKNOWN
     return model, choice
 
 
-def _sticky_key(sticky: Sticky | None, request: Request, metadata: Mapping[str, object]) -> str | None:
+def sticky_key(sticky: Sticky | None, request: Caller, metadata: Mapping[str, object]) -> str | None:
+    """The key of a request that goes to one label whenever it comes; None when it has none."""
     if sticky is None:
         return None
     if sticky.header is not None:
@@ -265,7 +286,7 @@ def _record_answer(model: Model, choice: Choice, answer: Answer, metadata: dict[
     return _encode({"version": "v1", "predictions": answer.predictions, "metadata": metadata})
 
 
-def _priority(request: Request, limits: Limits) -> int:
+def _priority(request: Caller, limits: Limits) -> int:
     """What a client says of its request in the header of `limits.priority_header`. Errors: BadRequest."""
     said = request.header(limits.priority_header.lower()) if limits.priority_header is not None else None
     if said is None:
@@ -276,7 +297,7 @@ def _priority(request: Request, limits: Limits) -> int:
     return PRIORITIES[said]
 
 
-def _allowed_ms(request: Request, limits: Limits) -> int:
+def allowed_ms(request: Caller, limits: Limits) -> int:
     """Milliseconds until an answer is of no more use."""
     asked, milliseconds = request.header("x-request-timeout-ms"), limits.timeout_ms
     if asked is not None:

@@ -69,6 +69,12 @@ class ModelServer:
         request = predict_request(model, choice, signature, inputs, outputs)
         return read_prediction(await self._pool.call(methods.PREDICT, request, deadline, (model, choice)))
 
+    async def forward(
+        self, method: methods.Method, message: bytes, deadline: float, subject: tuple[str, Choice]
+    ) -> bytes:
+        """A serialized request of somebody else, for a model and what it asks of it. Errors: RpcError."""
+        return await self._pool.call(method, message, deadline, subject)
+
     async def metadata(self, model: str, choice: Choice, deadline: float) -> Metadata:
         """GetModelMetadata of what the choice resolves to. Errors: RpcError."""
         request = m.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -135,9 +141,16 @@ def _tensor_spec(info: m.TensorInfo) -> TensorSpec:
 
 def _fill(spec: m.ModelSpec, model: str, choice: Choice, signature: str) -> None:
     spec.name = model
+    choose_in(spec, choice)
+    if signature:
+        spec.signature_name = signature
+
+
+def choose_in(spec: m.ModelSpec, choice: Choice) -> None:
+    """Write a choice into the name of a model."""
     if choice.version is not None:
         spec.version.value = choice.version
     elif choice.label is not None:
         spec.version_label = choice.label
-    if signature:
-        spec.signature_name = signature
+    else:
+        spec.ClearField("version_choice")

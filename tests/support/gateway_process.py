@@ -59,6 +59,9 @@ def protocol_config(address: str) -> dict[str, Any]:
 class GatewayProcess:
     """Started when made; `stop` sends SIGTERM and gives the exit code."""
 
+    grpc: str
+    """Address of the gRPC port; only with the flag --grpc-port."""
+
     def __init__(self, folder: Path, content: dict[str, Any], *flags: str) -> None:
         self.file = folder / "gateway.yaml"
         self.write(content)
@@ -72,6 +75,8 @@ class GatewayProcess:
             self.log.append(line)
             if "the admin port is " in line:
                 self.admin = line.split("the admin port is ")[1].strip()
+            if "gRPC is at " in line:
+                self.grpc = line.split("gRPC is at ")[1].strip()
             if "listening on " in line:
                 self.url = line.split("listening on ")[1].strip()
                 break

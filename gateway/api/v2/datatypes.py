@@ -108,12 +108,15 @@ def _strings_of(raw: bytes | memoryview, count: int) -> Array:
 # ---- JSON -----------------------------------------------------------------------------------------------------------
 
 
-def from_values(dtype: DType, shape: tuple[int, ...], data: object) -> bytes:
-    """A serialized TensorProto of JSON values. Errors: TensorProblem for values that the type does not hold."""
+def from_values(dtype: DType, shape: tuple[int, ...], data: object, *, infinite: bool = False) -> bytes:
+    """A serialized TensorProto of values. Errors: TensorProblem for values that the type does not hold.
+
+    JSON has no `infinite` numbers and no NaN: there they come of numbers that are too large.
+    """
     flat = _flat(data)
     if len(flat) != math.prod(shape):
         raise TensorProblem(f"data: {len(flat)} elements, but its shape needs {math.prod(shape)}")
-    return to_proto(_array_of(dtype, flat).reshape(shape), dtype=dtype).SerializeToString()
+    return to_proto(_array_of(dtype, flat, infinite).reshape(shape), dtype=dtype).SerializeToString()
 
 
 def to_values(dtype: DType, array: Array) -> list[object]:
@@ -139,12 +142,12 @@ def _flat(data: object) -> list[object]:
     return data
 
 
-def _array_of(dtype: DType, values: list[object]) -> Array:
+def _array_of(dtype: DType, values: list[object], infinite: bool) -> Array:
     types = set(map(type, values))
     if dtype.name == "string":
-        _require(types <= {str}, "text")
+        _require(types <= {str, bytes}, "text")
         strings = np.empty(len(values), object)
-        strings[:] = [value.encode() for value in values if isinstance(value, str)]
+        strings[:] = [value.encode() if isinstance(value, str) else value for value in values]
         return strings
     if dtype.name == "bool":
         _require(types <= {bool}, "true and false")
@@ -163,7 +166,7 @@ def _array_of(dtype: DType, values: list[object]) -> Array:
     except OverflowError as error:
         raise TensorProblem(f"data: a number that {dtype.name} does not hold") from error
     stored = _bfloat16(array) if dtype.name == "bfloat16" else array
-    if not np.isfinite(values_of(stored, dtype)).all():
+    if not infinite and not np.isfinite(values_of(stored, dtype)).all():
         raise TensorProblem(f"data: a number that {dtype.name} does not hold")
     return stored
 

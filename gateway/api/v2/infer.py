@@ -29,7 +29,7 @@ async def infer(gateway: Gateway, request: Request, params: Params) -> Response:
     return await respond(gateway, request, _with_label(params), _read)
 
 
-def _read(exchange: Exchange, body: bytes) -> tuple[Ask, InferRequest]:
+def _read(exchange: Exchange, body: bytes) -> tuple[Ask[Response], InferRequest]:
     exchange.trace.kind = "tensors"
     return _infer, read_request(body, exchange.request.header(HEADER))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 from urllib.parse import unquote
@@ -29,22 +30,35 @@ NOT_READY: Final = frozenset({Code.NOT_FOUND, Code.INVALID_ARGUMENT, Code.FAILED
 Params = Mapping[str, str | None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedTensor:
+    """An input or output; `shape` has -1 for what varies, and is [-1] for a tensor of unknown rank."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """The versions that are loaded, and the tensors of the signature that the config names."""
+
+    versions: list[str]
+    inputs: list[DescribedTensor]
+    outputs: list[DescribedTensor]
+
+
 async def model_metadata(gateway: Gateway, request: Request, params: Params) -> Response:
     """Versions, inputs and outputs: those of the version in the URL, else of the one that most requests get."""
     model, choice = _asked(gateway, params)
-    found = await gateway.server.metadata(model.name, choice, _deadline(gateway))
-    signature = found.signatures.signature_def.get(model.settings.signature)
-    if signature is None:
-        raise NotFound(f"version {found.version} has no signature '{model.settings.signature}'", stage="route")
-    status = await gateway.server.status(model.name, None, _deadline(gateway))
-    loaded = [s.version for s in status.model_version_status if s.state == m.ModelVersionStatus.AVAILABLE]
+    found = await described_model(gateway, model, choice, _deadline(gateway))
     return _json(
         {
             "name": model.name,
-            "versions": [str(number) for number in sorted(loaded)],
+            "versions": found.versions,
             "platform": PLATFORM,
-            "inputs": described(signature.inputs),
-            "outputs": described(signature.outputs),
+            "inputs": found.inputs,
+            "outputs": found.outputs,
         }
     )
 
@@ -52,12 +66,9 @@ async def model_metadata(gateway: Gateway, request: Request, params: Params) -> 
 async def model_ready(gateway: Gateway, request: Request, params: Params) -> Response:
     """Whether a model server answers for a model or for one version of it."""
     model, choice = _asked(gateway, params)
-    try:
-        await gateway.server.metadata(model.name, choice, _deadline(gateway))
-    except RpcError as error:
-        if error.code not in NOT_READY:
-            raise
-        return _json({"name": model.name, "ready": False, "error": error.message}, status=503)
+    why = await why_unready(gateway, model, choice, _deadline(gateway))
+    if why is not None:
+        return _json({"name": model.name, "ready": False, "error": why}, status=503)
     return _json({"name": model.name, "ready": True})
 
 
@@ -68,9 +79,9 @@ async def live(gateway: Gateway, request: Request, params: Params) -> Response:
 
 async def ready(gateway: Gateway, request: Request, params: Params) -> Response:
     """Whether every model is ready for inference. The specification names the key once `live`, once `ready`."""
-    missing = ["the gateway is shutting down"] if gateway.draining else await gateway.missing()
-    if missing:
-        return _json({"live": True, "ready": False, "missing": missing}, status=503)
+    lacking = await missing(gateway)
+    if lacking:
+        return _json({"live": True, "ready": False, "missing": lacking}, status=503)
     return _json({"live": True, "ready": True})
 
 
@@ -87,12 +98,35 @@ def server_version() -> str:
         return "unknown"
 
 
-def described(tensors: Mapping[str, m.TensorInfo]) -> list[dict[str, object]]:
-    """Inputs or outputs of a signature as the protocol describes them; a tensor of unknown rank has the shape [-1]."""
-    return [
-        {"name": name, "datatype": name_of(info.dtype), "shape": _shape(info.tensor_shape)}
-        for name, info in sorted(tensors.items())
-    ]
+async def missing(gateway: Gateway) -> list[str]:
+    """What keeps models from being ready for inference."""
+    return ["the gateway is shutting down"] if gateway.draining else await gateway.missing()
+
+
+async def why_unready(gateway: Gateway, model: Model, choice: Choice, deadline: float) -> str | None:
+    """Why no model server answers for this; None when one does. Errors: RpcError for what says nothing about it."""
+    try:
+        await gateway.server.metadata(model.name, choice, deadline)
+    except RpcError as error:
+        if error.code not in NOT_READY:
+            raise
+        return error.message
+    return None
+
+
+async def described_model(gateway: Gateway, model: Model, choice: Choice, deadline: float) -> Described:
+    """What the protocol tells of a model. Errors: RpcError, NotFound."""
+    found = await gateway.server.metadata(model.name, choice, deadline)
+    signature = found.signatures.signature_def.get(model.settings.signature)
+    if signature is None:
+        raise NotFound(f"version {found.version} has no signature '{model.settings.signature}'", stage="route")
+    status = await gateway.server.status(model.name, None, deadline)
+    loaded = [s.version for s in status.model_version_status if s.state == m.ModelVersionStatus.AVAILABLE]
+    return Described(
+        versions=[str(number) for number in sorted(loaded)],
+        inputs=_described(signature.inputs),
+        outputs=_described(signature.outputs),
+    )
 
 
 def routed(model: Model) -> Choice:
@@ -115,13 +149,27 @@ def choice_named(version: str | None) -> Choice:
     return Choice(version=number)
 
 
-def _asked(gateway: Gateway, params: Params) -> tuple[Model, Choice]:
-    name = unquote(params["model"] or "")
+def named(gateway: Gateway, name: str, version: str) -> tuple[Model, Choice]:
+    """A model of the config and what to ask of it; without a version what most requests get.
+
+    Errors: NotFound, BadRequest.
+    """
     model = gateway.active.models.get(name)
     if model is None:
         raise NotFound(f"no model '{name}'", stage="route")
-    choice = choice_named(unquote(params["version"] or params["label"] or ""))
+    choice = choice_named(version)
     return model, choice if choice != NEWEST else routed(model)
+
+
+def _asked(gateway: Gateway, params: Params) -> tuple[Model, Choice]:
+    return named(gateway, unquote(params["model"] or ""), unquote(params["version"] or params["label"] or ""))
+
+
+def _described(tensors: Mapping[str, m.TensorInfo]) -> list[DescribedTensor]:
+    return [
+        DescribedTensor(name=name, datatype=name_of(info.dtype), shape=_shape(info.tensor_shape))
+        for name, info in sorted(tensors.items())
+    ]
 
 
 def _shape(shape: m.TensorShapeProto) -> list[int]:

@@ -37,6 +37,6 @@ def protocol_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def protocols(tmp_path_factory: pytest.TempPathFactory, protocol_address: str) -> Iterator[GatewayProcess]:
     """A gateway for tests that leave it as it is."""
     folder: Path = tmp_path_factory.mktemp("protocol-gateway")
-    gateway = GatewayProcess(folder, protocol_config(protocol_address), "--drain-seconds", "0")
+    gateway = GatewayProcess(folder, protocol_config(protocol_address), "--grpc-port", "0", "--drain-seconds", "0")
     yield gateway
     assert gateway.stop() == 0

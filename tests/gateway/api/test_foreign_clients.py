@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ from tritonclient.utils import InferenceServerException
 NUMPY = {
     "BOOL": np.bool_, "UINT8": np.uint8, "UINT16": np.uint16, "UINT32": np.uint32, "UINT64": np.uint64,
     "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64, "FP16": np.float16,
-    "BF16": ml_dtypes.bfloat16, "FP32": np.float32, "FP64": np.float64, "BYTES": np.object_,
+    "BF16": ml_dtypes.bfloat16,
+    "FP32": np.float32, "FP64": np.float64, "BYTES": np.object_,
 }
 client = triton.InferenceServerClient(sys.argv[1])
 said = {
@@ -113,6 +115,56 @@ def test_triton_s_http_client(protocols: GatewayProcess, python: Path) -> None:
     assert said["async"] == [[[2.0, 4.0]]] * 3
 
 
+TRITON_GRPC = """
+import json, sys
+import ml_dtypes
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+NUMPY = {
+    "BOOL": np.bool_, "UINT8": np.uint8, "UINT16": np.uint16, "UINT32": np.uint32, "UINT64": np.uint64,
+    "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64, "FP16": np.float16,
+    "BF16": ml_dtypes.bfloat16, "FP32": np.float32, "FP64": np.float64, "BYTES": np.object_,
+}
+client = triton.InferenceServerClient(sys.argv[1])
+said = {
+    "live": client.is_server_live(), "ready": client.is_server_ready(),
+    "server": client.get_server_metadata(as_json=True), "model": client.get_model_metadata("scale", as_json=True),
+    "model_ready": client.is_model_ready("scale"), "nine_ready": client.is_model_ready("scale", "9"),
+}
+values = json.loads(sys.argv[2])
+inputs = []
+for kind, of in values.items():
+    array = np.array([v.encode() for v in of] if kind == "BYTES" else of, NUMPY[kind])
+    inputs.append(triton.InferInput(kind.lower(), list(array.shape), kind))
+    inputs[-1].set_data_from_numpy(array)
+for packing in (None, "gzip"):
+    result = client.infer("types", inputs, request_id="r-1", compression_algorithm=packing, client_timeout=20)
+    said[str(packing)] = {
+        kind: [v.decode() if isinstance(v, bytes) else v for v in result.as_numpy("echo_" + kind.lower()).tolist()]
+        for kind in values
+    }
+said["id"] = result.get_response().id
+try:
+    client.infer("scale", inputs)
+except InferenceServerException as error:
+    said["error"] = error.status()
+print(json.dumps(said))
+client.close()
+"""
+
+
+def test_triton_s_grpc_client(protocols: GatewayProcess, python: Path) -> None:
+    said = json.loads(run_client(python, TRITON_GRPC, protocols.grpc, json.dumps(VALUES)))
+    assert [said[key] for key in ("live", "ready", "model_ready", "nine_ready")] == [True, True, True, False]
+    assert said["server"]["extensions"] == ["binary_tensor_data"]
+    assert said["model"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["-1", "2"]}]
+    assert said["None"] == said["gzip"] == VALUES
+    assert said["id"] == "r-1"
+    assert said["error"] == "StatusCode.INVALID_ARGUMENT"
+
+
 def blocks(page: str, language: str) -> list[str]:
     """The fenced blocks of a page in one language."""
     found = [text for kind, text in Page(REFERENCE / page).blocks if kind == language]
@@ -120,7 +172,16 @@ def blocks(page: str, language: str) -> list[str]:
     return found
 
 
-def test_the_example_of_the_page(protocols: GatewayProcess, python: Path) -> None:
-    (example,) = blocks("open-inference.md", "python")
-    printed = run_client(python, example.replace("localhost:8080", protocols.url.removeprefix("http://")))
-    assert printed.splitlines() == ["1 [[1.0, 2.0], [3.0, 4.0]]", "2 [[2.0, 4.0], [6.0, 8.0]]"]
+def test_the_examples_of_the_page(protocols: GatewayProcess, python: Path) -> None:
+    for example in blocks("open-inference.md", "python"):
+        here = example.replace("localhost:8080", protocols.url.removeprefix("http://"))
+        printed = run_client(python, here.replace("localhost:9000", protocols.grpc))
+        assert printed.splitlines() == ["1 [[1.0, 2.0], [3.0, 4.0]]", "2 [[2.0, 4.0], [6.0, 8.0]]"]
+
+
+def test_tensorflow_serving_s_own_grpc_classes(protocols: GatewayProcess) -> None:
+    """The example of the page, by tensorflow-serving-api of the test group, in a process of its own."""
+    pytest.importorskip("tensorflow_serving", reason="the classes come with the test group: tensorflow-serving-api")
+    (example,) = blocks("tfserving-grpc.md", "python")
+    printed = run_client(Path(sys.executable), example.replace("localhost:9000", protocols.grpc))
+    assert printed.splitlines() == ["1 [1.0, 2.0]", "2 [2.0, 4.0]", "1 [2.5]", "{1: 30, 2: 30}"]

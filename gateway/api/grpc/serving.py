@@ -1,0 +1,156 @@
+"""TensorFlow Serving's PredictionService and ModelService.
+
+Of a request only the model is read; tensors and Examples are passed on as the bytes they came in, and so is the
+response. A request that names neither version nor label goes where weights and sticky key say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from google.protobuf.message import DecodeError, Message
+
+from gateway.active import Model
+from gateway.api.grpc.calls import Context, Metadata, answered, plain, read
+from gateway.api.predict import Exchange, sticky_key, target
+from gateway.api.v2.models import routed
+from gateway.backends.model_server import choose_in
+from gateway.backends.rpc import RpcError
+from gateway.gateway import Gateway
+from gateway.routing.labels import NEWEST, Choice
+from tfserving.wire import messages_pb2 as m
+from tfserving.wire import methods
+from tfserving.wire.methods import Method
+from tfserving.wire.status import Code, invalid
+
+Answer = Callable[[Gateway, bytes, Context], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Forwarded:
+    """A call to pass on: `specs` are its models, in `request`; `version` reads the response."""
+
+    method: Method
+    request: Message
+    specs: tuple[m.ModelSpec, ...]
+    version: Callable[[bytes], int]
+
+
+async def _predict(method: Method, kind: str, gateway: Gateway, message: bytes, context: Context) -> bytes:
+    """Predict, Classify, Regress."""
+    head = read(m.RequestHead, message)
+    call = _Forwarded(method=method, request=head, specs=(head.model_spec,), version=_version)
+    return await _routed(gateway, context, kind, call)
+
+
+async def _multi_inference(gateway: Gateway, message: bytes, context: Context) -> bytes:
+    """All tasks ask for one model, as TensorFlow Serving demands; those that name no version go to the same."""
+    request = read(m.MultiInferenceRequest, message)
+    specs = tuple(task.model_spec for task in request.tasks)
+    call = _Forwarded(method=methods.MULTI_INFERENCE, request=request, specs=specs, version=_first_version)
+    return await _routed(gateway, context, "examples", call)
+
+
+async def _routed(gateway: Gateway, context: Context, kind: str, call: _Forwarded) -> bytes:
+    first = call.specs[0] if call.specs else m.ModelSpec()
+    free = [spec for spec in call.specs if _asked(spec) == NEWEST]
+
+    async def ask(gateway: Gateway, exchange: Exchange, call: _Forwarded) -> bytes:
+        exchange.trace.kind = kind
+        model, choice = target(gateway, exchange, _fields(exchange))
+        for spec in free:
+            choose_in(spec, choice)
+        exchange.trace.mark("decode")
+        subject = (model.name, choice)
+        response = await gateway.server.forward(
+            call.method, call.request.SerializeToString(), exchange.deadline, subject
+        )
+        exchange.trace.mark("backend")
+        exchange.trace.version = str(call.version(response))
+        return response
+
+    return await answered(gateway, context, first.name, _asked(first), ask, call)
+
+
+async def _metadata(gateway: Gateway, message: bytes, context: Context) -> bytes:
+    """GetModelMetadata, of the version that a prediction of the same client would get."""
+    request = read(m.GetModelMetadataRequest, message)
+    spec = request.model_spec
+
+    async def answer(deadline: float) -> bytes:
+        model = gateway.active.models.get(spec.name)
+        if model is None:
+            raise RpcError(Code.NOT_FOUND, f"Could not find any versions of model {spec.name}")
+        choice = _asked(spec)
+        if choice == NEWEST:
+            choice = _mostly(model, Metadata(context))
+            choose_in(spec, choice)
+        return await gateway.server.forward(
+            methods.GET_MODEL_METADATA, request.SerializeToString(), deadline, (model.name, choice)
+        )
+
+    return await plain(gateway, context, answer)
+
+
+async def _status(gateway: Gateway, message: bytes, context: Context) -> bytes:
+    """GetModelStatus, as one replica sees it."""
+    request = read(m.GetModelStatusRequest, message)
+    name = request.model_spec.name
+
+    async def answer(deadline: float) -> bytes:
+        if not name:
+            raise invalid("Missing ModelSpec")
+        if name not in gateway.active.models:
+            raise RpcError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
+        subject = (name, Choice(version=_asked(request.model_spec).version))
+        return await gateway.server.forward(methods.GET_MODEL_STATUS, message, deadline, subject)
+
+    return await plain(gateway, context, answer)
+
+
+SERVING: Final[dict[str, Answer]] = {
+    methods.PREDICT.path: partial(_predict, methods.PREDICT, "tensors"),
+    methods.CLASSIFY.path: partial(_predict, methods.CLASSIFY, "examples"),
+    methods.REGRESS.path: partial(_predict, methods.REGRESS, "examples"),
+    methods.MULTI_INFERENCE.path: _multi_inference,
+    methods.GET_MODEL_METADATA.path: _metadata,
+    methods.GET_MODEL_STATUS.path: _status,
+}
+"""What answers a method, by its path. HandleReloadConfigRequest is not here: replicas follow their file."""
+
+
+def _asked(spec: m.ModelSpec) -> Choice:
+    if spec.HasField("version"):
+        return Choice(version=spec.version.value)
+    return Choice(label=spec.version_label) if spec.version_label else NEWEST
+
+
+def _fields(exchange: Exchange) -> Mapping[str, object]:
+    """The metadata of a call, which has both places where a sticky key may be: it has no body with `metadata`."""
+    request = exchange.request
+    return request.fields if isinstance(request, Metadata) else {}
+
+
+def _mostly(model: Model, metadata: Metadata) -> Choice:
+    """Where a prediction of this client goes, or most of them when it has no sticky key."""
+    sticky = model.router.sticky if model.router is not None else None
+    key = sticky_key(sticky, metadata, metadata.fields)
+    return model.choose(key, 0.0) if key is not None else routed(model)
+
+
+def _version(response: bytes) -> int:
+    try:
+        return m.ResponseHead.FromString(response).model_spec.version.value
+    except DecodeError as error:
+        raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
+
+
+def _first_version(response: bytes) -> int:
+    try:
+        results = m.MultiInferenceResponse.FromString(response).results
+    except DecodeError as error:
+        raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
+    return results[0].model_spec.version.value if results else 0

@@ -1,0 +1,361 @@
+"""The gRPC port: TensorFlow Serving's services, the Open Inference Protocol, health and reflection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from eventually import eventually
+from fake_model_server import FakeModelServer
+from gateway_process import GatewayProcess, config, protocol_config
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from tfserving.wire import inference_pb2 as pb
+from tfserving.wire import messages_pb2 as m
+from tfserving.wire import methods
+from tfserving.wire.tensors import to_array, to_proto
+
+INFER = "/inference.GRPCInferenceService/"
+
+
+class Caller:
+    """Unary calls by path, with any messages."""
+
+    def __init__(self, address: str) -> None:
+        self.channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
+
+    def raw(self, path: str, message: bytes, timeout: float = 20.0, /, **metadata: str) -> tuple[bytes, dict[str, str]]:
+        """The response's bytes and the trailing metadata."""
+        given = [(name.replace("_", "-"), value) for name, value in metadata.items()]
+        call = self.channel.unary_unary(path)
+        response, details = call.with_call(message, timeout=timeout, metadata=given)
+        return response, dict(details.trailing_metadata() or ())
+
+    def ask(self, method: methods.Method, message: Message, timeout: float = 20.0, **metadata: str) -> Any:
+        return method.response.FromString(self.raw(method.path, message.SerializeToString(), timeout, **metadata)[0])
+
+    def infer(self, name: str, message: Message, **metadata: str) -> Any:
+        kind = vars(pb)[f"{name}Response"]
+        return kind.FromString(self.raw(INFER + name, message.SerializeToString(), 20.0, **metadata)[0])
+
+
+@pytest.fixture(scope="module")
+def caller(protocols: GatewayProcess) -> Iterator[Caller]:
+    found = Caller(protocols.grpc)
+    yield found
+    found.channel.close()
+
+
+def predict(model: str = "scale", label: str = "", version: int | None = None, **inputs: Any) -> m.PredictRequest:
+    request = m.PredictRequest(model_spec=m.ModelSpec(name=model))
+    if label:
+        request.model_spec.version_label = label
+    if version is not None:
+        request.model_spec.version.value = version
+    for name, value in (inputs or {"x": np.array([[1, 2]], np.float32)}).items():
+        request.inputs[name].CopyFrom(to_proto(np.asarray(value)))
+    return request
+
+
+def examples(*values: float) -> m.Input:
+    found = m.Input()
+    for value in values:
+        example = found.example_list.examples.add()
+        example.features.feature["x"].float_list.value.append(value)
+    return found
+
+
+def test_predict_goes_where_the_weights_say_and_a_label_or_version_wins(caller: Caller) -> None:
+    for request, version in ((predict(), 1), (predict(label="canary"), 2), (predict(version=2), 2)):
+        answer = caller.ask(methods.PREDICT, request)
+        assert answer.model_spec.version.value == version
+        assert to_array(answer.outputs["y"]).tolist() == [[version, 2.0 * version]]
+
+
+def test_weights_and_sticky_keys_are_those_of_rest(tmp_path: Path, protocol_address: str) -> None:
+    content = protocol_config(protocol_address)
+    content["models"]["scale"]["routing"]["weights"] = {"stable": 50, "canary": 50}
+    gateway = GatewayProcess(tmp_path, content, "--grpc-port", "0", "--drain-seconds", "0")
+    caller = Caller(gateway.grpc)
+    try:
+        grpc_said: dict[str, set[int]] = {}
+        rest_said: dict[str, set[int]] = {}
+        for user in map(str, range(20)):
+            for _ in range(2):
+                answer = caller.ask(methods.PREDICT, predict(), x_user=user)
+                grpc_said.setdefault(user, set()).add(answer.model_spec.version.value)
+            described = caller.ask(methods.GET_MODEL_METADATA, asked_for_metadata(), x_user=user)
+            grpc_said[user].add(described.model_spec.version.value)
+            asked = {"inputs": [[1.0, 2.0]]}
+            rest = gateway.post(asked, path="/v1/models/scale:predict", x_user=user)
+            rest_said[user] = {int(rest.headers["x-model-version"])}
+        assert grpc_said == rest_said
+        assert set().union(*grpc_said.values()) == {1, 2}
+        free = {caller.ask(methods.PREDICT, predict()).model_spec.version.value for _ in range(60)}
+        assert free == {1, 2}
+        assert gateway.metric('gateway_requests_total{model="scale",version="2",label="canary",kind="tensors"') > 0
+    finally:
+        caller.channel.close()
+        assert gateway.stop() == 0
+
+
+def asked_for_metadata() -> m.GetModelMetadataRequest:
+    return m.GetModelMetadataRequest(model_spec=m.ModelSpec(name="scale"), metadata_field=["signature_def"])
+
+
+def test_classify_regress_and_multi_inference(caller: Caller) -> None:
+    spec = m.ModelSpec(name="scale", signature_name="regress")
+    regressed = caller.ask(methods.REGRESS, m.RegressionRequest(model_spec=spec, input=examples(1.5, 2)))
+    assert [r.value for r in regressed.result.regressions] == [1.5, 2.0]
+    spec.version_label = "canary"
+    regressed = caller.ask(methods.REGRESS, m.RegressionRequest(model_spec=spec, input=examples(1.5, 2)))
+    assert [r.value for r in regressed.result.regressions] == [3.0, 4.0]
+
+    spec = m.ModelSpec(name="scale", signature_name="classify")
+    classified = caller.ask(methods.CLASSIFY, m.ClassificationRequest(model_spec=spec, input=examples(1.5)))
+    assert [c.score for c in classified.result.classifications[0].classes] == [1.5]
+
+    asked = m.MultiInferenceRequest(input=examples(2))
+    for name in ("regress", "classify"):
+        task = asked.tasks.add(method_name=f"tensorflow/serving/{name}")
+        task.model_spec.name, task.model_spec.signature_name = "scale", name
+    results = caller.ask(methods.MULTI_INFERENCE, asked).results
+    assert [result.model_spec.version.value for result in results] == [1, 1]
+    assert results[0].regression_result.regressions[0].value == 2.0
+
+
+def test_metadata_and_status(caller: Caller) -> None:
+    described = caller.ask(methods.GET_MODEL_METADATA, asked_for_metadata())
+    assert described.model_spec.version.value == 1, "the version that most predictions get, not the newest"
+    assert described.metadata["signature_def"].type_url == methods.SIGNATURE_DEF_TYPE_URL
+    status = caller.ask(methods.GET_MODEL_STATUS, m.GetModelStatusRequest(model_spec=m.ModelSpec(name="scale")))
+    assert {entry.version: entry.state for entry in status.model_version_status} == {1: 30, 2: 30}
+
+
+class Recorder(grpc.GenericRpcHandler):  # type: ignore[misc]  # has no types
+    """A model server that keeps the bytes of each Predict and always answers the same ones."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.seen: list[bytes] = []
+        self._answer = answer
+        self._server = grpc.server(ThreadPoolExecutor(1))
+        self._server.add_generic_rpc_handlers((self,))
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def service(self, details: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(self._take) if details.method == methods.PREDICT.path else None
+
+    def _take(self, message: bytes, context: Any) -> bytes:
+        self.seen.append(message)
+        return self._answer
+
+    def stop(self) -> None:
+        self._server.stop(0).wait()
+
+
+def test_the_bytes_of_tensors_are_passed_on_as_they_came(tmp_path: Path) -> None:
+    """Also in a form that nobody here writes, and with fields that nobody here knows."""
+    unknown = b"\xa2\x06\x05hello"  # field 100
+    response = m.PredictResponse(model_spec=m.ModelSpec(name="m"))
+    response.model_spec.version.value = 1
+    response.outputs["y"].CopyFrom(to_proto(np.ones(2, np.float32), typed=True))
+    server = Recorder(unknown + response.SerializeToString())
+    gateway = GatewayProcess(tmp_path, config(server.address), "--grpc-port", "0", "--drain-seconds", "0")
+    caller = Caller(gateway.grpc)
+    try:
+        tensor = m.TensorProto(dtype=m.DT_FLOAT, float_val=[1.0])
+        tensor.tensor_shape.dim.add().size = 3
+        request = m.PredictRequest(output_filter=["y"])
+        request.inputs["x"].CopyFrom(tensor)
+        rest = request.SerializeToString() + unknown
+        asked = m.RequestHead(model_spec=m.ModelSpec(name="m", signature_name="s")).SerializeToString() + rest
+        answer, trailing = caller.raw(methods.PREDICT.path, asked, x_request_id="r-9")
+        assert answer == unknown + response.SerializeToString()
+        assert trailing["x-request-id"] == "r-9"
+        (seen,) = server.seen
+        assert seen.endswith(rest)
+        spec = m.RequestHead.FromString(seen).model_spec
+        assert (spec.name, spec.signature_name, spec.version_label) == ("m", "s", "stable")
+    finally:
+        caller.channel.close()
+        gateway.stop()
+        server.stop()
+
+
+def fails(call: Callable[[], object]) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
+
+
+def test_failures_have_tensorflow_serving_s_codes_and_texts(caller: Caller) -> None:
+    wrong = m.PredictRequest(model_spec=m.ModelSpec(name="scale"))
+    wrong.inputs["x"].CopyFrom(to_proto(np.array([[1, 2]], np.float64)))
+    cases: list[tuple[methods.Method, Message, grpc.StatusCode, str]] = [
+        (methods.PREDICT, predict("none"), grpc.StatusCode.NOT_FOUND, "Servable not found for request: Latest(none)"),
+        (methods.PREDICT, predict(version=9), grpc.StatusCode.NOT_FOUND, "Specific(scale, 9)"),
+        (methods.PREDICT, predict(label="no"), grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label"),
+        (methods.PREDICT, wrong, grpc.StatusCode.INVALID_ARGUMENT, "to be float but double is provided"),
+        (methods.GET_MODEL_STATUS, m.GetModelStatusRequest(), grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec"),
+        (methods.RELOAD_CONFIG, m.ReloadConfigRequest(), grpc.StatusCode.UNIMPLEMENTED, ""),
+    ]
+    for method, request, code, text in cases:
+        error = fails(partial(caller.ask, method, request))
+        assert (error.code(), text in error.details()) == (code, True), error.details()
+    error = fails(lambda: caller.raw(methods.PREDICT.path, b"\xff\xff"))
+    assert (error.code(), "cannot be decoded" in error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+    error = fails(lambda: caller.raw(methods.PREDICT.path, b"\0" * 11_000_000))
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_deadlines_cancellation_and_overload(tmp_path: Path) -> None:
+    server = FakeModelServer()
+    content = config(server.address, limits={"max_concurrency": 1, "max_queue": 1, "timeout_ms": 5000})
+    gateway = GatewayProcess(tmp_path, content, "--grpc-port", "0", "--drain-seconds", "0")
+    caller = Caller(gateway.grpc)
+    x = np.array([[1, 2]], np.float32)
+    try:
+        server.gate.clear()
+        error = fails(lambda: caller.ask(methods.PREDICT, predict("m", x=x), x_request_timeout_ms="300"))
+        assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert server.seen[-1].seconds_left <= 0.31
+        leaving = caller.channel.unary_unary(methods.PREDICT.path).future(predict("m", x=x).SerializeToString())
+        eventually(lambda: gateway.metric("gateway_in_flight") == 1.0, lambda: "the call did not arrive")
+        leaving.cancel()
+        eventually(lambda: gateway.metric("gateway_in_flight") == 0.0, lambda: "the call did not end")
+        server.gate.set()
+        assert caller.ask(methods.PREDICT, predict("m", x=x)).model_spec.version.value == 1
+        server.stop()
+        error = fails(lambda: caller.ask(methods.PREDICT, predict("m", x=x), timeout=2.0))
+        assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    finally:
+        caller.channel.close()
+        gateway.stop()
+        server.stop()
+
+
+def test_health(caller: Caller, tmp_path: Path) -> None:
+    stub = health_pb2_grpc.HealthStub(caller.channel)
+    for service in ("", methods.PREDICTION_SERVICE, "inference.GRPCInferenceService"):
+        assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status == 1
+    error = fails(lambda: stub.Check(health_pb2.HealthCheckRequest(service="nope"), timeout=10))
+    assert error.code() == grpc.StatusCode.NOT_FOUND
+    server = FakeModelServer()
+    gateway = GatewayProcess(tmp_path, config(server.address), "--grpc-port", "0", "--drain-seconds", "30")
+    other = Caller(gateway.grpc)
+    try:
+        states = health_pb2_grpc.HealthStub(other.channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(states).status == health_pb2.HealthCheckResponse.SERVING
+        gateway.signal(15)
+        assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert other.ask(methods.PREDICT, predict("m")).model_spec.version.value == 1, "calls are answered meanwhile"
+        gateway.signal(15)
+        assert gateway.wait() == 0
+        assert any("accepted: 1, answered: 1" in line for line in gateway.log), gateway.log[-1]
+    finally:
+        other.channel.close()
+        gateway.stop()
+        server.stop()
+
+
+def test_reflection_tells_every_service(caller: Caller) -> None:
+    database = ProtoReflectionDescriptorDatabase(caller.channel)
+    services = set(database.get_services())
+    assert services == {
+        methods.PREDICTION_SERVICE,
+        methods.MODEL_SERVICE,
+        "inference.GRPCInferenceService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    found = database.FindFileContainingSymbol(methods.PREDICTION_SERVICE)
+    (service,) = (service for service in found.service if service.name == "PredictionService")
+    assert {method.name for method in service.method} == {
+        "Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata",
+    }  # fmt: skip
+    assert service.method[0].input_type == ".tfserving_wire.PredictRequest"
+
+
+# ---- the Open Inference Protocol ------------------------------------------------------------------------------------
+
+
+def infer_request(model: str = "scale", version: str = "", *, raw: bool = True) -> pb.ModelInferRequest:
+    request = pb.ModelInferRequest(model_name=model, model_version=version, id="i-1")
+    x = request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
+    if raw:
+        request.raw_input_contents.append(np.array([1.5, 2], "<f4").tobytes())
+    else:
+        x.contents.fp32_contents.extend([1.5, 2])
+    return request
+
+
+def test_inference_with_raw_and_with_typed_contents(caller: Caller) -> None:
+    for version, number in (("", 1), ("2", 2), ("canary", 2)):
+        for raw in (True, False):
+            answer = caller.infer("ModelInfer", infer_request(version=version, raw=raw))
+            assert (answer.model_name, answer.model_version, answer.id) == ("scale", str(number), "i-1")
+            (output,) = answer.outputs
+            assert (output.name, output.datatype, list(output.shape)) == ("y", "FP32", [1, 2])
+            assert np.frombuffer(answer.raw_output_contents[0], "<f4").tolist() == [1.5 * number, 2.0 * number]
+    typed = infer_request()
+    typed.parameters["binary_data_output"].bool_param = False
+    answer = caller.infer("ModelInfer", typed)
+    assert (list(answer.outputs[0].contents.fp32_contents), len(answer.raw_output_contents)) == ([1.5, 2.0], 0)
+    assert answer.parameters["version_label"].string_param == "stable"
+
+
+def test_numbers_that_are_not_finite_pass(caller: Caller) -> None:
+    request = infer_request(raw=False)
+    request.inputs[0].contents.fp32_contents[:] = [math.nan, math.inf]
+    found = np.frombuffer(caller.infer("ModelInfer", request).raw_output_contents[0], "<f4")
+    assert (math.isnan(found[0]), math.isinf(found[1])) == (True, True)
+
+
+def test_server_and_model_as_the_protocol_describes_them(caller: Caller) -> None:
+    assert caller.infer("ServerLive", pb.ServerLiveRequest()).live
+    assert caller.infer("ServerReady", pb.ServerReadyRequest()).ready
+    assert caller.infer("ServerMetadata", pb.ServerMetadataRequest()).name
+    assert caller.infer("ModelReady", pb.ModelReadyRequest(name="scale", version="canary")).ready
+    assert not caller.infer("ModelReady", pb.ModelReadyRequest(name="scale", version="9")).ready
+    found = caller.infer("ModelMetadata", pb.ModelMetadataRequest(name="scale"))
+    assert (list(found.versions), found.platform) == (["1", "2"], "tensorflow_savedmodel")
+    assert [(t.name, t.datatype, list(t.shape)) for t in found.inputs] == [("x", "FP32", [-1, 2])]
+    error = fails(lambda: caller.infer("ModelReady", pb.ModelReadyRequest(name="none")))
+    assert error.code() == grpc.StatusCode.NOT_FOUND
+
+
+def broken(change: Callable[[pb.ModelInferRequest], object], *, raw: bool = True) -> pb.ModelInferRequest:
+    request = infer_request(raw=raw)
+    change(request)
+    return request
+
+
+BAD = [
+    (broken(lambda r: r.ClearField("inputs")), "inputs: there are none"),
+    (broken(lambda r: r.raw_input_contents.append(b"")), "2 raw_input_contents for 1 inputs"),
+    (broken(lambda r: r.inputs[0].contents.fp32_contents.append(1.0)), "both contents and raw_input_contents"),
+    (broken(lambda r: r.inputs[0].shape.append(2)), "input 'x': 8 bytes, but its shape and datatype need 16"),
+    (broken(lambda r: r.inputs[0].shape.append(-1)), "input 'x': shape"),
+    (broken(lambda r: setattr(r.inputs[0], "datatype", "FP8")), "datatype: expected one of"),
+    (broken(lambda r: setattr(r.inputs[0], "datatype", "BF16"), raw=False), "BF16 travels in raw_input_contents only"),
+    (broken(lambda r: setattr(r, "model_name", "none")), "Servable not found"),
+    (broken(lambda r: r.outputs.add(name="q")), "output tensor alias not found in signature: q"),
+    (broken(lambda r: setattr(r, "model_version", "9" * 25)), "no 64-bit number"),
+]
+
+
+@pytest.mark.parametrize(("request_message", "text"), BAD, ids=range(len(BAD)))
+def test_bad_requests_say_what_is_wrong(caller: Caller, request_message: pb.ModelInferRequest, text: str) -> None:
+    error = fails(lambda: caller.infer("ModelInfer", request_message))
+    assert error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+    assert text in error.details()
