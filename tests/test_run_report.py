@@ -88,7 +88,15 @@ def test_of_cluster_tests_the_whole_module_is_repeated(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("script", ["test", "cluster-test"])
 def test_the_scripts_take_a_file_outside_the_repository(tmp_path: Path, script: str) -> None:
-    argv = [ROOT / "scripts" / script, "--again", tmp_path / "flaky", "--collect-only", "-q", "--deselect", "k8s-tests"]
+    argv = [
+        str(ROOT / "scripts" / script),
+        "--again",
+        str(tmp_path / "flaky"),
+        "--collect-only",
+        "-q",
+        "--deselect",
+        "k8s-tests",
+    ]
     env = {**os.environ, "PYTHON": sys.executable, "K8S_TESTS_CLUSTER": "none"}
     found = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert found.returncode in (0, 5), found.stdout + found.stderr  # 5: nothing failed last time

@@ -49,8 +49,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "doctor": ("deployer doctor --target cluster --keep seen.json",),
     "rollout start": (
         "deployer rollout start digits --to 2 --steps 5,25,50 --soak 1m --gate 'p99<1.5*stable' --gate 'error_rate<1%'",
-        "deployer rollout start digits --to 2 --gate 'accuracy>=0.9' --labelled holdout.jsonl --load synthetic",
-        "deployer rollout start digits --to 2 --gate 'size<500MB' --dry-run",
+        "deployer rollout start digits --to 2 --gate 'disagreement<2%' --labelled holdout.jsonl --load synthetic",
+        "deployer rollout start digits --to 2 --gate 'error_rate<1%' --gate 'size<500MB' --dry-run",
     ),
     "rollout status": ("deployer rollout status digits --watch",),
     "rollout promote": ("deployer rollout promote digits",),

@@ -39,6 +39,9 @@ BEFORE_LOAD = frozenset([Metric.SIZE, Metric.PARITY])
 BEFORE_TRAFFIC = frozenset([Metric.LOAD_TIME, Metric.MEMORY, Metric.ACCURACY])
 """Known once the version is loaded and labelled: judged before it gets any traffic."""
 
+COUNTS_ONLY = frozenset([Metric.SAMPLES])
+"""Says that there was traffic, not whether it went well."""
+
 _SHARES = frozenset([Metric.ERROR_RATE, Metric.DISAGREEMENT, Metric.ACCURACY])
 LATENCIES = frozenset([Metric.P50, Metric.P90, Metric.P95, Metric.P99])
 _FLOORS = frozenset([Metric.ACCURACY, Metric.SAMPLES])

@@ -78,7 +78,8 @@ class RolloutRequest:
 
     `rollback` skips canary and gates. An inconclusive window may grow to `patience` times `soak`. `labelled` is a JSONL
     file of records with their expected values; `load` requests a second from it are sent to both labels while a window
-    is open (0: none). `accept_downtime` allows emptying the only replica.
+    is open (0: none). `no_gates` allows shares of traffic that no gate judges. `accept_downtime` allows emptying the
+    only replica.
     Errors at construction: ValueError for shares that do not increase within 0 to 100, and bounds below 0.
     """
 
@@ -97,6 +98,7 @@ class RolloutRequest:
     rollback: bool = False
     policy: Policy = Policy.AVAILABILITY
     accept_downtime: bool = False
+    no_gates: bool = False
 
     def __post_init__(self) -> None:
         if self.to < 1:

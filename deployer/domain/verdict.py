@@ -7,11 +7,12 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """Too little evidence is neither pass nor fail."""
+    """Too little evidence is neither pass nor fail; and what no gate looked at is not judged."""
 
     PASS = "pass"
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
+    NOT_JUDGED = "not judged"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from deployer.records import expected, files
 from deployer.records.endpoint import Grpc, RecordApi, Value
 from deployer.release import endpoints
 from deployer.targets.base import Progress, Target
+from deployer.targets.history import exclusively
 
 __all__ = ["ExperimentRequest", "Generator", "run"]
 
@@ -54,15 +55,18 @@ def run(
     Errors: UsageError and SpecError for invalid requests, ExperimentInvalid when the load generator lagged in every
     open-loop trial (the folder is written nevertheless), and those of the target.
     """
-    _check(request)
-    try:
-        request.out.mkdir(parents=True, exist_ok=True)  # fails now, not after an hour of measurements
-    except OSError as error:
-        raise UsageError(f"{request.out} cannot be written", hint="choose another folder with --out") from error
+    _prepare(request)
     if generator is None:
         started = generator_for(target, image=request.load_image, timeout=request.scale_timeout, progress=progress)
         with started as found:
             return run(target, request, progress, found)
+    with exclusively(target.history()):
+        return run_held(target, request, progress, generator)
+
+
+def run_held(target: Target, request: ExperimentRequest, progress: Progress, generator: Generator) -> Experiment:
+    """As `run`, for a caller that works on the release already."""
+    _prepare(request)
     experiment = _Run(target=target, request=request, progress=progress, generator=generator)
     interrupted = True
     with _removed_if_empty(request.out), target.held(timeout=request.scale_timeout, progress=progress):
@@ -83,6 +87,14 @@ def run(
             hint="give the load generator more CPU, lower the rates, or use more --processes",
         )
     return result
+
+
+def _prepare(request: ExperimentRequest) -> None:
+    _check(request)
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)  # fails now, not after an hour of measurements
+    except OSError as error:
+        raise UsageError(f"{request.out} cannot be written", hint="choose another folder with --out") from error
 
 
 def plan(target: Target, request: ExperimentRequest) -> Outline:

@@ -12,16 +12,18 @@ import yaml
 
 from deployer.domain.location import DirectoryStore
 from deployer.domain.release import Release
-from deployer.domain.serving import ServingConfig
+from deployer.domain.serving import ModelState, ServingConfig
 from deployer.domain.workload import Image
 from deployer.errors import SpecError, TargetError
 from deployer.release import spec
 from deployer.release.render import render_release, state_of
-from deployer.release.render.render import Choice, choose, feature_specs
+from deployer.release.render.render import Choice, choose, feature_specs, store_versions
 from deployer.release.render.values import EMBEDDED_SERVER
 from deployer.release.where import state_directory_of
 from deployer.targets.base import GatewayReplica, Progress, Replica
 from deployer.targets.cluster.helm_releases import TF_SERVING_CHART, charts_directory
+from deployer.targets.history import exclusively
+from deployer.targets.local import record
 from deployer.targets.local.container import Container
 from deployer.targets.local.process import log_tail
 from deployer.targets.local.state import Engine
@@ -81,12 +83,27 @@ def plan(request: UpRequest) -> UpPlan:
 def up(request: UpRequest, progress: Progress) -> LocalTarget:
     """Start the release, or update the running one. What this call started is stopped if it fails.
 
-    Errors: SpecError, TargetError (port in use, a process that exits), WaitTimeout, ToolError (missing engine).
+    Errors: SpecError, TargetError (another deployer at work, a port in use, a process that exits), WaitTimeout,
+    ToolError (missing engine).
     """
-    release, target, state = _prepared(request)
-    progress(f"{release.name}: {target.describe()}")
-    target.up(_wanted(release, state, request), timeout=request.timeout, progress=progress)
+    release = spec.load(request.file)
+    target = LocalTarget(request.state_dir or state_directory_of(release, request.file))
+    with exclusively(target.history()):  # a rollout that moves labels meanwhile would be undone
+        release, target, state = _prepared(request)
+        progress(f"{release.name}: {target.describe()}")
+        target.up(_wanted(release, state, request), timeout=request.timeout, progress=progress)
     return target
+
+
+def down(target: LocalTarget, *, grace: float, progress: Progress) -> tuple[str, ...]:
+    """Stop every process of the release; returns the names of those that ran. What was served is remembered.
+
+    Errors: TargetError when another deployer is at work on the release.
+    """
+    if target.layout.read() is None:
+        return ()
+    with exclusively(target.history()):
+        return target.down(grace=grace, progress=progress)
 
 
 def running_processes(target: LocalTarget) -> tuple[str, ...]:
@@ -123,6 +140,7 @@ def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> Local
         gateway_port=release.gateway.port if request.gateway_port is None else request.gateway_port,
         bound_to_parent=request.bound,
         container=_container(release) if request.engine is Engine.DOCKER else None,
+        record=str(_record_path(release)),
     )
 
 
@@ -148,10 +166,19 @@ def chart_image(image: Image | None = None) -> tuple[str, str]:
     return reference, "" if image.repository.endswith(EMBEDDED_SERVER) else values["command"][0]
 
 
+def _record_path(release: Release) -> Path:
+    assert isinstance(release.store, DirectoryStore)
+    return record.path_in(Path(release.store.path), release.name)
+
+
 def _state(release: Release, choices: Mapping[str, Choice], target: LocalTarget) -> ServingConfig:
-    """The current state of running models; for the other models, the chosen state."""
+    """The current state of running models, the last state of models that ran before; the chosen state of the others."""
     running = target.layout.read() is not None
-    before = state_of(target.model_config(), target.gateway_config()).models if running else {}
+    before = _last_state(release, target)
+    if not running:
+        before = {name: state for name, state in before.items() if name not in choices}
+        for name, state in before.items():
+            _require_in_store(release, name, state)
     chosen = choose(release, choices).models
     for name in choices:
         if name in before and before[name] != chosen[name]:
@@ -161,6 +188,28 @@ def _state(release: Release, choices: Mapping[str, Choice], target: LocalTarget)
                 hint="run `deployer local down`, then `up` with the new choice; or use `deployer rollout start`",
             )
     return ServingConfig(models={name: before.get(name, state) for name, state in chosen.items()})
+
+
+def _last_state(release: Release, target: LocalTarget) -> Mapping[str, ModelState]:
+    """What the release serves, or served last: by its own files, or by the record in the store when they are gone."""
+    if target.layout.read() is not None:
+        return state_of(target.model_config(), target.gateway_config()).models
+    found = record.read(target.layout.record) or record.read(_record_path(release))
+    return {} if found is None else state_of(found.model_config, found.gateway_config).models
+
+
+def _require_in_store(release: Release, model: str, state: ModelState) -> None:
+    """Refuse to start from a past that the store no longer has, instead of choosing other versions silently."""
+    if model not in {known.name for known in release.models}:
+        return
+    gone = sorted(set(state.versions) - set(store_versions(release, model)))
+    if gone:
+        versions = ", ".join(f"{label} is version {version}" for label, version in state.labels.items())
+        raise SpecError(
+            f"version {gone[0]} of {model}, which {release.name} served last, is no longer in the store",
+            cause=f"when it was stopped, {versions}",
+            hint=f"choose what to serve: --version {model}=N",
+        )
 
 
 def watch(target: LocalTarget, *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:

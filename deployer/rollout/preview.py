@@ -39,7 +39,7 @@ class Preview:
     @property
     def exit_code(self) -> int:
         """0 if the first step would pass, else 7."""
-        return 0 if overall(self.verdicts) is Verdict.PASS else GateFailed.exit_code
+        return 0 if overall(self.verdicts) in (Verdict.PASS, Verdict.NOT_JUDGED) else GateFailed.exit_code
 
 
 def preview_start(rollouts: Rollouts, request: RolloutRequest) -> Preview:

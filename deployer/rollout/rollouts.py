@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from deployer.domain.gate import Metric, parse_gate
+from deployer.domain.gate import BEFORE_LOAD, BEFORE_TRAFFIC, COUNTS_ONLY, Metric, parse_gate
 from deployer.domain.history import Entry
 from deployer.domain.rollout import Course, Event, Policy, Rollout, RolloutRequest, refusal
 from deployer.domain.serving import STABLE
@@ -20,18 +17,16 @@ from deployer.rollout.facts import VersionFacts, version_facts
 from deployer.rollout.proof import Clock, alive
 from deployer.rollout.runner import Runner
 from deployer.targets.base import Progress, Target
-from deployer.targets.history import HistoryStore
+from deployer.targets.history import HistoryStore, identity
 
 Facts = Callable[[int], VersionFacts]
 """Returns the facts of a version of the model from the store. Errors: SpecError if the version is missing."""
 
+RECOMMENDED_GATES = ("error_rate<1%", "p99<1.5*stable")
+"""What a refusal without gates proposes; they need no figure of the user's own."""
+
 COMMAND_RESULT_POLL_SECONDS = 0.2
 """Between two checks whether the deployer at work has executed a command."""
-
-
-def process_identity() -> str:
-    """This deployer as others see it: user, machine and process."""
-    return f"{getpass.getuser()} on {platform.node()} (process {os.getpid()})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +39,7 @@ class Rollouts:
     facts: Facts
     progress: Progress
     clock: Clock = field(default_factory=lambda: Clock(now=time.time, sleep=time.sleep))
-    who: str = field(default_factory=process_identity)
+    who: str = field(default_factory=identity)
     at_point: Callable[[str], None] = lambda _: None
     gates: tuple[str, ...] = ()
     """Gates of deployer.yaml, for a request without gates."""
@@ -254,8 +249,24 @@ def check(request: RolloutRequest) -> None:
             raise UsageError(
                 f"gate {text!r} needs records with expected values", hint="name their file with --labelled"
             )
+    if not (request.rollback or request.no_gates or _judged(request)):
+        early = ", ".join(request.gates)
+        raise UsageError(
+            "no gate would judge the version by its traffic",
+            cause=f"{early} judges none of it" if early else "neither --gate nor `gates` in deployer.yaml names one",
+            hint=f"add {' '.join(f'--gate {gate!r}' for gate in RECOMMENDED_GATES)}, or --no-gates to promote unjudged",
+        )
     if request.load and not request.labelled:
         raise UsageError("synthetic load needs records", hint="name a JSONL file with --labelled")
+
+
+def _judged(request: RolloutRequest) -> bool:
+    """Whether a gate looks at the responses of the new version, at each share of traffic that it gets."""
+    metrics = {parse_gate(text).metric for text in request.gates}
+    by_traffic = metrics - BEFORE_LOAD - BEFORE_TRAFFIC - COUNTS_ONLY
+    if request.shares == (0.0,):  # the version only gets mirrored requests
+        return Metric.DISAGREEMENT in metrics
+    return bool(by_traffic if request.shares else metrics)
 
 
 def bounded(request: RolloutRequest, timeout: float | None) -> RolloutRequest:
@@ -271,6 +282,7 @@ def description(rollout: Rollout) -> str:
     change = f"from version {rollout.previous} to version {rollout.request.to}"
     if rollout.request.rollback:
         return f"rollback {change}"
+    ungated = ", without gates" if rollout.request.no_gates else ""
     steps = ", ".join(f"{share:g} %" for share in rollout.request.shares)
     policy = "" if rollout.request.policy is Policy.AVAILABILITY else f", {rollout.request.policy}"
-    return f"rollout {change}" + (f" in steps of {steps}" if steps else "") + policy
+    return f"rollout {change}" + (f" in steps of {steps}" if steps else "") + policy + ungated

@@ -322,7 +322,11 @@ class Runner:
         began, persisted = self.clock.now(), False
         with ExitStack() as stack:
             if request.load:
-                stack.enter_context(synthetic_load(self.target, rollout.model, Path(request.labelled), request.load))
+                mirrored = any(gate.metric is Metric.DISAGREEMENT for gate in gates)
+                load = synthetic_load(
+                    self.target, rollout.model, Path(request.labelled), request.load, mirrored=mirrored
+                )
+                stack.enter_context(load)
             opened = gateway_metrics.read(self.target, rollout.model)
             while True:
                 passed = self.clock.now() - began
@@ -366,6 +370,9 @@ class Runner:
     def _verdict(self, step: Step, rollout: Rollout, verdicts: Sequence[Judgement]) -> StepResult:
         rollout = replace(rollout, verdicts=tuple(verdicts))
         verdict = overall(verdicts)
+        if verdict is Verdict.NOT_JUDGED:
+            self._record(rollout, step, str(verdict), "no gate applies to this step")
+            return StepResult(event=Event.PROVEN)
         self._record(rollout, step, f"judged: {verdict}", "; ".join(map(str, verdicts)))
         decisive = "; ".join(str(v) for v in verdicts if v.verdict is verdict)
         if verdict is Verdict.PASS:

@@ -23,11 +23,12 @@ SYNTHETIC_WORKERS = 4
 
 
 @contextmanager
-def synthetic_load(target: Target, model: str, file: Path, rate: float) -> Iterator[None]:
+def synthetic_load(target: Target, model: str, file: Path, rate: float, *, mirrored: bool = False) -> Iterator[None]:
     """Send records of a JSONL file to canary and stable in turn, `rate` requests a second in total, within the context.
 
-    The label is in the URL, so the requests count in the label's figures but do not change the weights. Responses are
-    ignored: the gateways count them. Errors: SpecError without a file.
+    The label is in the URL, so the requests count in the label's figures but do not change the weights. Gateways mirror
+    only requests without a label: with `mirrored`, those for stable have none, and the weights send nearly all of them
+    there. Responses are ignored: the gateways count them. Errors: SpecError without a file.
     """
     if not file.name:
         raise SpecError("--load synthetic needs records", hint="name a JSONL file with --labelled")
@@ -42,7 +43,7 @@ def synthetic_load(target: Target, model: str, file: Path, rate: float) -> Itera
             if done.wait(max(0.0, started + number / rate - time.monotonic())):
                 return
             gateways = [gateway.name for gateway in target.gateways() if gateway.alive]
-            label = (CANARY, STABLE)[number % 2]
+            label = (CANARY, "" if mirrored else STABLE)[number % 2]
             path = ModelPath(model=model, label=label).predict_path
             try:
                 target.post(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import getpass
+import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -50,6 +53,19 @@ class HistoryStore(Protocol):
     def take_command(self, model: str) -> Event | None:
         """The command since the last call, if any."""
         ...
+
+
+def identity() -> str:
+    """This deployer as others see it: user, machine and process."""
+    return f"{getpass.getuser()} on {platform.node()} (process {os.getpid()})"
+
+
+def exclusively(histories: HistoryStore) -> AbstractContextManager[None]:
+    """Be the only deployer that changes this release: what every verb holds that writes its state.
+
+    Errors: TargetError naming the deployer that works on it.
+    """
+    return histories.locked(identity())
 
 
 class FileHistory:

@@ -109,7 +109,7 @@ def test_two_versions_that_do_not_fit_are_refused_by_what_pods_use(rolling: Roll
     before, target = rolling.state, rolling.target
     in_force = target.model_config(), target.gateway_config()
     large = VersionFacts(size=600 * 2**20, features=rolling.features)
-    done = rolling.verbs(lambda _: None, facts=large).start(RolloutRequest(to=rolling.other, gates=()))
+    done = rolling.verbs(lambda _: None, facts=large).start(RolloutRequest(to=rolling.other, no_gates=True))
     assert (done.outcome, done.gate_failed, rolling.state) == ("aborted", True, before)
     found = re.search(
         r"two versions fit in memory: fail \((\d+) Mi in use \+ 1.5 × 600 Mi .* limit 640 Mi\)", done.reason
@@ -184,7 +184,7 @@ def test_an_order_to_abort_is_followed_in_steps_of_every_kind(rolling: Rolling) 
     """Before traffic, with traffic, after the label has moved, and while the earlier version leaves. Every point of a
     rollout has its turn in tests/deployer/rollout/test_faults.py."""
     before, to = rolling.state, rolling.other
-    request = RolloutRequest(to=to, shares=(50,), soak=0.5, timeout=60)
+    request = RolloutRequest(to=to, shares=(50,), soak=0.5, timeout=60, no_gates=True)
     with rolling.load.watched():
         other = rolling.verbs(lambda _: None)
         facts = other.facts(to)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from fake_gateway import Behaviour, FakeGateway
 from partial_target import PartialTarget
@@ -19,6 +22,7 @@ from deployer.targets.base import (
     Replica,
     ReplicaBatching,
 )
+from deployer.targets.history import FileHistory, HistoryStore
 
 
 class FakeTarget(PartialTarget):
@@ -33,6 +37,9 @@ class FakeTarget(PartialTarget):
         self.gateway, self.service, self.batched = gateway, service, batched
         self.batchings = [ReplicaBatching(parameters=None, grpc_threads=None, rows_per_call=1024)]
         self.scaled: list[int] = [1]
+
+    def history(self) -> HistoryStore:
+        return FileHistory(Path(tempfile.gettempdir()) / f"fake-target-{os.getpid()}")
 
     def describe(self) -> str:
         return "a fake release"

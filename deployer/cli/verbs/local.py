@@ -90,7 +90,7 @@ def down(
         words = "would stop " + ", ".join(there) if there else "nothing runs"
         console.result("StopPlan", {"would_stop": there}, words)
         return
-    stopped = target.down(progress=console.progress, grace=timeout)
+    stopped = local.down(target, grace=timeout, progress=console.progress)
     console.result("Stopped", {"stopped": stopped}, "stopped " + ", ".join(stopped) if stopped else "nothing ran")
 
 

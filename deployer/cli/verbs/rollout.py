@@ -47,6 +47,9 @@ def start(
         list[str] | None,
         typer.Option("--gate", metavar="GATE", help="As p99<200ms; again for more. By default those of the file."),
     ] = None,
+    no_gates: Annotated[
+        bool, typer.Option("--no-gates", help="Promote without a verdict on the traffic; the history says so.")
+    ] = False,
     labelled: Annotated[
         Path | None, typer.Option("--labelled", help="JSONL of records and right answers.", show_default=False)
     ] = None,
@@ -81,12 +84,16 @@ def start(
     The exit code is 0 when it was promoted, 7 when it was taken back or waits for a person, 6 when it is degraded.
     With --dry-run it is 7 when the version would not even be loaded; a claim is looked into by a short-lived pod.
     """
+    if no_gates and gate:
+        raise UsageError("--no-gates and --gate contradict each other", hint="leave out one of them")
     rollouts = rollouts_of(where, model, console.progress)
+    gates = () if no_gates else tuple(gate) if gate is not None else rollouts.gates
     request = _request(
         to=to,
         shares=numbers("--steps", steps, example="5,25,50", what="percentages", unit="%"),
         soak=soak,
-        gates=tuple(gate) if gate is not None else rollouts.gates,
+        gates=gates,
+        no_gates=no_gates,
         labelled=str(labelled) if labelled is not None else "",
         min_samples=min_samples,
         load=load_rate if load is Load.SYNTHETIC else 0.0,

@@ -134,7 +134,7 @@ def _whole(name: str) -> str:
     return name.replace(" ", "\u00a0")
 
 
-_MARKS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?"}
+_MARKS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?", Verdict.NOT_JUDGED: "–"}
 
 
 def _verdict(one: Judgement) -> list[str]:

@@ -14,7 +14,7 @@ from deployer.experiment.loadgen.workers import Workers
 from deployer.experiment.report import folder
 from deployer.experiment.request import ExperimentRequest
 from deployer.experiment.run import Generator
-from deployer.experiment.run import run as run_experiment
+from deployer.experiment.run import run_held as run_experiment
 from deployer.files import replace_file
 from deployer.release import spec
 from deployer.release.render import server_files
@@ -22,6 +22,7 @@ from deployer.release.render.gateway_file import ROWS_PER_CALL
 from deployer.release.render.server_flags import BATCHING_FILE
 from deployer.release.threads import MIN_GRPC_THREADS
 from deployer.targets.base import Progress, Rebatchable, ReplicaBatching
+from deployer.targets.history import exclusively
 from tfserving.config.text import ConfigError
 
 BATCHING_JSON = "batching.json"
@@ -49,6 +50,11 @@ def run(target: Rebatchable, request: BatchingRequest, progress: Progress, gener
     if generator is None:
         with Workers() as workers:
             return run(target, request, progress, workers)
+    with exclusively(target.history()):
+        return _swept(target, request, progress, generator)
+
+
+def _swept(target: Rebatchable, request: BatchingRequest, progress: Progress, generator: Generator) -> Sweep:
     before, count = target.batching(), len(target.replicas())
     each = replace(request.each, replicas=(count,))
     cells: list[Cell] = []

@@ -16,7 +16,7 @@ from deployer.domain import quantity
 from deployer.domain.location import PvcStore, cluster_store
 from deployer.domain.release import Release
 from deployer.domain.serving import ModelState, ServingConfig
-from deployer.errors import SpecError, UsageError
+from deployer.errors import SpecError, TargetError, UsageError
 from deployer.release import memory
 from deployer.release.deploy.installed import Bounds, Live, live_release
 from deployer.release.deploy.live_texts import Restored
@@ -31,6 +31,7 @@ from deployer.targets.cluster import proof
 from deployer.targets.cluster.helm_releases import GATEWAY_CHART, TF_SERVING_CHART, Change
 from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER
 from deployer.targets.cluster.target import ClusterTarget
+from deployer.targets.history import exclusively
 from deployer.targets.storage import pvc_contents
 from deployer.targets.storage.contents import Contents
 
@@ -142,6 +143,24 @@ def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> De
     If nothing changes, it is only verified. Errors: ToolError, WaitTimeout that names
     pods, containers, events and models; TargetError.
     """
+    with exclusively(plan.target.history()):
+        _require_unchanged(plan)
+        return _execute(plan, wait=wait, timeout=timeout, progress=progress)
+
+
+def _require_unchanged(plan: Plan) -> None:
+    """Refuse a plan whose release has moved on since: it would take back what a rollout did meanwhile."""
+    if plan.tf_serving.before is None:
+        return
+    for name, state in live_release(plan.target).states.items():
+        if plan.state.models.get(name, state) != state:
+            raise TargetError(
+                f"versions, labels or weights of {name} changed while the deployment was planned",
+                hint="run `deployer deploy` again",
+            )
+
+
+def _execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> Deployed:
     target, deadline = plan.target, time.monotonic() + timeout
     revisions = {}
     for sentence in plan.repairs:

@@ -26,7 +26,9 @@ _QUANTILES = {Metric.P50: 0.5, Metric.P90: 0.9, Metric.P95: 0.95, Metric.P99: 0.
 
 
 def overall(judgements: Sequence[Judgement]) -> Verdict:
-    """FAIL if any gate failed, else INCONCLUSIVE if any is, else PASS."""
+    """FAIL if any gate failed, else INCONCLUSIVE if any is, else PASS; NOT_JUDGED without a gate."""
+    if not judgements:
+        return Verdict.NOT_JUDGED
     verdicts = {judgement.verdict for judgement in judgements}
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         if verdict in verdicts:

@@ -62,7 +62,8 @@ class ProcessState(_Record, frozen=True, kw_only=True):
 class LocalState(_Record, frozen=True, kw_only=True):
     """A release on this machine. `cpus` is the CPU limit of a replica, `limit` says how it is enforced.
 
-    `container` is the container of each replica with the engine docker.
+    `container` is the container of each replica with the engine docker. `record` is the file in the store in which
+    the release is recorded, empty for none.
     """
 
     release: str
@@ -72,6 +73,7 @@ class LocalState(_Record, frozen=True, kw_only=True):
     bound_to_parent: bool = False
     cpus: float | None = None
     limit: str = "none"
+    record: str = ""
     replicas: tuple[ProcessState, ...] = ()
     gateways: tuple[ProcessState, ...] = ()
 
@@ -94,6 +96,7 @@ class Layout:
         self.lock = self.directory / "lock"
         self.config = self.directory / "config"
         self.logs = self.directory / "logs"
+        self.record = self.directory / "served.json"
         self.model_config = self.config / "models.config"
         self.newcomer_config = self.config / f"newcomer{OWN_CONFIG_SUFFIX}"
         self.gateway_config = self.config / "gateway.yaml"

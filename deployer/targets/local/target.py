@@ -25,7 +25,7 @@ from deployer.targets.base import (
     Target,
 )
 from deployer.targets.history import FileHistory
-from deployer.targets.local import cpu, memory, routes
+from deployer.targets.local import cpu, memory, record, routes
 from deployer.targets.local.batching import current_batching, flags_with, gateway_with
 from deployer.targets.local.container import Container
 from deployer.targets.local.process import log_tail, server_flags
@@ -46,7 +46,8 @@ class LocalRelease:
     `files` maps file names to the text of its configuration; `server_flags` are the model server's flags, except ports
     and paths, which the target sets. `cpus` is the CPU limit of each replica, None for no limit. `gateway_port` 0
     takes a free port. With `bound_to_parent` all processes, but not containers, die with this process. `container` is
-    the container of each replica with the engine docker, else None.
+    the container of each replica with the engine docker, else None. `record` is the file in the store in which the
+    release is recorded, empty for none.
     """
 
     name: str
@@ -58,6 +59,7 @@ class LocalRelease:
     gateway_port: int = 0
     bound_to_parent: bool = False
     container: Container | None = None
+    record: str = ""
 
 
 class LocalTarget(Target):
@@ -99,6 +101,7 @@ class LocalTarget(Target):
                 container=wanted.container,
                 cpus=wanted.cpus,
                 limit=self._limit(wanted),
+                record=wanted.record,
             )
             kept = self._supervisor.keep(
                 before, state, outdated=outdated, gateway_port=wanted.gateway_port, progress=progress
@@ -107,6 +110,7 @@ class LocalTarget(Target):
             gateway_text = wanted.files[self.layout.gateway_config.name]
             with self._supervisor.rollback_to(kept, progress):
                 self._supervisor.fit(kept, wanted.replicas, gateway_text, wanted.gateway_port, deadline, progress)
+            self._keep_record(kept)
 
     def down(self, *, progress: Progress, grace: float = STOP_GRACE_SECONDS) -> tuple[str, ...]:
         """Stop every process of the release; return the names of those that were running. Logs and files stay."""
@@ -187,16 +191,27 @@ class LocalTarget(Target):
         return self.layout.model_config.read_text()
 
     def put_model_config(self, text: str) -> None:
-        self._state()
+        state = self._state()
         model_config(text)
         replace_file(self.layout.model_config, text.encode())
+        self._keep_record(state)
 
     def gateway_config(self) -> str:
         self._state()
         return self.layout.gateway_config.read_text()
 
     def put_gateway_config(self, text: str) -> None:
-        self._supervisor.write_gateway_config(text, self._state())
+        state = self._state()
+        self._supervisor.write_gateway_config(text, state)
+        self._keep_record(state)
+
+    def _keep_record(self, state: LocalState) -> None:
+        """Record what is served now, for the next `up`."""
+        now = record.Record(
+            model_config=self.layout.model_config.read_text(), gateway_config=self.layout.gateway_config.read_text()
+        )
+        for path in (self.layout.record, *([Path(state.record)] if state.record else [])):
+            record.write(path, now)
 
     @contextmanager
     def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:

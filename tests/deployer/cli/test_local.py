@@ -161,7 +161,8 @@ def test_a_dry_run_tells_what_would_be_and_changes_nothing(directory: Path, tmp_
     assert "scale: versions 1, 2; canary is 2, stable is 1; shares of traffic: stable 1" in up.stdout
     down = deployer(directory, "local", "down", "--dry-run", "-o", "json")
     assert json.loads(down.stdout)["result"] == {"would_stop": ["gateway-0", "replica-0", "replica-1"]}
-    (tmp_path / "deployer.yaml").write_text(DESCRIPTION.format(store=small_store))
+    other = DESCRIPTION.format(store=small_store).replace("release: small", "release: other")
+    (tmp_path / "deployer.yaml").write_text(other)
     first = deployer(tmp_path, "local", "up", "--dry-run", "-o", "json")
     planned = json.loads(first.stdout)["result"]
     assert (planned["replicas"], planned["running"]) == (2, [])

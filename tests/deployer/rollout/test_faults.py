@@ -397,3 +397,27 @@ def test_the_way_back_does_not_ask_the_store(tmp_path: Path) -> None:
 
     without_store = replace(world.rollouts(), facts=unreachable)
     assert without_store.abort().outcome == "aborted"
+
+
+@pytest.mark.parametrize(
+    ("gates", "shares"), [((), (5.0,)), (("size<500MB", "samples>=10"), (5.0,)), (("error_rate<1%",), (0.0,))]
+)
+def test_without_a_gate_on_its_traffic_a_version_is_not_promoted_by_accident(
+    tmp_path: Path, gates: tuple[str, ...], shares: tuple[float, ...]
+) -> None:
+    world = World(tmp_path)
+    with pytest.raises(UsageError, match="no gate would judge") as refused:
+        world.rollouts().start(RolloutRequest(to=2, gates=gates, shares=shares))
+    assert "--no-gates" in refused.value.hint
+    assert world.state().labels == {"stable": 1}
+
+
+def test_what_no_gate_judged_is_never_called_passed(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    done = world.rollouts().start(replace(REQUEST, gates=(), no_gates=True))
+    assert done.outcome == "promoted"
+    entries = world.release.histories.read(done.model).entries
+    events = [entry.event for entry in entries if entry.step.startswith("forward: judge")]
+    assert "not judged" in events
+    assert not any("pass" in event for event in events)
+    assert "without gates" in entries[0].text

@@ -94,7 +94,7 @@ def test_one_failure_fails_all_and_doubt_is_no_pass() -> None:
     assert overall([good, doubt, bad]) is Verdict.FAIL
     assert overall([good, doubt]) is Verdict.INCONCLUSIVE
     assert overall([good]) is Verdict.PASS
-    assert overall([]) is Verdict.PASS
+    assert overall([]) is Verdict.NOT_JUDGED
 
 
 def test_exact_probabilities() -> None:

@@ -177,7 +177,9 @@ def test_a_version_that_errors_is_taken_back_and_its_requests_are_answered_by_st
 def test_wrong_answers_are_found_before_any_traffic(target: LocalTarget, directory: Path) -> None:
     labelled = str(directory / "holdout.jsonl")
     with traffic(target) as seen:
-        done = rollouts(target, directory).start(request(WRONG, gates=("accuracy>=0.9",), labelled=labelled))
+        done = rollouts(target, directory).start(
+            request(WRONG, gates=("accuracy>=0.9", "error_rate<5%"), labelled=labelled)
+        )
     assert done.outcome == "aborted"
     assert "accuracy>=0.9: fail (0.00 % correct)" in done.reason
     assert none_failed(seen), seen
@@ -308,7 +310,8 @@ def test_a_dry_run_from_the_command_line_says_what_would_be_done_and_touches_not
     assert [one["step"] for one in found["steps"]][:3] == ["check", "teach", "load"]
     assert found["steps"][-1]["after"]["labels"] == {"stable": GOOD}
     assert {one["gate"]: one["verdict"] for one in found["verdicts"]}["size<100MB"] == "pass"
-    refused = deployer(directory, "rollout", "start", "scale", "--to", str(GOOD), "--gate", "size<1kB", "--dry-run")
+    small = ("--gate", "size<1kB", "--gate", "p99<1s")
+    refused = deployer(directory, "rollout", "start", "scale", "--to", str(GOOD), *small, "--dry-run")
     assert refused.returncode == 7
     assert "✗ size<1kB  fail" in refused.stdout
     back = deployer(directory, "rollback", "scale", "--to", str(GOOD), "--dry-run")
@@ -317,7 +320,7 @@ def test_a_dry_run_from_the_command_line_says_what_would_be_done_and_touches_not
 
 
 def test_a_deployer_is_killed_and_another_one_takes_it_back(target: LocalTarget, directory: Path) -> None:
-    arguments = ("rollout", "start", "scale", "--to", str(GOOD), "--steps", "50", "--soak", "60s", "-q")
+    arguments = ("rollout", "start", "scale", "--to", str(GOOD), "--steps", "50", "--soak", "60s", "--no-gates", "-q")
     first = subprocess.Popen(command(*arguments), cwd=directory, env=environment())
     verbs = rollouts(target, directory)
     eventually(lambda: half_canary(target), "half the traffic for canary")
@@ -334,7 +337,7 @@ def test_a_deployer_is_killed_and_another_one_takes_it_back(target: LocalTarget,
 
 
 def test_an_order_from_another_terminal_reaches_the_deployer_at_work(target: LocalTarget, directory: Path) -> None:
-    arguments = ("rollout", "start", "scale", "--to", str(GOOD), "--steps", "50", "--soak", "60s", "-q")
+    arguments = ("rollout", "start", "scale", "--to", str(GOOD), "--steps", "50", "--soak", "60s", "--no-gates", "-q")
     first = subprocess.Popen(command(*arguments), cwd=directory, env=environment())
     eventually(lambda: half_canary(target), "half the traffic for canary")
     paused = deployer(directory, "rollout", "pause", "scale", "-o", "json")

@@ -74,7 +74,7 @@ def test_what_can_be_judged_beforehand_is_and_the_rest_is_named(tmp_path: Path) 
 def test_what_a_start_refuses_its_preview_refuses(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(traffic=10))
     with pytest.raises(TargetError, match="cannot be rolled out to version 1"):
-        preview_start(world.rollouts(), RolloutRequest(to=1))
+        preview_start(world.rollouts(), RolloutRequest(to=1, no_gates=True))
     assert world.rollouts().start(REQUEST).phase is Phase.PAUSED
     with pytest.raises(TargetError, match="version 2 is Paused"):
         preview_start(world.rollouts(), REQUEST)
