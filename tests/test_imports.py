@@ -55,6 +55,7 @@ TENSORFLOW = {
 """Where a version is made or run; nothing else imports tensorflow or keras."""
 
 UNSEEN = {
+    "tzdata": "the time zones of zoneinfo where the system has none",
     "xgboost": "xgboost-cpu where there is none, on macOS",
 }
 """Packages that the code needs and does not import itself."""

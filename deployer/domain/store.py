@@ -86,11 +86,15 @@ class TensorFact:
 
 @dataclass(frozen=True, kw_only=True)
 class SignatureFact:
-    """One signature of a SavedModel: its tensors by name, and the method name that TensorFlow Serving checks."""
+    """One signature of a SavedModel: its tensors by name, and the method name that TensorFlow Serving checks.
+
+    `defaults` names the inputs that a request may leave out.
+    """
 
     inputs: Mapping[str, TensorFact]
     outputs: Mapping[str, TensorFact]
     method: str = ""
+    defaults: tuple[str, ...] = ()
 
     def batching_problem(self) -> str:
         """Why requests to this signature cannot be batched; empty if they can.

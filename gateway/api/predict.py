@@ -283,7 +283,10 @@ def _record_answer(model: Model, choice: Choice, answer: Answer, metadata: dict[
     metadata |= {"model": model.name, "model_version": answer.version}
     if choice.label is not None:
         metadata["version_label"] = choice.label
-    return _encode({"version": "v1", "predictions": answer.predictions, "metadata": metadata})
+    body: dict[str, object] = {"version": "v1", "predictions": answer.predictions, "metadata": metadata}
+    if answer.outputs:
+        body["outputs"] = answer.outputs
+    return _encode(body)
 
 
 def _priority(request: Caller, limits: Limits) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -16,16 +16,17 @@ import numpy as np
 from gateway.active import Model, Version
 from gateway.backends.batching import Batcher
 from gateway.backends.model_server import ModelServer, Prediction
+from gateway.backends.rows import Rows
 from gateway.backends.rpc import RpcError
 from gateway.backends.signatures import Signatures
 from gateway.errors import BadRequest, GatewayError, Unavailable
 from gateway.observe.metrics import Metrics
 from gateway.observe.trace import Trace
-from gateway.postprocess.interpret import OutputProblem
+from gateway.postprocess.interpret import OutputProblem, passed_through
+from gateway.preprocess import Tensors
 from gateway.preprocess.problems import RecordProblems
 from gateway.routing.labels import Choice
 from tfserving.wire.status import Code
-from tfserving.wire.tensors import Array, to_bytes
 
 ATTEMPTS: Final = 3
 """Times a request is done when other versions than expected keep answering."""
@@ -41,6 +42,8 @@ class Answer:
 
     predictions: Sequence[object]
     version: int
+    outputs: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    """The rows of the outputs that the spec passes through."""
 
 
 class Pipeline:
@@ -60,13 +63,13 @@ class Pipeline:
         for _ in range(ATTEMPTS):
             trace.version = str(version.number)
             if len(records) > OFFLOADED_RECORDS:
-                tensor = await asyncio.to_thread(_vectorize, version, records)
+                tensors = await asyncio.to_thread(_vectorize, version, records)
             else:
-                tensor = _vectorize(version, records)
+                tensors = _vectorize(version, records)
             trace.mark("preprocess")
             await self._require_fit(model, version, deadline)
             try:
-                prediction = await self._send(model, choice, version, tensor, deadline)
+                prediction = await self._send(model, choice, version, Rows(tensors), deadline)
             except RpcError as error:
                 actual = await self._suspect(model, choice, version, error, deadline)
                 if actual is None:
@@ -124,31 +127,28 @@ class Pipeline:
                 raise
             # Not loaded (any more): the call itself will say what answers now.
 
-    async def _send(self, model: Model, choice: Choice, version: Version, tensor: Array, deadline: float) -> Prediction:
-        rows = len(tensor)
-        if rows > model.settings.max_rows_per_call:
-            return await self._send_in_pieces(model, choice, version, tensor, deadline)
+    async def _send(self, model: Model, choice: Choice, version: Version, rows: Rows, deadline: float) -> Prediction:
+        if len(rows) > model.settings.max_rows_per_call:
+            return await self._send_in_pieces(model, choice, version, rows, deadline)
 
-        async def call(joined: Array, until: float) -> Prediction:
-            inputs = {version.spec.input.name: to_bytes(joined)}
-            return await self._server.predict(model.name, choice, model.settings.signature, inputs, until)
+        async def call(joined: Rows, until: float) -> Prediction:
+            return await self._server.predict(model.name, choice, model.settings.signature, joined.encoded(), until)
 
         if self._batcher.enabled:
-            return await self._batcher.submit((model.name, choice, version.number), call, tensor, deadline)
-        return await call(tensor, deadline)
+            return await self._batcher.submit((model.name, choice, version.number), call, rows, deadline)
+        return await call(rows, deadline)
 
     async def _send_in_pieces(
-        self, model: Model, choice: Choice, version: Version, tensor: Array, deadline: float
+        self, model: Model, choice: Choice, version: Version, rows: Rows, deadline: float
     ) -> Prediction:
         """The first piece shows which version answers; the others ask for exactly that one."""
         size = model.settings.max_rows_per_call
-        pieces = [tensor[at : at + size] for at in range(0, len(tensor), size)]
+        pieces = [rows[at : at + size] for at in range(0, len(rows), size)]
         places = asyncio.Semaphore(PARALLEL_PIECES)
 
-        async def send(piece: Array, whom: Choice) -> Prediction:
+        async def send(piece: Rows, whom: Choice) -> Prediction:
             async with places:
-                inputs = {version.spec.input.name: to_bytes(piece)}
-                return await self._server.predict(model.name, whom, model.settings.signature, inputs, deadline)
+                return await self._server.predict(model.name, whom, model.settings.signature, piece.encoded(), deadline)
 
         first = await send(pieces[0], choice)
         if first.version != version.number:
@@ -159,11 +159,12 @@ class Pipeline:
         finally:
             for task in tasks:
                 task.cancel()
-        read = version.spec.output.name
-        if not all(read in part.outputs and part.outputs[read].ndim > 0 for part in parts):
-            raise _broken_output(model, version, f"no '{read}' with one row per record")
-        joined = np.concatenate([part.outputs[read] for part in parts])
-        return Prediction(outputs={read: joined}, dtypes=first.dtypes, version=first.version)
+        joined = {}
+        for read in (version.spec.output.name, *version.spec.pass_through):
+            if not all(read in part.outputs and part.outputs[read].ndim > 0 for part in parts):
+                raise _broken_output(model, version, f"no '{read}' with one row per record")
+            joined[read] = np.concatenate([part.outputs[read] for part in parts])
+        return Prediction(outputs=joined, dtypes=first.dtypes, version=first.version)
 
     async def _suspect(
         self, model: Model, choice: Choice, version: Version, error: RpcError, deadline: float
@@ -178,21 +179,24 @@ class Pipeline:
         return actual if actual != version.number else None
 
 
-def _vectorize(version: Version, records: Sequence[Mapping[str, object]]) -> Array:
+def _vectorize(version: Version, records: Sequence[Mapping[str, object]]) -> Tensors:
     try:
-        return version.compiled.vectorize(records)
+        return version.compiled.tensors(records)
     except RecordProblems as error:
         raise BadRequest(str(error), details=error.problems, stage="preprocess") from error
 
 
 def _interpret(model: Model, version: Version, prediction: Prediction, records: int) -> Answer:
     try:
-        predictions = version.interpreter.interpret(prediction.values())
+        values = prediction.values()
+        predictions = version.interpreter.interpret(values)
+        outputs = passed_through(values, version.spec.pass_through) if version.spec.pass_through else {}
     except OutputProblem as error:
         raise _broken_output(model, version, str(error)) from error
-    if len(predictions) != records:
-        raise _broken_output(model, version, f"{len(predictions)} rows for {records} records")
-    return Answer(predictions=predictions, version=prediction.version)
+    for rows in (predictions, *outputs.values()):
+        if len(rows) != records:
+            raise _broken_output(model, version, f"{len(rows)} rows for {records} records")
+    return Answer(predictions=predictions, version=prediction.version, outputs=outputs)
 
 
 def _broken_output(model: Model, version: Version, what: str) -> GatewayError:

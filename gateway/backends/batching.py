@@ -10,25 +10,23 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from gateway.backends.model_server import Prediction
+from gateway.backends.rows import Rows
 from gateway.backends.rpc import RpcError
 from gateway.observe.metrics import Metrics
 from gateway.routing.labels import Choice
 from gateway.settings import Batching
 from tfserving.wire.status import Code
-from tfserving.wire.tensors import Array
 
 Key = tuple[str, Choice, int]
 """Model, what is asked for, and the version whose spec made the rows."""
-Call = Callable[[Array, float], Awaitable[Prediction]]
+Call = Callable[[Rows, float], Awaitable[Prediction]]
 """Sends rows with a deadline (loop time)."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Member:
-    rows: Array
+    rows: Rows
     deadline: float
     done: asyncio.Future[Prediction]
 
@@ -58,7 +56,7 @@ class Batcher:
         """Take new bounds; open batches leave by the old timer."""
         self._settings = settings
 
-    async def submit(self, key: Key, call: Call, rows: Array, deadline: float) -> Prediction:
+    async def submit(self, key: Key, call: Call, rows: Rows, deadline: float) -> Prediction:
         """The prediction for these rows, computed together with others.
 
         Errors: what `call` raises; RpcError DEADLINE_EXCEEDED when this member's deadline passes first.
@@ -100,7 +98,7 @@ class Batcher:
             return
         self._metrics.batch_rows.observe(sum(len(member.rows) for member in members), model)
         if len(members) > 1:
-            joined = np.concatenate([member.rows for member in members])
+            joined = Rows.joined([member.rows for member in members])
             try:
                 prediction = await batch.call(joined, max(member.deadline for member in members))
             except RpcError as error:

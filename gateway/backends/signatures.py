@@ -60,7 +60,8 @@ class Signatures:
                 f"model '{model.name}' version {version.number} has no signature '{name}'; it has {known}", stage="spec"
             )
         try:
-            check_signature(version.spec, tensor_specs(signature.inputs), tensor_specs(signature.outputs))
+            inputs, outputs = tensor_specs(signature.inputs), tensor_specs(signature.outputs)
+            check_signature(version.spec, inputs, outputs, signature.defaults)
         except SpecProblem as error:
             raise Misconfigured(
                 f"the feature spec of model '{model.name}' version {version.number} does not fit it: {error}",

@@ -172,6 +172,14 @@ def rows(tensor: Array, name: str) -> list[RowPrediction]:
     return [RowPrediction(row if plain else _json(row)) for row in tensor.tolist()]
 
 
+def passed_through(outputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, list[object]]:
+    """The rows of the outputs that a spec passes through. Errors: OutputProblem for one that is absent or has none."""
+    for name in names:
+        if name not in outputs:
+            raise OutputProblem(f"output '{name}' is absent, the model gave {', '.join(sorted(outputs))}")
+    return {name: [row.values for row in rows(outputs[name], name)] for name in names}
+
+
 def softmax(logits: Array) -> Array:
     """exp(x) / sum(exp(x)) of each row, without overflow."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -1,7 +1,7 @@
-"""Records -> input tensor: pure functions over whole requests, column by column."""
+"""Records -> input tensors: pure functions over whole requests, column by column."""
 
-from gateway.preprocess.batch import Array, Record
+from gateway.preprocess.batch import Array, Record, Tensors
 from gateway.preprocess.compile import Compiled, compile_spec
 from gateway.preprocess.currency import RateProblem, Rates, RateTable
 
-__all__ = ["Array", "Compiled", "RateProblem", "RateTable", "Rates", "Record", "compile_spec"]
+__all__ = ["Array", "Compiled", "RateProblem", "RateTable", "Rates", "Record", "Tensors", "compile_spec"]

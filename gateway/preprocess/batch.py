@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 from gateway.preprocess.findings import Findings
 
 Array = NDArray[Any]
+Tensors = Mapping[str, Array]
+"""The input tensors of a request by their names; each has one row per record."""
 Record = Mapping[str, object]
 
 
@@ -30,7 +32,7 @@ REPORTED = Reported()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """`complete` says that every record has exactly the known keys, so nothing is absent and no default applies."""
+    """`complete` says that every record has all known keys, so nothing is absent and no default applies."""
 
     records: Sequence[Record]
     complete: bool
@@ -47,21 +49,34 @@ class Block(Protocol):
         """Writes the columns of the block into `out` (records x columns); problems go to the batch's findings."""
 
 
-class Reader:
-    """Reads features from records: the values of record 0 in the order of the names, then those of record 1, …"""
+@runtime_checkable
+class JointBlock(Protocol):
+    """A block of one feature that makes one value of several keys, any of which may be missing."""
 
-    def __init__(self, names: Sequence[str], defaults: Sequence[object]) -> None:
+    def fill(self, batch: Batch, out: Array) -> None:
+        """As of any block."""
+
+    def fill_except(self, batch: Batch, out: Array, rows: Array) -> None:
+        """As `fill`, but the value of the marked rows is what the spec puts in the place of a missing one. The keys
+        of these rows are checked too."""
+
+
+class Reader:
+    """Reads keys from records: the values of record 0 in the order of the keys, then those of record 1, …"""
+
+    def __init__(self, keys: Sequence[str], defaults: Sequence[object] | None = None) -> None:
         """`defaults` holds what stands in for an absent value; None: it must not be absent."""
         self._pairs = [
-            (name, ABSENT if default is None else default) for name, default in zip(names, defaults, strict=True)
+            (key, ABSENT if default is None else default)
+            for key, default in zip(keys, defaults or [None] * len(keys), strict=True)
         ]
-        self._pick: Callable[[Record], Any] = itemgetter(*names)
-        self._single = len(names) == 1
+        self._pick: Callable[[Record], Any] = itemgetter(*keys)
+        self._single = len(keys) == 1
 
     def read(self, batch: Batch) -> list[object]:
-        """A flat list of records x names values, `ABSENT` among them where a value is missing."""
+        """A flat list of records x keys values, `ABSENT` among them where a value is missing."""
         if not batch.complete:
-            return [record.get(name, default) for record in batch.records for name, default in self._pairs]
+            return [record.get(key, default) for record in batch.records for key, default in self._pairs]
         if self._single:
             return list(map(self._pick, batch.records))
         return list(chain.from_iterable(map(self._pick, batch.records)))

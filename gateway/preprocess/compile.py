@@ -1,56 +1,59 @@
-"""A feature spec made ready: `compile_spec` once per version, `Compiled.vectorize` once per request."""
+"""A feature spec made ready: `compile_spec` once per version, `Compiled.tensors` once per request."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import assert_never
 
 import numpy as np
 
-from gateway.preprocess.batch import Array, Batch, Block, Reader, Record
-from gateway.preprocess.currency import Money, RateProblem, Rates
+from gateway.preprocess.batch import Array, Batch, Block, Record, Tensors
+from gateway.preprocess.blocks import World, blocks
+from gateway.preprocess.currency import Rates
 from gateway.preprocess.findings import Findings, kind_name, shortened
-from gateway.preprocess.image import ImageBlock
-from gateway.preprocess.numbers import NumberBlock, VectorSource
-from gateway.preprocess.text import BoolBlock, CategoryBlock, StringBlock
-from gateway.spec import (
-    BoolFeature,
-    CategoryFeature,
-    FeatureSpec,
-    FloatFeature,
-    ImageFeature,
-    IntFeature,
-    SpecProblem,
-    StringFeature,
-    VectorFeature,
-)
+from gateway.preprocess.times import Now
+from gateway.spec import FeatureSpec, Tensor
 from gateway.spec.strict import nearest
 
 TENSOR_BYTES_MAX = 1 << 30
-"""Largest input tensor of one request: half of what one gRPC message can carry."""
+"""Largest input tensors of one request together: half of what one gRPC message can carry."""
 
 _SUGGESTIONS_MAX = 20
 
 
+class _Input:
+    """One tensor of a request."""
+
+    def __init__(self, tensor: Tensor, made: Sequence[Block]) -> None:
+        self.name = tensor.name
+        self._blocks = made
+        self._width = tensor.width
+        self._shape = tensor.shape[1:]
+        self._dtype = np.dtype(object if tensor.dtype == "string" else tensor.dtype)
+        self.row_bytes = self._width * self._dtype.itemsize
+
+    def make(self, batch: Batch) -> Array:
+        out = np.zeros((len(batch), self._width), dtype=self._dtype)
+        for block in self._blocks:
+            block.fill(batch, out)
+        return out.reshape(len(batch), *self._shape)
+
+
 class Compiled:
-    """Turns records into the input tensor of one version. Made by `compile_spec`; safe to share between threads."""
+    """Turns records into the input tensors of one version. Made by `compile_spec`; safe to share between threads."""
 
-    def __init__(self, spec: FeatureSpec, blocks: Sequence[Block]) -> None:
-        self._blocks = blocks
-        self._names = [feature.name for feature in spec.features]
-        self._known = frozenset(self._names) | {
-            feature.currency.field
-            for feature in spec.features
-            if isinstance(feature, FloatFeature) and feature.currency
-        }
-        self._width = sum(feature.width for feature in spec.features)
-        self._shape = tuple(spec.input.shape[1:])
-        self._dtype = np.dtype(object if spec.input.dtype == "string" else spec.input.dtype)
-        self._rows_max = TENSOR_BYTES_MAX // (self._width * self._dtype.itemsize)
+    def __init__(self, spec: FeatureSpec, world: World) -> None:
+        """Errors: SpecProblem."""
+        self._inputs = [_Input(tensor, blocks(tensor, world)) for tensor in spec.tensors()]
+        self._names = list(dict.fromkeys(name for feature in spec.features for name in (*feature.keys, feature.name)))
+        self._known = spec.keys
+        self._taken = spec.keys | frozenset(spec.ignore)
+        self._any_key = spec.extra == "ignore"
+        self._rows_max = TENSOR_BYTES_MAX // sum(one.row_bytes for one in self._inputs)
 
-    def vectorize(self, records: Sequence[Record]) -> Array:
-        """The input tensor, of the spec's dtype and shape, row i from record i; strings are bytes objects.
+    def tensors(self, records: Sequence[Record]) -> Tensors:
+        """The input tensors by name, of the spec's dtypes and shapes, row i from record i; strings are bytes objects.
 
         Errors: RecordProblems with every problem of every record.
         """
@@ -59,24 +62,30 @@ class Compiled:
             findings.add(self._rows_max, "", f"too many records; one request to this model holds {self._rows_max}")
             findings.raise_if_any()
         batch = Batch(records=records, complete=self._check_keys(records, findings), findings=findings)
-        out = np.zeros((len(records), self._width), dtype=self._dtype)
-        for block in self._blocks:
-            block.fill(batch, out)
+        made = {one.name: one.make(batch) for one in self._inputs}
         findings.raise_if_any()
-        return out.reshape(len(records), *self._shape)
+        return made
+
+    def vectorize(self, records: Sequence[Record]) -> Array:
+        """The input tensor of a spec with one input. Errors: RecordProblems; ValueError for a spec with several."""
+        if len(self._inputs) > 1:
+            raise ValueError(f"the spec has {len(self._inputs)} inputs, so there is no one tensor; use tensors()")
+        return self.tensors(records)[self._inputs[0].name]
 
     def _check_keys(self, records: Sequence[Record], findings: Findings) -> bool:
-        """Whether every record has exactly the known keys; unknown ones are reported."""
+        """Whether every record has all known keys; unknown ones are reported."""
         if not {dict}.issuperset(map(type, records)):
             _check_objects(records, findings)
-        known = self._known
+        known, taken = self._known, self._taken
         if all(record.keys() == known for record in records):
             return True
+        complete = True
         for index, record in enumerate(records):
-            if not record.keys() <= known:
-                for name in record.keys() - known:
+            complete = complete and record.keys() >= known
+            if not self._any_key and not record.keys() <= taken:
+                for name in record.keys() - taken:
                     findings.add(index, shortened(str(name)), partial(self._unknown, str(name), findings))
-        return False
+        return complete
 
     def _unknown(self, name: str, findings: Findings) -> str:
         # Looking for a near name costs more than all else here; a client with twenty misspelt names has seen enough.
@@ -84,79 +93,18 @@ class Compiled:
         return f"unknown feature '{shortened(name)}'{nearest(name[:100], known)}"
 
 
-def compile_spec(spec: FeatureSpec, rates: Rates | None = None) -> Compiled:
-    """Prepares a spec for `vectorize`; `rates` is what its currency features convert with.
+def compile_spec(
+    spec: FeatureSpec,
+    rates: Rates | None = None,
+    *,
+    now: Now = time.time,
+) -> Compiled:
+    """Prepares a spec for `tensors`; `rates` is what its currency features convert with, `now` the seconds since
+    1970.
 
     Errors: SpecProblem when a currency has no rate, or an image no Pillow.
     """
-    return Compiled(spec, _blocks(spec, rates))
-
-
-def _blocks(spec: FeatureSpec, rates: Rates | None) -> list[Block]:
-    """One block for all floats, one for all ints, one for each other feature."""
-    dtype = spec.input.dtype
-    blocks: list[Block] = []
-    floats: list[tuple[FloatFeature, int]] = []
-    ints: list[tuple[IntFeature, int]] = []
-    column = 0
-    for feature in spec.features:
-        match feature:
-            case FloatFeature():
-                floats.append((feature, column))
-            case IntFeature():
-                ints.append((feature, column))
-            case VectorFeature():
-                columns = slice(column, column + feature.length)
-                blocks.append(NumberBlock(VectorSource(feature), [feature] * feature.length, columns, [], dtype))
-            case CategoryFeature():
-                blocks.append(CategoryBlock(feature, column))
-            case BoolFeature():
-                blocks.append(BoolBlock(feature, column))
-            case StringFeature():
-                blocks.append(StringBlock(feature, column))
-            case ImageFeature():
-                blocks.append(ImageBlock(feature))
-            case _:
-                assert_never(feature)
-        column += feature.width
-    money = _money([feature for feature, _ in floats], rates)
-    if floats:
-        blocks.append(_scalars(floats, money, dtype))
-    if ints:
-        blocks.append(_scalars(ints, [], dtype))
-    return blocks
-
-
-def _scalars(
-    placed: Sequence[tuple[FloatFeature | IntFeature, int]], money: Sequence[Money], dtype: str
-) -> NumberBlock:
-    features = [feature for feature, _ in placed]
-    reader = Reader([feature.name for feature in features], [feature.default for feature in features])
-    return NumberBlock(reader, list(features), _columns([column for _, column in placed]), money, dtype)
-
-
-def _columns(columns: Sequence[int]) -> slice | Array:
-    """Neighbours as a slice, which numpy writes twice as fast as scattered columns."""
-    first, last = columns[0], columns[-1]
-    return slice(first, last + 1) if last - first + 1 == len(columns) else np.array(columns, dtype=np.intp)
-
-
-def _money(features: Sequence[FloatFeature], rates: Rates | None) -> list[Money]:
-    money = []
-    for column, feature in enumerate(features):
-        if feature.currency is None:
-            continue
-        if rates is None:
-            raise SpecProblem(
-                f"features: {feature.name}",
-                "currency needs a table of exchange rates; set rates in the gateway's config",
-            )
-        try:
-            rates.require(feature.currency.to)
-        except RateProblem as error:
-            raise SpecProblem(f"features: {feature.name}", str(error)) from error
-        money.append(Money(column=column, feature=feature.name, currency=feature.currency, rates=rates))
-    return money
+    return Compiled(spec, World(rates=rates, now=now))
 
 
 def _check_objects(records: Sequence[object], findings: Findings) -> None:

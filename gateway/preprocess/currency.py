@@ -96,7 +96,7 @@ class Money:
     """One column of a block that holds amounts of money."""
 
     column: int
-    feature: str
+    key: str
     currency: Currency
     rates: Rates
 
@@ -110,11 +110,11 @@ class Money:
         for row, record in enumerate(batch.records):
             code = record.get(self.currency.field, self.currency.default)
             present = self.currency.field in record
-            if self.feature not in record and (isinstance(code, str) or not present):
+            if record.get(self.key) is None and (isinstance(code, str) or not present):
                 continue
             factor = known.get(code) if isinstance(code, str) else None
             if factor is None:
-                batch.findings.add(row, self.feature, partial(self._problem, code, known, present=present))
+                batch.findings.add(row, self.key, partial(self._problem, code, known, present=present))
             factors[row] = math.nan if factor is None else factor
         return factors
 

@@ -38,7 +38,11 @@ class Findings:
             self._worded = {name: [] for name in self._features}
         worded = self._worded.get(feature, self._strangers)
         if len(worded) < SHOWN_MAX:
-            worded.append(Problem(record, feature, problem if isinstance(problem, str) else problem()))
+            said = Problem(record, feature, problem if isinstance(problem, str) else problem())
+            if said in worded:  # two features read the same key
+                self.total -= 1
+            else:
+                worded.append(said)
 
     def raise_if_any(self) -> None:
         """Errors: RecordProblems with what was found."""

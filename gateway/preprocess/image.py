@@ -1,4 +1,4 @@
-"""Pictures as base64 text into pixels: decode, bring to the model's channels and size, scale.
+"""Pictures as base64 text into pixels: decode, turn, bring to the model's channels and size, scale.
 
 Pillow is imported when a spec with an image is compiled, not before.
 """
@@ -16,6 +16,7 @@ import numpy as np
 
 from gateway.preprocess.batch import ABSENT, Array, Batch, Reader
 from gateway.preprocess.findings import MISSING, kind_name
+from gateway.preprocess.resize import resize
 from gateway.spec import ImageFeature, ImageSize, SpecProblem
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 PIXELS_MAX = 1 << 26
 """Pixels of all pictures of a request together, as sent or as the model takes them, whichever is more. A few kilobytes
 of PNG can hold a hundred million pixels, so the size of the body bounds nothing."""
+
+_EXIF_ORIENTATION = 0x0112
+_ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
+"""Orientations in EXIF that change width and height with each other."""
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, OverflowError, MemoryError)
@@ -44,9 +49,9 @@ class ImageBlock:
             raise SpecProblem(
                 f"features: {feature.name}", "type image needs Pillow; install the extra [images] of this package"
             ) from error
-        self._name = feature.name
+        self._key = feature.key
         self._size = feature.image
-        self._reader = Reader([feature.name], [None])
+        self._reader = Reader([feature.key])
 
     def fill(self, batch: Batch, out: Array) -> None:
         left = PIXELS_MAX
@@ -56,11 +61,11 @@ class ImageBlock:
                 left -= used
                 out[record] = scale(pixels, self._size).reshape(-1)
             except ImageProblem as problem:
-                batch.findings.add(record, self._name, str(problem))
+                batch.findings.add(record, self._key, str(problem))
 
 
 def decode(data: bytes, size: ImageSize, pixels_max: int) -> tuple[Array, int]:
-    """A PNG or JPEG as uint8 height x width x channels, and the pixels that this took from the budget.
+    """A PNG or JPEG as height x width x channels, and the pixels that this took from the budget.
 
     The size is judged from the header, before anything is unpacked. Errors: PictureProblem.
     """
@@ -73,12 +78,12 @@ def decode(data: bytes, size: ImageSize, pixels_max: int) -> tuple[Array, int]:
                 raise ImageProblem(
                     f"{image.width} x {image.height} pixels are too many; a request may have {PIXELS_MAX:,} in all"
                 )
-            if size.resize == "none" and image.size != (size.width, size.height):
+            if size.resize == "none" and _upright(image, size) != (size.width, size.height):
                 raise ImageProblem(
                     f"{image.width} x {image.height} pixels, the model takes {size.width} x {size.height}"
                 )
             image.load()
-            return np.asarray(fit(image, size)).reshape(size.height, size.width, size.channels), pixels
+            return fit(image, size).reshape(size.height, size.width, size.channels), pixels
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageProblem(f"too many pixels; a request may have {PIXELS_MAX:,} in all") from error
     except UnidentifiedImageError as error:
@@ -87,25 +92,50 @@ def decode(data: bytes, size: ImageSize, pixels_max: int) -> tuple[Array, int]:
         raise ImageProblem(f"damaged image: {error}") from error
 
 
-def fit(image: Image, size: ImageSize) -> Image:
-    """The picture in the model's channels and size. Transparency is dropped, 16 bits a pixel become 8."""
-    from PIL import Image
+def _upright(image: Image, size: ImageSize) -> tuple[int, int]:
+    """Width and height after the picture has been turned as its EXIF says, if it shall be."""
+    if size.orientation == "exif" and image.getexif().get(_EXIF_ORIENTATION, 1) in _ON_THEIR_SIDE:
+        return image.height, image.width
+    return image.size
 
+
+def fit(image: Image, size: ImageSize) -> Array:
+    """The picture in the model's channels and size. Transparency is dropped, 16 bits a pixel become 8.
+
+    uint8, or float32 where TensorFlow's resize is meant, which does not round.
+    """
+    from PIL import Image, ImageOps
+
+    if size.orientation == "exif":
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     if image.mode == "P":
         image = image.convert("RGBA")  # Pillow warns when a transparent palette becomes RGB in one step
     image = image.convert(_MODES[size.channels])
-    if image.size == (size.width, size.height):
-        return image
-    return image.resize((size.width, size.height), Image.Resampling[size.resize.upper()])
+    if image.size == (size.width, size.height) or size.resize == "none":
+        return np.asarray(image)
+    if size.filter == "pillow":
+        return np.asarray(image.resize((size.width, size.height), Image.Resampling[size.resize.upper()]))
+    pixels = np.asarray(image).reshape(image.height, image.width, size.channels)
+    return resize(pixels, size.height, size.width, size.resize, antialias=size.antialiased)
 
 
 def scale(pixels: Array, size: ImageSize) -> Array:
-    """pixel * scale + offset as float32; untouched where that changes nothing."""
-    if size.scale == 1 and size.offset == 0:
+    """pixel * scale + offset, then (value - mean) / std, as float32, in the order of the model's channels.
+
+    Pixels of which nothing changes stay as they are.
+    """
+    if size.order == "bgr":
+        pixels = pixels[..., [2, 1, 0, *range(3, size.channels)]]
+    if size.plain:
         return pixels
-    return pixels.astype(np.float32) * np.float32(size.scale) + np.float32(size.offset)
+    values = pixels.astype(np.float32) * np.float32(size.scale) + np.float32(size.offset)
+    if size.mean is not None:
+        values -= np.array(size.mean, dtype=np.float32)
+    if size.std is not None:
+        values /= np.array(size.std, dtype=np.float32)
+    return values
 
 
 def _payload(value: object) -> bytes:
@@ -113,8 +143,12 @@ def _payload(value: object) -> bytes:
         raise ImageProblem(MISSING)
     if not isinstance(value, str):
         raise ImageProblem(f"expected a base64 string, got {kind_name(value)}")
+    if value.startswith("data:"):
+        head, _, value = value.partition(",")
+        if not head.endswith(";base64"):
+            raise ImageProblem("a data: URL must hold base64, as data:image/png;base64,…")
     try:
-        data = b64decode(value, validate=True)
+        data = b64decode("".join(value.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise ImageProblem("not valid base64") from error
     if not data:

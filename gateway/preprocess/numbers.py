@@ -1,9 +1,10 @@
-"""Blocks of numbers: all float features of a spec at once, all int features, one vector."""
+"""Blocks of numbers: all float features of a tensor at once, all int features, one vector."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Protocol
@@ -13,8 +14,8 @@ import numpy as np
 from gateway.preprocess.batch import ABSENT, REPORTED, Array, Batch, Reader
 from gateway.preprocess.currency import Money
 from gateway.preprocess.findings import MISSING, kind_name, shown
-from gateway.preprocess.tabular import Numeric, Transforms, representable
-from gateway.spec import FloatFeature, IntFeature, VectorFeature
+from gateway.preprocess.tabular import Transforms, bucketize, representable
+from gateway.spec import Transformed, VectorFeature
 
 _INT64 = np.iinfo(np.int64)
 
@@ -25,13 +26,23 @@ class Source(Protocol):
     def read(self, batch: Batch) -> list[object]: ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column of raw numbers: the key that problems name, its rules, and what is said beside its values."""
+
+    key: str
+    rules: Transformed
+    prefix: str = ""
+    unit: str = ""
+
+
 class VectorSource:
     """The elements of a vector feature; a value that is no list of the right length is reported here."""
 
     def __init__(self, feature: VectorFeature) -> None:
-        self._name = feature.name
+        self._key = feature.key
         self._length = feature.length
-        self._reader = Reader([feature.name], [feature.default])
+        self._reader = Reader([feature.key], [feature.default])
 
     def read(self, batch: Batch) -> list[object]:
         vectors = self._reader.read(batch)
@@ -46,7 +57,7 @@ class VectorSource:
                 problem = f"expected {self._length} numbers, got {len(vector)}"
             else:
                 problem = f"expected an array of {self._length} numbers, got {kind_name(vector)}"
-            batch.findings.add(record, self._name, problem)
+            batch.findings.add(record, self._key, problem)
             rows.append([REPORTED] * self._length)
         return list(chain.from_iterable(rows))
 
@@ -55,30 +66,49 @@ class NumberBlock:
     """Columns of numbers of one kind: float64 from ints and floats, or int64 from whole numbers only."""
 
     def __init__(
-        self, source: Source, features: list[Numeric], columns: slice | Array, money: Sequence[Money], dtype: str
+        self,
+        source: Source | None,
+        columns: Sequence[Column],
+        target: slice | Array,
+        dtype: str,
+        *,
+        whole: bool = False,
+        money: Sequence[Money] = (),
     ) -> None:
-        """`features` holds one per column of the block, `columns` where they go in the tensor of type `dtype`."""
+        """`target` is where the columns go in the tensor of type `dtype`. Without a `source`, `finish` is called with
+        the numbers. Buckets are those of the first column, and of all."""
         self._source = source
-        self._features = features
         self._columns = columns
-        self._money = money
+        self._target = target
         self._dtype = dtype
-        self._whole = all(isinstance(feature, IntFeature) for feature in features)
-        self._raw = np.int64 if self._whole else np.float64
-        self._accepted = frozenset({int}) if self._whole else frozenset({int, float})
+        self._money = money
+        self._whole = whole
+        self._raw = np.int64 if whole else np.float64
+        self._accepted = frozenset({int}) if whole else frozenset({int, float})
+        rules = [column.rules for column in columns]
+        self._buckets = rules[0].bucketize
         self._low, self._high = self._bounds()
-        self._cast_first = self._whole and dtype.startswith("float")
-        self._transforms = Transforms.of(features, whole=self._whole and not self._cast_first)
+        self._cast_first = whole and (dtype.startswith("float") or self._buckets is not None)
+        self._transforms = Transforms.of(rules, whole=whole and not self._cast_first)
 
     def fill(self, batch: Batch, out: Array) -> None:
+        matrix, reported = self.read(batch)
+        self.finish(matrix, reported, batch, out)
+
+    def read(self, batch: Batch) -> tuple[Array, Array | None]:
+        """The raw numbers, and where a value is none, which is reported."""
+        if self._source is None:
+            raise TypeError("this block is given its numbers")
         flat = self._source.read(batch)
-        shape = (len(batch), len(self._features))
-        reported: Array | None = None
+        shape = (len(batch), len(self._columns))
         matrix = self._convert(flat)
-        if matrix is None:
-            matrix, reported = self._sift(flat, batch)
-            reported = reported.reshape(shape)
-        matrix = matrix.reshape(shape)
+        if matrix is not None:
+            return matrix.reshape(shape), None
+        matrix, reported = self._sift(flat, batch)
+        return matrix.reshape(shape), reported.reshape(shape)
+
+    def finish(self, matrix: Array, reported: Array | None, batch: Batch, out: Array) -> None:
+        """Checks and transforms raw numbers; `reported` marks values that are none."""
         fits = (self._low <= matrix) & (matrix <= self._high)
         for money in self._money:
             fits[:, money.column] = self._exchange(money, batch, matrix)
@@ -89,7 +119,10 @@ class NumberBlock:
         if self._cast_first:
             matrix = matrix.astype(np.float64)
         self._transforms.apply(matrix)
-        out[:, self._columns] = matrix
+        if self._buckets is not None:
+            bucketize(matrix, self._buckets, out[:, self._target])
+        else:
+            out[:, self._target] = matrix
 
     def _convert(self, flat: list[object]) -> Array | None:
         """All values as one array; None when one of them is not a number that the array can hold."""
@@ -113,21 +146,22 @@ class NumberBlock:
     def _bounds(self) -> tuple[Array, Array]:
         """The raw values that are taken, per column: min and max, and what the tensor's type can hold."""
         low, high = [], []
-        for feature in self._features:
-            smallest, largest = self._holds(feature)
-            low.append(smallest if feature.min is None else max(smallest, feature.min))
-            high.append(largest if feature.max is None else min(largest, feature.max))
+        for rules in (column.rules for column in self._columns):
+            smallest, largest = self._holds(rules)
+            low.append(smallest if rules.min is None else max(smallest, rules.min))
+            high.append(largest if rules.max is None else min(largest, rules.max))
         if not self._whole:
             return np.array(low), np.array(high)
         floor = [_within_int64(math.ceil(bound)) for bound in low]
         ceiling = [_within_int64(math.floor(bound)) for bound in high]
         return np.array(floor, dtype=np.int64), np.array(ceiling, dtype=np.int64)
 
-    def _holds(self, feature: Numeric) -> tuple[float, float]:
-        if self._dtype.startswith("float"):
-            return representable(feature, float(np.finfo(self._dtype).max))
+    def _holds(self, rules: Transformed) -> tuple[float, float]:
+        if self._dtype.startswith("float") or self._buckets is not None:
+            dtype = "float64" if self._buckets is not None else self._dtype
+            return representable(rules, float(np.finfo(dtype).max))
         limits = np.iinfo(self._dtype)
-        clip = feature.clip
+        clip = rules.clip
         low = -math.inf if clip and clip.min is not None and clip.min >= limits.min else int(limits.min)
         high = math.inf if clip and clip.max is not None and clip.max <= limits.max else int(limits.max)
         return max(low, int(_INT64.min)), min(high, int(_INT64.max))
@@ -143,8 +177,9 @@ class NumberBlock:
             else:
                 wrong[index] = True
                 if problem:
-                    record, column = divmod(index, len(self._features))
-                    batch.findings.add(record, self._features[column].name, self._at(column) + problem)
+                    record, at = divmod(index, len(self._columns))
+                    column = self._columns[at]
+                    batch.findings.add(record, column.key, column.prefix + problem)
         return np.array(values, dtype=self._raw), wrong
 
     def _problem(self, value: object) -> str | None:
@@ -164,23 +199,18 @@ class NumberBlock:
     def _report(self, outside: Array, matrix: Array, batch: Batch) -> None:
         for record, column in np.argwhere(outside).tolist():
             value = matrix[record, column].item()
-            batch.findings.add(record, self._features[column].name, partial(self._why, value, column))
+            batch.findings.add(record, self._columns[column].key, partial(self._why, value, self._columns[column]))
 
-    def _why(self, value: float, column: int) -> str:
+    def _why(self, value: float, column: Column) -> str:
         """Why a number is outside the bounds of its column."""
-        feature = self._features[column]
-        at = self._at(column)
+        rules, at = column.rules, column.prefix
         if isinstance(value, float) and not math.isfinite(value):
             return f"{at}{'NaN' if math.isnan(value) else 'Infinity'} is not a number here"
-        unit = f" {feature.currency.to}" if isinstance(feature, FloatFeature) and feature.currency else ""
-        if feature.min is not None and value < feature.min:
-            return f"{at}{shown(value)}{unit} is below min {shown(feature.min)}"
-        if feature.max is not None and value > feature.max:
-            return f"{at}{shown(value)}{unit} is above max {shown(feature.max)}"
-        return f"{at}{shown(value)}{unit} does not fit {self._dtype}"
-
-    def _at(self, column: int) -> str:
-        return f"element {column}: " if isinstance(self._features[column], VectorFeature) else ""
+        if rules.min is not None and value < rules.min:
+            return f"{at}{shown(value)}{column.unit} is below min {shown(rules.min)}"
+        if rules.max is not None and value > rules.max:
+            return f"{at}{shown(value)}{column.unit} is above max {shown(rules.max)}"
+        return f"{at}{shown(value)}{column.unit} does not fit {self._dtype}"
 
 
 def _within_int64(value: int) -> int:

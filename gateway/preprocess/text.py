@@ -1,16 +1,20 @@
-"""Words into numbers (category), text into bytes (string), true and false into 1 and 0 (bool): one block a feature."""
+"""Words into numbers (category, cross), text into bytes (string), true and false into 1 and 0 (bool)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from zlib import crc32
 
 import numpy as np
 
+from gateway.preprocess import farmhash
 from gateway.preprocess.batch import ABSENT, Array, Batch, Reader
 from gateway.preprocess.findings import MISSING, kind_name, listed, shown
-from gateway.spec import BoolFeature, CategoryFeature, StringFeature
+from gateway.spec import BoolFeature, CategoryFeature, CrossFeature, StringFeature, Vocabulary
+
+UNKNOWN = -1
+"""The index of a word that the vocabulary does not have and for which none stands in."""
 
 
 def one_hot(indices: Sequence[int], column: int, out: Array) -> None:
@@ -23,12 +27,18 @@ def hash_bucket(word: str, buckets: int) -> int:
     return crc32(word.encode()) % buckets
 
 
-def read_texts(reader: Reader, feature: str, batch: Batch) -> list[str | None]:
+def read_texts(reader: Reader, key: str, batch: Batch) -> list[str | None]:
     """The texts of a feature; None where the value is none, which is reported."""
-    return [_text(value, record, feature, batch) for record, value in enumerate(reader.read(batch))]
+    values = reader.read(batch)
+    if {str}.issuperset(map(type, values)):
+        texts: list[str] = values  # type: ignore[assignment]  # what has just been seen
+        if "".join(texts).isascii():
+            return texts  # type: ignore[return-value]  # a list that nobody writes to
+    return [text_of(value, record, key, batch) for record, value in enumerate(values)]
 
 
-def _text(value: object, record: int, feature: str, batch: Batch) -> str | None:
+def text_of(value: object, record: int, key: str, batch: Batch, at: str = "") -> str | None:
+    """A value as text; None where it is none, which is reported."""
     if isinstance(value, str):
         if value.isascii() or _encodable(value):
             return value
@@ -37,53 +47,102 @@ def _text(value: object, record: int, feature: str, batch: Batch) -> str | None:
         problem = MISSING
     else:
         problem = f"expected a string, got {kind_name(value)}"
-    batch.findings.add(record, feature, problem)
+    batch.findings.add(record, key, at + problem)
     return None
+
+
+class Words:
+    """How the words of one feature become indices."""
+
+    def __init__(self, spec: Vocabulary) -> None:
+        self.one_hot = spec.encoding == "one_hot"
+        self._known = {word: index for index, word in enumerate(spec.vocabulary or ())}
+        self._stand_in = UNKNOWN if spec.stand_in is None else self._known[spec.stand_in]
+        self._normal = spec.text.apply if spec.text is not None else None
+        self._hash: Callable[[str, int], int] = farmhash.bucket if spec.hash == "farmhash" else hash_bucket
+        self._buckets = spec.buckets
+
+    def indices(self, words: Sequence[str | None]) -> list[int]:
+        """The index of each word; 0 for None, `UNKNOWN` for one that must not be."""
+        if self._buckets is not None:
+            normal, buckets, hashed = self._normal, self._buckets, self._hash
+            words = [word if word is None else normal(word) for word in words] if normal is not None else words
+            return [0 if word is None else hashed(word, buckets) for word in words]
+        known, stand_in = self._known, self._stand_in
+        if self._normal is None:
+            return [0 if word is None else known.get(word, stand_in) for word in words]
+        return [0 if word is None else self._index(word) for word in words]
+
+    def _index(self, word: str) -> int:
+        # Words of the vocabulary are their own normal form, so most need no second look.
+        index = self._known.get(word)
+        if index is None and self._normal is not None:
+            index = self._known.get(self._normal(word))
+        return self._stand_in if index is None else index
+
+    def unknown(self, word: str | None) -> str:
+        """The sentence for a word that must not be."""
+        return f"unknown category {shown(word)}; known: {listed(self._known)}"
 
 
 class CategoryBlock:
     """A category: one column per word (one_hot) or one column with a number (index, hash_bucket)."""
 
     def __init__(self, feature: CategoryFeature, column: int) -> None:
-        self._feature = feature
+        self._key = feature.key
         self._column = column
-        self._reader = Reader([feature.name], [feature.default])
-        self._vocabulary = {word: index for index, word in enumerate(feature.vocabulary or ())}
-        self._stand_in = -1 if feature.stand_in is None else self._vocabulary[feature.stand_in]
+        self._reader = Reader([feature.key], [feature.default])
+        self._words = Words(feature)
 
     def fill(self, batch: Batch, out: Array) -> None:
-        words = read_texts(self._reader, self._feature.name, batch)
-        buckets = self._feature.buckets
-        if buckets is not None:
-            out[:, self._column] = [0 if word is None else hash_bucket(word, buckets) for word in words]
-            return
-        indices = [0 if word is None else self._vocabulary.get(word, self._stand_in) for word in words]
-        if -1 in indices:
-            self._report(words, indices, batch)
-        elif self._feature.encoding == "one_hot":
+        words = read_texts(self._reader, self._key, batch)
+        indices = self._words.indices(words)
+        if UNKNOWN in indices:
+            for record, (word, index) in enumerate(zip(words, indices, strict=True)):
+                if index == UNKNOWN:
+                    batch.findings.add(record, self._key, partial(self._words.unknown, word))
+        elif self._words.one_hot:
             one_hot(indices, self._column, out)
         else:
             out[:, self._column] = indices
 
-    def _report(self, words: Sequence[str | None], indices: Sequence[int], batch: Batch) -> None:
-        for record, (word, index) in enumerate(zip(words, indices, strict=True)):
-            if index == -1:
-                batch.findings.add(record, self._feature.name, partial(self._unknown, word))
 
-    def _unknown(self, word: str | None) -> str:
-        return f"unknown category {shown(word)}; known: {listed(self._vocabulary)}"
+class CrossBlock:
+    """Several categories as one, by the hash of their words together."""
+
+    def __init__(self, feature: CrossFeature, column: int) -> None:
+        self._feature = feature
+        self._column = column
+        self._readers = [(key, Reader([key])) for key in feature.of]
+
+    def fill(self, batch: Batch, out: Array) -> None:
+        feature = self._feature
+        texts = [read_texts(reader, key, batch) for key, reader in self._readers]
+        normal = feature.text.apply if feature.text is not None else str
+        crossed = [[normal(word) for word in words if word is not None] for words in zip(*texts, strict=True)]
+        if feature.hash == "farmhash":
+            indices = [farmhash.cross_bucket(words, feature.buckets) for words in crossed]
+        else:
+            indices = [hash_bucket("_X_".join(words), feature.buckets) for words in crossed]
+        if feature.encoding == "one_hot":
+            one_hot(indices, self._column, out)
+        else:
+            out[:, self._column] = indices
 
 
 class StringBlock:
     """A string: UTF-8 bytes in a tensor of strings, which the model takes apart itself."""
 
     def __init__(self, feature: StringFeature, column: int) -> None:
-        self._name = feature.name
+        self._key = feature.key
         self._column = column
-        self._reader = Reader([feature.name], [feature.default])
+        self._reader = Reader([feature.key], [feature.default])
+        self._normal = feature.text.apply if feature.text is not None else None
 
     def fill(self, batch: Batch, out: Array) -> None:
-        texts = read_texts(self._reader, self._name, batch)
+        texts = read_texts(self._reader, self._key, batch)
+        if self._normal is not None:
+            texts = [text if text is None else self._normal(text) for text in texts]
         out[:, self._column] = [b"" if text is None else text.encode() for text in texts]
 
 
@@ -91,9 +150,9 @@ class BoolBlock:
     """A truth value: 1 or 0, or true or false in a bool tensor. Numbers and words are not truth values."""
 
     def __init__(self, feature: BoolFeature, column: int) -> None:
-        self._name = feature.name
+        self._key = feature.key
         self._column = column
-        self._reader = Reader([feature.name], [feature.default])
+        self._reader = Reader([feature.key], [feature.default])
 
     def fill(self, batch: Batch, out: Array) -> None:
         values = self._reader.read(batch)
@@ -102,9 +161,9 @@ class BoolBlock:
             return
         for record, value in enumerate(values):
             if value is ABSENT:
-                batch.findings.add(record, self._name, MISSING)
+                batch.findings.add(record, self._key, MISSING)
             elif not isinstance(value, bool):
-                batch.findings.add(record, self._name, f"expected true or false, got {kind_name(value)}")
+                batch.findings.add(record, self._key, f"expected true or false, got {kind_name(value)}")
 
 
 def _encodable(text: str) -> bool:

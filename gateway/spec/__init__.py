@@ -1,32 +1,37 @@
-"""The feature spec (`features.yaml`): how records become the input tensor of a version, and its output an answer.
+"""The feature spec (`features.yaml`): how records become the input tensors of a version, and its output a response.
 
 Import-light on purpose (msgspec, PyYAML, stdlib): the deployer checks a spec at export with the code that the gateway
 reads it with. Every key is described in docs/reference/features-yaml.md.
 """
 
 from gateway.spec.base import SpecProblem
-from gateway.spec.document import Dtype, FeatureSpec, Input, dump_spec, parse_spec, read_spec
-from gateway.spec.features import (
-    BoolFeature,
-    CategoryFeature,
+from gateway.spec.document import Dtype, FeatureSpec, Input, NamedInput, Tensor, dump_spec, parse_spec, read_spec
+from gateway.spec.features import Feature
+from gateway.spec.images import ImageFeature, ImageSize
+from gateway.spec.lists import CategoryItems, ListFeature, NumberItems
+from gateway.spec.numbers import (
+    Bucketize,
     Clip,
     Currency,
-    Feature,
+    DifferenceFeature,
     FloatFeature,
-    ImageFeature,
-    ImageSize,
     IntFeature,
     MinMax,
     Normalize,
-    StringFeature,
+    RatioFeature,
+    Transformed,
     VectorFeature,
 )
 from gateway.spec.outputs import Binary, Classification, Confidence, Output, Raw, Regression
 from gateway.spec.signature import TensorLike, check_signature
+from gateway.spec.timestamps import TimestampFeature
+from gateway.spec.words import BoolFeature, CategoryFeature, CrossFeature, StringFeature, Text, Vocabulary
 
 __all__ = [
-    "Binary", "BoolFeature", "CategoryFeature", "Classification", "Clip", "Confidence", "Currency", "Dtype", "Feature",
-    "FeatureSpec", "FloatFeature", "ImageFeature", "ImageSize", "Input", "IntFeature", "MinMax", "Normalize", "Output",
-    "Raw", "Regression", "SpecProblem", "StringFeature", "TensorLike", "VectorFeature", "check_signature", "dump_spec",
-    "parse_spec", "read_spec",
+    "Binary", "BoolFeature", "Bucketize", "CategoryFeature", "CategoryItems", "Classification", "Clip", "Confidence",
+    "CrossFeature", "Currency", "DifferenceFeature", "Dtype", "Feature", "FeatureSpec", "FloatFeature", "ImageFeature",
+    "ImageSize", "Input", "IntFeature", "ListFeature", "MinMax", "NamedInput", "Normalize", "NumberItems", "Output",
+    "RatioFeature", "Raw", "Regression", "SpecProblem", "StringFeature", "Tensor", "TensorLike", "Text",
+    "TimestampFeature", "Transformed", "VectorFeature", "Vocabulary", "check_signature", "dump_spec", "parse_spec",
+    "read_spec",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
@@ -23,6 +23,72 @@ class SpecProblem(ValueError):
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """What every section has in common: immutable, and a key that nobody knows is an error."""
+
+
+class Described:
+    """What can be asked of every feature; its keys are those of `FeatureBase`."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+
+        @property
+        def name(self) -> str: ...
+        @property
+        def field(self) -> str | None: ...
+        @property
+        def required(self) -> bool | None: ...
+
+    @property
+    def key(self) -> str:
+        """The key of the record that holds the value."""
+        return self.field or self.name
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key of the record that the feature reads."""
+        return (self.key,)
+
+    @property
+    def columns(self) -> int:
+        """Columns of the input tensor that the value fills."""
+        return 1
+
+    @property
+    def flag(self) -> bool:
+        """Whether one more column says that the value was missing."""
+        missing = getattr(self, "missing", None)
+        return missing is not None and bool(missing.flag)
+
+    @property
+    def width(self) -> int:
+        """Columns of the input tensor that the feature fills, the flag among them."""
+        return self.columns + self.flag
+
+    @property
+    def optional(self) -> bool:
+        """Whether a record may leave the key out."""
+        if getattr(self, "default", None) is not None:
+            return True
+        return getattr(self, "missing", None) is not None and not self.required
+
+    def check_presence(self, default: object, missing: object = None) -> None:
+        """That `required`, `default` and `missing` do not contradict each other. Errors: ValueError."""
+        who = f"feature '{self.name}'"
+        if default is not None and missing is not None:
+            raise ValueError(f"{who}: missing together with default; missing.value stands in for null and for no key")
+        if self.required and default is not None:
+            raise ValueError(f"{who}: required together with default; keep one of the two")
+        if self.required is False and default is None and missing is None:
+            raise ValueError(f"{who}: required false needs a default for records without it")
+
+
+class FeatureBase(Section, Described, frozen=True, kw_only=True, tag_field="type"):
+    """What every feature has: its name, the key of the record that it reads (its name when left out), and whether a
+    record may leave it out."""
+
+    name: Name
+    field: Name | None = None
+    required: bool | None = None
 
 
 def finite(**values: float) -> None:

@@ -1,9 +1,10 @@
-"""The whole of features.yaml: features, input and output, and whether they fit each other."""
+"""The whole of features.yaml: features, inputs and output, and whether they fit each other."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,19 +12,13 @@ import yaml
 from msgspec import Meta
 
 from gateway.spec.base import Name, Section, SpecProblem, unique
-from gateway.spec.features import (
-    BoolFeature,
-    CategoryFeature,
-    Feature,
-    FloatFeature,
-    ImageFeature,
-    IntFeature,
-    StringFeature,
-    VectorFeature,
-)
+from gateway.spec.features import Feature
+from gateway.spec.fit import check_tensor
+from gateway.spec.numbers import FloatFeature
 from gateway.spec.outputs import Output
-from gateway.spec.strict import StrictError, convert
+from gateway.spec.strict import StrictError, convert, nearest
 from gateway.spec.text import load
+from gateway.spec.words import CategoryFeature
 
 Dtype = Literal[
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -31,36 +26,100 @@ Dtype = Literal[
 ]  # fmt: skip
 
 
-_EXACT_MAX = {"float16": 2048, "float32": 1 << 24, "int8": 127, "uint8": 255, "int16": 32767, "uint16": 65535}
-"""The whole number up to which a type holds every whole number, for the types in which that can matter."""
-
-
 class Input(Section, frozen=True, kw_only=True):
-    """The input tensor of the signature; dimension 0 counts the records (-1)."""
+    """The only input tensor that is filled, by all features; dimension 0 counts the records (-1)."""
 
     name: Name
     dtype: Dtype
     shape: list[int]
 
     def __post_init__(self) -> None:
-        if not self.shape or self.shape[0] != -1:
-            raise ValueError(f"shape {self.shape} must begin with -1, the number of records")
-        if any(size < 1 for size in self.shape[1:]):
-            raise ValueError(f"shape {self.shape}: only the first dimension may be unknown")
+        _check_shape(self.shape)
+
+
+class NamedInput(Section, frozen=True, kw_only=True):
+    """One of several input tensors, and the features that fill it, in the order of its columns."""
+
+    dtype: Dtype
+    shape: list[int]
+    features: Annotated[list[Name], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        _check_shape(self.shape)
+        unique(self.features, "features of an input")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """One tensor that a spec fills; `path` is where the spec describes it."""
+
+    path: str
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    features: tuple[Feature, ...]
+
+    @cached_property
+    def width(self) -> int:
+        """Columns of a row, however the shape folds them."""
+        return sum(feature.width for feature in self.features)
 
 
 class FeatureSpec(Section, frozen=True, kw_only=True):
-    """features.yaml: the features in the order of the columns, the input tensor they fill, the output they get."""
+    """features.yaml: the features of a record, the input tensors that they fill, the output that is interpreted.
+
+    `pass_through` names further outputs that a response carries as they are. `ignore` names keys of a record that are
+    left alone; with `extra: ignore` all unknown keys are.
+    """
 
     features: Annotated[list[Feature], Meta(min_length=1)]
-    input: Input
+    input: Input | None = None
+    inputs: dict[Name, NamedInput] | None = None
     output: Output
+    pass_through: tuple[Name, ...] = ()
+    ignore: tuple[Name, ...] = ()
+    extra: Literal["error", "ignore"] = "error"
 
     def __post_init__(self) -> None:
         unique([feature.name for feature in self.features], "features: names")
+        if (self.input is None) == (self.inputs is None):
+            raise ValueError("exactly one of input and inputs is needed")
+        _check_names(self.features, self.inputs or {})
+        _check_ignored(self)
+        unique([self.output.name, *self.pass_through], "output.name and pass_through:")
         _check_currency_fields(self.features)
-        _check_mixture(self.features, self.input)
-        _check_width(self.features, self.input)
+        for tensor in self.tensors():
+            check_tensor(tensor)
+
+    def tensors(self) -> list[Tensor]:
+        """What is filled, in the order of the file."""
+        if self.input is not None:
+            one = self.input
+            return [
+                Tensor(
+                    path="input",
+                    name=one.name,
+                    dtype=one.dtype,
+                    shape=tuple(one.shape),
+                    features=tuple(self.features),
+                )
+            ]
+        by_name = {feature.name: feature for feature in self.features}
+        return [
+            Tensor(
+                path=f"inputs.{name}",
+                name=name,
+                dtype=one.dtype,
+                shape=tuple(one.shape),
+                features=tuple(by_name[feature] for feature in one.features),
+            )
+            for name, one in (self.inputs or {}).items()
+        ]
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Every key of a record that a feature reads."""
+        return frozenset(key for feature in self.features for key in feature.keys)
 
 
 def parse_spec(text: str | bytes) -> FeatureSpec:
@@ -87,73 +146,40 @@ def dump_spec(spec: FeatureSpec) -> dict[str, object]:
     return data
 
 
+def _check_shape(shape: Sequence[int]) -> None:
+    if not shape or shape[0] != -1:
+        raise ValueError(f"shape {list(shape)} must begin with -1, the number of records")
+    if any(size < 1 for size in shape[1:]):
+        raise ValueError(f"shape {list(shape)}: only the first dimension may be unknown")
+
+
+def _check_names(features: Sequence[Feature], inputs: Mapping[str, NamedInput]) -> None:
+    if not inputs:
+        return
+    known = [feature.name for feature in features]
+    used = {name for one in inputs.values() for name in one.features}
+    for input_, one in inputs.items():
+        for name in one.features:
+            if name not in known:
+                raise ValueError(f"inputs.{input_}: there is no feature '{name}'{nearest(name, known)}")
+    for name in known:
+        if name not in used:
+            raise ValueError(f"feature '{name}' fills no input; name it in one, or leave it out")
+
+
+def _check_ignored(spec: FeatureSpec) -> None:
+    unique(spec.ignore, "ignore:")
+    for name in spec.ignore:
+        if name in spec.keys:
+            raise ValueError(f"ignore: '{name}' is read by a feature")
+
+
 def _check_currency_fields(features: Sequence[Feature]) -> None:
-    by_name = {feature.name: feature for feature in features}
+    by_key = {feature.key: feature for feature in features}
     for feature in features:
         if isinstance(feature, FloatFeature) and feature.currency:
-            other = by_name.get(feature.currency.field)
+            other = by_key.get(feature.currency.field)
             if other is not None and not isinstance(other, CategoryFeature):
                 raise ValueError(
                     f"feature '{feature.name}': currency.field '{other.name}' is also a feature, and not a category"
                 )
-
-
-def _check_mixture(features: Sequence[Feature], input_: Input) -> None:
-    if len(features) > 1 and any(isinstance(feature, ImageFeature) for feature in features):
-        raise ValueError("an image fills the whole input tensor; it cannot stand beside other features")
-    for feature in features:
-        if isinstance(feature, StringFeature) != (input_.dtype == "string"):
-            raise ValueError(
-                f"feature '{feature.name}' of type {feature.__struct_config__.tag} cannot fill a {input_.dtype} tensor"
-                + ("; give it type category" if isinstance(feature, StringFeature) else "")
-            )
-        if input_.dtype == "bool" and not isinstance(feature, BoolFeature):
-            raise ValueError(f"feature '{feature.name}': a bool tensor takes features of type bool only")
-        _check_capacity(feature, input_.dtype)
-        if input_.dtype.startswith(("int", "uint")) and not _whole(feature):
-            raise ValueError(
-                f"feature '{feature.name}' gives fractions and input.dtype is {input_.dtype}; "
-                "use float32 or drop the transform"
-            )
-
-
-def _check_capacity(feature: Feature, dtype: str) -> None:
-    """Numbers of words and pixels must be exact in the tensor's type."""
-    largest = 0
-    if isinstance(feature, CategoryFeature) and feature.encoding != "one_hot":
-        largest = (feature.buckets or len(feature.vocabulary or ())) - 1
-    elif isinstance(feature, ImageFeature) and not dtype.startswith("float"):
-        largest = 255
-    if largest > _EXACT_MAX.get(dtype, largest):
-        raise ValueError(f"feature '{feature.name}' gives numbers up to {largest}, {dtype} holds {_EXACT_MAX[dtype]}")
-
-
-def _whole(feature: Feature) -> bool:
-    if isinstance(feature, FloatFeature | VectorFeature):
-        return False
-    if isinstance(feature, IntFeature):
-        bounds = (feature.clip.min, feature.clip.max) if feature.clip else ()
-        return not feature.fractional and all(bound is None or bound.is_integer() for bound in bounds)
-    if isinstance(feature, ImageFeature):
-        return feature.image.scale == 1 and feature.image.offset == 0
-    return True
-
-
-def _check_width(features: Sequence[Feature], input_: Input) -> None:
-    row = tuple(input_.shape[1:])
-    if isinstance(features[0], ImageFeature):
-        size = features[0].image
-        layouts = [(size.height, size.width, size.channels), (features[0].width,)]
-        if size.channels == 1:
-            layouts.append((size.height, size.width))
-        if row not in layouts:
-            wanted = " or ".join(str([-1, *layout]) for layout in layouts)
-            raise ValueError(f"input.shape {input_.shape} does not take the image; it must be {wanted}")
-        return
-    width = sum(feature.width for feature in features)
-    if math.prod(row) != width:
-        widths = ", ".join(f"{feature.name} {feature.width}" for feature in features[:12])
-        more = ", …" if len(features) > 12 else ""
-        raise ValueError(
-            f"input.shape {input_.shape} has {math.prod(row)} columns, the features fill {width} ({widths}{more})"
-        )

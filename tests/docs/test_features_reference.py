@@ -17,28 +17,49 @@ PAGE = Page(REFERENCE / "features-yaml.md")
 EXAMPLES = [text for language, text in PAGE.blocks if language == "yaml"]
 KEYS = leaves(FeatureSpec)
 PREFIXES = {
-    "features": "features[]",
-    "Numbers: float, int, vector": "features[]",
-    "currency": "features[].currency",
-    "category": "features[]",
-    "image": "features[].image",
-    "input": "input",
-    "output": "output",
+    "features": "features[].",
+    "Absent and null": "features[].",
+    "Numbers": "features[].",
+    "float, int, vector, ratio and difference": "features[].",
+    "currency": "features[].currency.",
+    "Words": "features[].",
+    "category": "features[].",
+    "cross": "features[].",
+    "timestamp": "features[].",
+    "list": "features[].",
+    "image": "features[].image.",
+    "input": "input.",
+    "inputs": "",
+    "output": "output.",
+    "ignore and extra": "",
+    "pass_through": "",
 }
 """Where the keys of each table stand in the file."""
+NUMBERS = ("float", "int", "vector", "ratio", "difference", "timestamp")
 TYPES: dict[str, tuple[str, ...]] = {
     "features": (),
-    "Numbers: float, int, vector": ("float", "int", "vector"),
+    "Absent and null": (),
+    "Numbers": NUMBERS,
+    "float, int, vector, ratio and difference": NUMBERS,
     "currency": ("float",),
+    "Words": ("category", "cross", "string"),
     "category": ("category",),
+    "cross": ("cross",),
+    "timestamp": ("timestamp",),
+    "list": ("list",),
     "image": ("image",),
 }
 """Which types of features a table is about; nothing for all."""
+NOT_OF = {
+    "image": ("default", "missing.value", "missing.flag"),
+    "cross": ("default",),
+}
+"""Keys that the tables for all types except of one, in words."""
 
 
 def keys_of(section: str) -> dict[str, dict[str, Cell]]:
     """The keys of one table by their path in the file."""
-    return {f"{PREFIXES[section]}.{key}": row for key, row in PAGE.table(section, "Key").keys().items()}
+    return {f"{PREFIXES[section]}{key}": row for key, row in PAGE.table(section, "Key").keys().items()}
 
 
 def tag(struct: type[Struct]) -> str:
@@ -79,11 +100,11 @@ def test_a_type_of_features_has_the_keys_that_the_page_gives_it(feature: type[St
         for section, types in TYPES.items()
         if not types or tag(feature) in types
         for key, row in keys_of(section).items()
-        if not (only := re.match(r"`(float|vector)` only", row["Meaning"].text)) or only[1] == tag(feature)
+        if not (only := re.match(r"((?:`\w+`(?: and )?)+) only", row["Meaning"].text))
+        or tag(feature) in re.findall(r"\w+(?=`)", only[1])
     }
     found = {f"features[].{key}" for key in leaves(feature)}
-    if tag(feature) == "image":
-        told -= {"features[].default"}  # "Not for images."
+    told -= {f"features[].{key}" for key in NOT_OF.get(tag(feature), ())}
     assert told - inner(found) == found
 
 

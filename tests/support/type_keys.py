@@ -62,7 +62,7 @@ def _ends(path: str, kind: inspect.Type, key: Key, closed: tuple[type, ...]) -> 
     """What a value contributes: its own keys where it has some, else itself."""
     kind = kind.type if isinstance(kind, inspect.Metadata) else kind
     if isinstance(kind, inspect.UnionType):
-        parts = [part for part in kind.types if _has_keys(part, closed)]
+        parts = [part for part in kind.types if _has_keys(_held(part), closed)]
         for part in parts:
             yield from _ends(path, part, key, closed)
         if not parts:
@@ -77,6 +77,13 @@ def _ends(path: str, kind: inspect.Type, key: Key, closed: tuple[type, ...]) -> 
         yield from _fields(path, kind, closed)
     else:
         yield path, key
+
+
+def _held(kind: inspect.Type) -> inspect.Type:
+    """What a mapping or a list in a union holds, which is where its keys are."""
+    if isinstance(kind, inspect.DictType):
+        return kind.value_type
+    return kind.item_type if isinstance(kind, inspect.ListType | inspect.VarTupleType) else kind
 
 
 def _has_keys(kind: inspect.Type, closed: tuple[type, ...]) -> bool:

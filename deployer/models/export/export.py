@@ -171,7 +171,7 @@ def _put_features(version_dir: Path, signature: SignatureFact, features: Path | 
     path = features or target
     try:
         text = path.read_bytes()
-        check_signature(parse_spec(text), signature.inputs, signature.outputs)
+        check_signature(parse_spec(text), signature.inputs, signature.outputs, signature.defaults)
     except OSError as error:
         raise SpecError(f"feature spec {path} cannot be read", hint="check --features") from error
     except SpecProblem as error:

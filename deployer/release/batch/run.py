@@ -24,7 +24,16 @@ from deployer.release.batch.pace import Pace, Rate
 from deployer.release.batch.pack import pack, within
 from deployer.targets.base import Progress, Target
 from gateway.settings import ModelSettings, Settings
-from gateway.spec import CategoryFeature, FeatureSpec, FloatFeature, ImageFeature, StringFeature, VectorFeature
+from gateway.spec import (
+    CategoryFeature,
+    CrossFeature,
+    FeatureSpec,
+    FloatFeature,
+    ImageFeature,
+    StringFeature,
+    TimestampFeature,
+    VectorFeature,
+)
 
 AHEAD: Final = 2
 """Chunks that are read and not yet written, as a multiple of the requests in flight: what memory holds."""
@@ -241,10 +250,12 @@ def _next(chunks: Iterator[tuple[Row, ...]]) -> tuple[Row, ...] | None:
 def table_columns(specs: tuple[FeatureSpec, ...]) -> rows.Columns:
     """What the specs say of the columns of a CSV file."""
     features = [feature for spec in specs for feature in spec.features]
-    text = {f.name for f in features if isinstance(f, CategoryFeature | StringFeature | ImageFeature)}
+    words = CategoryFeature | StringFeature | ImageFeature | CrossFeature
+    text = {key for f in features if isinstance(f, words) for key in f.keys}
+    text |= {key for f in features if isinstance(f, TimestampFeature) and f.format == "rfc3339" for key in f.keys}
     text |= {f.currency.field for f in features if isinstance(f, FloatFeature) and f.currency is not None}
     return rows.Columns(
-        text=frozenset(text), vectors={f.name: f.length for f in features if isinstance(f, VectorFeature)}
+        text=frozenset(text), vectors={f.key: f.length for f in features if isinstance(f, VectorFeature)}
     )
 
 

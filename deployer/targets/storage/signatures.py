@@ -78,6 +78,7 @@ def _fact(definition: m.SignatureDef) -> SignatureFact:
         inputs={name: _tensor(info) for name, info in sorted(definition.inputs.items())},
         outputs={name: _tensor(info) for name, info in sorted(definition.outputs.items())},
         method=definition.method_name,
+        defaults=tuple(sorted(definition.defaults)),
     )
 
 

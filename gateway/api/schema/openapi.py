@@ -129,6 +129,11 @@ def _model_schemas(key: str, model: str, specs: Mapping[int, FeatureSpec]) -> di
             "properties": {
                 "version": {"const": "v1"},
                 "predictions": {"type": "array", "items": _any_of(predictions)},
+                "outputs": {
+                    "type": "object",
+                    "description": "The rows of the outputs that the feature spec passes through.",
+                    "additionalProperties": {"type": "array"},
+                },
                 "metadata": {
                     **_ref("Metadata"),
                     "properties": {

@@ -15,7 +15,7 @@ from PIL import Image
 
 from gateway.preprocess import Array, Compiled, compile_spec
 from gateway.preprocess.problems import RecordProblems
-from gateway.spec import parse_spec
+from gateway.spec import SpecProblem, parse_spec
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
@@ -143,3 +143,53 @@ def test_pillow_is_not_loaded_for_a_spec_without_pictures() -> None:
         "assert 'PIL' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_data_urls_and_wrapped_base64() -> None:
+    text = encoded(GREY)
+    wrapped = "\r\n".join(text[at : at + 20] for at in range(0, len(text), 20))
+    tensor = DIGITS.vectorize([{"photo": one} for one in (f"data:image/png;base64,{text}", wrapped, text)])
+    assert (tensor == tensor[0]).all()
+    assert problems(DIGITS, "data:image/png,abc") == ["a data: URL must hold base64, as data:image/png;base64,…"]
+
+
+def test_a_picture_is_turned_as_its_exif_says_where_the_spec_asks_for_it() -> None:
+    wide = Image.fromarray(np.arange(8, dtype=np.uint8).reshape(2, 4) * 30)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn the picture by 90 degrees, clockwise
+    buffer = BytesIO()
+    wide.save(buffer, "PNG", exif=exif)
+    record = {"photo": b64encode(buffer.getvalue()).decode()}
+    upright = compiled("width: 2, height: 4, channels: 1, resize: none, orientation: exif", "[-1, 4, 2]")
+    np.testing.assert_array_equal(upright.vectorize([record])[0], np.rot90(np.asarray(wide), -1))
+    ignored = compiled("width: 4, height: 2, channels: 1, resize: none", "[-1, 2, 4]")
+    np.testing.assert_array_equal(ignored.vectorize([record])[0], np.asarray(wide))
+
+
+def test_mean_and_std_of_each_channel_and_their_order() -> None:
+    colours = np.array([[[10, 20, 30], [40, 50, 60]]], dtype=np.uint8)
+    rules = "width: 2, height: 1, resize: none, order: bgr, mean: [1, 2, 3], std: [1, 2, 4], scale: 0.5"
+    tensor = compiled(rules, "[-1, 1, 2, 3]").vectorize([{"photo": encoded(colours)}])
+    np.testing.assert_array_equal(tensor[0], (colours[..., ::-1] * 0.5 - [1, 2, 3]) / [1, 2, 4])
+
+
+def test_pixels_stay_bytes_in_a_tensor_of_bytes() -> None:
+    bytes_ = compiled("width: 2, height: 2, resize: nearest, filter: tensorflow", "[-1, 2, 2, 3]", "uint8")
+    assert bytes_.vectorize([{"photo": encoded(GREY)}]).dtype == np.uint8
+    with pytest.raises(SpecProblem, match=r"gives fractions and input\.dtype is uint8"):
+        compiled("width: 2, height: 2, filter: tensorflow", "[-1, 2, 2, 3]", "uint8")
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ("mean: [1, 2]", "mean has 2 numbers, the picture has 3 channels"),
+        ("std: [1, 0, 1]", "std must be above 0 in every channel"),
+        ("channels: 1, order: bgr", "order bgr needs 3 or 4 channels"),
+        ("antialias: false", "Pillow always smooths; filter tensorflow has antialias false"),
+        ("resize: nearest, antialias: true", "antialias does not apply to resize nearest"),
+    ],
+)
+def test_rules_of_pictures_that_contradict(rules: str, message: str) -> None:
+    with pytest.raises(SpecProblem, match=message):
+        compiled(f"width: 2, height: 2, {rules}", "[-1, 2, 2, 3]")

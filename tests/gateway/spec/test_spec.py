@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.spec import FeatureSpec, SpecProblem, check_signature, dump_spec, parse_spec, read_spec
-from gateway.spec.features import FloatFeature
+from gateway.spec import FeatureSpec, FloatFeature, SpecProblem, check_signature, dump_spec, parse_spec, read_spec
 
 LOAN = """
 features:
@@ -63,7 +62,8 @@ def test_exponents_without_a_dot_are_numbers() -> None:
         ("kind: classification", "kind: ranks", "output.kind: unknown kind 'ranks'; one of binary, classification, "
          "raw, regression"),
         ("type: float", "",
-         "features[0]: missing key 'type'; one of bool, category, float, image, int, string, vector"),
+         "features[0]: missing key 'type'; one of bool, category, cross, difference, float, "
+         "image, int, list, ratio, string, timestamp, vector"),
         ("mean: 52000", "mean: a lot", "features[0].normalize.mean: Expected float, got str"),
         ("std: 21000", "std: 0", "features[0].normalize: std 0 must be above 0; leave a constant feature without "
          "normalize"),
@@ -116,6 +116,43 @@ def test_what_contradicts_itself_is_refused_with_its_path(old: str, new: str, me
          "input.shape [-1, 1] does not take the image; it must be [-1, 4, 8, 1] or [-1, 32] or [-1, 4, 8]"),
         ("type: image, required: false, image: {width: 1, height: 1, channels: 1}",
          "features[0]: feature 'x': an image has no default, so it cannot be left out"),
+        ("type: float, log: true, min: 0", "features[0]: feature 'x': log needs values above 0; state min or clip.min"),
+        ("type: float, sqrt: true", "features[0]: feature 'x': sqrt needs values of at least 0; state min or clip.min"),
+        ("type: float, power: -1, min: 0",
+         "features[0]: feature 'x': power needs values above 0; state min or clip.min"),
+        ("type: float, power: 0", "features[0]: feature 'x': power 0 would make every value 1"),
+        ("type: float, log: true, sqrt: true, min: 1",
+         "features[0]: feature 'x': log and sqrt exclude each other; keep one of the two"),
+        ("type: float, normalize: {mean: 0, std: 1}, bucketize: {boundaries: [1]}",
+         "features[0]: feature 'x': normalize and bucketize exclude each other; keep one of the two"),
+        ("type: float, bucketize: {boundaries: [1, 1]}",
+         "features[0].bucketize: boundaries: 1 must be below the next one, 1"),
+        ("type: float, missing: {}", "features[0].missing: missing needs value, mean or flag"),
+        ("type: float, missing: {mean: true}", "features[0]: feature 'x': missing.mean is the mean of normalize, which "
+         "needs to be there without a curve"),
+        ("type: float, default: 1, missing: {value: 1}", "features[0]: feature 'x': missing together with default; "
+         "missing.value stands in for null and for no key"),
+        ("type: int, missing: {value: 1.5}", "features[0]: feature 'x': missing.value 1.5 is not a whole number"),
+        ("type: timestamp, parts: [hour], timezone: Mars/Base",
+         "features[0]: feature 'x': there is no time zone 'Mars/Base'; they are named as Europe/Paris"),
+        ("type: timestamp, parts: [elapsed]", "features[0]: feature 'x': part elapsed and since belong together"),
+        ("type: timestamp, parts: [hour, day], min: 1", "features[0]: feature 'x': transforms apply to one part, it "
+         "has 2; make one feature of each"),
+        ("type: timestamp, parts: [hours]", "features[0].parts[0]: Invalid enum value 'hours'"),
+        ("type: list, items: {type: number}", "features[0]: feature 'x': a list needs length, the number of its "
+         "columns"),
+        ("type: list, length: 2, items: {type: category, vocabulary: [a]}", "features[0]: feature 'x': a multi-hot "
+         "list has one column per word; length, pad and truncate do not apply"),
+        ("type: list, length: 1, items: {type: words}",
+         "features[0].items.type: unknown type 'words'; one of category, number"),
+        ("type: list, length: 1, items: {type: number, log1p: true}",
+         "features[0].items: items: log1p needs values above -1; state min or clip.min"),
+        ("type: cross, of: [a], buckets: 9", "features[0].of: Expected array of length >= 2"),
+        ("type: category, text: {case: lower}, vocabulary: [Car, b]",
+         "features[0]: feature 'x': 'Car' of the vocabulary is never found, text makes 'car' of it"),
+        ("type: category, hash: farmhash, vocabulary: [a]",
+         "features[0]: feature 'x': hash belongs to encoding hash_bucket, not one_hot"),
+        ("type: ratio, of: [a, b], field: c", "features[0]: feature 'x': 'of' names the fields, field does not apply"),
     ],
 )  # fmt: skip
 def test_what_contradicts_within_a_feature(feature: str, message: str) -> None:
@@ -178,3 +215,66 @@ def test_one_number_per_record_is_what_binary_and_regression_read() -> None:
         check_signature(spec, inputs, {"b": Tensor("float32", (-1, 1))})
         with pytest.raises(SpecProblem, match=r"reads one number per record, the signature gives \[-1, 2\] for 'b'"):
             check_signature(spec, inputs, {"b": Tensor("float32", (-1, 2))})
+
+
+FRAUD = """
+features:
+  - {name: amount, type: float, log1p: true, min: 0}
+  - {name: hour, type: timestamp, field: at, parts: [hour_sin, hour_cos]}
+  - {name: merchant, type: string}
+inputs:
+  numbers: {dtype: float32, shape: [-1, 3], features: [amount, hour]}
+  words: {dtype: string, shape: [-1, 1], features: [merchant]}
+output: {name: fraud, kind: binary, labels: [honest, fraud]}
+pass_through: [embedding]
+ignore: [user_id]
+"""
+
+
+def test_several_inputs_take_their_features_in_their_own_order() -> None:
+    spec = parse_spec(FRAUD.replace("[amount, hour]", "[hour, amount]"))
+    assert [(tensor.name, tensor.dtype, tensor.width) for tensor in spec.tensors()] == [
+        ("numbers", "float32", 3),
+        ("words", "string", 1),
+    ]
+    assert [feature.name for feature in spec.tensors()[0].features] == ["hour", "amount"]
+    assert spec.keys == {"amount", "at", "merchant"}
+    assert read_spec(dump_spec(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[merchant]}", "[merchnt]}", "inputs.words: there is no feature 'merchnt'; did you mean 'merchant'?"),
+        ("[amount, hour]", "[hour]", "feature 'amount' fills no input; name it in one, or leave it out"),
+        ("shape: [-1, 3]", "shape: [-1, 4]", "inputs.numbers.shape [-1, 4] has 4 columns, the features fill 3 (amount "
+         "1, hour 2)"),
+        ("dtype: string", "dtype: int64", "feature 'merchant' of type string cannot fill a int64 tensor; give it type "
+         "category"),
+        ("[user_id]", "[at]", "ignore: 'at' is read by a feature"),
+        ("[embedding]", "[fraud]", "output.name and pass_through: must be unique, 'fraud' is there twice"),
+        ("inputs:", "input: {name: x, dtype: float32, shape: [-1, 4]}\ninputs:",
+         "exactly one of input and inputs is needed"),
+    ],
+)  # fmt: skip
+def test_inputs_that_contradict_the_features(old: str, new: str, message: str) -> None:
+    with pytest.raises(SpecProblem) as raised:
+        parse_spec(FRAUD.replace(old, new, 1))
+    assert str(raised.value) == message
+
+
+def test_all_that_does_not_fit_the_signature_is_told_at_once() -> None:
+    inputs = {
+        "numbers": Tensor("float64", (-1, 2)),
+        "threshold": Tensor("float32", (-1, 1)),
+        "mask": Tensor("bool", ()),
+    }
+    with pytest.raises(SpecProblem) as raised:
+        check_signature(parse_spec(FRAUD), inputs, {"fraud": Tensor("float32", (-1, 1))}, {"threshold"})
+    assert str(raised.value).split("; ") == [
+        "inputs.numbers.dtype: the spec fills 'numbers' with float32, the signature takes float64",
+        "inputs.numbers.shape: the spec makes [-1, 3], the signature takes [-1, 2] for 'numbers'",
+        "inputs.words: the spec fills 'words', the signature's inputs are 'mask', 'numbers', 'threshold'",
+        "inputs: the spec fills 'numbers', 'words' only, the signature also needs 'mask'",
+        "pass_through: the spec names 'embedding', the signature's outputs are 'fraud'",
+    ]

@@ -1,0 +1,76 @@
+"""null and absent keys of features that say what a missing value is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gateway.preprocess.batch import ABSENT, Array, Batch, Block, JointBlock, Reader, Record
+from gateway.preprocess.findings import MISSING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gap:
+    """One feature whose value may be missing: it is where one of `keys` is null or absent.
+
+    `stand_ins` is what the feature reads then in place of what is missing; keys beside `keys` are read so in any case.
+    With `zero` its columns are 0 then, whatever it read. `flag` is the column that says so; None for none.
+    """
+
+    keys: Sequence[str]
+    stand_ins: Mapping[str, object]
+    columns: slice
+    zero: bool
+    flag: int | None
+    required: bool
+
+
+class MissingBlock:
+    """A block of features, some of whose values may be missing."""
+
+    def __init__(self, inner: Block, gaps: Sequence[Gap]) -> None:
+        self._inner = inner
+        self._gaps = gaps
+        self._reader = Reader([key for gap in gaps for key in gap.keys])
+        self._owner = np.repeat(np.arange(len(gaps)), [len(gap.keys) for gap in gaps])
+
+    def fill(self, batch: Batch, out: Array) -> None:
+        flat = self._reader.read(batch)
+        if None not in flat and (batch.complete or ABSENT not in flat):
+            self._inner.fill(batch, out)
+            return
+        absent = np.array([value is ABSENT for value in flat]).reshape(len(batch), -1)
+        holes = absent | np.array([value is None for value in flat]).reshape(len(batch), -1)
+        missing = np.stack([holes[:, self._owner == index].any(axis=1) for index in range(len(self._gaps))], axis=1)
+        records = list(batch.records)
+        for row, index in np.argwhere(missing).tolist():
+            records[row] = _patched(records[row], self._gaps[index])
+        self._report(batch, absent)
+        patched = replace(batch, records=records)
+        if isinstance(self._inner, JointBlock):
+            self._inner.fill_except(patched, out, missing[:, 0])
+        else:
+            self._inner.fill(patched, out)
+        for gap, rows in zip(self._gaps, missing.T, strict=True):
+            if gap.zero:
+                out[rows, gap.columns] = 0
+            if gap.flag is not None:
+                out[:, gap.flag] = rows
+
+    def _report(self, batch: Batch, absent: Array) -> None:
+        """Keys that must be there, though they may be null."""
+        if not any(gap.required for gap in self._gaps):
+            return
+        keys = [key for gap in self._gaps for key in gap.keys]
+        for row, column in np.argwhere(absent).tolist():
+            if self._gaps[self._owner[column]].required:
+                batch.findings.add(row, keys[column], MISSING)
+
+
+def _patched(record: Record, gap: Gap) -> Record:
+    return {
+        **record,
+        **{key: value for key, value in gap.stand_ins.items() if key not in gap.keys or record.get(key) is None},
+    }
