@@ -98,7 +98,8 @@ class GatewayResources(Resources):
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:
-    """The gateways in front of the replicas. `port` applies to a local release only; 0 takes a free port.
+    """The gateways in front of the replicas. `port` applies to a local release only; 0 takes 8080 or
+    the next free port.
 
     With `grpc_port` they serve gRPC as well: locally at this port, 0 takes a free one; in a cluster it is that of the
     Service, 0 takes the chart's default.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
@@ -20,6 +20,9 @@ from deployer.targets.local.state import Layout, LocalState, ProcessState
 from deployer.tools import docker, ports
 from tfserving.config.models import ModelServerConfig
 from tfserving.config.text import ConfigError
+
+PREFERRED_PORT = 8080
+"""Of the gateway, where no other is asked for: the commands of the README work as written."""
 
 STOP_GRACE_SECONDS = 10.0
 """Between SIGTERM and SIGKILL: the embedded server drains; the official one ignores SIGTERM."""
@@ -148,7 +151,8 @@ class Supervisor:
         return proof.missing_from(self._target, name, model_config(self._layout.own_config(name).read_text()))
 
     def _start_replica(self, state: LocalState, name: str) -> ProcessState:
-        grpc_port, http_port = ports.free(2)
+        at = state.port_base + 2 * int(name.rpartition("-")[2])
+        grpc_port, http_port = (at, at + 1) if state.port_base else ports.free(2)
         config = self._layout.own_config(name)
         if not config.exists():
             self._give_config(name)
@@ -167,6 +171,7 @@ class Supervisor:
             argv,
             http_port=http_port,
             grpc_port=grpc_port,
+            host=state.host,
             bound_to_parent=state.bound_to_parent,
         )
         return msgspec.structs.replace(started, container=container)
@@ -199,18 +204,34 @@ class Supervisor:
     def _with_gateway(
         self, state: LocalState, wanted: GatewayPorts, *, deadline: float, progress: Progress
     ) -> LocalState:
-        """`state` with a gateway that is ready; it is started if there is none."""
+        """`state` with a gateway that is ready, started if there is none. An HTTP port of 0 is the preferred one."""
         if state.gateways:
             return state
-        free_port, admin_port, free_grpc = ports.free(3)
-        port = wanted.http or free_port
+        start = partial(self._started_gateway, state, deadline=deadline, progress=progress)
+        if wanted.http:
+            return start(wanted)
+        port = 0
+        while True:
+            port = ports.next_free(port + 1 if port else PREFERRED_PORT)
+            if port != PREFERRED_PORT:
+                progress(f"port {PREFERRED_PORT} is in use; the gateway gets {port}")
+            try:
+                return start(replace(wanted, http=port))
+            except TargetError:
+                if not ports.owner(port):
+                    raise  # else another process was quicker
+
+    def _started_gateway(
+        self, state: LocalState, wanted: GatewayPorts, *, deadline: float, progress: Progress
+    ) -> LocalState:
+        admin_port, free_grpc = ports.free(2)
         grpc_port = 0 if wanted.grpc is None else wanted.grpc or free_grpc
         progress("starting gateway-0")
         gateway = start_process(
             self._layout,
             "gateway-0",
-            gateway_argv(self._layout, port=port, admin_port=admin_port, grpc_port=grpc_port),
-            http_port=port,
+            gateway_argv(self._layout, host=state.host, port=wanted.http, admin_port=admin_port, grpc_port=grpc_port),
+            http_port=wanted.http,
             grpc_port=grpc_port,
             admin_port=admin_port,
             bound_to_parent=state.bound_to_parent,

@@ -44,10 +44,11 @@ class LocalRelease:
     """The desired state of a local release.
 
     `files` maps file names to the text of its configuration; `server_flags` are the model server's flags, except ports
-    and paths, which the target sets. `cpus` is the CPU limit of each replica, None for no limit. `gateway_port` 0
-    takes a free port, as does `grpc_port`, which is None for no gRPC. With `bound_to_parent` all processes, but not
-    containers, die with this process. `container` is the container of each replica with the engine docker, else None.
-    `record` is the file in the store in which the release is recorded, empty for none.
+    and paths, which the target sets. `cpus` is the CPU limit of each replica, None for no limit. `gateway_port` 0 takes
+    8080 or the next free port; `grpc_port` None is no gRPC, 0 a free port. With `bound_to_parent` all processes, but not
+    containers, die with this process. `container` is the container of each replica with the engine docker, else None. `record` is the file in the store in
+    which the release is recorded, empty for none. Processes listen on `host`, replica I on the ports `port_base` + 2 I
+    (gRPC) and the next one (REST); 0 takes free ones.
     """
 
     name: str
@@ -61,6 +62,8 @@ class LocalRelease:
     bound_to_parent: bool = False
     container: Container | None = None
     record: str = ""
+    host: str = "127.0.0.1"
+    port_base: int = 0
 
 
 class LocalTarget(Target):
@@ -103,6 +106,8 @@ class LocalTarget(Target):
                 cpus=wanted.cpus,
                 limit=self._limit(wanted),
                 record=wanted.record,
+                host=wanted.host,
+                port_base=wanted.port_base,
             )
             gateway_ports = GatewayPorts(http=wanted.gateway_port, grpc=wanted.grpc_port)
             kept = self._supervisor.keep(
