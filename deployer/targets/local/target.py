@@ -43,12 +43,13 @@ from tfserving import flags
 class LocalRelease:
     """The desired state of a local release.
 
-    `files` maps file names to the text of its configuration; `server_flags` are the model server's flags, except ports
-    and paths, which the target sets. `cpus` is the CPU limit of each replica, None for no limit. `gateway_port` 0 takes
-    8080 or the next free port; `grpc_port` None is no gRPC, 0 a free port. With `bound_to_parent` all processes, but not
-    containers, die with this process. `container` is the container of each replica with the engine docker, else None. `record` is the file in the store in
-    which the release is recorded, empty for none. Processes listen on `host`, replica I on the ports `port_base` + 2 I
-    (gRPC) and the next one (REST); 0 takes free ones.
+    `files` maps file names to the text of its configuration; `server_flags` are the model server's flags, except
+    ports and paths, which the target sets. `cpus` is the CPU limit of each replica, None for no limit.
+    `gateway_port` 0 takes 8080 or the next free port; `grpc_port` None is no gRPC, 0 a free port. With
+    `bound_to_parent` all processes, but not containers, die with this process. `container` is the container of each
+    replica with the engine docker, else None. `record` is the file in the store in which the release is recorded,
+    empty for none. Processes listen on `host`, replica I on the ports `port_base` + 2 I (gRPC) and the next one
+    (REST); 0 takes free ones.
     """
 
     name: str
