@@ -42,12 +42,13 @@ class Replica:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayReplica:
-    """One gateway: `url` and `admin` are the base URLs of its two ports as reached from this machine, empty if
-    unreachable."""
+    """One gateway: `url` and `admin` are the base URLs of its ports as reached from this machine, empty if
+    unreachable; `grpc` is the address of its gRPC port, empty without one."""
 
     name: str
     url: str
     admin: str = ""
+    grpc: str = ""
     pid: int | None = None
     alive: bool = True
 
