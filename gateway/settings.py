@@ -222,6 +222,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     """What types cannot say, in the order of the file."""
     for name, model in settings.models.items():
         yield from _model_contradictions(f"models.{name}", model)
+        yield from _currencies_without_rates(f"models.{name}", model, settings.rates)
     where = settings.backends
     if (where.static is None) == (where.dns is None):
         yield "backends: exactly one of static and dns is needed"
@@ -266,6 +267,18 @@ def _model_contradictions(path: str, model: ModelSettings) -> Iterator[str]:
     sticky = model.routing.sticky
     if sticky is not None and (sticky.metadata is None) == (sticky.header is None):
         yield f"{path}.routing.sticky: exactly one of metadata and header is needed"
+
+
+def _currencies_without_rates(path: str, model: ModelSettings, rates: Rates | None) -> Iterator[str]:
+    """A table that stands in a file is looked at when the file is read."""
+    for version, spec in model.specs.items():
+        for feature, to in spec.currencies.items():
+            at = f"{path}.specs.{version}.features: {feature}"
+            if rates is None:
+                yield f"{at}: currency needs a table of exchange rates; set rates in the gateway's config"
+            elif rates.table is not None and to not in {rates.base, *rates.table}:
+                known = ", ".join(sorted({rates.base, *rates.table})[:10])
+                yield f"{at}: currency '{to}' is not in the rate table; it has {known}"
 
 
 def _has_port(address: str) -> bool:

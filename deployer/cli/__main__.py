@@ -11,6 +11,7 @@ from typing import NoReturn
 
 VERBS = {
     "init": "Write a commented deployer.yaml: every key, with its default.",
+    "features": "Begin a feature spec from a model and its data, and check one: all problems at once.",
     "export": "Export a trained model as the next version in the store.",
     "models": "List, inspect, verify and prune the versions in a store.",
     "publish": "Copy versions of a store into a claim; each appears there by one rename, after its checksums hold.",

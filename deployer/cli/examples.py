@@ -6,6 +6,14 @@ from collections.abc import Mapping, Sequence
 
 EXAMPLES: Mapping[str, Sequence[str]] = {
     "init": ("deployer init --release shop --store models --model digits",),
+    "features init": (
+        "deployer features init exported/loan --data train.parquet",
+        "deployer features init train:model --file features.yaml",
+    ),
+    "features check": (
+        "deployer features check features.yaml --model exported/loan --data train.parquet --rates rates.json",
+        "deployer features check features.yaml --data rows.jsonl --expected tensors.npz --tolerance 1e-6",
+    ),
     "export": (
         "deployer export model.keras --store models --model digits --features features.yaml",
         "deployer export train:model --store models --model digits --metric accuracy=0.97 -o json",

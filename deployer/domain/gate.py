@@ -32,9 +32,11 @@ class Metric(StrEnum):
     """Resident bytes of the largest replica while both versions are loaded."""
     PARITY = "parity"
     """Largest difference between the exported version and its source model, from the manifest."""
+    SKEW = "skew"
+    """Largest difference between what training and the feature spec made of the same rows, from the manifest."""
 
 
-BEFORE_LOAD = frozenset([Metric.SIZE, Metric.PARITY])
+BEFORE_LOAD = frozenset([Metric.SIZE, Metric.PARITY, Metric.SKEW])
 """Known from the store: judged before anything changes."""
 BEFORE_TRAFFIC = frozenset([Metric.LOAD_TIME, Metric.MEMORY, Metric.ACCURACY])
 """Known once the version is loaded and labelled: judged before it gets any traffic."""
@@ -53,6 +55,7 @@ _UNITS: dict[Metric, dict[str, float]] = {
     Metric.SIZE: {"kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
     Metric.MEMORY: {"kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
     Metric.PARITY: {"": 1.0},
+    Metric.SKEW: {"": 1.0},
     Metric.LOAD_TIME: {"s": 1.0, "ms": 0.001, "m": 60.0},
 }
 _GATE = re.compile(r"\s*([a-z0-9_]+)\s*(<=|>=|<|>)\s*([0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?)\s*(\*\s*stable|[A-Za-z%]*)\s*")

@@ -119,6 +119,7 @@ class Found:
 
     size: float | None = None
     parity: float | None = None
+    skew: float | None = None
     load_time: float | None = None
     memory: float | None = None
     accuracy: float | None = None

@@ -136,11 +136,20 @@ class ParityFact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SkewFact:
+    """What training made of `rows` rows against what the feature spec makes of them: the largest difference."""
+
+    rows: int
+    max_difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What is known about one immutable version.
 
     `created` is ISO 8601 in UTC. `files` maps each path inside the version, except the manifest, to its facts.
-    `batching_problem` is empty when `signature` can be batched. `parity` is None when the export did not compare.
+    `batching_problem` is empty when `signature` can be batched. `parity` and `skew` are None when the export did not
+    compare.
     """
 
     model: str
@@ -154,6 +163,7 @@ class Manifest:
     batching_problem: str = ""
     warmup_batch_sizes: tuple[int, ...] = ()
     parity: ParityFact | None = None
+    skew: SkewFact | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -42,3 +42,4 @@ class Observations:
     memory: float | None = None
     accuracy: float | None = None
     parity: float | None = None
+    skew: float | None = None

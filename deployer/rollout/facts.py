@@ -16,11 +16,12 @@ STORE_READ_TIMEOUT = 120.0
 
 @dataclass(frozen=True, kw_only=True)
 class VersionFacts:
-    """One version: `size` in bytes and `parity` from its manifest, its feature spec, and the memory limit of a replica
-    in bytes. None means unknown."""
+    """One version: `size` in bytes, `parity` and `skew` from its manifest, its feature spec, and the memory limit of a
+    replica in bytes. None means unknown."""
 
     size: int | None = None
     parity: float | None = None
+    skew: float | None = None
     features: str | None = None
     memory_limit: int | None = None
 
@@ -42,6 +43,7 @@ def version_facts(target: Target, release: Release, model: str, version: int, pr
     return VersionFacts(
         size=stored.size or None,
         parity=stored.parity,
+        skew=stored.skew,
         features=_read(Path(override)) if override else stored.features,
         memory_limit=_memory_limit(release),
     )

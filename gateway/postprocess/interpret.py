@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
+from gateway.postprocess.activation import sigmoid, softmax
+from gateway.postprocess.judge import DECIMALS, judge_labels, judge_scores, judge_values
+from gateway.postprocess.predictions import Alternative, LabelPrediction, Prediction, RowPrediction, ValuePrediction
 from gateway.spec import Binary, Classification, Confidence, Output, Raw, Regression
 
 Array = NDArray[Any]
-
-DECIMALS = 6
-"""Scores are rounded to this many decimals: more says nothing about a probability computed in float32."""
 
 TOP_K = 5
 """Alternatives of a classification whose spec names no `top_k`."""
@@ -32,36 +31,6 @@ Ranked = tuple[list[int], list[float]]
 class OutputProblem(ValueError):
     """An output that does not fit the spec: the model's fault or the spec's, never the client's."""
 
-
-class Alternative(Struct, frozen=True):
-    """One label and its score."""
-
-    label: str
-    score: float
-
-
-class LabelPrediction(Struct, frozen=True):
-    """A classification or a binary answer. When the model gave NaN or Infinity all is null and `alternatives` empty."""
-
-    top_prediction: str | None
-    confidence: Literal["high", "medium", "low"] | None
-    score: float | None
-    alternatives: list[Alternative]
-
-
-class ValuePrediction(Struct, frozen=True):
-    """A regression's answer in the unit of the target; null when the model gave NaN or Infinity."""
-
-    value: float | None
-
-
-class RowPrediction(Struct, frozen=True):
-    """The row of a raw output; numbers that JSON does not have are null, bytes that are no text are {"b64": …}."""
-
-    values: Any
-
-
-Prediction = LabelPrediction | ValuePrediction | RowPrediction
 
 _UNDECIDED = LabelPrediction(None, None, None, [])
 
@@ -83,11 +52,13 @@ class Interpreter:
             raise OutputProblem(f"output '{output.name}' is absent, the model gave {', '.join(sorted(outputs))}")
         match output:
             case Classification():
-                return classify(_scores(tensor, output.name, len(output.labels)), output)
+                scores = _scores(tensor, output.name, len(output.labels))
+                return judge_labels(classify(scores, output), scores, output)
             case Binary():
-                return decide(_one_per_record(tensor, output.name), output)
+                scores = _one_per_record(tensor, output.name)
+                return judge_scores(decide(scores, output), scores, output)
             case Regression():
-                return regress(_one_per_record(tensor, output.name), output)
+                return judge_values(regress(_one_per_record(tensor, output.name), output), output)
             case Raw():
                 return rows(tensor, output.name)
 
@@ -178,17 +149,6 @@ def passed_through(outputs: Mapping[str, Array], names: Sequence[str]) -> dict[s
         if name not in outputs:
             raise OutputProblem(f"output '{name}' is absent, the model gave {', '.join(sorted(outputs))}")
     return {name: [row.values for row in rows(outputs[name], name)] for name in names}
-
-
-def softmax(logits: Array) -> Array:
-    """exp(x) / sum(exp(x)) of each row, without overflow."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def sigmoid(logits: Array) -> Array:
-    """1 / (1 + exp(-x)), without overflow."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))
 
 
 def confidence_of(score: float, thresholds: Confidence) -> Literal["high", "medium", "low"]:

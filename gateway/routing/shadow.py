@@ -15,7 +15,7 @@ from gateway.backends.rpc import RpcError
 from gateway.errors import GatewayError
 from gateway.observe.metrics import Metrics
 from gateway.observe.trace import Trace
-from gateway.postprocess.interpret import LabelPrediction, RowPrediction, ValuePrediction
+from gateway.postprocess.predictions import LabelPrediction, RowPrediction, ValuePrediction
 from gateway.routing.labels import Choice
 
 PARALLEL: Final = 16
@@ -78,9 +78,9 @@ class Shadow:
 
 
 def agree(one: object, other: object) -> bool:
-    """Whether two predictions of one record say the same: the top label, or nearly the same value, or equal rows."""
+    """Whether two predictions of one record say the same: top label and decision, nearly the same value, equal rows."""
     if isinstance(one, LabelPrediction) and isinstance(other, LabelPrediction):
-        return one.top_prediction == other.top_prediction
+        return one.top_prediction == other.top_prediction and one.decision == other.decision
     if isinstance(one, ValuePrediction) and isinstance(other, ValuePrediction):
         if one.value is None or other.value is None:
             return one.value is other.value

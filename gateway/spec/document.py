@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 import yaml
@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from gateway.spec.base import Name, Section, SpecProblem, unique
 from gateway.spec.features import Feature
-from gateway.spec.fit import check_tensor
+from gateway.spec.fit import tensor_problems
 from gateway.spec.numbers import FloatFeature
 from gateway.spec.outputs import Output
 from gateway.spec.strict import StrictError, convert, nearest
@@ -81,40 +81,17 @@ class FeatureSpec(Section, frozen=True, kw_only=True):
     extra: Literal["error", "ignore"] = "error"
 
     def __post_init__(self) -> None:
-        unique([feature.name for feature in self.features], "features: names")
-        if (self.input is None) == (self.inputs is None):
-            raise ValueError("exactly one of input and inputs is needed")
-        _check_names(self.features, self.inputs or {})
-        _check_ignored(self)
-        unique([self.output.name, *self.pass_through], "output.name and pass_through:")
-        _check_currency_fields(self.features)
-        for tensor in self.tensors():
-            check_tensor(tensor)
+        for problem in contradictions(self):
+            raise ValueError(problem)
 
     def tensors(self) -> list[Tensor]:
         """What is filled, in the order of the file."""
-        if self.input is not None:
-            one = self.input
-            return [
-                Tensor(
-                    path="input",
-                    name=one.name,
-                    dtype=one.dtype,
-                    shape=tuple(one.shape),
-                    features=tuple(self.features),
-                )
-            ]
-        by_name = {feature.name: feature for feature in self.features}
-        return [
-            Tensor(
-                path=f"inputs.{name}",
-                name=name,
-                dtype=one.dtype,
-                shape=tuple(one.shape),
-                features=tuple(by_name[feature] for feature in one.features),
-            )
-            for name, one in (self.inputs or {}).items()
-        ]
+        return tensors_of(self)
+
+    @property
+    def currencies(self) -> dict[str, str]:
+        """The currency that each feature of money is converted into, by the names of the features."""
+        return {f.name: f.currency.to for f in self.features if isinstance(f, FloatFeature) and f.currency is not None}
 
     @property
     def keys(self) -> frozenset[str]:
@@ -153,33 +130,86 @@ def _check_shape(shape: Sequence[int]) -> None:
         raise ValueError(f"shape {list(shape)}: only the first dimension may be unknown")
 
 
-def _check_names(features: Sequence[Feature], inputs: Mapping[str, NamedInput]) -> None:
+class Parts(Protocol):
+    """What a spec consists of, each part valid in itself."""
+
+    @property
+    def features(self) -> Sequence[Feature]: ...
+    @property
+    def input(self) -> Input | None: ...
+    @property
+    def inputs(self) -> Mapping[str, NamedInput] | None: ...
+    @property
+    def output(self) -> Output | None: ...
+    @property
+    def pass_through(self) -> Sequence[str]: ...
+    @property
+    def ignore(self) -> Sequence[str]: ...
+
+
+def contradictions(spec: Parts) -> Iterator[str]:
+    """Everything in which the parts of a spec contradict each other."""
+    names = [feature.name for feature in spec.features]
+    yield from _repeated(names, "features: names")
+    if (spec.input is None) == (spec.inputs is None):
+        yield "exactly one of input and inputs is needed"
+        return
+    yield from _repeated(spec.ignore, "ignore:")
+    read = {key for feature in spec.features for key in feature.keys}
+    yield from (f"ignore: '{name}' is read by a feature" for name in spec.ignore if name in read)
+    if spec.output is not None:
+        yield from _repeated([spec.output.name, *spec.pass_through], "output.name and pass_through:")
+    yield from _currency_contradictions(spec.features)
+    problems = list(_name_contradictions(names, spec.inputs or {}))
+    yield from problems
+    if not problems:
+        for tensor in tensors_of(spec):
+            yield from tensor_problems(tensor)
+
+
+def tensors_of(spec: Parts) -> list[Tensor]:
+    """What a spec fills, in the order of the file."""
+    if spec.input is not None:
+        one = spec.input
+        features = tuple(spec.features)
+        return [Tensor(path="input", name=one.name, dtype=one.dtype, shape=tuple(one.shape), features=features)]
+    by_name = {feature.name: feature for feature in spec.features}
+    return [
+        Tensor(
+            path=f"inputs.{name}",
+            name=name,
+            dtype=named.dtype,
+            shape=tuple(named.shape),
+            features=tuple(by_name[feature] for feature in named.features),
+        )
+        for name, named in (spec.inputs or {}).items()
+    ]
+
+
+def _repeated(words: Sequence[str], what: str) -> Iterator[str]:
+    try:
+        unique(words, what)
+    except ValueError as error:
+        yield str(error)
+
+
+def _name_contradictions(known: Sequence[str], inputs: Mapping[str, NamedInput]) -> Iterator[str]:
     if not inputs:
         return
-    known = [feature.name for feature in features]
     used = {name for one in inputs.values() for name in one.features}
     for input_, one in inputs.items():
         for name in one.features:
             if name not in known:
-                raise ValueError(f"inputs.{input_}: there is no feature '{name}'{nearest(name, known)}")
+                yield f"inputs.{input_}: there is no feature '{name}'{nearest(name, known)}"
     for name in known:
         if name not in used:
-            raise ValueError(f"feature '{name}' fills no input; name it in one, or leave it out")
+            yield f"feature '{name}' fills no input; name it in one, or leave it out"
 
 
-def _check_ignored(spec: FeatureSpec) -> None:
-    unique(spec.ignore, "ignore:")
-    for name in spec.ignore:
-        if name in spec.keys:
-            raise ValueError(f"ignore: '{name}' is read by a feature")
-
-
-def _check_currency_fields(features: Sequence[Feature]) -> None:
+def _currency_contradictions(features: Sequence[Feature]) -> Iterator[str]:
     by_key = {feature.key: feature for feature in features}
     for feature in features:
         if isinstance(feature, FloatFeature) and feature.currency:
             other = by_key.get(feature.currency.field)
             if other is not None and not isinstance(other, CategoryFeature):
-                raise ValueError(
-                    f"feature '{feature.name}': currency.field '{other.name}' is also a feature, and not a category"
-                )
+                yield f"feature '{feature.name}': currency.field '{other.name}' is also a feature, and not a category"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 from gateway.spec.features import Feature
@@ -30,32 +31,40 @@ class Filled(Protocol):
     def features(self) -> Sequence[Feature]: ...
 
 
-def check_tensor(tensor: Filled) -> None:
-    """Errors: ValueError with the first thing that does not fit."""
-    features, dtype = tensor.features, tensor.dtype
+def tensor_problems(tensor: Filled) -> Iterator[str]:
+    """Everything that does not fit, one problem a feature, then the number of columns."""
+    features = tensor.features
     if len(features) > 1 and any(isinstance(feature, ImageFeature) for feature in features):
-        raise ValueError("an image fills the whole input tensor; it cannot stand beside other features")
+        yield "an image fills the whole input tensor; it cannot stand beside other features"
+        return
     for feature in features:
-        if isinstance(feature, StringFeature) != (dtype == "string"):
-            raise ValueError(
-                f"feature '{feature.name}' of type {feature.__struct_config__.tag} cannot fill a {dtype} tensor"
-                + ("; give it type category" if isinstance(feature, StringFeature) else "")
-            )
-        if dtype == "bool" and not isinstance(feature, BoolFeature):
-            raise ValueError(f"feature '{feature.name}': a bool tensor takes features of type bool only")
-        _check_capacity(feature, dtype)
-        if isinstance(feature, ListFeature) and not _holds(dtype, feature.pad):
-            raise ValueError(f"feature '{feature.name}': pad {feature.pad:g} does not fit {dtype}")
-        if dtype.startswith(("int", "uint")) and not whole(feature):
-            raise ValueError(
-                f"feature '{feature.name}' gives fractions and {tensor.path}.dtype is {dtype}; "
-                "use float32 or drop the transform"
-            )
-    _check_width(tensor)
+        yield from islice(_feature_problems(feature, tensor), 1)
+    yield from _width_problems(tensor)
+
+
+def _feature_problems(feature: Feature, tensor: Filled) -> Iterator[str]:
+    dtype = tensor.dtype
+    if isinstance(feature, StringFeature) != (dtype == "string"):
+        yield (
+            f"feature '{feature.name}' of type {feature.__struct_config__.tag} cannot fill a {dtype} tensor"
+            + ("; give it type category" if isinstance(feature, StringFeature) else "")
+        )
+    if dtype == "bool" and not isinstance(feature, BoolFeature):
+        yield f"feature '{feature.name}': a bool tensor takes features of type bool only"
+    yield from _capacity_problems(feature, dtype)
+    if isinstance(feature, ListFeature) and not _holds(dtype, feature.pad):
+        yield f"feature '{feature.name}': pad {feature.pad:g} does not fit {dtype}"
+    if dtype.startswith(("int", "uint")) and not whole(feature):
+        yield (
+            f"feature '{feature.name}' gives fractions and {tensor.path}.dtype is {dtype}; "
+            "use float32 or drop the transform"
+        )
 
 
 def _holds(dtype: str, value: float) -> bool:
     """Whether a type has room for a number, fractions aside."""
+    if dtype in ("bool", "string"):
+        return True
     if dtype.startswith("float"):
         return abs(value) <= {"float16": 65504.0, "float32": 3.4e38}.get(dtype, math.inf)
     bits = int(dtype.lstrip("uint"))
@@ -87,7 +96,7 @@ def _keeps_whole(number: Transformed) -> bool:
     return not number.fractional and all(bound is None or bound.is_integer() for bound in bounds)
 
 
-def _check_capacity(feature: Feature, dtype: str) -> None:
+def _capacity_problems(feature: Feature, dtype: str) -> Iterator[str]:
     """Numbers of words and pixels must be exact in the tensor's type."""
     largest = 0
     match feature:
@@ -102,10 +111,10 @@ def _check_capacity(feature: Feature, dtype: str) -> None:
         case _:
             pass
     if largest > _EXACT_MAX.get(dtype, largest):
-        raise ValueError(f"feature '{feature.name}' gives numbers up to {largest}, {dtype} holds {_EXACT_MAX[dtype]}")
+        yield f"feature '{feature.name}' gives numbers up to {largest}, {dtype} holds {_EXACT_MAX[dtype]}"
 
 
-def _check_width(tensor: Filled) -> None:
+def _width_problems(tensor: Filled) -> Iterator[str]:
     row, features = tuple(tensor.shape[1:]), tensor.features
     shape = list(tensor.shape)
     if isinstance(features[0], ImageFeature):
@@ -115,12 +124,10 @@ def _check_width(tensor: Filled) -> None:
             layouts.append((size.height, size.width))
         if row not in layouts:
             wanted = " or ".join(str([-1, *layout]) for layout in layouts)
-            raise ValueError(f"{tensor.path}.shape {shape} does not take the image; it must be {wanted}")
+            yield f"{tensor.path}.shape {shape} does not take the image; it must be {wanted}"
         return
     width = sum(feature.width for feature in features)
     if math.prod(row) != width:
         widths = ", ".join(f"{feature.name} {feature.width}" for feature in features[:12])
         more = ", …" if len(features) > 12 else ""
-        raise ValueError(
-            f"{tensor.path}.shape {shape} has {math.prod(row)} columns, the features fill {width} ({widths}{more})"
-        )
+        yield f"{tensor.path}.shape {shape} has {math.prod(row)} columns, the features fill {width} ({widths}{more})"

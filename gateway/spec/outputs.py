@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from gateway.spec.base import Name, Positive, Section, finite, ordered, unique
+from gateway.spec.rules import Calibration, LabelRules, ScoreRules, ValueRules
 
 
 class Confidence(Section, frozen=True, kw_only=True):
@@ -35,9 +36,13 @@ class Classification(_Output, frozen=True, kw_only=True, tag="classification"):
     activation: Literal["softmax", "sigmoid", "none"] = "none"
     confidence: Confidence = Confidence()
     top_k: Positive | None = None
+    calibration: Calibration | None = None
+    decision: LabelRules | None = None
 
     def __post_init__(self) -> None:
         unique(self.labels, "labels")
+        if self.decision is not None:
+            self.decision.check(self.labels)
         if self.top_k is not None and self.top_k > len(self.labels):
             raise ValueError(f"top_k {self.top_k} is more than the {len(self.labels)} labels")
 
@@ -49,6 +54,8 @@ class Binary(_Output, frozen=True, kw_only=True, tag="binary"):
     activation: Literal["sigmoid", "none"] = "none"
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     confidence: Confidence = Confidence()
+    calibration: Calibration | None = None
+    decision: ScoreRules | None = None
 
     def __post_init__(self) -> None:
         unique(self.labels, "labels")
@@ -59,6 +66,7 @@ class Regression(_Output, frozen=True, kw_only=True, tag="regression"):
 
     scale: float = 1.0
     offset: float = 0.0
+    decision: ValueRules | None = None
 
     def __post_init__(self) -> None:
         finite(scale=self.scale, offset=self.offset)

@@ -31,7 +31,7 @@ def convert(data: object, into: type[T]) -> T:
     Errors: StrictError with the path of the first value that does not fit; unknown keys and unknown `type` or `kind`
     tags come first, because a misspelt key explains most other errors.
     """
-    for path, what in _strangers(data, _described(into), ""):  # type: ignore[arg-type]  # a type is hashable
+    for path, what in strangers(data, into):
         raise StrictError(path, what)
     try:
         return msgspec.convert(data, into)
@@ -40,6 +40,11 @@ def convert(data: object, into: type[T]) -> T:
         if match is None:
             raise StrictError("", str(error).replace("`", "")) from error
         raise StrictError(match["path"].lstrip("."), match["what"].replace("`", "")) from error
+
+
+def strangers(data: object, into: type) -> Iterator[tuple[str, str]]:
+    """The path of every key and tag that a type does not know, and what is wrong with it."""
+    return _strangers(data, _described(into), "")
 
 
 @functools.cache

@@ -18,6 +18,15 @@ rates: {base: USD, table: {EUR: 0.9}}
 """
 
 
+MONEY = """  loan:
+    specs:
+      2:
+        features: [{name: income, type: float, currency: {field: code, to: EUR}}]
+        input: {name: x, dtype: float32, shape: [-1, 1]}
+        output: {name: y, kind: regression}
+"""
+
+
 def test_a_complete_file_is_read_and_the_rest_has_defaults() -> None:
     settings = parse_settings(GOOD)
     digits = settings.models["digits"]
@@ -25,6 +34,20 @@ def test_a_complete_file_is_read_and_the_rest_has_defaults() -> None:
     assert digits.routing.weights == {"stable": 95.0, "canary": 5.0}
     assert (settings.limits.max_records, settings.limits.timeout_ms) == (100, 10_000)
     assert not settings.batching.enabled
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        ("", "currency needs a table of exchange rates; set rates in the gateway's config"),
+        ("rates: {base: USD, table: {JPY: 150}}", "currency 'EUR' is not in the rate table; it has JPY, USD"),
+    ],
+)
+def test_a_spec_with_money_needs_rates_with_its_currency(rates: str, message: str) -> None:
+    text = GOOD.replace("rates: {base: USD, table: {EUR: 0.9}}", rates).replace("models:\n", f"models:\n{MONEY}")
+    with pytest.raises(SettingsError) as raised:
+        parse_settings(text)
+    assert str(raised.value) == f"models.loan.specs.2.features: income: {message}"
 
 
 def test_the_hash_follows_the_bytes() -> None:

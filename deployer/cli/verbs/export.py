@@ -72,6 +72,15 @@ def export(
     trust: Annotated[
         bool, typer.Option("--trust", help="Read a file that may run code of its own: only for your own files.")
     ] = False,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="FILE", help="Rows that the feature spec must take, as of `features check`."),
+    ] = None,
+    rates: Annotated[Path | None, typer.Option("--rates", help="Exchange rates for the rows of --data.")] = None,
+    expected: Annotated[
+        Path | None,
+        typer.Option("--expected", help="What training made of these rows (.npz): the skew goes into the manifest."),
+    ] = None,
     engine: EngineOption = Engine.EMBEDDED,
     image: ImageOption = "",
     dry_run: DryRun = False,
@@ -84,6 +93,8 @@ def export(
     from deployer.models.export import export as usecase
     from deployer.models.proof.parity import Tolerance
 
+    if expected is not None and not data:
+        raise UsageError("--expected needs --data", hint="name the rows that training made it of")
     request = usecase.ExportRequest(
         source=source,
         store=store,
@@ -100,6 +111,9 @@ def export(
         require_batchable=require_batchable,
         warmup=warmup,
         trust=trust,
+        data=tuple(data or ()),
+        rates=rates,
+        expected=expected,
         dry_run=dry_run,
         prover=prover(engine, image),
     )
@@ -131,6 +145,8 @@ def _text(exported: Exported) -> str:
     lines = [f"version {exported.version} of model {exported.model} {done} {exported.path} ({size_text(known.size)})"]
     if known.parity:
         lines.append(f"parity     {known.parity.rows} rows, largest difference {known.parity.max_difference:.3g}")
+    if known.skew:
+        lines.append(f"skew       {known.skew.rows} rows, largest difference {known.skew.max_difference:.3g}")
     lines.append(f"batching   {'possible' if known.batchable else 'not possible: ' + known.batching_problem}")
     if exported.kept_warmup is None:
         sizes = ", ".join(map(str, known.warmup_batch_sizes)) or "none: one request with the sample inputs"

@@ -173,6 +173,8 @@ def _description(inspection: Inspection) -> str:
         ]
         if known.parity:
             lines.append(f"parity     {known.parity.rows} rows, largest difference {known.parity.max_difference:.3g}")
+        if known.skew:
+            lines.append(f"skew       {known.skew.rows} rows, largest difference {known.skew.max_difference:.3g}")
         if known.metrics:
             lines.append(f"metrics    {_metrics(known.metrics)}")
     for name, signature in inspection.signatures.items():

@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deployer.domain.store import DEFAULT_SIGNATURE, Manifest, ParityFact, SignatureFact, WarmUp, size_text
+from deployer.domain.store import DEFAULT_SIGNATURE, Manifest, ParityFact, SignatureFact, SkewFact, WarmUp, size_text
 from deployer.errors import ExportError, SpecError, disk_errors
 from deployer.models.export import samples, warmup
 from deployer.models.export.samples import Inputs
 from deployer.models.export.sources import Source, open_source
+from deployer.models.features import check as features_check
 from deployer.models.proof import parity
 from deployer.models.proof.served import Prover, row_by_row
 from deployer.targets.base import Progress
 from deployer.targets.storage import manifest, signatures
 from deployer.targets.storage.disk import OnStep, no_step
 from deployer.targets.storage.layout import ModelStore, Staging
-from gateway.spec import SpecProblem, check_signature, parse_spec
 
 Clock = Callable[[], datetime]
 
@@ -39,7 +39,9 @@ class ExportRequest:
     `version` None means the next free one. `samples` None generates `sample_rows` random rows from `seed`.
     `warmup_batch_sizes` should be the allowed batch sizes of the release. `max_size` is in bytes, None for no limit.
     With `require_batchable`, a signature that cannot be batched is an error; otherwise it is noted in the manifest.
-    With `trust`, a source file may run its own code while it is read. `prover` starts the model server of the checks.
+    With `trust`, a source file may run its own code while it is read. `data` are rows that the feature spec must take,
+    `rates` the exchange rates for them, and `expected` what training made of them. `prover` starts the model server of
+    the checks.
     Errors at construction: ExportError for a metric that is not a finite number.
     """
 
@@ -59,6 +61,9 @@ class ExportRequest:
     max_size: int | None = None
     require_batchable: bool = False
     trust: bool = False
+    data: tuple[str, ...] = ()
+    rates: Path | None = None
+    expected: Path | None = None
     dry_run: bool = False
     prover: Prover = field(default_factory=Prover)
 
@@ -115,7 +120,7 @@ def export(
         source.save(staging.path, on_step=on_step)
         facts = signatures.read(staging.path)
         signature = facts.signature(request.signature)
-        _put_features(staging.path, signature, request.features)
+        skew = _put_features(staging.path, signature, request)
         checks = _check_on_server(source, staging.path, signature, request, progress=progress)
         if checks.batching_problem:
             progress(f"signature '{request.signature}' cannot be batched: {checks.batching_problem}")
@@ -131,6 +136,7 @@ def export(
             batching_problem=checks.batching_problem,
             warmup_batch_sizes=checks.warmup_batch_sizes,
             parity=checks.parity,
+            skew=skew,
             metrics=request.metrics,
         )
         _check_size(result, request.max_size)
@@ -162,25 +168,40 @@ def _staging_directory(store: ModelStore, request: ExportRequest) -> Iterator[St
         yield Staging(version=version, path=Path(directory))
 
 
-def _put_features(version_dir: Path, signature: SignatureFact, features: Path | None) -> None:
+def _put_features(version_dir: Path, signature: SignatureFact, request: ExportRequest) -> SkewFact | None:
     """Copy features.yaml into the version and check it; a features.yaml in the SavedModel is checked too."""
+    features = request.features
     target = version_dir / manifest.FEATURES
     target.parent.mkdir(exist_ok=True)
     if features is None and not target.exists():
-        return
+        if request.data:
+            raise SpecError("--data needs a feature spec", hint="add --features, or leave --data out")
+        return None
     path = features or target
     try:
         text = path.read_bytes()
-        check_signature(parse_spec(text), signature.inputs, signature.outputs, signature.defaults)
     except OSError as error:
         raise SpecError(f"feature spec {path} cannot be read", hint="check --features") from error
-    except SpecProblem as error:
+    checked = features_check.check(
+        features_check.CheckRequest(
+            spec=path,
+            signature=signature,
+            data=request.data,
+            rates=request.rates,
+            expected=request.expected,
+            tolerance=math.inf,
+        )
+    )
+    if checked.problems:
         raise SpecError(
-            f"feature spec {path} does not match the model",
-            cause=str(error),
+            f"feature spec {path} does not match the model" + (" or the data" if request.data else ""),
+            cause="\n       ".join(checked.problems),
             hint="correct the feature spec, or export the model that it belongs to",
-        ) from error
+        )
     target.write_bytes(text)
+    if checked.skew is None:
+        return None
+    return SkewFact(rows=checked.skew.rows, max_difference=checked.skew.max_difference)
 
 
 def _check_on_server(

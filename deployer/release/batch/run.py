@@ -13,6 +13,7 @@ from typing import Final
 
 from deployer.errors import SpecError
 from deployer.records import rows
+from deployer.records.columns import table_columns
 from deployer.records.endpoint import RecordApi
 from deployer.records.rows import Row
 from deployer.release import endpoints
@@ -24,16 +25,7 @@ from deployer.release.batch.pace import Pace, Rate
 from deployer.release.batch.pack import pack, within
 from deployer.targets.base import Progress, Target
 from gateway.settings import ModelSettings, Settings
-from gateway.spec import (
-    CategoryFeature,
-    CrossFeature,
-    FeatureSpec,
-    FloatFeature,
-    ImageFeature,
-    StringFeature,
-    TimestampFeature,
-    VectorFeature,
-)
+from gateway.spec import FeatureSpec
 
 AHEAD: Final = 2
 """Chunks that are read and not yet written, as a multiple of the requests in flight: what memory holds."""
@@ -245,18 +237,6 @@ async def _write(
 
 def _next(chunks: Iterator[tuple[Row, ...]]) -> tuple[Row, ...] | None:
     return next(chunks, None)
-
-
-def table_columns(specs: tuple[FeatureSpec, ...]) -> rows.Columns:
-    """What the specs say of the columns of a CSV file."""
-    features = [feature for spec in specs for feature in spec.features]
-    words = CategoryFeature | StringFeature | ImageFeature | CrossFeature
-    text = {key for f in features if isinstance(f, words) for key in f.keys}
-    text |= {key for f in features if isinstance(f, TimestampFeature) and f.format == "rfc3339" for key in f.keys}
-    text |= {f.currency.field for f in features if isinstance(f, FloatFeature) and f.currency is not None}
-    return rows.Columns(
-        text=frozenset(text), vectors={f.key: f.length for f in features if isinstance(f, VectorFeature)}
-    )
 
 
 def _result(

@@ -36,8 +36,10 @@ def columns_of(specs: Iterable[FeatureSpec]) -> Columns:
         match spec.output:
             case Classification() | Binary():
                 found += ["top_prediction", "confidence", "score", "alternatives"]
+                found += ["calibrated"] if spec.output.calibration is not None else []
+                found += ["decision"] if spec.output.decision is not None else []
             case Regression():
-                found += ["value"]
+                found += ["value"] + (["decision"] if spec.output.decision is not None else [])
             case _:
                 found += ["values"]
     return tuple(dict.fromkeys(found))
@@ -93,6 +95,7 @@ def _parquet(rows: Iterator[Mapping[str, Any]], made: Path, columns: Columns) ->
         "version": pyarrow.int64(),
         "score": pyarrow.float64(),
         "value": pyarrow.float64(),
+        "calibrated": pyarrow.float64(),
         "alternatives": pyarrow.list_(alternative),
     }
     schema = pyarrow.schema([(name, known.get(name, pyarrow.string())) for name in columns])

@@ -14,7 +14,8 @@ from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import DeployerError, SpecError
 from deployer.release.render.text import fill
 from gateway.settings import Settings, SettingsError, parse_settings
-from gateway.spec import SpecProblem, dump_spec, parse_spec
+from gateway.spec import SpecProblem, dump_spec
+from gateway.spec.problems import read_all
 
 Specs = Mapping[str, Mapping[int, str]]
 """Text of features.yaml by model and version; a version without one accepts tensors only."""
@@ -104,7 +105,7 @@ def _model(release: Release, model: Model, state: ModelState, specs: Mapping[int
             routing["sticky"] = _sticky(model.sticky)
         document["routing"] = routing
     document["max_rows_per_call"] = release.batching.max_batch_size if release.batching else ROWS_PER_CALL
-    document["specs"] = {str(version): _spec(model.name, version, specs[version]) for version in sorted(specs)}
+    document["specs"] = {str(version): _spec(release, model.name, version, specs[version]) for version in sorted(specs)}
     return document
 
 
@@ -112,14 +113,41 @@ def _sticky(sticky: Sticky) -> Document:
     return {key: value for key, value in asdict(sticky).items() if value is not None}
 
 
-def _spec(model: str, version: int, text: str) -> Document:
+def _spec(release: Release, model: str, version: int, text: str) -> Document:
+    """A feature spec as the gateway reads it. Errors: SpecError with all its problems, and for currencies without
+    rates."""
     try:
-        return dump_spec(parse_spec(text))
+        read = read_all(text)
     except SpecProblem as error:
+        raise SpecError(f"the feature spec of {model} version {version} is invalid: {error}", hint=_CORRECT) from error
+    if read.spec is None:
+        first, *others = map(str, read.findings)
         raise SpecError(
-            f"the feature spec of {model} version {version} is invalid: {error}",
-            hint="docs/reference/features-yaml.md describes every key; correct it and export the version again",
-        ) from error
+            f"the feature spec of {model} version {version} is invalid: {first}",
+            cause="\n       ".join(others),
+            hint=_CORRECT,
+        )
+    _check_rates(release, model, version, read.spec.currencies)
+    return dump_spec(read.spec)
+
+
+_CORRECT = "docs/reference/features-yaml.md describes every key; correct it and export the version again"
+
+
+def _check_rates(release: Release, model: str, version: int, currencies: Mapping[str, str]) -> None:
+    rates = release.gateway.rates
+    for feature, to in currencies.items():
+        where = f"the feature spec of {model} version {version} converts '{feature}' into {to}"
+        if rates is None:
+            raise SpecError(
+                f"{where}, and deployer.yaml has no gateway.rates",
+                hint=f"add gateway.rates with base: {to} and a table or a file",
+            )
+        if rates.table is not None and to not in {rates.base, *rates.table}:
+            raise SpecError(
+                f"{where}, which gateway.rates of deployer.yaml does not have",
+                hint=f"it has {', '.join(sorted({rates.base, *rates.table}))}; add {to}",
+            )
 
 
 def _backends(release: Release) -> Document:

@@ -22,9 +22,9 @@ Judged = tuple[Rollout, tuple[Judgement, ...]]
 
 
 def judge_stored(target: Target, facts: VersionFacts, rollout: Rollout, gates: Sequence[Gate]) -> Judged:
-    """Judge before anything changes: feature spec, size, parity, and whether the version fits in memory."""
+    """Judge before anything changes: feature spec, size, parity, skew, and whether the version fits in memory."""
     size = float(facts.size) if facts.size is not None else None
-    rollout = rollout.with_found(size=size, parity=facts.parity)
+    rollout = rollout.with_found(size=size, parity=facts.parity, skew=facts.skew)
     verdicts = judge(gates, observations(rollout), min_samples=0)
     others = (_spec(target, facts, rollout), _memory(target, facts, rollout))
     return rollout, (*verdicts, *(judgement for judgement in others if judgement is not None))
@@ -63,6 +63,7 @@ def observations(rollout: Rollout) -> Observations:
     return Observations(
         size=found.size,
         parity=found.parity,
+        skew=found.skew,
         load_time=found.load_time,
         memory=found.memory,
         accuracy=found.accuracy,

@@ -66,6 +66,7 @@ _MEASURED: dict[Metric, tuple[Callable[[Observations], float | None], Callable[[
     Metric.LOAD_TIME: (lambda seen: seen.load_time, lambda value: f"{value:.1f} s"),
     Metric.ACCURACY: (lambda seen: seen.accuracy, lambda value: f"{100 * value:.2f} % correct"),
     Metric.PARITY: (lambda seen: seen.parity, lambda value: f"differs by at most {value:.3g}"),
+    Metric.SKEW: (lambda seen: seen.skew, lambda value: f"preprocessing differs by at most {value:.3g}"),
 }
 
 

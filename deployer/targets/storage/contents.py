@@ -16,12 +16,14 @@ from deployer.targets.storage.layout import ModelStore
 @dataclass(frozen=True, kw_only=True)
 class StoredVersion:
     """A version: its size in bytes, and the text of its feature spec, if any. From the manifest, if there is one: the
-    row counts of its warm-up requests, and its largest difference from the source model."""
+    row counts of its warm-up requests, and its largest difference from the source model, and from the preprocessing of
+    training."""
 
     size: int
     warmup: tuple[int, ...]
     features: str | None
     parity: float | None = None
+    skew: float | None = None
 
     @classmethod
     def of(cls, known: Manifest | None, *, size: int, features: str | None) -> StoredVersion:
@@ -31,6 +33,7 @@ class StoredVersion:
             warmup=known.warmup_batch_sizes if known else (),
             features=features,
             parity=known.parity.max_difference if known is not None and known.parity is not None else None,
+            skew=known.skew.max_difference if known is not None and known.skew is not None else None,
         )
 
 

@@ -36,6 +36,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     batching_problem: str = ""
     warmup_batch_sizes: tuple[int, ...] = ()
     parity: store.ParityFact | None = None
+    skew: store.SkewFact | None = None
     metrics: dict[str, float] = {}
     size: int
     files: dict[str, store.FileFact]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.api.schema.record import JsonSchema, record_schema
-from gateway.postprocess.interpret import LabelPrediction, RowPrediction, ValuePrediction
+from gateway.postprocess.predictions import LabelPrediction, RowPrediction, ValuePrediction
 from gateway.preprocess.problems import Problem
 from gateway.spec import Binary, Classification, FeatureSpec, Raw, Regression
 

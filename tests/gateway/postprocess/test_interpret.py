@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gateway.postprocess.interpret import SMALL, Array, Interpreter, OutputProblem
-from gateway.spec import parse_spec
+from gateway.spec import SpecProblem, parse_spec
 
 LOAN = "kind: classification, labels: [deny, approve, ask]"
 
@@ -158,3 +158,71 @@ def test_few_rows_are_read_as_many_are(tensor: Array, activation: str) -> None:
     for one, other in zip(answers(output, tensor), many, strict=False):
         alone, among = ([entry["score"] for entry in a["alternatives"]] for a in (one, other))
         assert alone == pytest.approx(among, abs=2e-6)
+
+
+def judged(output: str, *rows: float | list[float]) -> list[tuple[object, object, object]]:
+    """What the model said, the calibrated score and the decision, of each row."""
+    told = json.loads(msgspec.json.encode(interpreter(output).interpret({"b": np.array(rows, dtype=np.float64)})))
+    return [(one.get("top_prediction", one.get("value")), one.get("calibrated"), one.get("decision")) for one in told]
+
+
+def test_a_binary_answer_is_decided_by_ranges_of_the_calibrated_probability() -> None:
+    rules = (
+        "kind: binary, labels: [honest, fraud], "
+        "calibration: {isotonic: {scores: [0, 0.5, 1], probabilities: [0, 0.2, 1]}}, "
+        "decision: {ranges: [{below: 0.1, decision: accept}, {below: 0.6, decision: review}, {decision: block}]}"
+    )
+    assert judged(rules, 0.1, 0.25, 0.5, 0.75, 0.9, math.nan) == [
+        ("honest", 0.96, "accept"), ("honest", 0.9, "review"), ("fraud", 0.2, "review"), ("fraud", 0.6, "block"),
+        ("fraud", 0.84, "block"), (None, None, None),
+    ]  # fmt: skip
+
+
+def test_abstaining_looks_at_the_score_of_the_label() -> None:
+    rules = "kind: binary, labels: [no way, sure], decision: {abstain: {below: 0.8, decision: ask}}"
+    assert judged(rules, 0.1, 0.3, 0.79, 0.8) == [
+        ("no way", None, "no way"), ("no way", None, "ask"), ("sure", None, "ask"), ("sure", None, "sure")
+    ]  # fmt: skip
+
+
+def test_a_label_needs_its_threshold() -> None:
+    rules = (
+        "kind: classification, labels: [a, b, c], top_k: 1, "
+        "decision: {thresholds: {a: 0.7, c: 0.3}, abstain: {below: 0.15, decision: ask}}"
+    )
+    rows = [[0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.6, 0.1, 0.3], [0.6, 0.1, 0.2], [math.inf, 0, 0]]
+    assert judged(rules, *rows) == [
+        ("a", None, "b"), ("a", None, "a"), ("a", None, "c"), ("a", None, "ask"), (None, None, None)
+    ]  # fmt: skip
+    every = "kind: classification, labels: [a, b], decision: {thresholds: {a: 0.7, b: 0.7}}"
+    assert judged(every, [0.5, 0.5]) == [("a", None, None)]
+
+
+def test_platt_is_a_logistic_curve_over_the_score_after_activation() -> None:
+    rules = "kind: binary, labels: [x, y], activation: sigmoid, calibration: {platt: {slope: 2, intercept: -1}}"
+    assert judged(rules, 0.0, 100.0) == [("y", 0.5, None), ("y", round(1 / (1 + math.exp(-1)), 6), None)]
+
+
+def test_a_value_is_decided_by_its_range() -> None:
+    rules = "kind: regression, scale: 10, decision: {ranges: [{below: 5, decision: low}, {decision: high}]}"
+    assert judged(rules, 0.4, 0.5, math.nan) == [(4.0, None, "low"), (5.0, None, "high"), (None, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("kind: regression, decision: {abstain: 1}", "output.decision: unknown key 'abstain'; known: ranges"),
+        ("kind: binary, labels: [a, b], decision: {ranges: [{decision: x}, {decision: y}]}",
+         "output.decision: ranges: every range but the last has below, and the last one has not"),
+        ("kind: binary, labels: [a, b], calibration: {}",
+         "output.calibration: calibration needs exactly one of platt and isotonic"),
+        ("kind: binary, labels: [a, b], calibration: {isotonic: {scores: [1, 0], probabilities: [0, 1]}}",
+         "output.calibration.isotonic: scores: 1 must be below the next one, 0"),
+        ("kind: classification, labels: [a, b], decision: {thresholds: {c: 1}}",
+         "output: decision.thresholds: 'c' is not among the labels a, b"),
+    ],
+)  # fmt: skip
+def test_rules_that_contradict(output: str, message: str) -> None:
+    with pytest.raises(SpecProblem) as raised:
+        interpreter(output)
+    assert str(raised.value) == message

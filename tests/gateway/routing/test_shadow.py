@@ -11,7 +11,7 @@ from eventually import eventually
 from fake_model_server import FakeModelServer
 from gateway_process import GatewayProcess, config
 
-from gateway.postprocess.interpret import LabelPrediction, Prediction, RowPrediction, ValuePrediction
+from gateway.postprocess.predictions import LabelPrediction, Prediction, RowPrediction, ValuePrediction
 from gateway.routing.shadow import agree
 
 BODY = {"records": [{"a": 1, "b": 3}, {"a": 2, "b": 3}]}

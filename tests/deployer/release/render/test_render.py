@@ -219,6 +219,29 @@ def test_a_spec_that_the_gateway_would_refuse_is_refused() -> None:
         rendered(specs={"loan": {2: FEATURES.replace("{name: income", "{nam: income")}})
 
 
+def test_all_problems_of_a_spec_come_at_once_with_their_lines() -> None:
+    broken = FEATURES.replace("std: 21000", "std: 0").replace("[-1, 4]", "[4]")
+    with pytest.raises(SpecError) as raised:
+        rendered(specs={"loan": {2: broken}})
+    assert "line 3: features[0].normalize: std 0 must be above 0" in raised.value.message
+    assert "line 5: input: shape [4] must begin with -1" in raised.value.cause
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        ("", "converts 'income' into EUR, and deployer.yaml has no gateway.rates"),
+        ("gateway: {rates: {base: USD, table: {JPY: 150}}}\n",
+         "converts 'income' into EUR, which gateway.rates of deployer.yaml does not have"),
+    ],
+)  # fmt: skip
+def test_a_currency_without_rates_is_refused_before_anything_runs(rates: str, message: str) -> None:
+    specs = {"loan": {2: FEATURES.replace("required: true", "currency: {field: code, to: EUR}")}}
+    with pytest.raises(SpecError, match=f"the feature spec of loan version 2 {message}"):
+        rendered(rates, specs=specs)
+    rendered("gateway: {rates: {base: USD, table: {EUR: 0.9}}}\n", specs=specs)
+
+
 def test_a_release_too_old_for_the_health_service_is_refused() -> None:
     with pytest.raises(SpecError, match=r"enable_grpc_healthcheck_service: TensorFlow Serving knows it since 2\.15"):
         rendered("serving: {image: {tag: 2.14.1}}\n")
