@@ -89,6 +89,13 @@ class Cors:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccessLog:
+    """A JSON line for each request that failed, and for a share of the others."""
+
+    sample: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatewayResources(Resources):
     """What one gateway gets; a key that is left out has a gateway's default, not a model server's."""
 
@@ -120,6 +127,7 @@ class Gateway:
     public_docs: bool = False
     auth: Auth | None = None
     cors: Cors | None = None
+    access_log: AccessLog | None = None
     backend_refresh_seconds: float = 2.0
     autoscaling: Autoscaling | None = None
     values: Mapping[str, object] = field(default_factory=dict)

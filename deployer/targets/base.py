@@ -135,7 +135,7 @@ class Target(Protocol):
         ...
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
-        """GET `path` from the HTTP port of one replica or the admin port of one gateway, by its name."""
+        """GET `path` from the HTTP port of one replica, or from that port of one gateway which has it, by its name."""
         ...
 
     def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:

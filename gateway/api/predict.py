@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import unquote
@@ -92,6 +92,10 @@ async def respond(gateway: Gateway, request: Request, params: Mapping[str, str |
             gateway.metrics.shed.add(failure.reason or "deadline")
         response = error_response(failure, exchange.metadata)
     exchange.trace.finish(gateway.metrics, response.status, stage)
+    request.trace = exchange.trace
+    if request.header("x-server-timing") is not None:
+        timing = (b"server-timing", exchange.trace.server_timing())
+        response = replace(response, headers=(*response.headers, timing))
     return response
 
 

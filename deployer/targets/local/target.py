@@ -31,6 +31,7 @@ from deployer.targets.local.container import Container
 from deployer.targets.local.process import log_tail, server_flags
 from deployer.targets.local.state import Engine, Layout, LocalState
 from deployer.targets.local.supervisor import STOP_GRACE_SECONDS, GatewayPorts, Supervisor, model_config
+from deployer.targets.rest import is_admin_page
 from deployer.targets.serving_view import view
 from deployer.targets.snapshot import EndedProcess, LocalSnapshot
 from deployer.targets.storage.contents import Contents, in_directory
@@ -183,8 +184,9 @@ class LocalTarget(Target):
     def _request(self, name: str, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
         for process in self._state().processes:
             if process.name == name:
-                port = process.admin_port if body is None and process.admin_port else process.http_port
-                own = credentials.headers() if process.admin_port and body is not None else {}
+                admin = body is None and process.admin_port and is_admin_page(path)
+                port = process.admin_port if admin else process.http_port
+                own = credentials.headers() if process.admin_port and not admin else {}
                 return routes.request(name, port, path, body, headers=own, timeout=timeout)
         raise TargetError(f"there is no {name} in {self.layout.directory}", hint="`deployer status` lists them")
 
