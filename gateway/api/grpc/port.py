@@ -40,7 +40,8 @@ class GrpcPort:
             )
         )
         handlers = {
-            path: handled(gateway, answer, guarded=path not in OPEN) for path, answer in (SERVING | INFERENCE).items()
+            path: handled(gateway, path, answer, guarded=path not in OPEN)
+            for path, answer in (SERVING | INFERENCE).items()
         }
         self._server.add_generic_rpc_handlers((_Table(handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(health.Health(gateway, SERVICES), self._server)
