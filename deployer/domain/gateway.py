@@ -98,7 +98,8 @@ class GatewayResources(Resources):
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:
-    """The gateways in front of the replicas. `port` applies to a local release only; 0 takes a free port.
+    """The gateways in front of the replicas. `port` applies to a local release only; 0 takes 8080 or
+    the next free port.
 
     With `public_docs` the list of models, the schemas of records and the OpenAPI document are public too.
 

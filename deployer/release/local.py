@@ -25,7 +25,7 @@ from deployer.targets.cluster.helm_releases import TF_SERVING_CHART, charts_dire
 from deployer.targets.history import exclusively
 from deployer.targets.local import record
 from deployer.targets.local.container import Container
-from deployer.targets.local.process import log_tail
+from deployer.targets.local.process import LOOPBACK, log_tail
 from deployer.targets.local.state import Engine
 from deployer.targets.local.target import LocalRelease, LocalTarget
 
@@ -38,7 +38,8 @@ class UpRequest:
 
     `file` is the deployer.yaml. `choices` are the initial versions, labels and weights of models, by default the newest
     version; running models keep theirs. `replicas` and `gateway_port` None are taken from the file; `cpus` is the CPU
-    limit of each replica, None for no limit. With `bound` all processes die with this one.
+    limit of each replica, None for no limit. All processes listen on `host`; with `port_base`, replicas have fixed
+    ports. With `bound` all processes die with this one.
     """
 
     file: Path
@@ -48,6 +49,8 @@ class UpRequest:
     cpus: float | None = None
     engine: Engine = Engine.EMBEDDED
     gateway_port: int | None = None
+    host: str = LOOPBACK
+    port_base: int = 0
     bound: bool = False
     timeout: float = 120.0
 
@@ -91,7 +94,8 @@ def up(request: UpRequest, progress: Progress) -> LocalTarget:
     with exclusively(target.history()):  # a rollout that moves labels meanwhile would be undone
         release, target, state = _prepared(request)
         progress(f"{release.name}: {target.describe()}")
-        target.up(_wanted(release, state, request), timeout=request.timeout, progress=progress)
+        wanted = _wanted(release, state, request)
+        target.up(wanted, timeout=request.timeout, progress=progress)
     return target
 
 
@@ -138,6 +142,8 @@ def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> Local
         files=rendered.files,
         cpus=request.cpus,
         gateway_port=release.gateway.port if request.gateway_port is None else request.gateway_port,
+        host=request.host,
+        port_base=request.port_base,
         bound_to_parent=request.bound,
         container=_container(release) if request.engine is Engine.DOCKER else None,
         record=str(_record_path(release)),

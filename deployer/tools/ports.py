@@ -20,6 +20,17 @@ def free(count: int) -> list[int]:
         return [int(listener.getsockname()[1]) for listener in sockets]
 
 
+def next_free(first: int, *, tries: int = 100) -> int:
+    """The first free port on 127.0.0.1 from `first` on; any free one when the next `tries` are in use."""
+    for port in range(first, first + tries):
+        try:
+            require_free(port)
+        except TargetError:
+            continue
+        return port
+    return free(1)[0]
+
+
 def require_free(port: int) -> None:
     """Errors: TargetError naming the port that is in use and, if known, the process that uses it."""
     with closing(socket.socket()) as probe:

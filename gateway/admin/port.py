@@ -53,7 +53,7 @@ class AdminPort:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Start the process; returns when it has been told how the gateway is."""
+        """Start the process; returns when it serves."""
         self._keeper = asyncio.create_task(self._keep_running(), name="admin port")
         await self._started.wait()
 
@@ -101,7 +101,6 @@ class AdminPort:
             self._busy = 0 < due < loop.time() - LATE_SECONDS
             self.tell()
             place(pid, beside_us=self._busy)
-            self._started.set()
             if turn % round(PUSH_SECONDS / TELL_SECONDS) == 0:
                 for target in PUSHED:
                     await self._deliver(target, pushed=True)
@@ -116,7 +115,11 @@ class AdminPort:
                 asked = (await reader.readexactly(head + body))[:head]
             except (asyncio.IncompleteReadError, OSError):
                 return
-            task = asyncio.create_task(self._deliver(server.read_head(asked)["ask"]))
+            fields = server.read_head(asked)
+            if "ask" not in fields:
+                self._started.set()
+                continue
+            task = asyncio.create_task(self._deliver(fields["ask"]))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

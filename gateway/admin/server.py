@@ -81,6 +81,10 @@ class Gateway:
         self._busy = False
         self._seen = time.monotonic()
 
+    def greet(self) -> None:
+        """Say that the port is served."""
+        self._link.sendall(write_frame({"started": True}))
+
     def listen(self) -> None:
         """Take what the gateway says until it is gone."""
         with self._link.makefile("rb") as stream:
@@ -239,6 +243,7 @@ def main(listener_fd: int, link_fd: int) -> None:
     gateway = Gateway(socket.socket(fileno=link_fd))
     server = Server(socket.socket(fileno=listener_fd), gateway)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    gateway.greet()
     with contextlib.suppress(OSError):  # the gateway was killed
         gateway.listen()
 

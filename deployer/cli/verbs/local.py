@@ -35,8 +35,16 @@ def up(
     ] = None,
     engine: Annotated[Engine, typer.Option("--engine", help="What a replica runs.")] = Engine.EMBEDDED,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="Port of the gateway; 0 takes a free one.")
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Port of the gateway; 0: 8080, or the next free one."),
     ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address that all processes listen on; 0.0.0.0 opens them to the network.")
+    ] = "127.0.0.1",
+    port_base: Annotated[
+        int,
+        typer.Option("--port-base", min=0, max=65000, help="Fixed ports of replicas, from this one on; 0: free ones."),
+    ] = 0,
     foreground: Annotated[
         bool, typer.Option("--foreground/--detach", help="Stay, and stop everything on Ctrl-C; or return once ready.")
     ] = False,
@@ -53,6 +61,8 @@ def up(
         cpus=cpus_per_replica,
         engine=engine,
         gateway_port=port,
+        host=host,
+        port_base=port_base,
         bound=foreground,
         timeout=timeout,
     )
@@ -109,7 +119,7 @@ def logs(
 
 
 def _planned(plan: local.UpPlan) -> str:
-    port = f"port {plan.gateway_port}" if plan.gateway_port else "a free port"
+    port = f"port {plan.gateway_port}" if plan.gateway_port else "port 8080, or the next free one"
     lines = [
         f"{plan.release}: {plan.replicas} replicas ({plan.engine.value}) and a gateway on {port}",
         f"state and logs: {plan.directory}",

@@ -52,7 +52,9 @@ def whole(found: Overview) -> str:
 
 def text(found: Status) -> str:
     """The status as a person reads it."""
-    replicas = Table(columns=("replica", "model", "version", "state", "labels", "address", "cpu"), rows=[*_rows(found)])
+    replicas = Table(
+        columns=("replica", "model", "version", "state", "labels", "grpc", "rest", "cpu"), rows=[*_rows(found)]
+    )
     gateways = Table(
         columns=("gateway", "url", "admin", "ready"),
         rows=[(g.gateway.name, g.gateway.url, g.gateway.admin, "no" if g.missing else "yes") for g in found.gateways],
@@ -72,10 +74,11 @@ def _rows(found: Status) -> Iterator[tuple[object, ...]]:
     for one in found.replicas:
         replica = one.replica
         cpu = None if replica.cpus is None else f"{replica.cpus:g}"
+        addresses = replica.grpc or None, replica.rest or None
         for served in one.served:
             for version, state in sorted(served.versions.items()):
                 labels = ", ".join(label for label, resolved in served.labels.items() if resolved == version) or None
-                yield replica.name, served.model, version, state, labels, replica.grpc or None, cpu
+                yield replica.name, served.model, version, state, labels, *addresses, cpu
         if not one.served:
             yield (
                 replica.name,
@@ -83,6 +86,6 @@ def _rows(found: Status) -> Iterator[tuple[object, ...]]:
                 None,
                 "dead" if not replica.alive else "unreachable",
                 None,
-                replica.grpc or None,
+                *addresses,
                 cpu,
             )

@@ -17,6 +17,7 @@ from tfserving import flags
 STARTUP_POLL_SECONDS = 0.2
 END_SECONDS = 5.0
 BINARY = "tensorflow_model_server"
+LOOPBACK = "127.0.0.1"
 
 
 def server_flags(layout: Layout, values: Mapping[str, flags.Value]) -> tuple[str, ...]:
@@ -41,9 +42,9 @@ def replica_flags(given: Sequence[str], *, config: Path, grpc_port: int, http_po
     return (*flags.render(own), *shared)
 
 
-def gateway_argv(layout: Layout, *, port: int, admin_port: int) -> tuple[str, ...]:
+def gateway_argv(layout: Layout, *, host: str, port: int, admin_port: int) -> tuple[str, ...]:
     """The command line of the gateway."""
-    listen = (f"--config={layout.gateway_config}", "--host=127.0.0.1", f"--port={port}", f"--admin-port={admin_port}")
+    listen = (f"--config={layout.gateway_config}", f"--host={host}", f"--port={port}", f"--admin-port={admin_port}")
     return (sys.executable, "-m", "gateway", *listen, "--drain-seconds=0")
 
 
@@ -55,13 +56,15 @@ def start_process(
     http_port: int,
     grpc_port: int = 0,
     admin_port: int = 0,
+    host: str = LOOPBACK,
     bound_to_parent: bool,
 ) -> ProcessState:
     """Start one process; does not wait until it is ready. Errors: TargetError (port in use), ToolError (no program)."""
     for port in (http_port, grpc_port, admin_port):
         if port:
             ports.require_free(port)
-    pid = process.spawn(argv, log=layout.log(name), bound_to_parent=bound_to_parent)
+    env = {"TFSERVING_HOST": host}  # the embedded model server reads it; TensorFlow Serving has no flag for it
+    pid = process.spawn(argv, log=layout.log(name), env=env, bound_to_parent=bound_to_parent)
     started = Running.of(pid).started
     return ProcessState(
         name=name,

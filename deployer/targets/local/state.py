@@ -63,7 +63,8 @@ class LocalState(_Record, frozen=True, kw_only=True):
     """A release on this machine. `cpus` is the CPU limit of a replica, `limit` says how it is enforced.
 
     `container` is the container of each replica with the engine docker. `record` is the file in the store in which
-    the release is recorded, empty for none.
+    the release is recorded, empty for none. Processes listen on `host`; replicas on ports from `port_base` on, 0 for
+    free ones.
     """
 
     release: str
@@ -74,6 +75,8 @@ class LocalState(_Record, frozen=True, kw_only=True):
     cpus: float | None = None
     limit: str = "none"
     record: str = ""
+    host: str = "127.0.0.1"
+    port_base: int = 0
     replicas: tuple[ProcessState, ...] = ()
     gateways: tuple[ProcessState, ...] = ()
 

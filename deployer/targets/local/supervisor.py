@@ -20,6 +20,9 @@ from deployer.tools import docker, ports
 from tfserving.config.models import ModelServerConfig
 from tfserving.config.text import ConfigError
 
+PREFERRED_PORT = 8080
+"""Of the gateway, where no other is asked for: the commands of the README work as written."""
+
 STOP_GRACE_SECONDS = 10.0
 """Between SIGTERM and SIGKILL: the embedded server drains; the official one ignores SIGTERM."""
 
@@ -120,7 +123,8 @@ class Supervisor:
         return proof.missing_from(self._target, name, model_config(self._layout.own_config(name).read_text()))
 
     def _start_replica(self, state: LocalState, name: str) -> ProcessState:
-        grpc_port, http_port = ports.free(2)
+        at = state.port_base + 2 * int(name.rpartition("-")[2])
+        grpc_port, http_port = (at, at + 1) if state.port_base else ports.free(2)
         config = self._layout.own_config(name)
         if not config.exists():
             self._give_config(name)
@@ -139,6 +143,7 @@ class Supervisor:
             argv,
             http_port=http_port,
             grpc_port=grpc_port,
+            host=state.host,
             bound_to_parent=state.bound_to_parent,
         )
         return msgspec.structs.replace(started, container=container)
@@ -169,16 +174,28 @@ class Supervisor:
         return msgspec.structs.replace(process, cgroup=cgroup)
 
     def _with_gateway(self, state: LocalState, port: int, *, deadline: float, progress: Progress) -> LocalState:
-        """`state` with a gateway that is ready; it is started if there is none."""
+        """`state` with a gateway that is ready; it is started if there is none. A `port` of 0 is the preferred one."""
         if state.gateways:
             return state
-        free_port, admin_port = ports.free(2)
-        port = port or free_port
+        if port:
+            return self._started_gateway(state, port, deadline=deadline, progress=progress)
+        while True:
+            port = ports.next_free(port + 1 if port else PREFERRED_PORT)
+            if port != PREFERRED_PORT:
+                progress(f"port {PREFERRED_PORT} is in use; the gateway gets {port}")
+            try:
+                return self._started_gateway(state, port, deadline=deadline, progress=progress)
+            except TargetError:
+                if not ports.owner(port):
+                    raise  # else another process was quicker
+
+    def _started_gateway(self, state: LocalState, port: int, *, deadline: float, progress: Progress) -> LocalState:
+        (admin_port,) = ports.free(1)
         progress("starting gateway-0")
         gateway = start_process(
             self._layout,
             "gateway-0",
-            gateway_argv(self._layout, port=port, admin_port=admin_port),
+            gateway_argv(self._layout, host=state.host, port=port, admin_port=admin_port),
             http_port=port,
             admin_port=admin_port,
             bound_to_parent=state.bound_to_parent,

@@ -44,10 +44,11 @@ class LocalRelease:
     """The desired state of a local release.
 
     `files` maps file names to the text of its configuration; `server_flags` are the model server's flags, except ports
-    and paths, which the target sets. `cpus` is the CPU limit of each replica, None for no limit. `gateway_port` 0
-    takes a free port. With `bound_to_parent` all processes, but not containers, die with this process. `container` is
-    the container of each replica with the engine docker, else None. `record` is the file in the store in which the
-    release is recorded, empty for none.
+    and paths, which the target sets. `cpus` is the CPU limit of each replica, None for no limit. `gateway_port` 0 takes
+    8080 or the next free port. With `bound_to_parent` all processes, but not containers, die with this process.
+    `container` is the container of each replica with the engine docker, else None. `record` is the file in the store in
+    which the release is recorded, empty for none. Processes listen on `host`, replica I on the ports `port_base` + 2 I
+    (gRPC) and the next one (REST); 0 takes free ones.
     """
 
     name: str
@@ -60,6 +61,8 @@ class LocalRelease:
     bound_to_parent: bool = False
     container: Container | None = None
     record: str = ""
+    host: str = "127.0.0.1"
+    port_base: int = 0
 
 
 class LocalTarget(Target):
@@ -102,6 +105,8 @@ class LocalTarget(Target):
                 cpus=wanted.cpus,
                 limit=self._limit(wanted),
                 record=wanted.record,
+                host=wanted.host,
+                port_base=wanted.port_base,
             )
             kept = self._supervisor.keep(
                 before, state, outdated=outdated, gateway_port=wanted.gateway_port, progress=progress

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
@@ -14,6 +15,7 @@ from gateway.api.predict import Ask, Exchange, admitted, allowed_ms, as_gateway_
 from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, GatewayError
 from gateway.gateway import Gateway
+from gateway.guard.access.caller import Caller
 from gateway.observe.trace import Trace
 from gateway.routing.labels import Choice
 from gateway.settings import Limits
@@ -23,6 +25,9 @@ log = logging.getLogger("gateway.grpc")
 
 Context = Any
 """`grpc.aio.ServicerContext`; grpcio has no types."""
+
+_caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
+"""Who calls; None where anybody may. Every call has a task of its own."""
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _CODE_OF_HTTP: Final = {
@@ -54,6 +59,29 @@ class Metadata:
         return self.fields.get(name)
 
 
+async def let_in(gateway: Gateway, context: Context) -> None:
+    """Find out who calls, where the config asks for that. Errors: GatewayError for somebody who is not known."""
+    if gateway.door.open:
+        return
+    try:
+        _caller.set(await gateway.door.caller(Metadata(context).header))
+    except GatewayError as error:
+        gateway.metrics.denied.add(error.denied)
+        raise
+
+
+def allow(gateway: Gateway, model: str | None) -> None:
+    """That whoever calls may use a model. Errors: GatewayError."""
+    caller = _caller.get()
+    if caller is None:
+        return
+    try:
+        caller.require(model)
+    except GatewayError as error:
+        gateway.metrics.denied.add(error.denied)
+        raise
+
+
 async def answered(
     gateway: Gateway, context: Context, name: str, choice: Choice, ask: Ask[bytes], document: Any
 ) -> bytes:
@@ -61,6 +89,7 @@ async def answered(
     metadata = Metadata(context)
     exchange = Exchange(request=metadata, active=gateway.active, asked=choice, model_name=name, trace=Trace())
     try:
+        allow(gateway, name)
         exchange.deadline = deadline_of(gateway, context, metadata)
         response = await admitted(gateway, exchange, lambda: (ask, document))
     except (GatewayError, RpcError, StatusError) as error:
@@ -74,10 +103,11 @@ async def answered(
     return response
 
 
-async def plain(gateway: Gateway, context: Context, answer: Callable[[float], Awaitable[bytes]]) -> bytes:
-    """Answer what is no prediction, such as a question for metadata; `answer` gets the deadline."""
+async def plain(gateway: Gateway, context: Context, name: str, answer: Callable[[float], Awaitable[bytes]]) -> bytes:
+    """Answer what is no prediction, such as a question for metadata of model `name`; `answer` gets the deadline."""
     metadata = Metadata(context)
     try:
+        allow(gateway, name)
         return await answer(deadline_of(gateway, context, metadata))
     except (GatewayError, RpcError, StatusError) as error:
         await end(context, error, metadata)
@@ -118,16 +148,28 @@ def read(kind: type[M], message: bytes) -> M:
         raise BadRequest(f"the message cannot be decoded: {error}", stage="decode") from error
 
 
-def handled(gateway: Gateway, answer: Callable[[Gateway, bytes, Context], Awaitable[bytes]]) -> Any:
-    """A handler of a unary method that takes and gives bytes; an unexpected failure is logged and INTERNAL."""
+def _count(gateway: Gateway, code: str) -> None:
+    caller = _caller.get()
+    if caller is not None:
+        gateway.metrics.callers.add(caller.group, code)
+
+
+def handled(
+    gateway: Gateway, answer: Callable[[Gateway, bytes, Context], Awaitable[bytes]], *, guarded: bool = True
+) -> Any:
+    """A handler of a unary method that takes and gives bytes; an unexpected failure is logged and INTERNAL. Where the
+    config asks who calls, a method that is `guarded` answers nobody else."""
 
     async def handle(message: bytes, context: Context) -> bytes:
         tally = gateway.tally
         tally.accepted += 1
         try:
+            if guarded:
+                await let_in(gateway, context)
             response = await answer(gateway, message, context)
         except grpc.aio.AbortError:
             tally.answered += 1
+            _count(gateway, "failed")
             raise
         except GatewayError as error:  # before the call was anybody's
             tally.answered += 1
@@ -142,6 +184,7 @@ def handled(gateway: Gateway, answer: Callable[[Gateway, bytes, Context], Awaita
             tally.left += 1
             raise
         tally.answered += 1
+        _count(gateway, "OK")
         return response
 
     return grpc.unary_unary_rpc_method_handler(handle)

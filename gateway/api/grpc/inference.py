@@ -55,7 +55,7 @@ async def _model_ready(gateway: Gateway, message: bytes, context: Context) -> by
         ready = await v2.why_unready(gateway, model, choice, deadline) is None
         return pb.ModelReadyResponse(ready=ready).SerializeToString()
 
-    return await plain(gateway, context, answer)
+    return await plain(gateway, context, request.name, answer)
 
 
 async def _model(gateway: Gateway, message: bytes, context: Context) -> bytes:
@@ -73,7 +73,7 @@ async def _model(gateway: Gateway, message: bytes, context: Context) -> bytes:
             outputs=[tensor(name=t.name, datatype=t.datatype, shape=t.shape) for t in found.outputs],
         ).SerializeToString()
 
-    return await plain(gateway, context, answer)
+    return await plain(gateway, context, request.name, answer)
 
 
 async def _infer(gateway: Gateway, message: bytes, context: Context) -> bytes:
@@ -93,6 +93,8 @@ INFERENCE: Final[dict[str, Answer]] = {
     )
 }
 """What answers a method, by its path."""
+OPEN: Final = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
+"""Methods that everybody may call, as the health service."""
 
 
 # ---- inference ------------------------------------------------------------------------------------------------------

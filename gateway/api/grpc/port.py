@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 from gateway.api.grpc import health
 from gateway.api.grpc.calls import handled
-from gateway.api.grpc.inference import INFERENCE, SERVICE
+from gateway.api.grpc.inference import INFERENCE, OPEN, SERVICE
 from gateway.api.grpc.reflection import descriptor_pool
 from gateway.api.grpc.serving import SERVING
 from gateway.gateway import Gateway
@@ -39,7 +39,9 @@ class GrpcPort:
                 ("grpc.max_connection_age_grace_ms", limits.timeout_ms + 2000),
             )
         )
-        handlers = {path: handled(gateway, answer) for path, answer in (SERVING | INFERENCE).items()}
+        handlers = {
+            path: handled(gateway, answer, guarded=path not in OPEN) for path, answer in (SERVING | INFERENCE).items()
+        }
         self._server.add_generic_rpc_handlers((_Table(handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(health.Health(gateway, SERVICES), self._server)
         names = (*SERVICES, health.SERVICE, reflection.SERVICE_NAME)

@@ -92,7 +92,7 @@ async def _metadata(gateway: Gateway, message: bytes, context: Context) -> bytes
             methods.GET_MODEL_METADATA, request.SerializeToString(), deadline, (model.name, choice)
         )
 
-    return await plain(gateway, context, answer)
+    return await plain(gateway, context, spec.name, answer)
 
 
 async def _status(gateway: Gateway, message: bytes, context: Context) -> bytes:
@@ -108,7 +108,7 @@ async def _status(gateway: Gateway, message: bytes, context: Context) -> bytes:
         subject = (name, Choice(version=_asked(request.model_spec).version))
         return await gateway.server.forward(methods.GET_MODEL_STATUS, message, deadline, subject)
 
-    return await plain(gateway, context, answer)
+    return await plain(gateway, context, name, answer)
 
 
 SERVING: Final[dict[str, Answer]] = {

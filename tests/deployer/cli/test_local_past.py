@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,3 +60,33 @@ def test_a_release_that_never_came_up_has_no_past(directory: Path) -> None:
     (directory / "store/scale/1/saved_model.pb").write_bytes(b"broken")
     assert deployer(directory, "local", "up", "--version", "scale=1", "--timeout", "30s").returncode != 0
     assert state(deployer(directory, "local", "up", "--dry-run", "-o", "json"))["labels"] == {"stable": 2}
+
+
+def test_processes_listen_on_loopback_and_ports_can_be_fixed(directory: Path) -> None:
+    up = deployer(directory, "local", "up", "--port-base", "23500", "-o", "json")
+    assert up.returncode == 0, up.stderr
+    replica = json.loads(up.stdout)["result"]["replicas"][0]["replica"]
+    assert (replica["grpc"], replica["rest"]) == ("127.0.0.1:23500", "127.0.0.1:23501")
+    assert listening_elsewhere(23500, 23501) == []
+    shown = deployer(directory, "status").stdout
+    assert "127.0.0.1:23500" in shown
+    assert "127.0.0.1:23501" in shown
+
+
+def test_a_gateway_whose_port_is_in_use_takes_the_next_one_and_says_so(directory: Path) -> None:
+    with socket.socket() as other:
+        try:
+            other.bind(("127.0.0.1", 8080))
+            other.listen()
+        except OSError:
+            pass  # another process of this machine has it: that is as good
+        up = deployer(directory, "local", "up")
+    assert up.returncode == 0, up.stderr
+    assert "port 8080 is in use; the gateway gets" in up.stderr
+
+
+def listening_elsewhere(*ports: int) -> list[str]:
+    """Sockets that listen on these ports at another address than loopback; proc(5)."""
+    rows = [row.split() for table in ("tcp", "tcp6") for row in Path("/proc/net", table).read_text().splitlines()[1:]]
+    listening = [row[1] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) in ports]
+    return [address for address in listening if not address.startswith("0100007F")]

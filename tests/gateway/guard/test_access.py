@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import jwt
 import pytest
 import requests
@@ -28,10 +29,16 @@ from gateway_process import GatewayProcess, config
 from jwt.algorithms import ECAlgorithm
 from paths import ROOT
 
+from gateway.api.grpc.inference import INFERENCE, OPEN
+from gateway.api.grpc.serving import SERVING
+from gateway.app import ROUTES
 from gateway.errors import TooManyRequests
 from gateway.guard.access.caller import Bucket, Caller
 from gateway.guard.access.keys import read_keys
 from gateway.settings import SettingsError, parse_settings
+from tfserving.wire import inference_pb2 as pb
+from tfserving.wire import messages_pb2 as m
+from tfserving.wire import methods
 
 BODY = '{"records": [{"a": 1, "b": 2}]}'
 KEY, OTHER = "shop-0f1e2d3c4b5a", "partner-a1b2c3d4e5"
@@ -311,3 +318,46 @@ def test_a_page_of_a_named_origin_may_ask_and_no_other(tmp_path: Path, server: F
     assert "access-control-allow-origin" not in gateway.post(BODY, origin="https://evil.example.com").headers
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert gateway.stop() == 0
+
+
+def test_grpc_is_guarded_as_http_is(tmp_path: Path, server: FakeModelServer) -> None:
+    write(tmp_path / "keys.yaml", entry("shop", KEY), entry("partner", OTHER, models=["loan"]))
+    content = config(server.address, auth={"keys_file": "keys.yaml"})
+    gateway = GatewayProcess(tmp_path, content, "--grpc-port", "0", "--drain-seconds", "0")
+    with grpc.insecure_channel(gateway.grpc) as channel:
+
+        def call(path: str, message: bytes = b"", **metadata: str) -> grpc.StatusCode:
+            method = channel.unary_unary(path)
+            try:
+                method(message, timeout=20, metadata=tuple((k.replace("_", "-"), v) for k, v in metadata.items()))
+            except grpc.RpcError as error:
+                code: grpc.StatusCode = error.code()
+                return code
+            return grpc.StatusCode.OK
+
+        for path in SERVING | INFERENCE:
+            expected = grpc.StatusCode.OK if path in OPEN else grpc.StatusCode.UNAUTHENTICATED
+            assert call(path) is expected, path
+            assert path in OPEN or call(path, x_api_key="guess") is expected, path
+        about = m.GetModelStatusRequest(model_spec=m.ModelSpec(name="m")).SerializeToString()
+        named = pb.ModelMetadataRequest(name="m").SerializeToString()
+        asked = m.PredictRequest(model_spec=m.ModelSpec(name="m")).SerializeToString()
+        for path, message in (
+            (methods.GET_MODEL_STATUS.path, about),
+            (methods.PREDICT.path, asked),
+            (methods.CLASSIFY.path, asked),
+            ("/inference.GRPCInferenceService/ModelMetadata", named),
+            ("/inference.GRPCInferenceService/ModelInfer", named),
+        ):
+            assert call(path, message, x_api_key=OTHER) is grpc.StatusCode.PERMISSION_DENIED, path
+        assert call(methods.GET_MODEL_STATUS.path, about, authorization=f"Bearer {KEY}") is grpc.StatusCode.OK
+    assert gateway.metric('gateway_caller_requests_total{caller="shop",code="OK"}') == 1
+    assert gateway.metric('gateway_denied_total{reason="model"}') == 5
+    assert gateway.stop() == 0
+
+
+def test_every_route_is_guarded_unless_it_is_health() -> None:
+    assert [route.pattern.pattern.partition("(")[0] for route in ROUTES if not route.guarded] == [
+        "/v2/health/live",
+        "/v2/health/ready",
+    ]
