@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Final
 from urllib.parse import unquote
 
@@ -18,9 +19,13 @@ from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, GatewayError, NotFound
 from gateway.gateway import Gateway
 from gateway.guard.cors import allowing, preflight
+from gateway.observe.access_log import Entry, described, now
+from gateway.observe.context import OUT
 
 log = logging.getLogger("gateway.app")
 
+LOGGED: Final = 512
+"""Characters of a path in the access log."""
 CAREFUL: Final[tuple[Header, ...]] = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 """Browsers neither guess what a response is, nor does anything on the way keep it."""
 
@@ -87,7 +92,10 @@ class App:
             return
         tally = self._gateway.tally
         tally.accepted += 1
+        started = perf_counter()
         request = Request(scope, receive)
+        if request.context is not None:
+            OUT.set(request.context.traceparent)
         try:
             response = await self._answer(request)
         except ClientGone:
@@ -95,6 +103,8 @@ class App:
             return
         await response.send(send, self._headers(request))
         tally.answered += 1
+        if self._gateway.access_log.wants(response.status):
+            self._gateway.access_log.add(_entry(request, response, perf_counter() - started))
         if request.caller is not None:
             self._gateway.metrics.callers.add(request.caller.group, str(response.status))
 
@@ -137,6 +147,25 @@ class App:
             headers += allowing(cors, request)
         last = self._gateway.draining or request.body_unasked
         return (*headers, (b"connection", b"close")) if last else headers
+
+
+def _entry(request: Request, response: Response, seconds: float) -> Entry:
+    entry = Entry(
+        time=now(),
+        request_id=request.id,
+        method=request.method,
+        path=request.target.partition("?")[0][:LOGGED],
+        status=response.status,
+        ms=round(seconds * 1000, 3),
+        bytes=len(response.body),
+        client=request.client,
+        caller=request.caller.name if request.caller is not None else "",
+    )
+    if request.context is not None:
+        entry.trace_id, entry.span_id = request.context.trace, request.context.span
+    if request.trace is not None:
+        described(entry, request.trace)
+    return entry
 
 
 def _unrouted(request: Request) -> Response:

@@ -22,6 +22,7 @@ from gateway.backends.signatures import Signatures
 from gateway.backends.transport import GrpcTransport
 from gateway.guard.access.door import Door
 from gateway.guard.admission import Admission
+from gateway.observe.access_log import AccessLog
 from gateway.observe.metrics import Metrics
 from gateway.routing.labels import NEWEST, Choice
 from gateway.routing.shadow import Shadow
@@ -65,6 +66,8 @@ class Gateway:
         self.tally = Tally()
         self.metrics = Metrics()
         self.door = Door(folder, time.monotonic)
+        self.access_log = AccessLog()
+        self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
         self.timers = Timers(asyncio.get_running_loop(), slack=BODY_SLACK)
         self.objectives = Objectives(limits.objective_ms, limits.timeout_ms / 2000)
         self.pool = pool.Pool(
@@ -114,6 +117,7 @@ class Gateway:
         self.pool.resize(limits.max_concurrency)
         self.objectives.configure(limits.objective_ms, limits.timeout_ms / 2000)
         self.admission.resize(limits.max_concurrency, limits.max_queue)
+        self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
         self.batcher.configure(active.settings.batching)
         self.active = active
         self._labels = None
@@ -178,6 +182,11 @@ class Gateway:
             "model",
         )
         gauge("gateway_backends", "Model servers by state.", self._backend_states, "state")
+        gauge(
+            "gateway_access_log_dropped",
+            "Lines of the access log that were dropped since the start.",
+            lambda: {(): float(self.access_log.dropped)},
+        )
         gauge("gateway_draining", "1 while the gateway is shutting down.", lambda: {(): float(self.draining)})
         gauge("gateway_config_info", "1 for the config in force.", lambda: {(self.active.hash,): 1.0}, "hash")
         gauge(

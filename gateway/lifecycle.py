@@ -126,6 +126,7 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     watcher.cancel()
     await admin.close()
     await gateway.close()
+    await asyncio.to_thread(gateway.access_log.close)
     tally = gateway.tally
     log.info("requests accepted: %d, answered: %d, left: %d", tally.accepted, tally.answered, tally.left)
 

@@ -146,6 +146,12 @@ class Cors(_Section, frozen=True, kw_only=True):
     max_age_seconds: Annotated[int, Meta(ge=0)] = 600
 
 
+class AccessLog(_Section, frozen=True, kw_only=True):
+    """A JSON line for each request that failed, and for a share (`sample`, 0 to 1) of the others."""
+
+    sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
+
+
 class Settings(_Section, frozen=True, kw_only=True):
     """The whole file.
 
@@ -162,6 +168,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     public_docs: bool = False
     auth: Auth | None = None
     cors: Cors | None = None
+    access_log: AccessLog | None = None
 
 
 def parse_settings(text: str) -> Settings:

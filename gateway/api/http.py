@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from gateway.errors import BadRequest, BodyTooLarge
 from gateway.guard.access.caller import Caller
+from gateway.observe.context import TraceContext, continued
+from gateway.observe.trace import Trace
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,7 +30,7 @@ class ClientGone(Exception):
 class Request:
     """The head of a request; the body is read when a handler asks for it."""
 
-    __slots__ = ("_asked", "_headers", "_receive", "caller", "id", "method", "target")
+    __slots__ = ("_asked", "_headers", "_receive", "caller", "client", "context", "id", "method", "target", "trace")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method: str = scope["method"]
@@ -41,6 +43,12 @@ class Request:
         self._asked = False
         self.caller: Caller | None = None
         """Who asks; None where anybody may."""
+        self.context: TraceContext | None = continued(self.header("traceparent"))
+        """The trace that the client has begun."""
+        self.trace: Trace | None = None
+        """What is known of a prediction once it was answered."""
+        address = scope.get("client")
+        self.client: str = address[0] if address else ""
         self.id = self._own_id() or new_request_id()
         """The client's x-request-id, or a new one."""
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from gateway.backends.http2 import Connection, ConnectionEnded, StreamError
 from gateway.backends.rpc import RpcError
+from gateway.observe.context import OUT
 from gateway.timers import Timers
 from tfserving.wire.status import Code
 
@@ -125,7 +126,9 @@ class GrpcTransport:
             )
             self._blocks[path] = prefix
         milliseconds = b"%dm" % min(max(1, int(timeout * 1000)), 99_999_999)
-        return prefix + bytes((len(milliseconds),)) + milliseconds
+        block = prefix + bytes((len(milliseconds),)) + milliseconds
+        trace = OUT.get()
+        return block if not trace else block + b"\x00" + _text("traceparent") + _text(trace)
 
     async def _keep_connected(self) -> None:
         backoff = BACKOFF_FIRST

@@ -13,7 +13,7 @@ UNKNOWN = "unknown"
 class Trace:
     """Who a request was for and how long its stages took."""
 
-    __slots__ = ("_marked", "kind", "label", "model", "records", "stages", "started", "version")
+    __slots__ = ("_marked", "failed", "kind", "label", "model", "records", "stages", "started", "version")
 
     def __init__(self) -> None:
         self.model = UNKNOWN
@@ -21,6 +21,8 @@ class Trace:
         self.label = ""
         self.kind = ""
         self.records = 0
+        self.failed = ""
+        """The stage that refused it."""
         self.stages: list[tuple[str, float]] = []
         self.started = self._marked = perf_counter()
 
@@ -30,9 +32,13 @@ class Trace:
         self.stages.append((stage, now - self._marked))
         self._marked = now
 
+    def server_timing(self) -> bytes:
+        """The stages as the header Server-Timing, in milliseconds."""
+        return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in self.stages).encode()
+
     def finish(self, metrics: Metrics, status: int, failed_stage: str) -> None:
         """Count the request."""
-        code = str(status)
+        code, self.failed = str(status), failed_stage
         model, version, label = self.model, self.version, self.label
         metrics.requests.add(model, version, label, self.kind, code)
         metrics.seconds.observe(perf_counter() - self.started, model, version, label)

@@ -28,6 +28,7 @@ class Seen:
     label: str
     rows: int
     seconds_left: float
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -89,7 +90,8 @@ class FakeModelServer:
     def _predict(self, request: m.PredictRequest, context: grpc.ServicerContext) -> m.PredictResponse:
         spec, x = request.model_spec, to_array(request.inputs["x"])
         asked = spec.version.value if spec.HasField("version") else None
-        self.seen.append(Seen(asked, spec.version_label, len(x), context.time_remaining() or 0.0))
+        metadata = {key: str(value) for key, value in context.invocation_metadata()}
+        self.seen.append(Seen(asked, spec.version_label, len(x), context.time_remaining() or 0.0, metadata))
         if self.faults:
             context.abort(*self.faults.pop(0))
         if self.always is not None:

@@ -64,11 +64,14 @@ class GatewayProcess:
 
     def __init__(self, folder: Path, content: dict[str, Any], *flags: str) -> None:
         self.file = folder / "gateway.yaml"
+        self.output = folder / "access.log"
+        """What it writes to standard output."""
         self.write(content)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "--config", str(self.file), "--port", "0", "--admin-port", "0", *flags],
-            cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        with self.output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", f"--config={self.file}", "--port=0", "--admin-port=0", *flags],
+                cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=output, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
         assert self._process.stderr is not None
         self.log: list[str] = []
         for line in self._process.stderr:

@@ -67,6 +67,8 @@ def routing_document(release: Release, state: ServingConfig, specs: Specs) -> Do
         document["auth"] = _auth(gateway.auth, in_cluster=isinstance(release.store, PvcStore))
     if gateway.cors is not None:
         document["cors"] = {**asdict(gateway.cors), "origins": list(gateway.cors.origins)}
+    if gateway.access_log is not None:
+        document["access_log"] = asdict(gateway.access_log)
     if gateway.public_docs:
         document["public_docs"] = True
     return document
