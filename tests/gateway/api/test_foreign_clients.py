@@ -168,6 +168,50 @@ def test_triton_s_grpc_client(protocols: GatewayProcess, python: Path) -> None:
     assert said["error"] == "StatusCode.INVALID_ARGUMENT"
 
 
+KSERVE = """
+import asyncio, json, sys
+import numpy as np
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
+
+def request(binary):
+    x = InferInput("x", [1, 2], "FP32")
+    x.set_data_from_numpy(np.array([[1.5, 2]], np.float32), binary_data=binary)
+    return InferRequest(model_name="scale", infer_inputs=[x], request_id="r-1")
+
+async def main():
+    said = {}
+    url = sys.argv[1]
+    rest = InferenceRESTClient(RESTConfig(protocol="v2"))
+    said["rest"] = [
+        await rest.is_server_live(url), await rest.is_server_ready(url), await rest.is_model_ready(url, "scale"),
+    ]
+    for binary in (False, True):
+        answer = await rest.infer(url, request(binary), model_name="scale", headers={"x-user": "ada"})
+        said[f"rest {binary}"] = [answer.model_version, answer.id, answer.outputs[0].as_numpy().tolist()]
+    await rest.close()
+    async with InferenceGRPCClient(sys.argv[2]) as grpc:
+        said["grpc"] = [await grpc.is_server_live(), await grpc.is_server_ready(), await grpc.is_model_ready("scale")]
+        for binary in (False, True):
+            answer = await grpc.infer(request(binary), headers=[("x-user", "ada")])
+            said[f"grpc {binary}"] = [answer.model_version, answer.id, answer.outputs[0].as_numpy().tolist()]
+    print(json.dumps(said))
+
+asyncio.run(main())
+"""
+
+
+def test_kserve_s_sdk(protocols: GatewayProcess) -> None:
+    try:
+        kserve = python_with("foreign-clients-kserve.txt")
+    except NotInstallable as error:
+        pytest.skip(f"KServe's SDK cannot be installed here: {error}")
+    said = json.loads(run_client(kserve, KSERVE, protocols.url, protocols.grpc))
+    assert said["rest"] == said["grpc"] == [True, True, True]
+    for form in ("False", "True"):
+        assert said[f"rest {form}"][1:] == ["r-1", [[1.5, 2.0]]]
+        assert said[f"grpc {form}"] == ["1", "r-1", [[1.5, 2.0]]]
+
+
 NODE = """
 const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
