@@ -48,7 +48,7 @@ COPY gateway /opt/app/src/gateway
 RUN python -m compileall -q /opt/app/src
 ENV PATH=/opt/app/bin:$PATH PYTHONPATH=/opt/app/src PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
-EXPOSE 8080 8081
+EXPOSE 8080 8081 9000
 ENTRYPOINT ["python", "-m", "gateway"]
 
 FROM ${BASE} AS deployer

@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> None:
             idle = {process.pid: idle_share(process.pid) for process in (gateway, empty)}
             ways = _ways(http, rpc, bare)
             found: dict[str, list[float]] = {name: [] for name in ways}
-            for _, send in ways.items():
+            for send in ways.values():
                 send(REQUESTS // 5)
             for _ in range(ROUNDS):
                 for name, send in ways.items():

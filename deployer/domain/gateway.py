@@ -108,6 +108,9 @@ class Gateway:
     """The gateways in front of the replicas. `port` applies to a local release only; 0 takes 8080 or
     the next free port.
 
+    With `grpc_port` they serve gRPC as well: locally at this port, 0 takes a free one; in a cluster it is that of the
+    Service, 0 takes the chart's default.
+
     With `public_docs` the list of models, the schemas of records and the OpenAPI document are public too.
 
     `values` are further values of the chart, used in a cluster only: routes, a NetworkPolicy, monitors.
@@ -116,6 +119,7 @@ class Gateway:
     image: Image = field(default_factory=Image)
     replicas: int = 2
     port: int = 0
+    grpc_port: int | None = None
     resources: GatewayResources = field(default_factory=GatewayResources)
     limits: Limits = field(default_factory=Limits)
     batching: GatewayBatching = field(default_factory=GatewayBatching)
@@ -130,5 +134,6 @@ class Gateway:
 
     def __post_init__(self) -> None:
         at_least(1, replicas=self.replicas)
-        if not 0 <= self.port < 65536:
-            raise ValueError(f"port {self.port} is not between 0 and 65535")
+        for name, port in (("port", self.port), ("grpc_port", self.grpc_port or 0)):
+            if not 0 <= port < 65536:
+                raise ValueError(f"{name} {port} is not between 0 and 65535")

@@ -142,6 +142,7 @@ def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> Local
         files=rendered.files,
         cpus=request.cpus,
         gateway_port=release.gateway.port if request.gateway_port is None else request.gateway_port,
+        grpc_port=release.gateway.grpc_port,
         host=request.host,
         port_base=request.port_base,
         bound_to_parent=request.bound,

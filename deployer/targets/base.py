@@ -42,12 +42,13 @@ class Replica:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayReplica:
-    """One gateway: `url` and `admin` are the base URLs of its two ports as reached from this machine, empty if
-    unreachable."""
+    """One gateway: `url` and `admin` are the base URLs of its ports as reached from this machine, empty if
+    unreachable; `grpc` is the address of its gRPC port, empty without one."""
 
     name: str
     url: str
     admin: str = ""
+    grpc: str = ""
     pid: int | None = None
     alive: bool = True
 
@@ -134,7 +135,7 @@ class Target(Protocol):
         ...
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
-        """GET `path` from the HTTP port of one replica or the admin port of one gateway, by its name."""
+        """GET `path` from the HTTP port of one replica, or from that port of one gateway which has it, by its name."""
         ...
 
     def post(self, name: str, path: str, body: bytes, *, timeout: float) -> HttpReply:

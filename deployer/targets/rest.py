@@ -16,6 +16,11 @@ GET_TIMEOUT = 5.0
 T = TypeVar("T")
 
 
+def is_admin_page(path: str) -> bool:
+    """Whether a gateway has this page on its admin port: all but status and metadata of a model."""
+    return not path.startswith("/v1/models/") or path.endswith("/schema")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelPath:
     """The REST path of a model: by label, by version, or without either."""

@@ -44,11 +44,21 @@ class GatewayView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FailedRequest:
+    """A Predict of zeros to a label of a model, through a gateway, that got no response of the model; and why."""
+
+    gateway: str
+    model: str
+    label: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServingView:
     """The current configuration, and what each replica and gateway reports.
 
     `rollouts` are the open ones, `steps` their current step by model; `at_work` names the deployer that runs them,
-    empty if none does.
+    empty if none does. `failed` are requests that were tried and failed.
     """
 
     model_config: str
@@ -58,6 +68,7 @@ class ServingView:
     rollouts: tuple[Rollout, ...] = ()
     steps: Mapping[str, str] = field(default_factory=dict)
     at_work: str = ""
+    failed: tuple[FailedRequest, ...] = ()
 
     @property
     def rolling_out(self) -> frozenset[str]:

@@ -34,7 +34,7 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Caller(Protocol):
+class Head(Protocol):
     """The head of a request of any protocol."""
 
     id: str
@@ -47,7 +47,7 @@ class Caller(Protocol):
 class Exchange:
     """One request on its way: what is known of it so far, for its answer and its metrics."""
 
-    request: Caller
+    request: Head
     active: Active
     asked: Choice
     model_name: str
@@ -229,7 +229,7 @@ def _record_document(body: bytes) -> Document | None:
     return document if isinstance(document, dict) and "records" in document else None
 
 
-def _metadata(document: Document, request: Caller) -> dict[str, object]:
+def _metadata(document: Document, request: Head) -> dict[str, object]:
     metadata = document.get("metadata", {})
     if not isinstance(metadata, dict):
         raise BadRequest("metadata: expected an object", stage="decode")
@@ -273,7 +273,7 @@ def target(gateway: Gateway, exchange: Exchange, metadata: Mapping[str, object])
     return model, choice
 
 
-def sticky_key(sticky: Sticky | None, request: Caller, metadata: Mapping[str, object]) -> str | None:
+def sticky_key(sticky: Sticky | None, request: Head, metadata: Mapping[str, object]) -> str | None:
     """The key of a request that goes to one label whenever it comes; None when it has none."""
     if sticky is None:
         return None
@@ -293,7 +293,7 @@ def _record_answer(model: Model, choice: Choice, answer: Answer, metadata: dict[
     return _encode(body)
 
 
-def _priority(request: Caller, limits: Limits) -> int:
+def _priority(request: Head, limits: Limits) -> int:
     """What a client says of its request in the header of `limits.priority_header`. Errors: BadRequest."""
     said = request.header(limits.priority_header.lower()) if limits.priority_header is not None else None
     if said is None:
@@ -304,7 +304,7 @@ def _priority(request: Caller, limits: Limits) -> int:
     return PRIORITIES[said]
 
 
-def allowed_ms(request: Caller, limits: Limits) -> int:
+def allowed_ms(request: Head, limits: Limits) -> int:
     """Milliseconds until an answer is of no more use."""
     asked, milliseconds = request.header("x-request-timeout-ms"), limits.timeout_ms
     if asked is not None:

@@ -14,7 +14,7 @@ from gateway.preprocess.batch import Array, Block, Reader
 from gateway.preprocess.currency import Money, RateProblem, Rates
 from gateway.preprocess.image import ImageBlock
 from gateway.preprocess.lists import ListBlock
-from gateway.preprocess.missing import Gap, MissingBlock
+from gateway.preprocess.missing import Gap, MissingBlock, MissingNumbers
 from gateway.preprocess.numbers import Column, NumberBlock, VectorSource
 from gateway.preprocess.pairs import PairBlock
 from gateway.preprocess.text import BoolBlock, CategoryBlock, CrossBlock, StringBlock
@@ -111,7 +111,10 @@ def _numbers(placed: Placed, dtype: str, world: World) -> Block:
         money=_money(features, world.rates),
     )
     gaps = [gap for feature, column in placed if (gap := _gap(feature, column)) is not None]
-    return MissingBlock(block, gaps) if gaps else block
+    if not gaps:
+        return block
+    plain = all(list(gap.stand_ins) == gap.keys for gap in gaps)
+    return MissingNumbers(block, gaps) if plain else MissingBlock(block, gaps)
 
 
 def _unit(feature: FloatFeature | IntFeature) -> str:

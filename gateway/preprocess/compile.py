@@ -13,7 +13,7 @@ from gateway.preprocess.blocks import World, blocks
 from gateway.preprocess.currency import Rates
 from gateway.preprocess.findings import Findings, kind_name, shortened
 from gateway.preprocess.times import Now
-from gateway.spec import FeatureSpec, Tensor
+from gateway.spec import FeatureSpec, ImageFeature, Tensor
 from gateway.spec.strict import nearest
 
 TENSOR_BYTES_MAX = 1 << 30
@@ -50,6 +50,7 @@ class Compiled:
         self._known = spec.keys
         self._taken = spec.keys | frozenset(spec.ignore)
         self._any_key = spec.extra == "ignore"
+        self.pictures = any(isinstance(feature, ImageFeature) for feature in spec.features)
         self._rows_max = TENSOR_BYTES_MAX // sum(one.row_bytes for one in self._inputs)
 
     def tensors(self, records: Sequence[Record]) -> Tensors:
@@ -57,14 +58,19 @@ class Compiled:
 
         Errors: RecordProblems with every problem of every record.
         """
+        self.require_room(len(records))
         findings = Findings(self._names)
-        if len(records) > self._rows_max:
-            findings.add(self._rows_max, "", f"too many records; one request to this model holds {self._rows_max}")
-            findings.raise_if_any()
         batch = Batch(records=records, complete=self._check_keys(records, findings), findings=findings)
         made = {one.name: one.make(batch) for one in self._inputs}
         findings.raise_if_any()
         return made
+
+    def require_room(self, records: int) -> None:
+        """That the tensors of so many records can be carried. Errors: RecordProblems."""
+        if records > self._rows_max:
+            findings = Findings(self._names)
+            findings.add(self._rows_max, "", f"too many records; one request to this model holds {self._rows_max}")
+            findings.raise_if_any()
 
     def vectorize(self, records: Sequence[Record]) -> Array:
         """The input tensor of a spec with one input. Errors: RecordProblems; ValueError for a spec with several."""

@@ -102,6 +102,8 @@ class ListBlock:
             made = np.zeros((len(elements), 1), dtype=self._dtype)
             self._numbers.fill(inner, made)
             return made[:, 0]
+        if (known := self._words.look_up(elements)) is not None:
+            return np.array(known, dtype=np.int64)
         texts = [text_of(element, index, self._feature.key, inner) for index, element in enumerate(elements)]
         indices = self._words.indices(texts)
         for index, (text, found) in enumerate(zip(texts, indices, strict=True)):

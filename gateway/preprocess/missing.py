@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 import numpy as np
 
 from gateway.preprocess.batch import ABSENT, Array, Batch, Block, JointBlock, Reader, Record
 from gateway.preprocess.findings import MISSING
+from gateway.preprocess.numbers import NumberBlock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +27,42 @@ class Gap:
     zero: bool
     flag: int | None
     required: bool
+
+
+class MissingNumbers:
+    """Numbers of one key each, some of whose values may be missing: what stands in is put among the raw values."""
+
+    def __init__(self, inner: NumberBlock, gaps: Sequence[Gap]) -> None:
+        self._inner = inner
+        self._gaps = gaps
+        self._reader = Reader([gap.keys[0] for gap in gaps])
+        self._stand_ins = [gap.stand_ins[gap.keys[0]] for gap in gaps]
+        self._required = any(gap.required for gap in gaps)
+
+    def fill(self, batch: Batch, out: Array) -> None:
+        flat = self._reader.read(batch)
+        if None not in flat and (batch.complete or ABSENT not in flat):
+            self._inner.finish(*self._inner.convert(flat, batch), batch, out)
+            return
+        gaps = [value is None or value is ABSENT for value in flat]
+        if self._required:
+            for index, value in enumerate(flat):
+                row, column = divmod(index, len(self._gaps))
+                if value is ABSENT and self._gaps[column].required:
+                    batch.findings.add(row, self._gaps[column].keys[0], MISSING)
+        stand_ins = cycle(self._stand_ins)
+        filled = [stand_in if gap else value for value, gap, stand_in in zip(flat, gaps, stand_ins, strict=False)]
+        self._inner.finish(*self._inner.convert(filled, batch), batch, out)
+        _mark(np.array(gaps).reshape(len(batch), -1), self._gaps, out)
+
+
+def _mark(missing: Array, gaps: Sequence[Gap], out: Array) -> None:
+    """Zeros and flags of what is missing: records x gaps."""
+    for gap, rows in zip(gaps, missing.T, strict=True):
+        if gap.zero:
+            out[rows, gap.columns] = 0
+        if gap.flag is not None:
+            out[:, gap.flag] = rows
 
 
 class MissingBlock:
@@ -53,11 +91,7 @@ class MissingBlock:
             self._inner.fill_except(patched, out, missing[:, 0])
         else:
             self._inner.fill(patched, out)
-        for gap, rows in zip(self._gaps, missing.T, strict=True):
-            if gap.zero:
-                out[rows, gap.columns] = 0
-            if gap.flag is not None:
-                out[:, gap.flag] = rows
+        _mark(missing, self._gaps, out)
 
     def _report(self, batch: Batch, absent: Array) -> None:
         """Keys that must be there, though they may be null."""

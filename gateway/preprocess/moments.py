@@ -57,16 +57,20 @@ def read_text(text: object) -> int:
 
 
 def read_texts(texts: list[object]) -> Array | None:
-    """Many texts of the form 2026-01-31T08:30:00Z at once; None where one has another form, or is no moment."""
+    """Many texts of the form 2026-01-31T08:30:00Z, or all with +01:00, at once; None where one has another form, or is
+    no moment."""
     if len(texts) < _MANY or not {str}.issuperset(map(type, texts)):
         return None
-    if not {20}.issuperset(map(len, texts)):  # type: ignore[arg-type]  # they are texts
+    sizes = set(map(len, texts))  # type: ignore[arg-type]  # they are texts
+    if sizes not in ({20}, {25}):
         return None
     joined = "".join(texts)  # type: ignore[arg-type]  # they are texts
     if not joined.isascii():
         return None
-    letters = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(-1, 20)
-    if not (letters[:, [4, 7, 10, 13, 16, 19]] == np.frombuffer(b"--T::Z", dtype=np.uint8)).all():
+    letters = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(len(texts), -1)
+    offset = _offsets(letters) if sizes == {25} else 0
+    zulu = sizes == {25} or (letters[:, 19] == ord("Z")).all()
+    if offset is None or not zulu or not (letters[:, _MARKS] == _MARKED).all():
         return None
     digits = letters[:, [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]].astype(np.int64) - ord("0")
     if digits.min() < 0 or digits.max() > 9:
@@ -82,7 +86,38 @@ def read_texts(texts: list[object]) -> Array | None:
     if (first + day > (months + 1).astype("M8[D]").astype(np.int64)).any():
         return None
     micros: Array = (((first + day - 1) * 24 + hour) * 60 + minute) * 60 + second
-    return micros * SECOND
+    micros = (micros - offset) * SECOND
+    return micros if micros.min() >= _FIRST and micros.max() <= _LAST else None
+
+
+_MARKS = [4, 7, 10, 13, 16]
+_MARKED = np.frombuffer(b"--T::", dtype=np.uint8)
+
+
+def _offsets(letters: Array) -> Array | None:
+    """Seconds east of UTC, of the last six letters of each text; None where one is no offset."""
+    sign = letters[:, 19]
+    digits = letters[:, [20, 21, 23, 24]].astype(np.int64) - ord("0")
+    hours, minutes = digits[:, 0] * 10 + digits[:, 1], digits[:, 2] * 10 + digits[:, 3]
+    if not np.isin(sign, (ord("+"), ord("-"))).all() or not (letters[:, 22] == ord(":")).all():
+        return None
+    if digits.min() < 0 or digits.max() > 9 or hours.max() > 23 or minutes.max() > 59:
+        return None
+    return np.where(sign == ord("+"), 1, -1) * (hours * 3600 + minutes * 60)
+
+
+def read_numbers(values: list[object], scale: int) -> Array | None:
+    """Many whole numbers, or many fractions, at once; None where they are neither, or one is no moment."""
+    kinds = set(map(type, values))
+    if len(values) < _MANY or kinds not in ({int}, {float}):
+        return None
+    try:
+        numbers = np.array(values, dtype=np.int64 if kinds == {int} else np.float64)
+    except OverflowError:
+        return None
+    if not (np.abs(numbers) <= _LAST // scale).all() or (numbers < _FIRST // scale).any():
+        return None
+    return numbers * scale if kinds == {int} else np.rint(numbers * scale).astype(np.int64)
 
 
 def read_number(value: object, scale: int) -> int:

@@ -99,7 +99,10 @@ class NumberBlock:
         """The raw numbers, and where a value is none, which is reported."""
         if self._source is None:
             raise TypeError("this block is given its numbers")
-        flat = self._source.read(batch)
+        return self.convert(self._source.read(batch), batch)
+
+    def convert(self, flat: list[object], batch: Batch) -> tuple[Array, Array | None]:
+        """A flat list of records x columns values as numbers, and where a value is none, which is reported."""
         shape = (len(batch), len(self._columns))
         matrix = self._convert(flat)
         if matrix is not None:

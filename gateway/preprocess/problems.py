@@ -33,3 +33,13 @@ class RecordProblems(Exception):
         super().__init__(f"{problems[0]}{more}")
         self.problems = list(problems)
         self.total = total
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[int, RecordProblems]]) -> RecordProblems:
+        """Those of the pieces of a request, each with the place of its first record."""
+        told = [
+            Problem(first + problem.record, problem.feature, problem.problem)
+            for first, part in parts
+            for problem in part.problems
+        ]
+        return cls(told[:SHOWN_MAX], sum(part.total for _, part in parts))

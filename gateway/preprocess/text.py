@@ -17,6 +17,12 @@ UNKNOWN = -1
 """The index of a word that the vocabulary does not have and for which none stands in."""
 
 
+REMEMBERED = 1 << 14
+"""Words per feature whose index is kept, beside those of the vocabulary."""
+REMEMBERED_LENGTH = 64
+"""Longer words are not kept, so that what is kept is bounded in bytes too."""
+
+
 def one_hot(indices: Sequence[int], column: int, out: Array) -> None:
     """A 1 in the column of each record's index, counted from `column`; the columns are 0 before."""
     out[np.arange(len(indices)), np.array(indices, dtype=np.intp) + column] = 1
@@ -29,7 +35,11 @@ def hash_bucket(word: str, buckets: int) -> int:
 
 def read_texts(reader: Reader, key: str, batch: Batch) -> list[str | None]:
     """The texts of a feature; None where the value is none, which is reported."""
-    values = reader.read(batch)
+    return texts_of(reader.read(batch), key, batch)
+
+
+def texts_of(values: list[object], key: str, batch: Batch) -> list[str | None]:
+    """Values as texts; None where one is none, which is reported."""
     if {str}.issuperset(map(type, values)):
         texts: list[str] = values  # type: ignore[assignment]  # what has just been seen
         if "".join(texts).isascii():
@@ -56,33 +66,42 @@ class Words:
 
     def __init__(self, spec: Vocabulary) -> None:
         self.one_hot = spec.encoding == "one_hot"
-        self._known = {word: index for index, word in enumerate(spec.vocabulary or ())}
-        self._stand_in = UNKNOWN if spec.stand_in is None else self._known[spec.stand_in]
+        self._vocabulary = {word: index for index, word in enumerate(spec.vocabulary or ())}
+        self._stand_in = UNKNOWN if spec.stand_in is None else self._vocabulary[spec.stand_in]
         self._normal = spec.text.apply if spec.text is not None else None
         self._hash: Callable[[str, int], int] = farmhash.bucket if spec.hash == "farmhash" else hash_bucket
         self._buckets = spec.buckets
+        self._seen = dict(self._vocabulary)
+        self._most = len(self._seen) + REMEMBERED
+
+    def look_up(self, values: Sequence[object]) -> list[int] | None:
+        """The indices of values that are all words seen before; None where one is not. Words of the vocabulary are
+        their own normal form."""
+        try:
+            found = list(map(self._seen.get, values))  # type: ignore[arg-type]  # what is no word is not found
+        except TypeError:
+            return None
+        return None if None in found else found  # type: ignore[return-value]  # no None is in it
 
     def indices(self, words: Sequence[str | None]) -> list[int]:
         """The index of each word; 0 for None, `UNKNOWN` for one that must not be."""
-        if self._buckets is not None:
-            normal, buckets, hashed = self._normal, self._buckets, self._hash
-            words = [word if word is None else normal(word) for word in words] if normal is not None else words
-            return [0 if word is None else hashed(word, buckets) for word in words]
-        known, stand_in = self._known, self._stand_in
-        if self._normal is None:
-            return [0 if word is None else known.get(word, stand_in) for word in words]
         return [0 if word is None else self._index(word) for word in words]
 
     def _index(self, word: str) -> int:
-        # Words of the vocabulary are their own normal form, so most need no second look.
-        index = self._known.get(word)
-        if index is None and self._normal is not None:
-            index = self._known.get(self._normal(word))
-        return self._stand_in if index is None else index
+        index = self._seen.get(word)
+        if index is None:
+            normal = word if self._normal is None else self._normal(word)
+            if self._buckets is not None:
+                index = self._hash(normal, self._buckets)
+            else:
+                index = self._vocabulary.get(normal, self._stand_in)
+            if index != UNKNOWN and len(self._seen) < self._most and len(word) <= REMEMBERED_LENGTH:
+                self._seen[word] = index
+        return index
 
     def unknown(self, word: str | None) -> str:
         """The sentence for a word that must not be."""
-        return f"unknown category {shown(word)}; known: {listed(self._known)}"
+        return f"unknown category {shown(word)}; known: {listed(self._vocabulary)}"
 
 
 class CategoryBlock:
@@ -95,13 +114,17 @@ class CategoryBlock:
         self._words = Words(feature)
 
     def fill(self, batch: Batch, out: Array) -> None:
-        words = read_texts(self._reader, self._key, batch)
-        indices = self._words.indices(words)
-        if UNKNOWN in indices:
-            for record, (word, index) in enumerate(zip(words, indices, strict=True)):
-                if index == UNKNOWN:
-                    batch.findings.add(record, self._key, partial(self._words.unknown, word))
-        elif self._words.one_hot:
+        values = self._reader.read(batch)
+        indices = self._words.look_up(values)
+        if indices is None:
+            words = texts_of(values, self._key, batch)
+            indices = self._words.indices(words)
+            if UNKNOWN in indices:
+                for record, (word, index) in enumerate(zip(words, indices, strict=True)):
+                    if index == UNKNOWN:
+                        batch.findings.add(record, self._key, partial(self._words.unknown, word))
+                return
+        if self._words.one_hot:
             one_hot(indices, self._column, out)
         else:
             out[:, self._column] = indices

@@ -8,7 +8,7 @@ import numpy as np
 
 from gateway.preprocess.batch import ABSENT, Array, Batch, Reader
 from gateway.preprocess.findings import MISSING
-from gateway.preprocess.moments import SECOND, Clock, NotAMoment, part, read_number, read_text, read_texts
+from gateway.preprocess.moments import SECOND, Clock, NotAMoment, part, read_number, read_numbers, read_text, read_texts
 from gateway.preprocess.numbers import Column, NumberBlock
 from gateway.spec import SpecProblem, TimestampFeature
 
@@ -77,7 +77,8 @@ class TimestampBlock:
     def _read(self, key: str, reader: Reader, batch: Batch) -> Array:
         """The moments of one key; 0 where a value is none, which is reported."""
         values = reader.read(batch)
-        if self._scale is None and (many := read_texts(values)) is not None:
+        many = read_texts(values) if self._scale is None else read_numbers(values, self._scale)
+        if many is not None:
             return many
         moments = np.zeros(len(values), dtype=np.int64)
         for record, value in enumerate(values):

@@ -149,6 +149,7 @@ def test_the_server_reads_what_the_chart_renders(render: Render) -> None:
             f"{ROUTE[1]},ingress.enabled=true,ingress.hosts={{a}},httpRoutes.a.parentRefs[0].name=b",
             "keep one",
         ),
+        ("gateway", f"{ROUTE[1]},grpcRoutes.a.parentRefs[0].name=b", "grpcRoutes needs grpc.enabled=true"),
     ],
 )
 def test_contradictions_are_refused(refused: Callable[..., str], chart: str, values: str, words: str) -> None:

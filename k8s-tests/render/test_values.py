@@ -59,6 +59,7 @@ gateway:
   limits: {max_records: 7, timeout_ms: 60000}
   values: {httpRoutes: {public: {parentRefs: [{name: edge}]}}, podMonitor: {enabled: true}}
   rates: {base: EUR, table: {USD: 1.1}}
+  grpc_port: 8600
 """,
 }
 

@@ -88,12 +88,18 @@ args:
   - --host=0.0.0.0
   - --port=8080
   - --admin-port=8081
+  {{- if .Values.grpc.enabled }}
+  - --grpc-port=9000
+  {{- end }}
   {{- range .Values.extraArgs }}
   - {{ . | quote }}
   {{- end }}
 ports:
   - {name: http, containerPort: 8080, protocol: TCP}
   - {name: admin, containerPort: 8081, protocol: TCP}
+  {{- if .Values.grpc.enabled }}
+  - {name: grpc, containerPort: 9000, protocol: TCP}
+  {{- end }}
 {{- with .Values.extraEnv }}
 env:
   {{- toYaml . | nindent 2 }}

@@ -13,6 +13,9 @@
 {{- if and $v.ingress.enabled $v.httpRoutes -}}
 {{- fail "ingress.enabled and httpRoutes are both set: traffic would enter twice; keep one" -}}
 {{- end -}}
+{{- if and $v.grpcRoutes (not $v.grpc.enabled) -}}
+{{- fail "grpcRoutes needs grpc.enabled=true: the gateway serves no gRPC" -}}
+{{- end -}}
 {{- if and $v.ingress.enabled (not $v.ingress.hosts) -}}
 {{- fail "ingress.hosts is empty: name at least one host" -}}
 {{- end -}}

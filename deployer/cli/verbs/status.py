@@ -55,9 +55,13 @@ def text(found: Status) -> str:
     replicas = Table(
         columns=("replica", "model", "version", "state", "labels", "grpc", "rest", "cpu"), rows=[*_rows(found)]
     )
+    grpc = any(g.gateway.grpc for g in found.gateways)
     gateways = Table(
-        columns=("gateway", "url", "admin", "ready"),
-        rows=[(g.gateway.name, g.gateway.url, g.gateway.admin, "no" if g.missing else "yes") for g in found.gateways],
+        columns=("gateway", "url", "admin", *(["grpc"] if grpc else []), "ready"),
+        rows=[
+            (g.name, g.url, g.admin, *([g.grpc or None] if grpc else []), "no" if missing else "yes")
+            for g, missing in ((entry.gateway, entry.missing) for entry in found.gateways)
+        ],
     )
     weights = Table(
         columns=("model", "label", "share"),

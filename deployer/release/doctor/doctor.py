@@ -13,6 +13,7 @@ from deployer.errors import UsageError
 from deployer.files import replace_file
 from deployer.release.doctor import cluster, local
 from deployer.release.doctor.finding import Diagnosis
+from deployer.release.doctor.requests import failed_requests
 from deployer.release.doctor.serving import diagnose_serving
 from deployer.targets.base import Target
 from deployer.targets.cluster.state.snapshot import ClusterSnapshot
@@ -29,15 +30,18 @@ Rollouts = Callable[[Target, ServingView], ServingView]
 def doctor(
     target: Target, *, rollouts: Rollouts, keep: Path | None = None, sleep: Callable[[float], None] = time.sleep
 ) -> Diagnosis:
-    """Check a release. If replicas or gateways have problems, check again and report only those that persist. In a
-    cluster, `keep` is a file for the snapshot.
+    """Check a release, also by one request for each label.
+
+    If replicas or gateways have problems, check again and report only those that persist. In a cluster, `keep` is a
+    file for the snapshot.
 
     Errors: TargetError when the release does not exist or is unreachable; UsageError for `keep`.
     """
 
     def take_snapshot() -> Snapshot:
         snapshot = target.snapshot()
-        return replace(snapshot, serving=rollouts(target, snapshot.serving))
+        serving = replace(snapshot.serving, failed=failed_requests(target, snapshot.serving))
+        return replace(snapshot, serving=rollouts(target, serving))
 
     snapshot = take_snapshot()
     if [*diagnose_serving(snapshot.serving)]:

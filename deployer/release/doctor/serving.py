@@ -49,6 +49,7 @@ def diagnose_serving(view: ServingView) -> Iterator[Finding]:
                 in_rollout = model.name in view.rolling_out
                 yield from _model(name, model, served, in_rollout=in_rollout)
     yield from _gateways(view)
+    yield from _requests(view)
 
 
 def unreachable_findings(view: ServingView, expected: Collection[str]) -> Iterator[Finding]:
@@ -142,6 +143,14 @@ def _model(replica: str, model: ModelConfig, served: Served, *, in_rollout: bool
             )
         elif in_rollout:
             continue
+        elif served.versions.get(version) in ("UNLOADING", "END"):
+            yield Finding(
+                cause=f"version {version} of model {model.name} has left the model server although it is configured",
+                subjects=(replica,),
+                evidence=f"its state is {served.versions[version]}: {model.base_path}/{version} is gone, or unreadable",
+                remedy=f"put it back (in a cluster with `deployer publish {model.name} --version {version}`), or go to"
+                f" another version with `deployer rollback {model.name}`",
+            )
         elif version not in served.versions:
             yield Finding(
                 cause=f"version {version} of model {model.name} is missing in the store",
@@ -193,6 +202,19 @@ def _gateways(view: ServingView) -> Iterator[Finding]:
                 remedy="it is ready once every routed label has a model server; see the other findings",
                 severity=Severity.WARNING,
             )
+
+
+def _requests(view: ServingView) -> Iterator[Finding]:
+    for failed in view.failed:
+        if failed.model in view.rolling_out:
+            continue
+        label = f"label {failed.label} of model" if failed.label else "model"
+        yield Finding(
+            cause=f"requests to {label} {failed.model} fail",
+            subjects=(failed.gateway,),
+            evidence=failed.why,
+            remedy="the other findings say why; without any, the logs of model servers and gateway do",
+        )
 
 
 def _listed(items: Collection[object]) -> str:

@@ -82,10 +82,17 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         **_image(gateway.image),
         **_scale(gateway.replicas, gateway.autoscaling),
         "resources": _resources(gateway.resources),
+        **_grpc(gateway.grpc_port),
         **({"keysSecret": gateway.auth.keys_secret} if gateway.auth and gateway.auth.keys_secret else {}),
         **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
     }
     return to_yaml(_joined(document, gateway.values, "gateway.values")) + "\n"
+
+
+def _grpc(port: int | None) -> Document:
+    if port is None:
+        return {}
+    return {"grpc": {"enabled": True}, **({"service": {"grpcPort": port}} if port else {})}
 
 
 def _joined(document: Document, more: Mapping[str, object], path: str) -> Document:

@@ -48,6 +48,7 @@ from deployer.targets.cluster.own_configs import OwnConfigs
 from deployer.targets.cluster.scale import Scale
 from deployer.targets.cluster.state import cpu, memory, view
 from deployer.targets.cluster.state.snapshot import ClusterSnapshot, snapshot
+from deployer.targets.rest import is_admin_page
 from deployer.targets.storage import pvc_contents
 from deployer.targets.storage.contents import Contents
 from deployer.targets.waiting import until_nothing
@@ -130,6 +131,8 @@ class ClusterTarget(Target):
         return (*self.scaling.notes(), *self.gateway_scaling.notes())
 
     def get(self, name: str, path: str, *, timeout: float) -> HttpReply:
+        if self.names.is_gateway(name) and not is_admin_page(path):
+            return self._request(name, path, None, timeout=timeout, headers=credentials.headers())
         port = self.names.state_port(name)
         return self._request(name, path, None, port=port, timeout=timeout, headers={"cache-control": "no-cache"})
 

@@ -42,10 +42,11 @@ def replica_flags(given: Sequence[str], *, config: Path, grpc_port: int, http_po
     return (*flags.render(own), *shared)
 
 
-def gateway_argv(layout: Layout, *, host: str, port: int, admin_port: int) -> tuple[str, ...]:
-    """The command line of the gateway."""
+def gateway_argv(layout: Layout, *, host: str, port: int, admin_port: int, grpc_port: int) -> tuple[str, ...]:
+    """The command line of the gateway; `grpc_port` 0 for no gRPC."""
     listen = (f"--config={layout.gateway_config}", f"--host={host}", f"--port={port}", f"--admin-port={admin_port}")
-    return (sys.executable, "-m", "gateway", *listen, "--drain-seconds=0")
+    grpc = (f"--grpc-port={grpc_port}",) if grpc_port else ()
+    return (sys.executable, "-m", "gateway", *listen, *grpc, "--drain-seconds=0")
 
 
 def start_process(
@@ -93,7 +94,8 @@ def wait_until_ready(
     while state.running.alive():
         missing = find_missing(state.name)
         if not missing:
-            progress(f"{state.name} is ready (pid {state.pid}, port {state.grpc_port or state.http_port})")
+            port = state.http_port if state.admin_port else state.grpc_port
+            progress(f"{state.name} is ready (pid {state.pid}, port {port})")
             return
         if time.monotonic() > deadline:
             raise WaitTimeout(

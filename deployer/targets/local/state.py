@@ -30,7 +30,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ProcessState(_Record, frozen=True, kw_only=True):
-    """One process: `started` as in `Running`; `grpc_port` 0 for a gateway, `admin_port` 0 for
+    """One process: `started` as in `Running`; `grpc_port` 0 for a gateway without gRPC, `admin_port` 0 for
     a replica; `cgroup` empty when none was made.
 
     `container` is the name of its container, empty without one, and `worker` the pid of the server in it, 0 if this

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
@@ -27,6 +28,22 @@ STOP_GRACE_SECONDS = 10.0
 """Between SIGTERM and SIGKILL: the embedded server drains; the official one ignores SIGTERM."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class GatewayPorts:
+    """Where a gateway listens: 0 takes a free port; `grpc` None is no gRPC."""
+
+    http: int = 0
+    grpc: int | None = None
+
+    def fit(self, gateway: ProcessState) -> bool:
+        """Whether a running gateway listens so; one without an admin port is of an older deployer."""
+        if not gateway.admin_port or self.http not in (0, gateway.http_port):
+            return False
+        if self.grpc is None:
+            return not gateway.grpc_port
+        return self.grpc == gateway.grpc_port if self.grpc else gateway.grpc_port > 0
+
+
 class Supervisor:
     """Moves a local release from one state to another; each step is saved before the next one starts.
 
@@ -39,7 +56,13 @@ class Supervisor:
         self._target = target
 
     def keep(
-        self, before: LocalState | None, wanted: LocalState, *, outdated: bool, gateway_port: int, progress: Progress
+        self,
+        before: LocalState | None,
+        wanted: LocalState,
+        *,
+        outdated: bool,
+        gateway_ports: GatewayPorts,
+        progress: Progress,
     ) -> LocalState:
         """`wanted` with those processes of `before` that can stay; the others are stopped.
 
@@ -48,8 +71,7 @@ class Supervisor:
         if before is None:
             return wanted
         same = not outdated and msgspec.structs.replace(before, replicas=(), gateways=()) == wanted
-        keep_gateway = same and gateway_port in (0, *(g.http_port for g in before.gateways))
-        keep_gateway = keep_gateway and all(g.admin_port for g in before.gateways)  # else it is of an older deployer
+        keep_gateway = same and all(map(gateway_ports.fit, before.gateways))
         replicas = tuple(p for p in before.replicas if same and p.running.alive())
         gateways = tuple(p for p in before.gateways if keep_gateway and p.running.alive())
         for process in before.processes:
@@ -58,7 +80,13 @@ class Supervisor:
         return msgspec.structs.replace(wanted, replicas=replicas, gateways=gateways)
 
     def fit(
-        self, state: LocalState, count: int, gateway_text: str | None, port: int, deadline: float, progress: Progress
+        self,
+        state: LocalState,
+        count: int,
+        gateway_text: str | None,
+        wanted: GatewayPorts,
+        deadline: float,
+        progress: Progress,
     ) -> None:
         """Scale to `count` replicas and a gateway that knows them. New replicas are added to the gateway when they are
         ready; surplus replicas are removed from it before they stop. Without `gateway_text` its settings stay as they
@@ -69,7 +97,7 @@ class Supervisor:
         fitting = msgspec.structs.replace(grown, replicas=grown.replicas[:count])
         settings = self._layout.gateway_config.read_text() if gateway_text is None else gateway_text
         self.write_gateway_config(settings, fitting)
-        fitting = self._with_gateway(fitting, port, deadline=deadline, progress=progress)
+        fitting = self._with_gateway(fitting, wanted, deadline=deadline, progress=progress)
         self._gateways_follow(fitting, deadline=deadline)
         for surplus in grown.replicas[count:]:
             self.stop(surplus, grace=STOP_GRACE_SECONDS, progress=progress)
@@ -173,30 +201,38 @@ class Supervisor:
             ) from error
         return msgspec.structs.replace(process, cgroup=cgroup)
 
-    def _with_gateway(self, state: LocalState, port: int, *, deadline: float, progress: Progress) -> LocalState:
-        """`state` with a gateway that is ready; it is started if there is none. A `port` of 0 is the preferred one."""
+    def _with_gateway(
+        self, state: LocalState, wanted: GatewayPorts, *, deadline: float, progress: Progress
+    ) -> LocalState:
+        """`state` with a gateway that is ready, started if there is none. An HTTP port of 0 is the preferred one."""
         if state.gateways:
             return state
-        if port:
-            return self._started_gateway(state, port, deadline=deadline, progress=progress)
+        start = partial(self._started_gateway, state, deadline=deadline, progress=progress)
+        if wanted.http:
+            return start(wanted)
+        port = 0
         while True:
             port = ports.next_free(port + 1 if port else PREFERRED_PORT)
             if port != PREFERRED_PORT:
                 progress(f"port {PREFERRED_PORT} is in use; the gateway gets {port}")
             try:
-                return self._started_gateway(state, port, deadline=deadline, progress=progress)
+                return start(replace(wanted, http=port))
             except TargetError:
                 if not ports.owner(port):
                     raise  # else another process was quicker
 
-    def _started_gateway(self, state: LocalState, port: int, *, deadline: float, progress: Progress) -> LocalState:
-        (admin_port,) = ports.free(1)
+    def _started_gateway(
+        self, state: LocalState, wanted: GatewayPorts, *, deadline: float, progress: Progress
+    ) -> LocalState:
+        admin_port, free_grpc = ports.free(2)
+        grpc_port = 0 if wanted.grpc is None else wanted.grpc or free_grpc
         progress("starting gateway-0")
         gateway = start_process(
             self._layout,
             "gateway-0",
-            gateway_argv(self._layout, host=state.host, port=port, admin_port=admin_port),
-            http_port=port,
+            gateway_argv(self._layout, host=state.host, port=wanted.http, admin_port=admin_port, grpc_port=grpc_port),
+            http_port=wanted.http,
+            grpc_port=grpc_port,
             admin_port=admin_port,
             bound_to_parent=state.bound_to_parent,
         )

@@ -30,7 +30,8 @@ from deployer.targets.local.batching import current_batching, flags_with, gatewa
 from deployer.targets.local.container import Container
 from deployer.targets.local.process import log_tail, server_flags
 from deployer.targets.local.state import Engine, Layout, LocalState
-from deployer.targets.local.supervisor import STOP_GRACE_SECONDS, Supervisor, model_config
+from deployer.targets.local.supervisor import STOP_GRACE_SECONDS, GatewayPorts, Supervisor, model_config
+from deployer.targets.rest import is_admin_page
 from deployer.targets.serving_view import view
 from deployer.targets.snapshot import EndedProcess, LocalSnapshot
 from deployer.targets.storage.contents import Contents, in_directory
@@ -43,12 +44,13 @@ from tfserving import flags
 class LocalRelease:
     """The desired state of a local release.
 
-    `files` maps file names to the text of its configuration; `server_flags` are the model server's flags, except ports
-    and paths, which the target sets. `cpus` is the CPU limit of each replica, None for no limit. `gateway_port` 0 takes
-    8080 or the next free port. With `bound_to_parent` all processes, but not containers, die with this process.
-    `container` is the container of each replica with the engine docker, else None. `record` is the file in the store in
-    which the release is recorded, empty for none. Processes listen on `host`, replica I on the ports `port_base` + 2 I
-    (gRPC) and the next one (REST); 0 takes free ones.
+    `files` maps file names to the text of its configuration; `server_flags` are the model server's flags, except
+    ports and paths, which the target sets. `cpus` is the CPU limit of each replica, None for no limit.
+    `gateway_port` 0 takes 8080 or the next free port; `grpc_port` None is no gRPC, 0 a free port. With
+    `bound_to_parent` all processes, but not containers, die with this process. `container` is the container of each
+    replica with the engine docker, else None. `record` is the file in the store in which the release is recorded,
+    empty for none. Processes listen on `host`, replica I on the ports `port_base` + 2 I (gRPC) and the next one
+    (REST); 0 takes free ones.
     """
 
     name: str
@@ -58,6 +60,7 @@ class LocalRelease:
     files: Mapping[str, str]
     cpus: float | None = None
     gateway_port: int = 0
+    grpc_port: int | None = None
     bound_to_parent: bool = False
     container: Container | None = None
     record: str = ""
@@ -108,13 +111,14 @@ class LocalTarget(Target):
                 host=wanted.host,
                 port_base=wanted.port_base,
             )
+            gateway_ports = GatewayPorts(http=wanted.gateway_port, grpc=wanted.grpc_port)
             kept = self._supervisor.keep(
-                before, state, outdated=outdated, gateway_port=wanted.gateway_port, progress=progress
+                before, state, outdated=outdated, gateway_ports=gateway_ports, progress=progress
             )
             self.layout.write(kept)
             gateway_text = wanted.files[self.layout.gateway_config.name]
             with self._supervisor.rollback_to(kept, progress):
-                self._supervisor.fit(kept, wanted.replicas, gateway_text, wanted.gateway_port, deadline, progress)
+                self._supervisor.fit(kept, wanted.replicas, gateway_text, gateway_ports, deadline, progress)
             self._keep_record(kept)
 
     def down(self, *, progress: Progress, grace: float = STOP_GRACE_SECONDS) -> tuple[str, ...]:
@@ -157,6 +161,7 @@ class LocalTarget(Target):
                 name=p.name,
                 url=f"http://127.0.0.1:{p.http_port}",
                 admin=f"http://127.0.0.1:{p.admin_port}",
+                grpc=f"127.0.0.1:{p.grpc_port}" if p.grpc_port else "",
                 pid=p.pid,
                 alive=p.running.alive(),
             )
@@ -179,8 +184,9 @@ class LocalTarget(Target):
     def _request(self, name: str, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
         for process in self._state().processes:
             if process.name == name:
-                port = process.admin_port if body is None and process.admin_port else process.http_port
-                own = credentials.headers() if process.admin_port and body is not None else {}
+                admin = body is None and process.admin_port and is_admin_page(path)
+                port = process.admin_port if admin else process.http_port
+                own = credentials.headers() if process.admin_port and not admin else {}
                 return routes.request(name, port, path, body, headers=own, timeout=timeout)
         raise TargetError(f"there is no {name} in {self.layout.directory}", hint="`deployer status` lists them")
 
@@ -189,7 +195,7 @@ class LocalTarget(Target):
         with self.layout.locked():
             state = self._state()
             with self._supervisor.rollback_to(state, progress):
-                self._supervisor.fit(state, replicas, None, 0, deadline, progress)
+                self._supervisor.fit(state, replicas, None, GatewayPorts(), deadline, progress)
 
     def model_config(self) -> str:
         self._state()
@@ -316,7 +322,7 @@ class LocalTarget(Target):
             meanwhile = gateway_with(before, fits_both)
             state = self._supervisor.restart(state, flags, meanwhile, deadline=deadline, progress=progress)
             afterwards = gateway_with(before, wanted.rows_per_call)
-            self._supervisor.fit(state, len(state.replicas), afterwards, 0, deadline, progress)
+            self._supervisor.fit(state, len(state.replicas), afterwards, GatewayPorts(), deadline, progress)
 
     def _state(self) -> LocalState:
         state = self.layout.read()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from gateway.api.grpc.calls import Context, Metadata, answered, plain, read
+from gateway.api.grpc.calls import Answer, Call, answered, deadline_of, read
 from gateway.api.predict import Exchange, target
 from gateway.api.v2 import models as v2
 from gateway.api.v2.datatypes import (
@@ -24,7 +24,6 @@ from gateway.gateway import Gateway
 from tfserving.wire import inference_pb2 as pb
 
 SERVICE: Final = "inference.GRPCInferenceService"
-Answer = Callable[[Gateway, bytes, Context], Awaitable[bytes]]
 
 CONTENTS: Final = {
     "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents",
@@ -34,51 +33,47 @@ CONTENTS: Final = {
 """The field of typed contents of a datatype; FP16 and BF16 travel as raw contents only."""
 
 
-async def _live(gateway: Gateway, message: bytes, context: Context) -> bytes:
+async def _live(gateway: Gateway, message: bytes, call: Call) -> bytes:
     return pb.ServerLiveResponse(live=True).SerializeToString()
 
 
-async def _ready(gateway: Gateway, message: bytes, context: Context) -> bytes:
+async def _ready(gateway: Gateway, message: bytes, call: Call) -> bytes:
     return pb.ServerReadyResponse(ready=not await v2.missing(gateway)).SerializeToString()
 
 
-async def _server(gateway: Gateway, message: bytes, context: Context) -> bytes:
+async def _server(gateway: Gateway, message: bytes, call: Call) -> bytes:
+    call.require(None)
     found = pb.ServerMetadataResponse(name=v2.NAME, version=v2.server_version(), extensions=v2.EXTENSIONS)
     return found.SerializeToString()
 
 
-async def _model_ready(gateway: Gateway, message: bytes, context: Context) -> bytes:
+async def _model_ready(gateway: Gateway, message: bytes, call: Call) -> bytes:
     request = read(pb.ModelReadyRequest, message)
-
-    async def answer(deadline: float) -> bytes:
-        model, choice = v2.named(gateway, request.name, request.version)
-        ready = await v2.why_unready(gateway, model, choice, deadline) is None
-        return pb.ModelReadyResponse(ready=ready).SerializeToString()
-
-    return await plain(gateway, context, request.name, answer)
+    call.require(request.name)
+    model, choice = v2.named(gateway, request.name, request.version)
+    ready = await v2.why_unready(gateway, model, choice, deadline_of(gateway, call)) is None
+    return pb.ModelReadyResponse(ready=ready).SerializeToString()
 
 
-async def _model(gateway: Gateway, message: bytes, context: Context) -> bytes:
+async def _model(gateway: Gateway, message: bytes, call: Call) -> bytes:
     request = read(pb.ModelMetadataRequest, message)
-
-    async def answer(deadline: float) -> bytes:
-        model, choice = v2.named(gateway, request.name, request.version)
-        found = await v2.described_model(gateway, model, choice, deadline)
-        tensor = pb.ModelMetadataResponse.TensorMetadata
-        return pb.ModelMetadataResponse(
-            name=model.name,
-            versions=found.versions,
-            platform=v2.PLATFORM,
-            inputs=[tensor(name=t.name, datatype=t.datatype, shape=t.shape) for t in found.inputs],
-            outputs=[tensor(name=t.name, datatype=t.datatype, shape=t.shape) for t in found.outputs],
-        ).SerializeToString()
-
-    return await plain(gateway, context, request.name, answer)
+    call.require(request.name)
+    model, choice = v2.named(gateway, request.name, request.version)
+    found = await v2.described_model(gateway, model, choice, deadline_of(gateway, call))
+    tensor = pb.ModelMetadataResponse.TensorMetadata
+    return pb.ModelMetadataResponse(
+        name=model.name,
+        versions=found.versions,
+        platform=v2.PLATFORM,
+        inputs=[tensor(name=t.name, datatype=t.datatype, shape=t.shape) for t in found.inputs],
+        outputs=[tensor(name=t.name, datatype=t.datatype, shape=t.shape) for t in found.outputs],
+    ).SerializeToString()
 
 
-async def _infer(gateway: Gateway, message: bytes, context: Context) -> bytes:
+async def _infer(gateway: Gateway, message: bytes, call: Call) -> bytes:
     request = read(pb.ModelInferRequest, message)
-    return await answered(gateway, context, request.model_name, v2.choice_named(request.model_version), _ask, request)
+    choice = v2.choice_named(request.model_version)
+    return await answered(gateway, call, request.model_name, choice, _ask, (call, request))
 
 
 INFERENCE: Final[dict[str, Answer]] = {
@@ -94,20 +89,18 @@ INFERENCE: Final[dict[str, Answer]] = {
 }
 """What answers a method, by its path."""
 OPEN: Final = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
-"""Methods that everybody may call, as the health service."""
+"""Methods that ask for no credentials, as the routes of REST."""
 
 
 # ---- inference ------------------------------------------------------------------------------------------------------
 
 
-async def _ask(gateway: Gateway, exchange: Exchange, request: pb.ModelInferRequest) -> bytes:
-    trace = exchange.trace
+async def _ask(gateway: Gateway, exchange: Exchange, asked: tuple[Call, pb.ModelInferRequest]) -> bytes:
+    (call, request), trace = asked, exchange.trace
     trace.kind = "tensors"
     inputs = _inputs(request)
     parameters = {name: _value(parameter) for name, parameter in request.parameters.items()}
-    caller = exchange.request
-    fields = caller.fields if isinstance(caller, Metadata) else {}
-    model, choice = target(gateway, exchange, {**fields, **parameters})
+    model, choice = target(gateway, exchange, {**call.fields, **parameters})
     signature = parameters.get("signature_name", model.settings.signature)
     if not isinstance(signature, str):
         raise BadRequest("parameters.signature_name: expected text", stage="decode")

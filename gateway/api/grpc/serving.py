@@ -6,7 +6,7 @@ response. A request that names neither version nor label goes where weights and 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 from google.protobuf.message import DecodeError, Message
 
 from gateway.active import Model
-from gateway.api.grpc.calls import Context, Metadata, answered, plain, read
+from gateway.api.grpc.calls import Answer, Call, answered, deadline_of, read
 from gateway.api.predict import Exchange, sticky_key, target
 from gateway.api.v2.models import routed
 from gateway.backends.model_server import choose_in
@@ -25,8 +25,6 @@ from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
 from tfserving.wire.methods import Method
 from tfserving.wire.status import Code, invalid
-
-Answer = Callable[[Gateway, bytes, Context], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,76 +37,64 @@ class _Forwarded:
     version: Callable[[bytes], int]
 
 
-async def _predict(method: Method, kind: str, gateway: Gateway, message: bytes, context: Context) -> bytes:
+async def _predict(method: Method, kind: str, gateway: Gateway, message: bytes, call: Call) -> bytes:
     """Predict, Classify, Regress."""
     head = read(m.RequestHead, message)
-    call = _Forwarded(method=method, request=head, specs=(head.model_spec,), version=_version)
-    return await _routed(gateway, context, kind, call)
+    onward = _Forwarded(method=method, request=head, specs=(head.model_spec,), version=_version)
+    return await _routed(gateway, call, kind, onward)
 
 
-async def _multi_inference(gateway: Gateway, message: bytes, context: Context) -> bytes:
+async def _multi_inference(gateway: Gateway, message: bytes, call: Call) -> bytes:
     """All tasks ask for one model, as TensorFlow Serving demands; those that name no version go to the same."""
     request = read(m.MultiInferenceRequest, message)
     specs = tuple(task.model_spec for task in request.tasks)
-    call = _Forwarded(method=methods.MULTI_INFERENCE, request=request, specs=specs, version=_first_version)
-    return await _routed(gateway, context, "examples", call)
+    onward = _Forwarded(method=methods.MULTI_INFERENCE, request=request, specs=specs, version=_first_version)
+    return await _routed(gateway, call, "examples", onward)
 
 
-async def _routed(gateway: Gateway, context: Context, kind: str, call: _Forwarded) -> bytes:
-    first = call.specs[0] if call.specs else m.ModelSpec()
-    free = [spec for spec in call.specs if _asked(spec) == NEWEST]
+async def _routed(gateway: Gateway, call: Call, kind: str, onward: _Forwarded) -> bytes:
+    first = onward.specs[0] if onward.specs else m.ModelSpec()
+    for spec in onward.specs:
+        if spec.name != first.name:
+            call.require(spec.name)
+    free = [spec for spec in onward.specs if _asked(spec) == NEWEST]
 
-    async def ask(gateway: Gateway, exchange: Exchange, call: _Forwarded) -> bytes:
+    async def ask(gateway: Gateway, exchange: Exchange, onward: _Forwarded) -> bytes:
         exchange.trace.kind = kind
-        model, choice = target(gateway, exchange, _fields(exchange))
+        model, choice = target(gateway, exchange, call.fields)
         for spec in free:
             choose_in(spec, choice)
         exchange.trace.mark("decode")
-        subject = (model.name, choice)
-        response = await gateway.server.forward(
-            call.method, call.request.SerializeToString(), exchange.deadline, subject
-        )
+        message, subject = onward.request.SerializeToString(), (model.name, choice)
+        response = await gateway.server.forward(onward.method, message, exchange.deadline, subject)
         exchange.trace.mark("backend")
-        exchange.trace.version = str(call.version(response))
+        exchange.trace.version = str(onward.version(response))
         return response
 
-    return await answered(gateway, context, first.name, _asked(first), ask, call)
+    return await answered(gateway, call, first.name, _asked(first), ask, onward)
 
 
-async def _metadata(gateway: Gateway, message: bytes, context: Context) -> bytes:
+async def _metadata(gateway: Gateway, message: bytes, call: Call) -> bytes:
     """GetModelMetadata, of the version that a prediction of the same client would get."""
     request = read(m.GetModelMetadataRequest, message)
     spec = request.model_spec
-
-    async def answer(deadline: float) -> bytes:
-        model = gateway.active.models.get(spec.name)
-        if model is None:
-            raise RpcError(Code.NOT_FOUND, f"Could not find any versions of model {spec.name}")
-        choice = _asked(spec)
-        if choice == NEWEST:
-            choice = _mostly(model, Metadata(context))
-            choose_in(spec, choice)
-        return await gateway.server.forward(
-            methods.GET_MODEL_METADATA, request.SerializeToString(), deadline, (model.name, choice)
-        )
-
-    return await plain(gateway, context, spec.name, answer)
+    model = _configured(gateway, call, spec.name)
+    choice = _asked(spec)
+    if choice == NEWEST:
+        choice = _mostly(model, call)
+        choose_in(spec, choice)
+    return await gateway.server.forward(
+        methods.GET_MODEL_METADATA, request.SerializeToString(), deadline_of(gateway, call), (model.name, choice)
+    )
 
 
-async def _status(gateway: Gateway, message: bytes, context: Context) -> bytes:
+async def _status(gateway: Gateway, message: bytes, call: Call) -> bytes:
     """GetModelStatus, as one replica sees it."""
-    request = read(m.GetModelStatusRequest, message)
-    name = request.model_spec.name
-
-    async def answer(deadline: float) -> bytes:
-        if not name:
-            raise invalid("Missing ModelSpec")
-        if name not in gateway.active.models:
-            raise RpcError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
-        subject = (name, Choice(version=_asked(request.model_spec).version))
-        return await gateway.server.forward(methods.GET_MODEL_STATUS, message, deadline, subject)
-
-    return await plain(gateway, context, name, answer)
+    spec = read(m.GetModelStatusRequest, message).model_spec
+    if not spec.name:
+        raise invalid("Missing ModelSpec")
+    subject = (_configured(gateway, call, spec.name).name, Choice(version=_asked(spec).version))
+    return await gateway.server.forward(methods.GET_MODEL_STATUS, message, deadline_of(gateway, call), subject)
 
 
 SERVING: Final[dict[str, Answer]] = {
@@ -128,16 +114,18 @@ def _asked(spec: m.ModelSpec) -> Choice:
     return Choice(label=spec.version_label) if spec.version_label else NEWEST
 
 
-def _fields(exchange: Exchange) -> Mapping[str, object]:
-    """The metadata of a call, which has both places where a sticky key may be: it has no body with `metadata`."""
-    request = exchange.request
-    return request.fields if isinstance(request, Metadata) else {}
+def _configured(gateway: Gateway, call: Call, name: str) -> Model:
+    call.require(name)
+    model = gateway.active.models.get(name)
+    if model is None:
+        raise RpcError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
+    return model
 
 
-def _mostly(model: Model, metadata: Metadata) -> Choice:
+def _mostly(model: Model, call: Call) -> Choice:
     """Where a prediction of this client goes, or most of them when it has no sticky key."""
     sticky = model.router.sticky if model.router is not None else None
-    key = sticky_key(sticky, metadata, metadata.fields)
+    key = sticky_key(sticky, call, call.fields)
     return model.choose(key, 0.0) if key is not None else routed(model)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eventually import eventually
 
 
 @pytest.fixture
@@ -90,3 +91,20 @@ def listening_elsewhere(*ports: int) -> list[str]:
     rows = [row.split() for table in ("tcp", "tcp6") for row in Path("/proc/net", table).read_text().splitlines()[1:]]
     listening = [row[1] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) in ports]
     return [address for address in listening if not address.startswith("0100007F")]
+
+
+def test_a_version_directory_that_was_deleted_under_a_running_release_is_found(directory: Path) -> None:
+    assert deployer(directory, "local", "up", "--version", "scale=1").returncode == 0
+    healthy = deployer(directory, "doctor")
+    assert (healthy.returncode, "nothing is wrong" in healthy.stdout) == (0, True), healthy.stdout
+    shutil.rmtree(directory / "store/scale/1")
+
+    def found() -> bool:
+        shown = deployer(directory, "doctor")
+        return shown.returncode == 6 and "requests to label stable of model scale fail" in shown.stdout
+
+    eventually(found, "doctor finds it")
+    shown = deployer(directory, "doctor").stdout
+    assert "version 1 of model scale has left the model server although it is configured" in shown
+    assert "store/scale/1 is gone" in shown
+    assert "deployer rollback scale" in shown

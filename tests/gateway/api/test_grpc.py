@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import yaml
 from eventually import eventually
 from fake_model_server import FakeModelServer
 from gateway_process import GatewayProcess, config, protocol_config
@@ -40,7 +42,7 @@ class Caller:
         response, details = call.with_call(message, timeout=timeout, metadata=given)
         return response, dict(details.trailing_metadata() or ())
 
-    def ask(self, method: methods.Method, message: Message, timeout: float = 20.0, **metadata: str) -> Any:
+    def ask(self, method: methods.Method, message: Message, timeout: float = 20.0, /, **metadata: str) -> Any:
         return method.response.FromString(self.raw(method.path, message.SerializeToString(), timeout, **metadata)[0])
 
     def infer(self, name: str, message: Message, **metadata: str) -> Any:
@@ -236,12 +238,59 @@ def test_deadlines_cancellation_and_overload(tmp_path: Path) -> None:
         server.gate.set()
         assert caller.ask(methods.PREDICT, predict("m", x=x)).model_spec.version.value == 1
         server.stop()
-        error = fails(lambda: caller.ask(methods.PREDICT, predict("m", x=x), timeout=2.0))
+        error = fails(lambda: caller.ask(methods.PREDICT, predict("m", x=x), 2.0))
         assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
     finally:
         caller.channel.close()
         gateway.stop()
         server.stop()
+
+
+def test_credentials_are_those_of_rest(tmp_path: Path, protocol_address: str) -> None:
+    hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("all", "other", "slow")}
+    keys: list[dict[str, Any]] = [
+        {"name": "ada", "sha256": hashes["all"]},
+        {"name": "bob", "sha256": hashes["other"], "models": ["types"]},
+        {"name": "eve", "sha256": hashes["slow"], "requests_per_second": 0.001},
+    ]
+    (tmp_path / "keys.yaml").write_text(yaml.safe_dump({"keys": keys}))
+    content = protocol_config(protocol_address) | {"auth": {"keys_file": "keys.yaml"}}
+    gateway = GatewayProcess(tmp_path, content, "--grpc-port", "0", "--drain-seconds", "0")
+    caller = Caller(gateway.grpc)
+    try:
+        assert caller.ask(methods.PREDICT, predict(), x_api_key="all").model_spec.version.value == 1
+        assert caller.ask(methods.PREDICT, predict(), authorization="Bearer all").model_spec.version.value == 1
+        assert caller.infer("ModelInfer", infer_request(), x_api_key="all").model_version == "1"
+        for metadata, code in (
+            ({}, grpc.StatusCode.UNAUTHENTICATED),
+            ({"x_api_key": "no"}, grpc.StatusCode.UNAUTHENTICATED),
+            ({"x_api_key": "other"}, grpc.StatusCode.PERMISSION_DENIED),
+        ):
+            status = m.GetModelStatusRequest(model_spec=m.ModelSpec(name="scale"))
+            for call in (
+                partial(caller.ask, methods.PREDICT, predict(), **metadata),
+                partial(caller.ask, methods.GET_MODEL_METADATA, asked_for_metadata(), **metadata),
+                partial(caller.ask, methods.GET_MODEL_STATUS, status, **metadata),
+                partial(caller.infer, "ModelInfer", infer_request(), **metadata),
+                partial(caller.infer, "ModelMetadata", pb.ModelMetadataRequest(name="scale"), **metadata),
+                partial(caller.infer, "ModelReady", pb.ModelReadyRequest(name="scale"), **metadata),
+            ):
+                assert fails(call).code() == code
+        both = m.MultiInferenceRequest(input=examples(2))
+        for name in ("types", "scale"):
+            both.tasks.add(method_name="tensorflow/serving/regress").model_spec.name = name
+        error = fails(partial(caller.ask, methods.MULTI_INFERENCE, both, x_api_key="other"))
+        assert error.code() == grpc.StatusCode.PERMISSION_DENIED
+        caller.ask(methods.PREDICT, predict(), x_api_key="slow")
+        error = fails(partial(caller.ask, methods.PREDICT, predict(), x_api_key="slow"))
+        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "grpc-retry-pushback-ms" in dict(error.trailing_metadata())
+        assert caller.infer("ServerLive", pb.ServerLiveRequest()).live
+        stub = health_pb2_grpc.HealthStub(caller.channel)
+        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status == 1
+    finally:
+        caller.channel.close()
+        gateway.stop()
 
 
 def test_health(caller: Caller, tmp_path: Path) -> None:

@@ -186,3 +186,14 @@ def test_metrics_count_requests_and_unknown_names_share_one_series(gateway: Gate
     assert "nope" not in text
     for stage in ("read", "decode", "preprocess", "backend", "interpret", "encode"):
         assert f'gateway_stage_seconds_count{{model="m",stage="{stage}"}}' in text
+
+
+def test_a_large_request_is_told_every_problem_of_all_its_records(gateway: GatewayProcess) -> None:
+    records: list[dict[str, object]] = [{"a": index, "b": 0} for index in range(700)]
+    assert [one["value"] for one in gateway.post({"records": records}).json()["predictions"]][-1] == 6990.0
+    for index in (3, 250, 699):
+        records[index] = {"a": "x", "b": 0}
+    answer = gateway.post({"records": records})
+    assert answer.status_code == 400
+    assert [problem["record"] for problem in answer.json()["details"]] == [3, 250, 699]
+    assert answer.json()["error"] == "record 3: feature 'a': expected a number, got string (and 2 more)"

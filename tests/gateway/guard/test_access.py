@@ -351,7 +351,7 @@ def test_grpc_is_guarded_as_http_is(tmp_path: Path, server: FakeModelServer) -> 
         ):
             assert call(path, message, x_api_key=OTHER) is grpc.StatusCode.PERMISSION_DENIED, path
         assert call(methods.GET_MODEL_STATUS.path, about, authorization=f"Bearer {KEY}") is grpc.StatusCode.OK
-    assert gateway.metric('gateway_caller_requests_total{caller="shop",code="OK"}') == 1
+    assert gateway.metric('gateway_caller_requests_total{caller="shop",code="200"}') == 1
     assert gateway.metric('gateway_denied_total{reason="model"}') == 5
     assert gateway.stop() == 0
 

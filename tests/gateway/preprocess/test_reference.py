@@ -179,3 +179,15 @@ def test_many_times_at_once_are_read_as_one_by_one(many: list[datetime], zone: s
     texts = [at.strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20) for at in many]
     agree(features, [{"t": text} for text in texts])
     agree(features, [{"t": text} for text in [*texts, "2026-02-29T00:00:00Z", "2026-01-01T24:00:00Z"]])
+    shifted = [f"{text[:-1]}{'+-'[index % 2]}{index % 24:02}:{index:02}" for index, text in enumerate(texts)]
+    agree(features, [{"t": text} for text in shifted])
+    agree(features, [{"t": text} for text in [*shifted, f"{texts[0][:-1]}+24:00"]])
+
+
+@given(st.lists(moments, min_size=40, max_size=40), st.sampled_from(["seconds", "millis"]), st.booleans())
+def test_many_numbers_at_once_are_read_as_one_by_one(many: list[datetime], form: str, whole: bool) -> None:
+    features: list[dict[str, Any]] = [{"name": "t", "type": "timestamp", "format": form, "parts": PARTS}]
+    factor = 1 if form == "seconds" else 1000
+    numbers = [round(at.timestamp() * factor) if whole else at.timestamp() * factor for at in many]
+    agree(features, [{"t": number} for number in numbers])
+    agree(features, [{"t": number} for number in [*numbers, 1e17, -1e17, 10**30, float("nan")]])

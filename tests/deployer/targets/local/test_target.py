@@ -317,6 +317,24 @@ def test_a_gateway_port_in_use_is_named_and_nothing_is_left(small_store: Path, t
     assert running_from(tmp_path) == []
 
 
+def test_a_gateway_serves_grpc_where_that_is_wanted_and_is_replaced_when_that_changes(
+    small_store: Path, tmp_path: Path
+) -> None:
+    target = LocalTarget(tmp_path)
+    try:
+        target.up(release(small_store, replicas=1, grpc_port=0), timeout=TIMEOUT, progress=silent)
+        (first,) = target.gateways()
+        with Client(first.grpc) as client:
+            assert {entry.version for entry in client.status("scale")} == {1, 2}
+        target.up(release(small_store, replicas=1, grpc_port=0), timeout=TIMEOUT, progress=silent)
+        assert target.gateways() == (first,)
+        target.up(release(small_store, replicas=1), timeout=TIMEOUT, progress=silent)
+        (second,) = target.gateways()
+        assert (second.grpc, second.pid != first.pid) == ("", True)
+    finally:
+        target.down(progress=silent)
+
+
 def test_a_server_that_ends_at_once_shows_its_last_words(small_store: Path, tmp_path: Path) -> None:
     flags = {"ssl_config_file": str(tmp_path / "absent")}
     with pytest.raises(TargetError, match="replica-0 exited during startup") as caught:
