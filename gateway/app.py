@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Final
 from urllib.parse import unquote
 
-from gateway.api import admin, models
+from gateway.api import admin, examples, models
 from gateway.api.http import ClientGone, Header, Message, Receive, Request, Response, Scope, Send
 from gateway.api.predict import as_gateway_error, error_response, predict
 from gateway.api.v2 import models as v2
@@ -67,6 +67,8 @@ def _if_public(page: Callable[[Gateway, models.Params], Awaitable[Response]]) ->
 ROUTES: Final = (
     _route("POST", rf"{_MODEL}{_CHOICE}:predict", predict),
     _route("POST", rf"{_V2_MODEL}/infer{_QUERY}", infer),
+    _route("POST", rf"{_MODEL}{_CHOICE}:classify", examples.classify),
+    _route("POST", rf"{_MODEL}{_CHOICE}:regress", examples.regress),
     _route("GET", rf"{_MODEL}{_CHOICE}", models.status),
     _route("GET", rf"{_MODEL}{_CHOICE}/metadata", models.metadata),
     _route("GET", rf"{_MODEL}{_CHOICE}/schema", _if_public(admin.schema)),
