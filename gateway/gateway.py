@@ -67,6 +67,8 @@ class Gateway:
         self.chance = chance
         self.tally = Tally()
         self.metrics = Metrics()
+        self.tls_problem: str | None = None
+        """Why the certificate on disk is not in force."""
         self.door = Door(folder, time.monotonic)
         self.access_log = AccessLog()
         self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
@@ -194,7 +196,7 @@ class Gateway:
         gauge(
             "gateway_config_stale",
             "1 while the config file on disk is bad and an older one is in force.",
-            lambda: {(): float((self.config_error or self.door.problem) is not None)},
+            lambda: {(): float((self.config_error or self.door.problem or self.tls_problem) is not None)},
         )
 
     def _backend_states(self) -> dict[tuple[str, ...], float]:
