@@ -11,6 +11,7 @@ from pathlib import Path
 from random import random
 
 from gateway.active import Active
+from gateway.api.attempt import Outcome
 from gateway.api.records import Pipeline
 from gateway.api.tensors import TensorApi
 from gateway.backends import pool
@@ -93,7 +94,7 @@ class Gateway:
         self.pool.pressed = lambda: self.admission.pressed
         self.server = ModelServer(self.pool)
         self.signatures = Signatures(self.server)
-        self.batcher = Batcher(active.settings.batching, self.metrics)
+        self.batcher: Batcher[Outcome] = Batcher(active.settings.batching, self.metrics)
         self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics)
         self.shadow = Shadow(self.pipeline.predict, self.metrics)
         self.tensors = TensorApi(self.server, self.signatures, self.metrics)
