@@ -20,6 +20,7 @@ from gateway.backends.rows import Rows
 from gateway.backends.rpc import RpcError
 from gateway.backends.signatures import Signatures
 from gateway.errors import BadRequest, GatewayError, Unavailable
+from gateway.lookup import Lookups
 from gateway.observe.metrics import Metrics
 from gateway.observe.trace import Trace
 from gateway.postprocess.interpret import OutputProblem, passed_through
@@ -50,11 +51,14 @@ class Answer:
 class Pipeline:
     """Answers record requests."""
 
-    def __init__(self, server: ModelServer, signatures: Signatures, batcher: Batcher, metrics: Metrics) -> None:
+    def __init__(
+        self, server: ModelServer, signatures: Signatures, batcher: Batcher, metrics: Metrics, lookups: Lookups
+    ) -> None:
         self._server = server
         self._signatures = signatures
         self._batcher = batcher
         self._metrics = metrics
+        self._lookups = lookups
 
     async def predict(
         self, model: Model, choice: Choice, records: Sequence[Mapping[str, object]], deadline: float, trace: Trace
@@ -63,7 +67,11 @@ class Pipeline:
         version = await self._version_for(model, choice, deadline)
         for _ in range(ATTEMPTS):
             trace.version = str(version.number)
-            tensors = await _tensors(version, records)
+            looked_up = records
+            if version.spec.lookup is not None:
+                looked_up = await self._lookups.enrich(version.spec.lookup, records)
+                trace.mark("lookup")
+            tensors = await _tensors(version, looked_up)
             trace.mark("preprocess")
             await self._require_fit(model, version, deadline)
             try:

@@ -9,6 +9,7 @@ from gateway.spec.document import Dtype, FeatureSpec, Input, NamedInput, Tensor,
 from gateway.spec.features import Feature
 from gateway.spec.images import ImageFeature, ImageSize
 from gateway.spec.lists import CategoryItems, ListFeature, NumberItems
+from gateway.spec.lookup import Lookup
 from gateway.spec.numbers import (
     Bucketize,
     Clip,
@@ -30,8 +31,8 @@ from gateway.spec.words import BoolFeature, CategoryFeature, CrossFeature, Strin
 __all__ = [
     "Binary", "BoolFeature", "Bucketize", "CategoryFeature", "CategoryItems", "Classification", "Clip", "Confidence",
     "CrossFeature", "Currency", "DifferenceFeature", "Dtype", "Feature", "FeatureSpec", "FloatFeature", "ImageFeature",
-    "ImageSize", "Input", "IntFeature", "ListFeature", "MinMax", "NamedInput", "Normalize", "NumberItems", "Output",
-    "RatioFeature", "Raw", "Regression", "SpecProblem", "StringFeature", "Tensor", "TensorLike", "Text",
+    "ImageSize", "Input", "IntFeature", "ListFeature", "Lookup", "MinMax", "NamedInput", "Normalize", "NumberItems",
+    "Output", "RatioFeature", "Raw", "Regression", "SpecProblem", "StringFeature", "Tensor", "TensorLike", "Text",
     "TimestampFeature", "Transformed", "VectorFeature", "Vocabulary", "check_signature", "dump_spec", "parse_spec",
     "read_spec",
 ]  # fmt: skip

@@ -31,6 +31,7 @@ PREFIXES = {
     "input": "input.",
     "inputs": "",
     "output": "output.",
+    "lookup": "",
     "ignore and extra": "",
     "pass_through": "",
 }

@@ -52,6 +52,12 @@ def record_schema(spec: FeatureSpec, title: str = "record") -> JsonSchema:
             read.setdefault(feature.currency.field, []).append(_currency_property(feature.currency))
             if feature.currency.default is None and feature.missing is None:
                 follows[feature.key] = [feature.currency.field]
+    if spec.lookup is not None:
+        for key in spec.lookup.features:
+            read.pop(key, None)
+            required.pop(key, None)
+        read.setdefault(spec.lookup.key, []).append({"type": ["string", "integer"]})
+        required[spec.lookup.key] = None
     for key in spec.ignore:
         read[key] = [{"description": "Left alone."}]
     schema: JsonSchema = {

@@ -278,3 +278,19 @@ def test_all_that_does_not_fit_the_signature_is_told_at_once() -> None:
         "inputs: the spec fills 'numbers', 'words' only, the signature also needs 'mask'",
         "pass_through: the spec names 'embedding', the signature's outputs are 'fraud'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("lookup", "message"),
+    [
+        ("{key: id, features: [amont], on_miss: error}",
+         "lookup.features: no feature reads 'amont'; did you mean 'amount'?"),
+        ("{key: id, features: [amount]}",
+         "feature 'amount' is looked up with on_miss default, so it needs default or missing"),
+        ("{key: amount, features: [amount]}", "lookup: 'amount' is the key, it cannot be looked up by itself"),
+    ],
+)  # fmt: skip
+def test_lookups_that_contradict_the_features(lookup: str, message: str) -> None:
+    with pytest.raises(SpecProblem) as raised:
+        parse_spec(f"{FRAUD}lookup: {lookup}\n")
+    assert str(raised.value) == message
