@@ -71,6 +71,8 @@ class UpPlan:
 def plan(request: UpRequest) -> UpPlan:
     """Plan `up` without changing anything. Errors: ToolError when Docker or kind is missing."""
     docker.require()
+    if exists(request.name):
+        _require_ours(request.name)
     loads = tuple(local_image(target, request.tag) for target in TARGETS) if request.images else ()
     return UpPlan(
         name=request.name,
@@ -87,9 +89,10 @@ def exists(name: str) -> bool:
 
 
 def up(request: UpRequest, progress: Progress) -> Up:
-    """Create the cluster, or update an existing one of this name.
+    """Create the cluster, or update the one of this name that it made before.
 
-    Errors: ToolError when Docker or kind is missing or fails, WaitTimeout; TargetError.
+    Errors: ToolError when Docker or kind is missing or fails, or for a cluster that somebody else made; WaitTimeout;
+    TargetError.
     """
     docker.require()
     created = not exists(request.name)
@@ -104,6 +107,7 @@ def up(request: UpRequest, progress: Progress) -> Up:
             timeout=request.timeout,
         )
     else:
+        _require_ours(request.name)
         progress(f"kind cluster {request.name} already exists")
     images = _load_images(request, progress) if request.images else ()
     api = connect(Place(namespace=SYSTEM, context=context, kubeconfig=request.kubeconfig))
@@ -111,13 +115,34 @@ def up(request: UpRequest, progress: Progress) -> Up:
     return Up(name=request.name, context=context, created=created, images=images)
 
 
-def down(name: str, *, kubeconfig: str, timeout: float, progress: Progress) -> bool:
-    """Delete the kind cluster of this name and its context; False if it does not exist."""
+def can_delete(name: str) -> bool:
+    """Whether `down` would delete a cluster. Errors: ToolError for one that `up` did not make."""
     if not exists(name):
+        return False
+    _require_ours(name)
+    return True
+
+
+def down(name: str, *, kubeconfig: str, timeout: float, progress: Progress) -> bool:
+    """Delete the kind cluster of this name and its context; False if it does not exist.
+
+    Errors: ToolError for a cluster that `up` did not make.
+    """
+    if not can_delete(name):
         return False
     progress(f"deleting kind cluster {name} (context {kind.context(name)})")
     kind.delete(name, kubeconfig=kubeconfig, timeout=timeout)
     return True
+
+
+def _require_ours(name: str) -> None:
+    """Somebody else's cluster of the same name is neither changed nor deleted. Errors: ToolError."""
+    if not kind.made_here(name):
+        raise ToolError(
+            f"kind cluster {name} exists, and `deployer cluster up` did not make it",
+            hint=f"choose another --name; `deployer deploy --context {kind.context(name)}` deploys to it as it is,"
+            f" `kind delete cluster --name {name}` deletes it",
+        )
 
 
 def local_image(target: str, tag: str = "") -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from deployer.errors import ToolError
 from deployer.tools import process
 
@@ -9,6 +11,10 @@ KIND_HINT = "scripts/tools installs kind; it needs Docker"
 KIND_READ_TIMEOUT = 60.0
 CONTEXT_PREFIX = "kind-"
 """kind's prefix of the kube-context name."""
+
+
+MADE_LABEL = "tfserving-deployer/made-by"
+"""Label of the nodes of clusters that `deployer cluster up` made."""
 
 
 def context(name: str) -> str:
@@ -56,10 +62,19 @@ def load_image(name: str, reference: str, *, timeout: float) -> None:
         ) from error
 
 
+def made_here(name: str) -> bool:
+    """Whether `create` made this cluster: its nodes have our label. Errors: ToolError when it does not respond."""
+    node = f"{name}-control-plane"
+    ask = ["kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "get", "node", node, "--output=json"]
+    hint = f"`docker start {node}` starts it, `kind delete cluster --name {name}` deletes it"
+    found = json.loads(process.run(["docker", "exec", node, *ask], timeout=KIND_READ_TIMEOUT, hint=hint).stdout)
+    return MADE_LABEL in found["metadata"]["labels"]
+
+
 def config(workers: int) -> str:
-    """kind's configuration file of a cluster."""
+    """kind's configuration file of a cluster; each node has the label by which `made_here` knows it."""
     roles = ["control-plane", *["worker"] * workers]
-    nodes = "".join(f"  - role: {role}\n" for role in roles)
+    nodes = "".join(f"  - role: {role}\n    labels: {{{MADE_LABEL}: deployer}}\n" for role in roles)
     return f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n{nodes}"
 
 

@@ -61,7 +61,7 @@ def down(
 ) -> None:
     """Delete the kind cluster of this name, and nothing else."""
     if dry_run:
-        there = kind_cluster.exists(name)
+        there = kind_cluster.can_delete(name)
         words = f"would delete cluster {name}" if there else f"cluster {name} is not there"
         console.result("DeletePlan", {"name": name, "would_delete": there}, words)
         return

@@ -15,12 +15,14 @@ echo "docker $*" >> "$CALLED"
 case "$*" in
   info*) echo 27.0 ;;
   "image inspect"*gateway*) echo sha256:1 ;;
+  "exec there-control-plane"*) echo '{"metadata": {"labels": {"tfserving-deployer/made-by": "deployer"}}}' ;;
+  "exec strange-control-plane"*) echo '{"metadata": {"labels": {}}}' ;;
   *) exit 1 ;;
 esac
 """
 KIND = """#!/bin/sh
 echo "kind $*" >> "$CALLED"
-case "$*" in "get clusters --quiet") echo there ;; *) exit 1 ;; esac
+case "$*" in "get clusters --quiet") echo there; echo strange ;; *) exit 1 ;; esac
 """
 
 
@@ -63,4 +65,15 @@ def test_down_tells_whether_there_is_something_to_delete(
 ) -> None:
     assert main(["cluster", "down", "--name", name, "--dry-run", "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["result"] == {"name": name, "would_delete": would}
-    assert called.read_text() == "kind get clusters --quiet\n"
+    assert {line.split()[1] for line in called.read_text().splitlines()} <= {"get", "exec"}
+
+
+@pytest.mark.parametrize("verb", [("up",), ("up", "--dry-run"), ("down",), ("down", "--dry-run")])
+def test_a_cluster_that_somebody_else_made_is_not_touched(
+    called: Path, capsys: pytest.CaptureFixture[str], verb: tuple[str, ...]
+) -> None:
+    assert main(["cluster", verb[0], "--name", "strange", *verb[1:]]) == 5
+    told = capsys.readouterr().err
+    assert "kind cluster strange exists, and `deployer cluster up` did not make it" in told
+    assert "choose another --name" in told
+    assert {line.split()[1] for line in called.read_text().splitlines()} <= {"info", "image", "get", "exec"}
