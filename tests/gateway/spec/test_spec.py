@@ -62,8 +62,8 @@ def test_exponents_without_a_dot_are_numbers() -> None:
         ("kind: classification", "kind: ranks", "output.kind: unknown kind 'ranks'; one of binary, classification, "
          "raw, regression"),
         ("type: float", "",
-         "features[0]: missing key 'type'; one of bool, category, cross, difference, float, "
-         "image, int, list, ratio, string, timestamp, vector"),
+         "features[0]: missing key 'type'; one of bool, category, code, cross, difference, "
+         "float, image, int, list, ratio, string, timestamp, vector"),
         ("mean: 52000", "mean: a lot", "features[0].normalize.mean: Expected float, got str"),
         ("std: 21000", "std: 0", "features[0].normalize: std 0 must be above 0; leave a constant feature without "
          "normalize"),
