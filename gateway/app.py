@@ -10,8 +10,8 @@ from time import perf_counter
 from typing import Final
 from urllib.parse import unquote
 
-from gateway.api import admin, models
-from gateway.api.http import ClientGone, Header, Receive, Request, Response, Scope, Send
+from gateway.api import admin, examples, models
+from gateway.api.http import ClientGone, Header, Message, Receive, Request, Response, Scope, Send
 from gateway.api.predict import as_gateway_error, error_response, predict
 from gateway.api.v2 import models as v2
 from gateway.api.v2.infer import infer
@@ -67,11 +67,14 @@ def _if_public(page: Callable[[Gateway, models.Params], Awaitable[Response]]) ->
 ROUTES: Final = (
     _route("POST", rf"{_MODEL}{_CHOICE}:predict", predict),
     _route("POST", rf"{_V2_MODEL}/infer{_QUERY}", infer),
+    _route("POST", rf"{_MODEL}{_CHOICE}:classify", examples.classify),
+    _route("POST", rf"{_MODEL}{_CHOICE}:regress", examples.regress),
     _route("GET", rf"{_MODEL}{_CHOICE}", models.status),
     _route("GET", rf"{_MODEL}{_CHOICE}/metadata", models.metadata),
     _route("GET", rf"{_MODEL}{_CHOICE}/schema", _if_public(admin.schema)),
     _route("GET", r"/v1/models", _if_public(admin.models)),
     _route("GET", r"/openapi\.json", _if_public(admin.openapi)),
+    _route("GET", r"/docs", _if_public(admin.page), guarded=False),
     _route("GET", rf"/v2/?{_QUERY}", v2.server_metadata),
     _route("GET", rf"/v2/health/live{_QUERY}", v2.live, guarded=False),
     _route("GET", rf"/v2/health/ready{_QUERY}", v2.ready, guarded=False),
@@ -130,6 +133,17 @@ class App:
         except Exception:
             log.exception("%s %s failed (x-request-id %s)", request.method, request.target, request.id)
             return error_response(GatewayError(f"internal error; its log entry has x-request-id {request.id}"), None)
+
+    async def attempt(self, path: str, key: str, body: bytes) -> Response:
+        """A prediction that somebody tries on the page of the admin port: let in as on the public port."""
+        given = [(b"x-api-key", key.encode("latin-1", "replace"))] if key else []
+        scope = {"type": "http", "method": "POST", "raw_path": path.encode("latin-1", "replace"), "query_string": b"",
+                 "headers": given}  # fmt: skip
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        return await self._answer(Request(scope, receive))
 
     async def _let_in(self, request: Request, model: str | None) -> None:
         """Errors: GatewayError for a caller that is not known, or may not do this."""

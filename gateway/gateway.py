@@ -63,6 +63,8 @@ class Gateway:
         self.active = active
         self.config_error: str | None = None
         self.draining = False
+        self.port = 0
+        """The public port, for what tells people where to send requests; 0 until it is known."""
         self.chance = chance
         self.tally = Tally()
         self.metrics = Metrics()

@@ -93,7 +93,11 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     gateway = Gateway(active, folder=options.config.parent)
     listener = listen(options.host, options.port)
     admin_listener = listen(options.host, options.admin_port)
-    admin = AdminPort(admin_listener, unready=gateway.unready, answer=partial(routes.answer, gateway))
+    gateway.port = listener.getsockname()[1]
+    app = App(gateway)
+    admin = AdminPort(
+        admin_listener, unready=gateway.unready, answer=partial(routes.answer, gateway), attempt=app.attempt
+    )
     await admin.start()
     try:
         await gateway.start()
@@ -105,7 +109,7 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     idle = Timers(asyncio.get_running_loop(), slack=IDLE_SLACK)
     server = _Server(
         uvicorn.Config(
-            App(gateway), loop="uvloop", http=partial(Protocol, timers=idle), ws="none", lifespan="off",
+            app, loop="uvloop", http=partial(Protocol, timers=idle), ws="none", lifespan="off",
             access_log=False, log_config=None, proxy_headers=False, server_header=False, date_header=True,
             timeout_keep_alive=75, timeout_graceful_shutdown=_seconds_to_finish(gateway),
         )

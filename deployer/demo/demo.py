@@ -210,7 +210,7 @@ def _describe(request: DemoRequest, samples: Sequence[Sample], progress: Progres
 @contextmanager
 def _running(request: DemoRequest, choices: Mapping[str, Choice], progress: Progress) -> Iterator[LocalTarget]:
     """The release of the demo, up; and down at the end, come what may."""
-    target = local.up(
+    done = local.up(
         local.UpRequest(
             file=request.out / "deployer.yaml",
             choices=choices,
@@ -221,6 +221,7 @@ def _running(request: DemoRequest, choices: Mapping[str, Choice], progress: Prog
         ),
         progress,
     )
+    target = done.target
     try:
         progress(f"CPU limit of each replica: {target.cpu_limit()}")
         yield target

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from deployer.domain.store import FileFact, Manifest, find_faults, next_version, size_text, version_of
 from deployer.errors import ExportError, TargetError, UsageError
@@ -28,6 +28,9 @@ ABANDONED_SECONDS = 24 * 3600.0
 PUBLISH_HOST_ID = hashlib.sha256(b"deployer publish").hexdigest()[:8]
 """Used where `layout` uses the id of the host: an unfinished copy has no host; any deployer can continue it."""
 
+if TYPE_CHECKING:
+    from deployer.models.proof.served import Prover
+
 Outcome = Literal["published", "already published", "would be published"]
 
 
@@ -35,7 +38,7 @@ Outcome = Literal["published", "already published", "would be published"]
 class PublishRequest:
     """What to copy, and where. Empty `versions` means the newest one; `every` means all.
 
-    `new_pvc` is created if the PVC does not exist.
+    `new_pvc` is created if the PVC does not exist. With a `prover`, each version is loaded on a model server first.
     """
 
     store: Path
@@ -45,6 +48,7 @@ class PublishRequest:
     every: bool = False
     new_pvc: NewPvc | None = None
     dry_run: bool = False
+    prover: Prover | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +93,16 @@ class Published:
 def publish_to_pvc(request: PublishRequest, progress: Progress) -> tuple[Published, ...]:
     """Publish the chosen versions through one temporary pod. A dry run only reads the local store.
 
-    Errors: ExportError for a damaged version, or one that exists with other content; TargetError; WaitTimeout.
+    Errors: ExportError for a damaged version, one that the prover cannot load, or one that exists with other content;
+    TargetError; WaitTimeout.
     """
     chosen = choose(request.store, request.model, request.versions, every=request.every)
     versions = [read_verified(request.store, request.model, number, progress) for number in chosen]
+    if request.prover is not None:
+        from deployer.models.proof.loading import prove  # a client of model servers, which nothing else here needs
+
+        for version in versions:
+            prove(version.path, request.prover, progress)
     if request.dry_run:
         return tuple(_result(version, "would be published") for version in versions)
     with opened(request.to, progress, new=request.new_pvc) as storage:

@@ -14,17 +14,19 @@ from deployer.domain.location import DirectoryStore
 from deployer.domain.release import Release
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.domain.workload import Image
-from deployer.errors import SpecError, TargetError
+from deployer.errors import ExportError, SpecError, TargetError
 from deployer.release import spec
 from deployer.release.render import render_release, state_of
 from deployer.release.render.render import Choice, choose, feature_specs, store_versions
 from deployer.release.render.values import EMBEDDED_SERVER
+from deployer.release.unloadable import Unloadable, find, without
 from deployer.release.where import state_directory_of
 from deployer.targets.base import GatewayReplica, Progress, Replica
 from deployer.targets.cluster.helm_releases import TF_SERVING_CHART, charts_directory
 from deployer.targets.history import exclusively
 from deployer.targets.local import record
 from deployer.targets.local.container import Container
+from deployer.targets.local.one_server import Program
 from deployer.targets.local.process import LOOPBACK, log_tail
 from deployer.targets.local.state import Engine
 from deployer.targets.local.target import LocalRelease, LocalTarget
@@ -83,8 +85,28 @@ def plan(request: UpRequest) -> UpPlan:
     )
 
 
-def up(request: UpRequest, progress: Progress) -> LocalTarget:
+@dataclass(frozen=True, kw_only=True)
+class UpResult:
+    """A release that runs, and the versions that it had to leave out because no model server can load them."""
+
+    target: LocalTarget
+    left_out: tuple[Unloadable, ...] = ()
+
+    def require_complete(self) -> None:
+        """Errors: ExportError naming what was left out, with the model server's reason."""
+        if self.left_out:
+            names = sorted({one.model for one in self.left_out})
+            raise ExportError(
+                f"{', '.join(names)} cannot be served as described; the other models are",
+                cause="; ".join(map(str, self.left_out)),
+                hint=f"`deployer models verify {names[0]} --load` says more; export it again as the next version",
+            )
+
+
+def up(request: UpRequest, progress: Progress) -> UpResult:
     """Start the release, or update the running one. What this call started is stopped if it fails.
+
+    A version that no model server can load is left out when other models can be served.
 
     Errors: SpecError, TargetError (another deployer at work, a port in use, a process that exits), WaitTimeout,
     ToolError (missing engine).
@@ -94,9 +116,54 @@ def up(request: UpRequest, progress: Progress) -> LocalTarget:
     with exclusively(target.history()):  # a rollout that moves labels meanwhile would be undone
         release, target, state = _prepared(request)
         progress(f"{release.name}: {target.describe()}")
-        wanted = _wanted(release, state, request)
-        target.up(wanted, timeout=request.timeout, progress=progress)
-    return target
+        if _has_new_versions(target, state) and (broken := _unloadable(release, state, request, progress)):
+            return _up_without(broken, release, target, state, request, progress)
+        try:
+            target.up(_wanted(release, state, request), timeout=request.timeout, progress=progress)
+        except TargetError:
+            broken = _unloadable(release, state, request, progress) if len(state.models) > 1 else ()
+            if not without(state, broken).models or not broken:
+                raise
+            return _up_without(broken, release, target, state, request, progress)
+    return UpResult(target=target)
+
+
+def _has_new_versions(target: LocalTarget, state: ServingConfig) -> bool:
+    """Whether running replicas would load a version that they do not have; a broken one would end the next of them."""
+    if target.layout.read() is None or len(state.models) < 2:
+        return False
+    served = state_of(target.model_config(), target.gateway_config()).models
+    return any(
+        name not in served or set(model.versions) - set(served[name].versions) for name, model in state.models.items()
+    )
+
+
+def _unloadable(
+    release: Release, state: ServingConfig, request: UpRequest, progress: Progress
+) -> tuple[Unloadable, ...]:
+    program = Program(engine=request.engine)
+    if request.engine is Engine.DOCKER:
+        image, entry_point = chart_image(release.serving.image)
+        program = Program(engine=request.engine, image=image, entry_point=entry_point)
+    paths = {model.name: release.store.base_path(model.name) for model in release.models}
+    return find(program, state, paths, timeout=request.timeout, progress=progress)
+
+
+def _up_without(
+    broken: tuple[Unloadable, ...],
+    release: Release,
+    target: LocalTarget,
+    state: ServingConfig,
+    request: UpRequest,
+    progress: Progress,
+) -> UpResult:
+    """Serve what can be loaded."""
+    rest = without(state, broken)
+    release = replace(release, models=tuple(model for model in release.models if model.name in rest.models))
+    for one in broken:
+        progress(f"left out: {one}")
+    target.up(_wanted(release, rest, request), timeout=request.timeout, progress=progress)
+    return UpResult(target=target, left_out=broken)
 
 
 def down(target: LocalTarget, *, grace: float, progress: Progress) -> tuple[str, ...]:

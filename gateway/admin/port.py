@@ -33,7 +33,8 @@ MOST_UNSENT: Final = 4 * 1024 * 1024
 class AdminPort:
     """Serves `listener` from `start` to `close`.
 
-    `unready` says what keeps the gateway from being ready; `answer` gives the page of a path.
+    `unready` says what keeps the gateway from being ready; `answer` gives the page of a path; `attempt` answers a
+    prediction that somebody tries on the page, from path, API key and body.
     """
 
     def __init__(
@@ -42,10 +43,12 @@ class AdminPort:
         *,
         unready: Callable[[], list[str]],
         answer: Callable[[str], Awaitable[Response]],
+        attempt: Callable[[str, str, bytes], Awaitable[Response]],
     ) -> None:
         self._listener = listener
         self._unready = unready
         self._answer = answer
+        self._attempt = attempt
         self._writer: asyncio.StreamWriter | None = None
         self._busy = False
         self._keeper: asyncio.Task[None] | None = None
@@ -112,19 +115,28 @@ class AdminPort:
         while True:
             try:
                 head, body = server.sizes(await reader.readexactly(8))
-                asked = (await reader.readexactly(head + body))[:head]
+                asked = await reader.readexactly(head + body)
             except (asyncio.IncompleteReadError, OSError):
                 return
-            fields = server.read_head(asked)
+            fields = server.read_head(asked[:head])
             if "ask" not in fields:
                 self._started.set()
                 continue
-            task = asyncio.create_task(self._deliver(fields["ask"]))
+            if "path" in fields:
+                work = self._try(fields["ask"], fields["path"], fields["key"], asked[head:])
+            else:
+                work = self._deliver(fields["ask"])
+            task = asyncio.create_task(work)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _deliver(self, target: str, *, pushed: bool = False) -> None:
-        response = await self._answer(target)
+        self._send(target, await self._answer(target), pushed=pushed)
+
+    async def _try(self, name: str, path: str, key: str, body: bytes) -> None:
+        self._send(name, await self._attempt(path, key, body), pushed=False)
+
+    def _send(self, target: str, response: Response, *, pushed: bool) -> None:
         kind = dict(response.headers).get(b"content-type", b"application/json").decode()
         fields = {"target": target, "status": response.status, "type": kind, "pushed": pushed}
         self._write(server.write_frame(fields, response.body))

@@ -22,6 +22,7 @@ Page = Callable[[Gateway, Params], Awaitable[Response]]
 SCHEMA: Final = r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?/schema"
 
 ROUTES: Final[tuple[tuple[re.Pattern[str], Page], ...]] = (
+    (re.compile(r"/"), admin.page),
     (re.compile(r"/metrics"), admin.metrics),
     (re.compile(r"/routes"), admin.routes),
     (re.compile(r"/labels"), admin.labels),

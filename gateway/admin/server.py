@@ -36,6 +36,11 @@ KEPT: Final = 64
 """Pages that are remembered, and that may be asked for at a time."""
 OPEN: Final = 64
 """Connections that may be open."""
+TRY: Final = "/try"
+"""Before the path of a prediction that the page asks for."""
+TRY_PATIENCE: Final = 30.0
+LARGEST: Final = 1024 * 1024
+"""Bytes of a body that the page sends."""
 LONGEST: Final = 1024
 """Bytes of a path."""
 IDLE_SECONDS: Final = 10.0
@@ -79,6 +84,7 @@ class Gateway:
         self._lock = threading.Lock()
         self._unready: list[str] = ["the gateway is starting"]
         self._busy = False
+        self._tried = 0
         self._seen = time.monotonic()
 
     def greet(self) -> None:
@@ -132,6 +138,20 @@ class Gateway:
         delivered = answered.wait(FRESH_PATIENCE if before is None else PATIENCE)
         return self._pages.get(target) if delivered else before
 
+    def attempt(self, fields: dict[str, Any], body: bytes) -> Page | None:
+        """The gateway's answer to a request that somebody tries on the page; it is not kept."""
+        with self._lock:
+            if len(self._asked) >= KEPT:
+                return None
+            self._tried += 1
+            name = f"{TRY} {self._tried}"
+            answered = self._asked[name] = threading.Event()
+            self._link.sendall(write_frame({"ask": name, **fields}, body))
+        delivered = answered.wait(TRY_PATIENCE)
+        with self._lock:
+            page = self._pages.pop(name, None)
+        return page if delivered else None
+
     def _deliver(self, fields: dict[str, Any], body: bytes) -> None:
         target = fields["target"]
         with self._lock:
@@ -172,9 +192,23 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_POST(self) -> None:
-        """Refuse: nothing can be changed here."""
+        """Pass on what somebody tries on the page; refuse anything else, as nothing can be changed here."""
         self.close_connection = True  # a body may follow
+        if self.command == "POST" and self.path.startswith(f"{TRY}/"):
+            self._write(self._tried())
+            return
         self._write(_json(405, {"error": f"{self.command} is not answered here, only GET and HEAD"}))
+
+    def _tried(self) -> Page:
+        """A page of another site cannot send JSON here: its browser would ask first, which is refused."""
+        length = self.headers.get("content-length", "")
+        if self.headers.get_content_type() != JSON or not length.isdecimal():
+            return _json(415, {"error": "expected JSON with its length"})
+        if int(length) > LARGEST:
+            return _json(413, {"error": f"the page sends at most {LARGEST} bytes; use the public port"})
+        fields = {"path": self.path.removeprefix(TRY), "key": self.headers.get("x-api-key", "")}
+        page = self.gateway.attempt(fields, self.rfile.read(int(length)))
+        return page or _json(503, {"error": "the gateway is too busy to answer; try later"})
 
     def __getattr__(self, name: str) -> Any:
         """Other methods are refused in the same way."""

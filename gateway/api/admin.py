@@ -9,6 +9,8 @@ import msgspec
 from gateway.active import Model
 from gateway.api.http import JSON, Header, Response
 from gateway.api.models import Params, named
+from gateway.api.page import HTML
+from gateway.api.page import page as page_file
 from gateway.api.schema import openapi as openapi_document
 from gateway.api.schema import record_schema
 from gateway.errors import NotFound
@@ -16,6 +18,11 @@ from gateway.gateway import Gateway
 from gateway.routing.labels import NEWEST, Choice
 
 TEXT: Final[Header] = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+
+
+async def page(gateway: Gateway, params: Params) -> Response:
+    """The page for people."""
+    return Response(body=page_file(), headers=(HTML,))
 
 
 async def schema(gateway: Gateway, params: Params) -> Response:
@@ -55,7 +62,7 @@ async def models(gateway: Gateway, params: Params) -> Response:
         }
         for model in gateway.active.models.values()
     ]
-    return _json({"models": listed})
+    return _json({"models": listed, "port": gateway.port})
 
 
 async def labels(gateway: Gateway, params: Params) -> Response:

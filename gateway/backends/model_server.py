@@ -121,6 +121,12 @@ def predict_request(model: str, choice: Choice, signature: str, inputs: Inputs, 
     return request
 
 
+def examples_request(model: str, choice: Choice, signature: str, examples: Sequence[bytes]) -> bytes:
+    """A serialized request of Classify or Regress, of serialized Examples."""
+    listed = b"".join(delimited(1, example) for example in examples)
+    return _request_head(model, choice, signature) + delimited(2, delimited(1, listed))
+
+
 @lru_cache(maxsize=1024)
 def _request_head(model: str, choice: Choice, signature: str) -> bytes:
     request = m.PredictRequest()

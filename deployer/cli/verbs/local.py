@@ -70,8 +70,11 @@ def up(
         plan = local.plan(request)
         console.result("LocalPlan", plan, lambda: _planned(plan))
         return
-    target = local.up(request, console.progress)
+    done = local.up(request, console.progress)
+    target = done.target
     try:
+        if not (foreground and done.left_out):
+            done.require_complete()
         found = status(target)
         console.result("LocalRelease", found, lambda: status_verb.text(found))
         if foreground:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployer.cli.console import console
+from deployer.cli.options.engine import EngineOption, prover
 from deployer.cli.options.pvc import PodOptions, StoreDirectory
 from deployer.cli.verb import DryRun, ModelName, Verb
 from deployer.domain.store import size_text
+from deployer.targets.local.state import Engine
 
 if TYPE_CHECKING:
     from deployer.models.publish import Published
@@ -31,6 +33,10 @@ def publish(
     ] = "",
     access_mode: Annotated[str, typer.Option("--access-mode", help="Of a claim that is made.")] = "ReadWriteOnce",
     storage_class: Annotated[str, typer.Option("--storage-class", help="Of a claim that is made.")] = "",
+    load: Annotated[
+        bool, typer.Option("--load", help="First load each version on a model server here, with its warm-up requests.")
+    ] = False,
+    engine: EngineOption = Engine.EMBEDDED,
     *,
     pod: PodOptions,
     dry_run: DryRun = False,
@@ -51,6 +57,7 @@ def publish(
         to=pod.access(to),
         new_pvc=NewPvc(size=create, access_mode=access_mode, storage_class=storage_class) if create else None,
         dry_run=dry_run,
+        prover=prover(engine, "") if load else None,
     )
     published = usecase.publish_to_pvc(request, console.progress)
     console.result("Published", published, lambda: "\n".join(map(_sentence, published)))

@@ -27,11 +27,16 @@ def loaded(
 
 
 def _load(store: Path, result: Verification, prover: Prover, progress: Progress) -> Verification:
-    path = ModelStore(root=store, model=result.model).path(result.version)
-    progress(f"loading {path} on a model server")
     try:
-        with prover.serving({NAME: path}, warm_up=True):
-            return result
+        prove(ModelStore(root=store, model=result.model).path(result.version), prover, progress)
+        return result
     except ExportError as error:
         problem = ": ".join(part for part in (error.message, error.cause) if part)
         return replace(result, faults=(Fault(path=".", problem=f"{problem} ({error.hint})"),))
+
+
+def prove(path: Path, prover: Prover, progress: Progress) -> None:
+    """Load one version directory with its warm-up requests. Errors: ExportError with TensorFlow's reason; ToolError."""
+    progress(f"loading {path} on a model server")
+    with prover.serving({NAME: path}, warm_up=True):
+        pass

@@ -47,6 +47,22 @@ _TENSOR_REQUESTS: dict[str, JsonSchema] = {
         "properties": {"inputs": {}, "signature_name": {"type": "string"}},
         "required": ["inputs"],
     },
+    "ExamplesRequest": {
+        "description": "TensorFlow Serving's Examples: features by name, those of `context` for all of them.",
+        "type": "object",
+        "properties": {
+            "examples": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+            "context": {"type": "object"},
+            "signature_name": {"type": "string"},
+        },
+        "required": ["examples"],
+    },
+    "ExamplesAnswer": {
+        "description": "For each Example its [label, score] pairs, or its number.",
+        "type": "object",
+        "properties": {"results": {"type": "array"}},
+        "required": ["results"],
+    },
     "InstancesAnswer": {
         "type": "object",
         "properties": {"predictions": {"type": "array"}},
@@ -159,6 +175,9 @@ def _model_paths(key: str, model: str, *, takes_records: bool) -> dict[str, obje
         ("Label", "/labels/{label}", [label]),
     ):
         paths[f"{base}{choice}:predict"] = {"post": _predict(f"predict{suffix}.{key}", key, parameters, takes_records)}
+        for verb in ("classify", "regress"):
+            operation = _on_examples(f"{verb}{suffix}.{key}", verb, parameters)
+            paths[f"{base}{choice}:{verb}"] = {"post": operation}
         paths[f"{base}{choice}"] = {"get": _plain(f"status{suffix}.{key}", _STATUS, _JSON, parameters)}
         paths[f"{base}{choice}/metadata"] = {"get": _plain(f"metadata{suffix}.{key}", _METADATA, _JSON, parameters)}
         if takes_records:
@@ -168,7 +187,18 @@ def _model_paths(key: str, model: str, *, takes_records: bool) -> dict[str, obje
 
 def _predict(operation: str, key: str, parameters: Sequence[JsonSchema], takes_records: bool) -> JsonSchema:
     kinds = [f"{key}.Records"] if takes_records else []
-    kinds += ["Instances", "Inputs"]
+    summary = "Predict: records by feature name, or tensors as TensorFlow Serving takes them."
+    return _on_bodies(operation, summary, [*kinds, "Instances", "Inputs"], parameters)
+
+
+def _on_examples(operation: str, verb: str, parameters: Sequence[JsonSchema]) -> JsonSchema:
+    return _on_bodies(
+        operation, f"{verb.capitalize()} Examples, as TensorFlow Serving takes them.", ["Examples"], parameters
+    )
+
+
+def _on_bodies(operation: str, summary: str, kinds: Sequence[str], parameters: Sequence[JsonSchema]) -> JsonSchema:
+    """An operation that takes one of several kinds of body."""
     timeout: JsonSchema = {
         "name": "x-request-timeout-ms",
         "in": "header",
@@ -183,7 +213,7 @@ def _predict(operation: str, key: str, parameters: Sequence[JsonSchema], takes_r
     }
     return {
         "operationId": operation,
-        "summary": "Predict: records by feature name, or tensors as TensorFlow Serving takes them.",
+        "summary": summary,
         "parameters": [*parameters, timeout, request_id],
         "requestBody": {"required": True, "content": _content(_any_of([f"{kind}Request" for kind in kinds]))},
         "responses": {

@@ -68,7 +68,7 @@ def directory(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def target(directory: Path) -> Iterator[LocalTarget]:
     request = local.UpRequest(file=directory / "deployer.yaml", choices={"scale": Choice(versions=(1,))})
-    target = local.up(request, lambda _: None)
+    target = local.up(request, lambda _: None).target
     yield target
     target.down(progress=lambda _: None)
 

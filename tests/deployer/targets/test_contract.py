@@ -41,7 +41,7 @@ def real(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Two replicas that serve version 1 of `scale`, and a gateway; every test leaves them so."""
     file = tmp_path_factory.mktemp("contract") / "deployer.yaml"
     file.write_text(DESCRIPTION.format(store=small_store))
-    target = local.up(local.UpRequest(file=file, choices={"scale": Choice(versions=(1,))}), ignore)
+    target = local.up(local.UpRequest(file=file, choices={"scale": Choice(versions=(1,))}), ignore).target
     yield target
     target.down(progress=ignore)
 

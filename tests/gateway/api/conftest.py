@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from gateway_process import GatewayProcess, protocol_config
-from model_server_process import model_server
+from model_server_process import ModelServerProcess, model_server
 from paths import SUPPORT
 
 MODEL = 'config {{ name: "{name}" base_path: "{base}" model_platform: "tensorflow" {more} }}'
@@ -20,8 +20,8 @@ version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 
 
 
 @pytest.fixture(scope="session")
-def protocol_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The gRPC address of a model server with the models of `protocol_models.py`."""
+def protocol_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerProcess]:
+    """A model server with the models of `protocol_models.py`."""
     folder = tmp_path_factory.mktemp("protocols")
     program = [sys.executable, str(SUPPORT / "protocol_models.py"), str(folder)]
     subprocess.run(program, check=True, capture_output=True, timeout=170)
@@ -30,7 +30,13 @@ def protocol_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "models.conf").write_text(f"model_config_list {{ {' '.join(entries)} }}")
     flags = (f"--model_config_file={folder / 'models.conf'}", "--allow_version_labels_for_unavailable_models=true")
     with model_server(folder, *flags) as server:
-        yield server.grpc
+        yield server
+
+
+@pytest.fixture(scope="session")
+def protocol_address(protocol_server: ModelServerProcess) -> str:
+    """Its gRPC address."""
+    return protocol_server.grpc
 
 
 @pytest.fixture(scope="session")

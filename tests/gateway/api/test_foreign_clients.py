@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -177,6 +179,22 @@ def test_the_examples_of_the_page(protocols: GatewayProcess, python: Path) -> No
         here = example.replace("localhost:8080", protocols.url.removeprefix("http://"))
         printed = run_client(python, here.replace("localhost:9000", protocols.grpc))
         assert printed.splitlines() == ["1 [[1.0, 2.0], [3.0, 4.0]]", "2 [[2.0, 4.0], [6.0, 8.0]]"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_curl_lines_of_the_page_of_rest(protocols: GatewayProcess) -> None:
+    (script,) = blocks("tfserving-rest.md", "sh")
+    told = subprocess.run(
+        ["sh", "-c", script.replace("localhost:8080", protocols.url.removeprefix("http://"))],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    decoder, rest, printed = json.JSONDecoder(), told.stdout.strip(), []
+    while rest:
+        document, end = decoder.raw_decode(rest)
+        printed.append(document)
+        rest = rest[end:].strip()
+    (promised,) = blocks("tfserving-rest.md", "json")
+    assert printed == [json.loads(line) for line in promised.splitlines()]
 
 
 def test_tensorflow_serving_s_own_grpc_classes(protocols: GatewayProcess) -> None:

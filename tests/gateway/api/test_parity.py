@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 from gateway_process import GatewayProcess
-from model_server_process import model_server
+from model_server_process import ModelServerProcess, model_server
 from paths import SUPPORT
 
 BODIES = [
@@ -92,3 +92,42 @@ def test_what_is_not_there_answers_alike(both: tuple[GatewayProcess, str], path:
     mine = gateway.post('{"instances": [[1, 2, 3]]}', path=path + ":predict")
     theirs = requests.post(direct + path + ":predict", data='{"instances": [[1, 2, 3]]}', timeout=30)
     assert (mine.status_code, mine.json()) == (theirs.status_code, theirs.json())
+
+
+EXAMPLES = [
+    ("regress", '{"signature_name": "regress", "examples": [{"x": 2.5}, {"x": [4.0]}]}'),
+    ("regress", '{"signature_name": "regress", "context": {"x": 1.5}, "examples": [{}]}'),
+    ("regress", '{"signature_name": "regress", "examples": [{"x": 2}]}'),
+    ("regress", '{"signature_name": "classify", "examples": [{"x": 2.5}]}'),
+    ("classify", '{"signature_name": "classify", "examples": [{"x": 2.5}]}'),
+    ("classify", '{"signature_name": "nope", "examples": [{"x": 2.5}]}'),
+    ("classify", '{"signature_name": 7, "examples": [{"x": 2.5}]}'),
+    ("classify", '{"examples": [{"x": 2.5}]}'),
+    ("classify", '{"signature_name": "classify", "examples": []}'),
+    ("classify", '{"signature_name": "classify", "examples": {}}'),
+    ("classify", '{"signature_name": "classify", "examples": [{"x": [1.5, "a"]}]}'),
+    ("classify", '{"signature_name": "classify", "examples": [{"x": null}]}'),
+    ("classify", '{"signature_name": "classify", "examples": [5]}'),
+    ("classify", '{"signature_name": "classify"}'),
+    ("classify", ""),
+]
+
+
+@pytest.mark.parametrize(("verb", "body"), EXAMPLES, ids=range(len(EXAMPLES)))
+def test_examples_get_the_answer_of_the_model_server(
+    protocols: GatewayProcess, protocol_server: ModelServerProcess, verb: str, body: str
+) -> None:
+    path = f"/v1/models/scale/labels/canary:{verb}"
+    ours = protocols.post(body, path=path)
+    theirs = requests.post(protocol_server.rest + path, data=body, timeout=30)
+    assert (ours.status_code, ours.json()) == (theirs.status_code, theirs.json())
+    assert ours.status_code != 200 or ours.text == theirs.text
+
+
+def test_examples_go_where_the_weights_say(protocols: GatewayProcess) -> None:
+    body = {"signature_name": "regress", "examples": [{"x": 2.5}]}
+    for path, version in (("", "1"), ("/labels/canary", "2"), ("/versions/2", "2")):
+        answer = protocols.post(body, path=f"/v1/models/scale{path}:regress")
+        assert answer.json() == {"results": [2.5 * int(version)]}
+        assert answer.headers["x-model-version"] == version
+    assert protocols.metric('gateway_requests_total{model="scale",version="1",label="stable",kind="examples"') > 0

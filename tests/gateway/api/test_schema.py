@@ -147,7 +147,8 @@ def test_every_route_is_there() -> None:
     for model, takes_records in models.items():
         for choice in ("", "/versions/{version}", "/labels/{label}"):
             base = f"/v1/models/{model}{choice}"
-            expected |= {base, f"{base}:predict", f"{base}/metadata"} | ({f"{base}/schema"} if takes_records else set())
+            expected |= {base, f"{base}:predict", f"{base}:classify", f"{base}:regress", f"{base}/metadata"}
+            expected |= {f"{base}/schema"} if takes_records else set()
     assert set(paths) == expected
 
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from tfserving.json import messages, predict, writer
+from tfserving.json.examples import read_examples
 from tfserving.json.predict import Document
 from tfserving.json.reader import read_object
 from tfserving.json.values import is_utf8
@@ -19,7 +20,6 @@ from tfserving.server.inference.examples import no_such_signature
 from tfserving.server.inflate import GZIP, Damaged, NoRoom, TooLarge, inflate
 from tfserving.server.memory import Budget, Hold
 from tfserving.server.metrics import Metrics
-from tfserving.server.rest.json_examples import read_examples
 from tfserving.server.rest.message import Refusal, Request, Response
 from tfserving.server.rest.server import HttpServer
 from tfserving.wire import messages_pb2 as m
