@@ -23,6 +23,7 @@ from gateway.backends.signatures import Signatures
 from gateway.backends.transport import GrpcTransport
 from gateway.guard.access.door import Door
 from gateway.guard.admission import Admission
+from gateway.lookup import Lookups
 from gateway.observe.access_log import AccessLog
 from gateway.observe.metrics import Metrics
 from gateway.routing.labels import NEWEST, Choice
@@ -95,7 +96,8 @@ class Gateway:
         self.server = ModelServer(self.pool)
         self.signatures = Signatures(self.server)
         self.batcher: Batcher[Outcome] = Batcher(active.settings.batching, self.metrics)
-        self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics)
+        self.lookups = Lookups(self.metrics, folder)
+        self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics, self.lookups)
         self.shadow = Shadow(self.pipeline.predict, self.metrics)
         self.tensors = TensorApi(self.server, self.signatures, self.metrics)
         self._connected = False
@@ -106,17 +108,19 @@ class Gateway:
     async def start(self) -> None:
         """Connect to the model servers; returns when each was tried once.
 
-        Errors: SettingsError when a file with keys cannot be read.
+        Errors: SettingsError when a file with keys or a store cannot be read.
         """
         await self.door.adopt(self.active.settings.auth)
+        await self.lookups.configure(self.active.settings.stores)
         await self.pool.configure(self.active.settings.backends)
 
     async def adopt(self, active: Active) -> None:
         """Put a new config in force for requests from now on.
 
-        Errors: SettingsError when a file with keys cannot be read; then nothing has changed.
+        Errors: SettingsError when a file with keys or a store cannot be read; then nothing has changed.
         """
         await self.door.adopt(active.settings.auth)
+        await self.lookups.configure(active.settings.stores)
         limits = active.settings.limits
         await self.pool.configure(active.settings.backends)
         self.pool.resize(limits.max_concurrency)
@@ -130,6 +134,7 @@ class Gateway:
     async def close(self) -> None:
         """Close the connections to the model servers."""
         await self.shadow.close()
+        await self.lookups.close()
         await self.pool.close()
 
     def unready(self) -> list[str]:

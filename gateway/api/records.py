@@ -16,6 +16,7 @@ from gateway.backends.model_server import ModelServer
 from gateway.backends.rpc import RpcError
 from gateway.backends.signatures import Signatures
 from gateway.errors import BadRequest, Unavailable
+from gateway.lookup import Lookups
 from gateway.observe.metrics import Metrics
 from gateway.observe.trace import Trace
 from gateway.routing.labels import Choice
@@ -29,12 +30,18 @@ class Pipeline:
     """Answers record requests."""
 
     def __init__(
-        self, server: ModelServer, signatures: Signatures, batcher: Batcher[Outcome], metrics: Metrics
+        self,
+        server: ModelServer,
+        signatures: Signatures,
+        batcher: Batcher[Outcome],
+        metrics: Metrics,
+        lookups: Lookups,
     ) -> None:
         self._server = server
         self._signatures = signatures
         self._batcher = batcher
         self._metrics = metrics
+        self._lookups = lookups
 
     async def predict(
         self, model: Model, choice: Choice, records: Sequence[Mapping[str, object]], deadline: float, trace: Trace
@@ -43,8 +50,12 @@ class Pipeline:
         version = await self._version_for(model, choice, deadline)
         for _ in range(ATTEMPTS):
             trace.version = str(version.number)
+            looked_up = records
+            if version.spec.lookup is not None:
+                looked_up = await self._lookups.enrich(version.spec.lookup, records)
+                trace.mark("lookup")
             try:
-                outcome = await self._attempt(model, choice, version, records, deadline, trace)
+                outcome = await self._attempt(model, choice, version, looked_up, deadline, trace)
             except RpcError as error:
                 actual = await self._suspect(model, choice, version, error, deadline)
                 if actual is None:
