@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 DEPTH_MAX: Final = 100
-"""Mappings and sequences inside each other. The parser composes them by recursion in C: some ten thousand end the process."""
+"""Mappings and sequences inside each other. The parser composes them by recursion in C: too many end the process."""
 ALIASED_MAX: Final = 100_000
-"""Nodes that the aliases of a document may stand for in all. Aliases of aliases multiply: a few kilobytes become billions."""
+"""Nodes that the aliases of a document may stand for in all: aliases of aliases make billions of a few kilobytes."""
 
 if TYPE_CHECKING:
     _Fastest = yaml.SafeLoader
@@ -52,7 +52,7 @@ class Loader(_Fastest):
 def _bound(text: str | bytes) -> None:
     """Count on the events of the parser, which need no recursion, and stop at the first that is too many."""
     open_nodes: list[tuple[str | None, int]] = []
-    sizes: dict[str, int] = {}
+    sizes: dict[str | None, int] = {}
     nodes = aliased = 0
     for event in yaml.parse(text, Loader=_Fastest):
         if isinstance(event, yaml.DocumentStartEvent):
@@ -79,7 +79,8 @@ def _bound(text: str | bytes) -> None:
 
 
 def _too_much(problem: str, event: yaml.Event) -> yaml.YAMLError:
-    return yaml.composer.ComposerError(None, None, problem, event.start_mark)
+    mark: Any = event.start_mark  # of the parser in C, which is no Mark to the type checker
+    return yaml.composer.ComposerError(None, None, problem, mark)
 
 
 class Dumper(yaml.SafeDumper):
