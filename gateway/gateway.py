@@ -11,6 +11,7 @@ from pathlib import Path
 from random import random
 
 from gateway.active import Active
+from gateway.api.attempt import Outcome
 from gateway.api.records import Pipeline
 from gateway.api.tensors import TensorApi
 from gateway.backends import pool
@@ -22,6 +23,7 @@ from gateway.backends.signatures import Signatures
 from gateway.backends.transport import GrpcTransport
 from gateway.guard.access.door import Door
 from gateway.guard.admission import Admission
+from gateway.lookup import Lookups
 from gateway.observe.access_log import AccessLog
 from gateway.observe.metrics import Metrics
 from gateway.routing.labels import NEWEST, Choice
@@ -67,6 +69,8 @@ class Gateway:
         self.chance = chance
         self.tally = Tally()
         self.metrics = Metrics()
+        self.tls_problem: str | None = None
+        """Why the certificate on disk is not in force."""
         self.door = Door(folder, time.monotonic)
         self.access_log = AccessLog()
         self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
@@ -91,8 +95,9 @@ class Gateway:
         self.pool.pressed = lambda: self.admission.pressed
         self.server = ModelServer(self.pool)
         self.signatures = Signatures(self.server)
-        self.batcher = Batcher(active.settings.batching, self.metrics)
-        self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics)
+        self.batcher: Batcher[Outcome] = Batcher(active.settings.batching, self.metrics)
+        self.lookups = Lookups(self.metrics, folder)
+        self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics, self.lookups)
         self.shadow = Shadow(self.pipeline.predict, self.metrics)
         self.tensors = TensorApi(self.server, self.signatures, self.metrics)
         self._connected = False
@@ -103,17 +108,19 @@ class Gateway:
     async def start(self) -> None:
         """Connect to the model servers; returns when each was tried once.
 
-        Errors: SettingsError when a file with keys cannot be read.
+        Errors: SettingsError when a file with keys or a store cannot be read.
         """
         await self.door.adopt(self.active.settings.auth)
+        await self.lookups.configure(self.active.settings.stores)
         await self.pool.configure(self.active.settings.backends)
 
     async def adopt(self, active: Active) -> None:
         """Put a new config in force for requests from now on.
 
-        Errors: SettingsError when a file with keys cannot be read; then nothing has changed.
+        Errors: SettingsError when a file with keys or a store cannot be read; then nothing has changed.
         """
         await self.door.adopt(active.settings.auth)
+        await self.lookups.configure(active.settings.stores)
         limits = active.settings.limits
         await self.pool.configure(active.settings.backends)
         self.pool.resize(limits.max_concurrency)
@@ -127,6 +134,7 @@ class Gateway:
     async def close(self) -> None:
         """Close the connections to the model servers."""
         await self.shadow.close()
+        await self.lookups.close()
         await self.pool.close()
 
     def unready(self) -> list[str]:
@@ -194,7 +202,7 @@ class Gateway:
         gauge(
             "gateway_config_stale",
             "1 while the config file on disk is bad and an older one is in force.",
-            lambda: {(): float((self.config_error or self.door.problem) is not None)},
+            lambda: {(): float((self.config_error or self.door.problem or self.tls_problem) is not None)},
         )
 
     def _backend_states(self) -> dict[tuple[str, ...], float]:

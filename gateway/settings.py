@@ -146,10 +146,33 @@ class Cors(_Section, frozen=True, kw_only=True):
     max_age_seconds: Annotated[int, Meta(ge=0)] = 600
 
 
+class Tls(_Section, frozen=True, kw_only=True):
+    """Certificate chain and private key (PEM) of the public ports. With `client_ca_file` clients must have a
+    certificate of these authorities."""
+
+    cert_file: str
+    key_file: str
+    client_ca_file: str | None = None
+
+
 class AccessLog(_Section, frozen=True, kw_only=True):
     """A JSON line for each request that failed, and for a share (`sample`, 0 to 1) of the others."""
 
     sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
+
+
+class Store(_Section, frozen=True, kw_only=True):
+    """Where features are looked up: Redis by URL, or a table of a SQLite file that is loaded at the start.
+
+    `timeout_ms` bounds a look-up; `cache_entries` keys are kept in memory.
+    """
+
+    redis: str | None = None
+    cluster: bool = False
+    sqlite: str | None = None
+    table: str = "features"
+    timeout_ms: Positive = 50
+    cache_entries: Positive = 100_000
 
 
 class Settings(_Section, frozen=True, kw_only=True):
@@ -165,10 +188,12 @@ class Settings(_Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     batching: Batching = Batching()
     rates: Rates | None = None
+    stores: dict[Name, Store] = {}
     public_docs: bool = False
     auth: Auth | None = None
     cors: Cors | None = None
     access_log: AccessLog | None = None
+    tls: Tls | None = None
 
 
 def parse_settings(text: str) -> Settings:
@@ -222,7 +247,11 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     """What types cannot say, in the order of the file."""
     for name, model in settings.models.items():
         yield from _model_contradictions(f"models.{name}", model)
+        yield from _lookups_without_store(f"models.{name}", model, settings.stores)
         yield from _currencies_without_rates(f"models.{name}", model, settings.rates)
+    for name, store in settings.stores.items():
+        if (store.redis is None) == (store.sqlite is None):
+            yield f"stores.{name}: exactly one of redis and sqlite is needed"
     where = settings.backends
     if (where.static is None) == (where.dns is None):
         yield "backends: exactly one of static and dns is needed"
@@ -267,6 +296,13 @@ def _model_contradictions(path: str, model: ModelSettings) -> Iterator[str]:
     sticky = model.routing.sticky
     if sticky is not None and (sticky.metadata is None) == (sticky.header is None):
         yield f"{path}.routing.sticky: exactly one of metadata and header is needed"
+
+
+def _lookups_without_store(path: str, model: ModelSettings, stores: dict[str, Store]) -> Iterator[str]:
+    for version, spec in model.specs.items():
+        if spec.lookup is not None and spec.lookup.store not in stores:
+            known = ", ".join(sorted(stores)) or "none"
+            yield f"{path}.specs.{version}.lookup.store: there is no store '{spec.lookup.store}'; stores: {known}"
 
 
 def _currencies_without_rates(path: str, model: ModelSettings, rates: Rates | None) -> Iterator[str]:

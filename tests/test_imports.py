@@ -38,6 +38,7 @@ ALLOWED = {
         "msgspec",
         "numpy",
         "PIL",
+        "redis",
         "uvicorn",
         "uvloop",
         "yaml",

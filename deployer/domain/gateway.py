@@ -52,6 +52,19 @@ class Rates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureStore:
+    """Where the gateways look features up: Redis by URL, in which `$NAME` is an environment variable, or a table of a
+    SQLite file."""
+
+    redis: str | None = None
+    cluster: bool = False
+    sqlite: str | None = None
+    table: str = "features"
+    timeout_ms: int = 50
+    cache_entries: int = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
 class Jwt:
     """JSON Web Tokens of one issuer; its public keys come from a URL, or locally from a file."""
 
@@ -124,6 +137,7 @@ class Gateway:
     limits: Limits = field(default_factory=Limits)
     batching: GatewayBatching = field(default_factory=GatewayBatching)
     rates: Rates | None = None
+    stores: Mapping[str, FeatureStore] = field(default_factory=dict)
     public_docs: bool = False
     auth: Auth | None = None
     cors: Cors | None = None

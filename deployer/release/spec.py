@@ -153,6 +153,12 @@ def _release(document: _Document, directory: Path) -> Release:
     store = _at("store", parse_store, document.store, str(directory))
     if gateway.rates is not None and gateway.rates.file:
         gateway = replace(gateway, rates=replace(gateway.rates, file=str(directory / gateway.rates.file)))
+    if gateway.stores:
+        placed = {
+            name: replace(store, sqlite=str(directory / store.sqlite)) if store.sqlite else store
+            for name, store in gateway.stores.items()
+        }
+        gateway = replace(gateway, stores=placed)
     if gateway.auth is not None:
         gateway = replace(gateway, auth=_with_paths(gateway.auth, directory))
     if experiment.records:

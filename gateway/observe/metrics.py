@@ -119,6 +119,10 @@ class Metrics:
             "gateway_shadow_records_total", "Mirrored records: agreed, disagreed, failed, or dropped for lack of room.",
             "model", "label", "result",
         )  # fmt: skip
+        self.lookups = Counter(
+            "gateway_lookups_total", "Keys looked up: known, asked of the store, missed in it, or failed.",
+            "store", "result",
+        )  # fmt: skip
         self.callers = Counter("gateway_caller_requests_total", "Requests answered, by API key.", "caller", "code")
         self.denied = Counter("gateway_denied_total", "Requests that were not let in.", "reason")
         self.ejections = Counter("gateway_backend_ejections_total", "Times a model server was taken out of use.")
@@ -126,8 +130,8 @@ class Metrics:
         self.reloads = Counter("gateway_config_reloads_total", "Config files read after a change.", "result")
         self.families: list[Counter | Gauge | Histogram] = [
             self.requests, self.errors, self.seconds, self.stage_seconds, self.records, self.retries, self.shed,
-            self.mismatches, self.fallbacks, self.shadow, self.callers, self.denied, self.ejections, self.batch_rows,
-            self.reloads,
+            self.mismatches, self.fallbacks, self.shadow, self.lookups, self.callers, self.denied, self.ejections,
+            self.batch_rows, self.reloads,
         ]  # fmt: skip
 
     def gauge(self, name: str, text: str, read: Callable[[], dict[Labels, float]], *labels: str) -> None:

@@ -11,6 +11,7 @@ from typing import assert_never
 import numpy as np
 
 from gateway.preprocess.batch import Array, Block, Reader
+from gateway.preprocess.code import CodeBlock
 from gateway.preprocess.currency import Money, RateProblem, Rates
 from gateway.preprocess.image import ImageBlock
 from gateway.preprocess.lists import ListBlock
@@ -22,6 +23,7 @@ from gateway.preprocess.times import Now, TimestampBlock
 from gateway.spec import (
     BoolFeature,
     CategoryFeature,
+    CodeFeature,
     CrossFeature,
     DifferenceFeature,
     Feature,
@@ -88,6 +90,8 @@ def _alone(feature: Feature, column: int, dtype: str, world: World) -> Block:
             return StringBlock(feature, column)
         case ImageFeature():
             return ImageBlock(feature)
+        case CodeFeature():
+            return CodeBlock(feature, column)
         case TimestampFeature():
             return TimestampBlock(feature, column, dtype, world.now)
         case ListFeature():
@@ -155,7 +159,7 @@ def _with_gap(block: Block, feature: Feature, column: int) -> Block:
 
 def _gap(feature: Feature, column: int) -> Gap | None:
     """What may be missing of a feature, and what it reads then."""
-    if isinstance(feature, ImageFeature) or feature.missing is None:
+    if isinstance(feature, ImageFeature | CodeFeature) or feature.missing is None:
         return None
     stand_ins, zero = _stand_ins(feature)
     flag = column + feature.columns if feature.flag else None
@@ -200,7 +204,7 @@ def _stand_ins(feature: Feature) -> tuple[dict[str, object], bool]:
         case CrossFeature() | StringFeature():
             word = feature.missing.value if feature.missing else None
             return dict.fromkeys(feature.keys, word or ""), word is None and isinstance(feature, CrossFeature)
-        case ImageFeature():
+        case ImageFeature() | CodeFeature():
             return {}, False
         case _:
             assert_never(feature)

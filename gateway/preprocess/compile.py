@@ -48,7 +48,7 @@ class Compiled:
         self._inputs = [_Input(tensor, blocks(tensor, world)) for tensor in spec.tensors()]
         self._names = list(dict.fromkeys(name for feature in spec.features for name in (*feature.keys, feature.name)))
         self._known = spec.keys
-        self._taken = spec.keys | frozenset(spec.ignore)
+        self._taken = spec.keys | frozenset(spec.ignore) | ({spec.lookup.key} if spec.lookup is not None else set())
         self._any_key = spec.extra == "ignore"
         self.pictures = any(isinstance(feature, ImageFeature) for feature in spec.features)
         self._rows_max = TENSOR_BYTES_MAX // sum(one.row_bytes for one in self._inputs)

@@ -5,10 +5,12 @@ reads it with. Every key is described in docs/reference/features-yaml.md.
 """
 
 from gateway.spec.base import SpecProblem
+from gateway.spec.code import CodeFeature
 from gateway.spec.document import Dtype, FeatureSpec, Input, NamedInput, Tensor, dump_spec, parse_spec, read_spec
 from gateway.spec.features import Feature
 from gateway.spec.images import ImageFeature, ImageSize
 from gateway.spec.lists import CategoryItems, ListFeature, NumberItems
+from gateway.spec.lookup import Lookup
 from gateway.spec.numbers import (
     Bucketize,
     Clip,
@@ -28,10 +30,10 @@ from gateway.spec.timestamps import TimestampFeature
 from gateway.spec.words import BoolFeature, CategoryFeature, CrossFeature, StringFeature, Text, Vocabulary
 
 __all__ = [
-    "Binary", "BoolFeature", "Bucketize", "CategoryFeature", "CategoryItems", "Classification", "Clip", "Confidence",
-    "CrossFeature", "Currency", "DifferenceFeature", "Dtype", "Feature", "FeatureSpec", "FloatFeature", "ImageFeature",
-    "ImageSize", "Input", "IntFeature", "ListFeature", "MinMax", "NamedInput", "Normalize", "NumberItems", "Output",
-    "RatioFeature", "Raw", "Regression", "SpecProblem", "StringFeature", "Tensor", "TensorLike", "Text",
-    "TimestampFeature", "Transformed", "VectorFeature", "Vocabulary", "check_signature", "dump_spec", "parse_spec",
-    "read_spec",
+    "Binary", "BoolFeature", "Bucketize", "CategoryFeature", "CategoryItems", "Classification", "Clip",
+    "CodeFeature", "Confidence", "CrossFeature", "Currency", "DifferenceFeature", "Dtype", "Feature", "FeatureSpec",
+    "FloatFeature", "ImageFeature", "ImageSize", "Input", "IntFeature", "ListFeature", "Lookup", "MinMax",
+    "NamedInput", "Normalize", "NumberItems", "Output", "RatioFeature", "Raw", "Regression", "SpecProblem",
+    "StringFeature", "Tensor", "TensorLike", "Text", "TimestampFeature", "Transformed", "VectorFeature",
+    "Vocabulary", "check_signature", "dump_spec", "parse_spec", "read_spec",
 ]  # fmt: skip

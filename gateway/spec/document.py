@@ -14,6 +14,7 @@ from msgspec import Meta
 from gateway.spec.base import Name, Section, SpecProblem, unique
 from gateway.spec.features import Feature
 from gateway.spec.fit import tensor_problems
+from gateway.spec.lookup import Lookup
 from gateway.spec.numbers import FloatFeature
 from gateway.spec.outputs import Output
 from gateway.spec.strict import StrictError, convert, nearest
@@ -77,6 +78,7 @@ class FeatureSpec(Section, frozen=True, kw_only=True):
     inputs: dict[Name, NamedInput] | None = None
     output: Output
     pass_through: tuple[Name, ...] = ()
+    lookup: Lookup | None = None
     ignore: tuple[Name, ...] = ()
     extra: Literal["error", "ignore"] = "error"
 
@@ -144,6 +146,8 @@ class Parts(Protocol):
     @property
     def pass_through(self) -> Sequence[str]: ...
     @property
+    def lookup(self) -> Lookup | None: ...
+    @property
     def ignore(self) -> Sequence[str]: ...
 
 
@@ -157,6 +161,8 @@ def contradictions(spec: Parts) -> Iterator[str]:
     yield from _repeated(spec.ignore, "ignore:")
     read = {key for feature in spec.features for key in feature.keys}
     yield from (f"ignore: '{name}' is read by a feature" for name in spec.ignore if name in read)
+    if spec.lookup is not None:
+        yield from _lookup_contradictions(spec.lookup, spec.features)
     if spec.output is not None:
         yield from _repeated([spec.output.name, *spec.pass_through], "output.name and pass_through:")
     yield from _currency_contradictions(spec.features)
@@ -191,6 +197,15 @@ def _repeated(words: Sequence[str], what: str) -> Iterator[str]:
         unique(words, what)
     except ValueError as error:
         yield str(error)
+
+
+def _lookup_contradictions(lookup: Lookup, features: Sequence[Feature]) -> Iterator[str]:
+    readers = {key: feature for feature in features for key in feature.keys}
+    for key in lookup.features:
+        if key not in readers:
+            yield f"lookup.features: no feature reads '{key}'{nearest(key, readers)}"
+        elif lookup.on_miss == "default" and not readers[key].optional:
+            yield f"feature '{readers[key].name}' is looked up with on_miss default, so it needs default or missing"
 
 
 def _name_contradictions(known: Sequence[str], inputs: Mapping[str, NamedInput]) -> Iterator[str]:

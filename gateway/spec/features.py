@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.spec.code import CodeFeature
 from gateway.spec.images import ImageFeature
 from gateway.spec.lists import ListFeature
 from gateway.spec.numbers import DifferenceFeature, FloatFeature, IntFeature, RatioFeature, VectorFeature
@@ -21,4 +22,5 @@ Feature = (
     | CrossFeature
     | RatioFeature
     | DifferenceFeature
+    | CodeFeature
 )

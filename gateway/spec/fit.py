@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
+from gateway.spec.code import CodeFeature
 from gateway.spec.features import Feature
 from gateway.spec.images import ImageFeature
 from gateway.spec.lists import CategoryItems, ListFeature, NumberItems
@@ -87,6 +88,8 @@ def whole(feature: Feature) -> bool:
             return feature.pad.is_integer()
         case ImageFeature():
             return feature.image.whole
+        case CodeFeature():
+            return False
         case _:
             return True
 

@@ -12,6 +12,7 @@ import yaml
 from gateway.spec.base import SpecProblem
 from gateway.spec.document import FeatureSpec, Input, NamedInput, contradictions
 from gateway.spec.features import Feature
+from gateway.spec.lookup import Lookup
 from gateway.spec.outputs import Output
 from gateway.spec.strict import StrictError, convert, strangers
 from gateway.spec.text import Loader, load
@@ -90,6 +91,7 @@ class _Parts:
     inputs: dict[str, NamedInput] | None = None
     output: Output | None = None
     pass_through: tuple[str, ...] = ()
+    lookup: Lookup | None = None
     ignore: tuple[str, ...] = ()
 
 
@@ -105,7 +107,7 @@ def _problems(data: object) -> Iterator[tuple[str, str]]:
         yield from problem
         sound = sound and made is not None
         parts.features += [made] if made is not None else []
-    for key, kind in (("input", Input), ("inputs", dict[str, NamedInput]), ("output", Output)):
+    for key, kind in (("input", Input), ("inputs", dict[str, NamedInput]), ("output", Output), ("lookup", Lookup)):
         if key in data:
             made, problem = _part(data[key], kind, key, unknown)
             yield from problem
@@ -149,7 +151,7 @@ def _named(what: str) -> str:
     """The path or feature that a problem names in its text."""
     if found := re.match(r"feature '([^']+)'", what):
         return f"feature {found[1]}"
-    found = re.match(r"(inputs?\.?[\w.]*|ignore|output|features)", what)
+    found = re.match(r"(inputs?\.?[\w.]*|ignore|output|lookup|features)", what)
     return found[1] if found else ""
 
 

@@ -28,9 +28,11 @@ PREFIXES = {
     "timestamp": "features[].",
     "list": "features[].",
     "image": "features[].image.",
+    "code": "features[].",
     "input": "input.",
     "inputs": "",
     "output": "output.",
+    "lookup": "",
     "ignore and extra": "",
     "pass_through": "",
 }
@@ -48,11 +50,13 @@ TYPES: dict[str, tuple[str, ...]] = {
     "timestamp": ("timestamp",),
     "list": ("list",),
     "image": ("image",),
+    "code": ("code",),
 }
 """Which types of features a table is about; nothing for all."""
 NOT_OF = {
     "image": ("default", "missing.value", "missing.flag"),
     "cross": ("default",),
+    "code": ("default", "missing.value", "missing.flag"),
 }
 """Keys that the tables for all types except of one, in words."""
 

@@ -102,3 +102,11 @@ def test_every_mistake_names_its_path(old: str, new: str, path: str) -> None:
 def test_a_file_that_is_no_config_is_refused(text: str) -> None:
     with pytest.raises(SettingsError):
         parse_settings(text)
+
+
+def test_a_lookup_needs_its_store_and_a_store_one_place() -> None:
+    spec = SPEC.replace("output:", "lookup: {key: id, features: [income], on_miss: error}\n        output:")
+    with pytest.raises(SettingsError, match=r"models\.digits\.specs\.2\.lookup\.store: there is no store 'default'"):
+        parse_settings(GOOD.replace("    routing:", f"{spec.strip(chr(10))}\n    routing:"))
+    with pytest.raises(SettingsError, match=r"stores\.a: exactly one of redis and sqlite is needed"):
+        parse_settings(GOOD + "stores: {a: {}}\n")

@@ -63,6 +63,11 @@ def routing_document(release: Release, state: ServingConfig, specs: Specs) -> Do
     if gateway.rates is not None:
         rates = asdict(gateway.rates)
         document["rates"] = {key: value for key, value in rates.items() if value is not None}
+    if gateway.stores:
+        document["stores"] = {
+            name: {key: value for key, value in asdict(store).items() if value is not None}
+            for name, store in gateway.stores.items()
+        }
     if gateway.auth is not None:
         document["auth"] = _auth(gateway.auth, in_cluster=isinstance(release.store, PvcStore))
     if gateway.cors is not None:

@@ -13,6 +13,7 @@ from gateway.spec import (
     BoolFeature,
     CategoryFeature,
     CategoryItems,
+    CodeFeature,
     CrossFeature,
     Currency,
     DifferenceFeature,
@@ -52,6 +53,12 @@ def record_schema(spec: FeatureSpec, title: str = "record") -> JsonSchema:
             read.setdefault(feature.currency.field, []).append(_currency_property(feature.currency))
             if feature.currency.default is None and feature.missing is None:
                 follows[feature.key] = [feature.currency.field]
+    if spec.lookup is not None:
+        for key in spec.lookup.features:
+            read.pop(key, None)
+            required.pop(key, None)
+        read.setdefault(spec.lookup.key, []).append({"type": ["string", "integer"]})
+        required[spec.lookup.key] = None
     for key in spec.ignore:
         read[key] = [{"description": "Left alone."}]
     schema: JsonSchema = {
@@ -69,7 +76,7 @@ def record_schema(spec: FeatureSpec, title: str = "record") -> JsonSchema:
 
 def properties_of(feature: Feature) -> dict[str, JsonSchema]:
     """The keys of a record that a feature reads, but for the currency of an amount."""
-    nullable = not isinstance(feature, ImageFeature) and feature.missing is not None
+    nullable = not isinstance(feature, ImageFeature | CodeFeature) and feature.missing is not None
     made = {}
     for key in feature.keys if not isinstance(feature, FloatFeature) else (feature.key,):
         schema = _typed(feature)
@@ -116,6 +123,8 @@ def _typed(feature: Feature) -> JsonSchema:
                 return {"type": "string", "format": "date-time"}
             unit = "Seconds" if feature.format == "seconds" else "Milliseconds"
             return {"type": "number", "description": f"{unit} since 1970 in UTC."}
+        case CodeFeature():
+            return {"description": f"Read by '{feature.entry}' of {feature.package}."}
         case ImageFeature():
             return {
                 "type": "string",

@@ -62,8 +62,8 @@ def test_exponents_without_a_dot_are_numbers() -> None:
         ("kind: classification", "kind: ranks", "output.kind: unknown kind 'ranks'; one of binary, classification, "
          "raw, regression"),
         ("type: float", "",
-         "features[0]: missing key 'type'; one of bool, category, cross, difference, float, "
-         "image, int, list, ratio, string, timestamp, vector"),
+         "features[0]: missing key 'type'; one of bool, category, code, cross, difference, "
+         "float, image, int, list, ratio, string, timestamp, vector"),
         ("mean: 52000", "mean: a lot", "features[0].normalize.mean: Expected float, got str"),
         ("std: 21000", "std: 0", "features[0].normalize: std 0 must be above 0; leave a constant feature without "
          "normalize"),
@@ -278,3 +278,19 @@ def test_all_that_does_not_fit_the_signature_is_told_at_once() -> None:
         "inputs: the spec fills 'numbers', 'words' only, the signature also needs 'mask'",
         "pass_through: the spec names 'embedding', the signature's outputs are 'fraud'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("lookup", "message"),
+    [
+        ("{key: id, features: [amont], on_miss: error}",
+         "lookup.features: no feature reads 'amont'; did you mean 'amount'?"),
+        ("{key: id, features: [amount]}",
+         "feature 'amount' is looked up with on_miss default, so it needs default or missing"),
+        ("{key: amount, features: [amount]}", "lookup: 'amount' is the key, it cannot be looked up by itself"),
+    ],
+)  # fmt: skip
+def test_lookups_that_contradict_the_features(lookup: str, message: str) -> None:
+    with pytest.raises(SpecProblem) as raised:
+        parse_spec(f"{FRAUD}lookup: {lookup}\n")
+    assert str(raised.value) == message
