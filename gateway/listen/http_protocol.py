@@ -8,6 +8,9 @@ Answered as well: HEAD (uvicorn writes no body, so the head must not wait for on
 connection as soon as they have asked (such as `nc -N`); a request that offers an upgrade, such as h2c by Java's
 HttpClient and `curl --http2`, which is answered as if it offered none (RFC 9110, 7.8); a target in absolute form (RFC
 9112, 3.2.2). Trailer fields are read and dropped: none of them may pass for a header.
+
+Refused: what is framed in a way that another server could read otherwise (llhttp's strict mode: repeated or signed
+Content-Length, bare LF, space before a colon, folded headers), and heads that are too long or take too long.
 """
 
 from __future__ import annotations
@@ -24,6 +27,12 @@ from gateway.timers import Timer, Timers
 
 IDLE_SLACK: Final = 1.0
 """Seconds by which an idle connection may outlast `timeout_keep_alive`."""
+HEAD_MAX: Final = 1 << 16
+"""Bytes of a request line with its headers, of trailers, or of the extensions of a chunk."""
+HEAD_SECONDS: Final = 20.0
+"""How long a client may take for a head, from its first byte on."""
+_TOO_LONG: Final = b"Request line and headers are longer than %d bytes." % HEAD_MAX
+_TOO_LATE: Final = b"The head of the request took too long."
 _INVALID: Final = "Invalid HTTP request received."
 _OF_UPGRADES: Final = frozenset({b"upgrade", b"http2-settings"})
 _ORIGIN_AT: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
@@ -88,15 +97,31 @@ class Protocol(HttpToolsProtocol):  # type: ignore[misc]
     url: bytes
     headers: list[tuple[bytes, bytes]]
 
-    def __init__(self, *, timers: Timers, **given: Any) -> None:
+    def __init__(self, *, timers: Timers, head_seconds: float = HEAD_SECONDS, **given: Any) -> None:
         super().__init__(**given)
         self.loop: Any = _Loop(asyncio.get_running_loop(), timers)
+        self._timers = timers
+        self._head_seconds = head_seconds
+        self._head_timer: Timer | None = None
+        self._in_head = False
+        self._unfinished = 0
+        """Bytes since the parser last finished something: a head, a piece of a body, a request."""
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(JoinedWrites(transport))
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return  # what came before the connection closed
         self._unset_keepalive_if_required()
+        self._unfinished += len(data)
         rest = memoryview(data)
         try:
             while rest:
@@ -106,21 +131,46 @@ class Protocol(HttpToolsProtocol):  # type: ignore[misc]
                     rest = rest[offered.args[0] :]
                     self._read_without_upgrade()
                 else:
-                    return
+                    break
         except httptools.HttpParserError:
-            self.logger.warning(_INVALID)
-            self.send_400_response(_INVALID)
+            if not self._refused:
+                self._refused = True
+                self._head_came()
+                self.logger.warning(_INVALID)
+                self.send_400_response(_INVALID)
+            return
+        if self._unfinished > HEAD_MAX:
+            self._refuse(431, b"Request Header Fields Too Large", _TOO_LONG)
+        elif self._in_head:
+            if self._head_timer is None:
+                self._head_timer = self._timers.call_later(self._head_seconds, self._head_is_late)
+        elif self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_request()
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return
+        if self._unfinished > HEAD_MAX and self._head_size() > HEAD_MAX:
+            self._refuse(431, b"Request Header Fields Too Large", _TOO_LONG)
+            raise httptools.HttpParserError(_TOO_LONG.decode())
+        self._head_came()
+        self._in_head, self._unfinished = False, 0
         if self.url[:1] not in b"/*":
             self.url = _origin_form(self.url)
         super().on_headers_complete()
         self.headers = []  # the request keeps its own; what comes now are trailers
 
+    def on_body(self, body: bytes) -> None:
+        self._unfinished = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
+            self._unfinished = 0
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -133,6 +183,38 @@ class Protocol(HttpToolsProtocol):  # type: ignore[misc]
         if owed:
             self.cycle.keep_alive = False
         return owed
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _await_request(self) -> None:
+        """uvicorn does this only after a response: who says nothing, or nothing but line ends, would stay for ever."""
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _head_is_late(self) -> None:
+        self._refuse(408, b"Request Timeout", _TOO_LATE)
+
+    def _head_came(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, status: int, reason: bytes, why: bytes) -> None:
+        """Answer what is no request and close, after the responses to requests that came whole before it."""
+        self._refused = True
+        self._head_came()
+        if self.transport.is_closing():
+            return
+        owed = self.cycle is not None and not self.cycle.response_complete
+        if owed and not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            return
+        if not owed:
+            self.transport.write(
+                b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+                b"connection: close\r\n\r\n%s" % (status, reason, len(why), why)
+            )
+        self.transport.close()
 
     def _read_without_upgrade(self) -> None:
         """Read the head again that made the parser stop, without the upgrade that it offers."""

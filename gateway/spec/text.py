@@ -8,9 +8,14 @@ what YAML 1.2 takes for one, and there are no moments in time; so what one of th
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
+
+DEPTH_MAX: Final = 100
+"""Mappings and sequences inside each other. The parser composes them by recursion in C: too many end the process."""
+ALIASED_MAX: Final = 100_000
+"""Nodes that the aliases of a document may stand for in all: aliases of aliases make billions of a few kilobytes."""
 
 if TYPE_CHECKING:
     _Fastest = yaml.SafeLoader
@@ -33,7 +38,49 @@ _FLOAT = re.compile(
 
 
 class Loader(_Fastest):
-    """Reads what the module says."""
+    """Reads what the module says, from a text; nesting and aliases are bounded before anything is built.
+
+    Errors: yaml.YAMLError for a document that is nested deeper than `DEPTH_MAX`, or whose aliases stand for more nodes
+    than `ALIASED_MAX`.
+    """
+
+    def __init__(self, text: str | bytes) -> None:
+        _bound(text)
+        super().__init__(text)
+
+
+def _bound(text: str | bytes) -> None:
+    """Count on the events of the parser, which need no recursion, and stop at the first that is too many."""
+    open_nodes: list[tuple[str | None, int]] = []
+    sizes: dict[str | None, int] = {}
+    nodes = aliased = 0
+    for event in yaml.parse(text, Loader=_Fastest):
+        if isinstance(event, yaml.DocumentStartEvent):
+            sizes, nodes, aliased = {}, 0, 0
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, nodes))
+            nodes += 1
+            if len(open_nodes) > DEPTH_MAX:
+                raise _too_much(f"nested deeper than {DEPTH_MAX} levels", event)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor is not None:
+                sizes[anchor] = nodes - before
+        elif isinstance(event, yaml.ScalarEvent):
+            nodes += 1
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_nodes):
+                raise _too_much(f"alias *{event.anchor} stands inside what it names", event)
+            size = sizes.get(event.anchor, 1)
+            nodes += size
+            aliased += size
+            if aliased > ALIASED_MAX:
+                raise _too_much(f"aliases stand for more than {ALIASED_MAX:,} nodes; write them out", event)
+
+
+def _too_much(problem: str, event: yaml.Event) -> yaml.YAMLError:
+    mark: Any = event.start_mark  # of the parser in C, which is no Mark to the type checker
+    return yaml.composer.ComposerError(None, None, problem, mark)
 
 
 class Dumper(yaml.SafeDumper):

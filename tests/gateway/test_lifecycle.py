@@ -194,6 +194,10 @@ def test_a_changed_config_is_taken_and_a_bad_one_is_not(tmp_path: Path) -> None:
     assert gateway.metric("gateway_config_stale") == 1
     assert gateway.post(body).status_code == 200
 
+    gateway.write("[" * 100_000)
+    gateway.until("/routes", lambda routes: "nested deeper" in (routes["config"]["error"] or ""))
+    assert gateway.post(body).status_code == 200
+
     content["models"]["m"]["routing"]["weights"] = {"stable": 0, "canary": 1}
     gateway.write(content)
     gateway.until("/routes", lambda routes: routes["config"]["hash"] != first["hash"])
