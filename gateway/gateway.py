@@ -11,6 +11,7 @@ from pathlib import Path
 from random import random
 
 from gateway.active import Active
+from gateway.api.attempt import Outcome
 from gateway.api.records import Pipeline
 from gateway.api.tensors import TensorApi
 from gateway.backends import pool
@@ -68,6 +69,8 @@ class Gateway:
         self.chance = chance
         self.tally = Tally()
         self.metrics = Metrics()
+        self.tls_problem: str | None = None
+        """Why the certificate on disk is not in force."""
         self.door = Door(folder, time.monotonic)
         self.access_log = AccessLog()
         self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
@@ -92,7 +95,7 @@ class Gateway:
         self.pool.pressed = lambda: self.admission.pressed
         self.server = ModelServer(self.pool)
         self.signatures = Signatures(self.server)
-        self.batcher = Batcher(active.settings.batching, self.metrics)
+        self.batcher: Batcher[Outcome] = Batcher(active.settings.batching, self.metrics)
         self.lookups = Lookups(self.metrics, folder)
         self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics, self.lookups)
         self.shadow = Shadow(self.pipeline.predict, self.metrics)
@@ -199,7 +202,7 @@ class Gateway:
         gauge(
             "gateway_config_stale",
             "1 while the config file on disk is bad and an older one is in force.",
-            lambda: {(): float((self.config_error or self.door.problem) is not None)},
+            lambda: {(): float((self.config_error or self.door.problem or self.tls_problem) is not None)},
         )
 
     def _backend_states(self) -> dict[tuple[str, ...], float]:

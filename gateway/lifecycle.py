@@ -29,11 +29,12 @@ from gateway.config_file import ConfigFile
 from gateway.gateway import Gateway
 from gateway.listen.draining import let_nobody_in
 from gateway.listen.http_protocol import IDLE_SLACK, Protocol
-from gateway.settings import SettingsError
+from gateway.settings import SettingsError, Tls
 from gateway.timers import Timers
 
 if TYPE_CHECKING:
     from gateway.api.grpc.port import GrpcPort
+    from gateway.listen.tls import ServerTls
 
 log = logging.getLogger("gateway.lifecycle")
 
@@ -91,6 +92,7 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     active = config.load()
     assert active is not None  # the first load sees a change
     gateway = Gateway(active, folder=options.config.parent)
+    tls = _tls(active.settings.tls, options.config.parent)
     listener = listen(options.host, options.port)
     admin_listener = listen(options.host, options.admin_port)
     gateway.port = listener.getsockname()[1]
@@ -105,7 +107,7 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
         await admin.close()
         raise
     signals = _Signals(gateway, admin)
-    watcher = asyncio.create_task(_watch(gateway, config), name="watch the config")
+    watcher = asyncio.create_task(_watch(gateway, config, tls), name="watch the config")
     idle = Timers(asyncio.get_running_loop(), slack=IDLE_SLACK)
     server = _Server(
         uvicorn.Config(
@@ -114,10 +116,13 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
             timeout_keep_alive=75, timeout_graceful_shutdown=_seconds_to_finish(gateway),
         )
     )  # fmt: skip
+    if tls is not None:
+        server.config.load()
+        server.config.ssl = tls.context
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
-    grpc = await _serve_grpc(gateway, options)
+    grpc = await _serve_grpc(gateway, options, tls)
     admin.tell()
-    announce(_url(listener), _url(admin_listener), grpc[1] if grpc is not None else None)
+    announce(_url(listener, tls), _url(admin_listener), grpc[1] if grpc is not None else None)
     asked = asyncio.create_task(signals.first.wait())
     ended, _ = await asyncio.wait({asked, serving, watcher}, return_when=asyncio.FIRST_COMPLETED)
     if asked not in ended:
@@ -135,7 +140,7 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     log.info("requests accepted: %d, answered: %d, left: %d", tally.accepted, tally.answered, tally.left)
 
 
-async def _serve_grpc(gateway: Gateway, options: Options) -> tuple[GrpcPort, str] | None:
+async def _serve_grpc(gateway: Gateway, options: Options, tls: ServerTls | None) -> tuple[GrpcPort, str] | None:
     """The gRPC port and its address. Errors: PortTaken."""
     if options.grpc_port is None:
         return None
@@ -143,7 +148,7 @@ async def _serve_grpc(gateway: Gateway, options: Options) -> tuple[GrpcPort, str
 
     port = GrpcPort(gateway)
     try:
-        bound = await port.start(options.host, options.grpc_port)
+        bound = await port.start(options.host, options.grpc_port, tls.grpc_credentials() if tls is not None else None)
     except OSError as error:
         raise PortTaken(str(error)) from error
     return port, f"[{options.host}]:{bound}" if ":" in options.host else f"{options.host}:{bound}"
@@ -163,9 +168,19 @@ def listen(host: str, port: int) -> socket.socket:
         raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
-def _url(listener: socket.socket) -> str:
+def _tls(settings: Tls | None, folder: Path) -> ServerTls | None:
+    """The certificate of the public ports. Errors: SettingsError."""
+    if settings is None:
+        return None
+    from gateway.listen.tls import ServerTls  # grpcio is 20 MB
+
+    return ServerTls(settings, folder)
+
+
+def _url(listener: socket.socket, tls: ServerTls | None = None) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class _Signals:
@@ -186,7 +201,7 @@ class _Signals:
         log.info("%s: draining", number.name)
 
 
-async def _watch(gateway: Gateway, config: ConfigFile) -> None:
+async def _watch(gateway: Gateway, config: ConfigFile, tls: ServerTls | None) -> None:
     """Adopt the files when their content changes; a bad one leaves everything as it is."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
@@ -200,11 +215,16 @@ async def _watch(gateway: Gateway, config: ConfigFile) -> None:
                 gateway.metrics.reloads.add("bad")
                 log.error("the config was not taken, the old one stays in force: %s", error)
         await gateway.door.refresh()
+        if tls is not None:
+            await asyncio.to_thread(tls.refresh)
+            gateway.tls_problem = tls.problem
 
 
 async def _adopt(gateway: Gateway, config: ConfigFile, active: Active) -> None:
     """Put a config in force. Errors: SettingsError when a file that it names cannot be read."""
     try:
+        if active.settings.tls != gateway.active.settings.tls:
+            raise SettingsError("tls: what the gateway listens with is set at its start; restart it")
         await gateway.adopt(active)
     except SettingsError:
         config.forget()  # the file may come

@@ -146,6 +146,15 @@ class Cors(_Section, frozen=True, kw_only=True):
     max_age_seconds: Annotated[int, Meta(ge=0)] = 600
 
 
+class Tls(_Section, frozen=True, kw_only=True):
+    """Certificate chain and private key (PEM) of the public ports. With `client_ca_file` clients must have a
+    certificate of these authorities."""
+
+    cert_file: str
+    key_file: str
+    client_ca_file: str | None = None
+
+
 class AccessLog(_Section, frozen=True, kw_only=True):
     """A JSON line for each request that failed, and for a share (`sample`, 0 to 1) of the others."""
 
@@ -184,6 +193,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     auth: Auth | None = None
     cors: Cors | None = None
     access_log: AccessLog | None = None
+    tls: Tls | None = None
 
 
 def parse_settings(text: str) -> Settings:

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.active import Active, Model
+from gateway.api.attempt import Answer
 from gateway.api.http import JSON, Header, Request, Response, whole_number
-from gateway.api.records import Answer
 from gateway.api.tensors import read_document
 from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayError, RequestTimeout

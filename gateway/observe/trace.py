@@ -32,6 +32,11 @@ class Trace:
         self.stages.append((stage, now - self._marked))
         self._marked = now
 
+    def adopt(self, shared: Trace) -> None:
+        """Take over the stages that this request has gone through together with others."""
+        self.stages += shared.stages
+        self._marked = perf_counter()
+
     def server_timing(self) -> bytes:
         """The stages as the header Server-Timing, in milliseconds."""
         return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in self.stages).encode()

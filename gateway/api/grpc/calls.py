@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Any, Final, NoReturn, TypeVar
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -15,10 +17,12 @@ from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, GatewayError
 from gateway.gateway import Gateway
 from gateway.guard.access.caller import Caller
+from gateway.observe.access_log import Entry, described, now
+from gateway.observe.context import OUT, TraceContext, continued
 from gateway.observe.trace import Trace
 from gateway.routing.labels import Choice
 from gateway.settings import Limits
-from tfserving.wire.status import Code, StatusError
+from tfserving.wire.status import HTTP_STATUS, Code, StatusError
 
 log = logging.getLogger("gateway.grpc")
 
@@ -57,6 +61,10 @@ class Call:
         """Known where the gateway asks for credentials."""
         self.status = 200
         """What the outcome is over HTTP."""
+        self.traced: TraceContext | None = continued(self.header("traceparent"))
+        """The trace that the client has begun."""
+        self.trace: Trace | None = None
+        """What is known of a prediction."""
 
     def header(self, name: str) -> str | None:
         """The value of a key."""
@@ -91,8 +99,10 @@ async def answered(gateway: Gateway, call: Call, name: str, choice: Choice, ask:
         if failure.stage == "admission":
             gateway.metrics.shed.add(failure.reason or "deadline")
         exchange.trace.finish(gateway.metrics, failure.status, failure.stage)
+        call.trace = exchange.trace
         raise
     exchange.trace.finish(gateway.metrics, 200, "")
+    call.trace = exchange.trace
     call.context.set_trailing_metadata((("x-request-id", call.id),))
     return response
 
@@ -121,8 +131,8 @@ def read(kind: type[M], message: bytes) -> M:
         raise BadRequest(f"the message cannot be decoded: {error}", stage="decode") from error
 
 
-def handled(gateway: Gateway, answer: Answer, *, guarded: bool) -> Any:
-    """A handler of a unary method that takes and gives bytes. An unexpected failure is logged and INTERNAL.
+def handled(gateway: Gateway, path: str, answer: Answer, *, guarded: bool) -> Any:
+    """A handler of the unary method `path`, which takes and gives bytes. An unexpected failure is logged and INTERNAL.
 
     A `guarded` method asks for credentials, where the gateway does, before anything of the message is read.
     """
@@ -130,6 +140,9 @@ def handled(gateway: Gateway, answer: Answer, *, guarded: bool) -> Any:
     async def handle(message: bytes, context: Context) -> bytes:
         call, tally = Call(context), gateway.tally
         tally.accepted += 1
+        started, response = perf_counter(), b""
+        if call.traced is not None:
+            OUT.set(call.traced.traceparent)  # the task of a call is its own
         try:
             response = await _let_in(gateway, call, answer, message, guarded=guarded)
         except grpc.aio.AbortError:
@@ -137,14 +150,42 @@ def handled(gateway: Gateway, answer: Answer, *, guarded: bool) -> Any:
             raise
         except BaseException:  # the client left, or the process ends
             tally.left += 1
+            call.status = HTTP_STATUS[Code.CANCELLED]
             raise
         finally:
             if call.caller is not None:
                 gateway.metrics.callers.add(call.caller.group, str(call.status))
+            if gateway.access_log.wants(call.status):
+                gateway.access_log.add(_entry(call, path, len(response), perf_counter() - started))
         tally.answered += 1
         return response
 
     return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def _entry(call: Call, path: str, size: int, seconds: float) -> Entry:
+    """The line of a call; its method is that of HTTP/2, its status what the outcome is over HTTP."""
+    entry = Entry(
+        time=now(),
+        request_id=call.id,
+        method="POST",
+        path=path,
+        status=call.status,
+        ms=round(seconds * 1000, 3),
+        bytes=size,
+        client=_address(call.context.peer()),
+        caller=call.caller.name if call.caller is not None else "",
+    )
+    if call.traced is not None:
+        entry.trace_id, entry.span_id = call.traced.trace, call.traced.span
+    if call.trace is not None:
+        described(entry, call.trace)
+    return entry
+
+
+def _address(peer: str) -> str:
+    """The address of `ipv4:127.0.0.1:5000` or `ipv6:[::1]:5000`, which grpcio may write with %5B."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
 async def _let_in(gateway: Gateway, call: Call, answer: Answer, message: bytes, *, guarded: bool) -> bytes:

@@ -40,18 +40,23 @@ class GrpcPort:
             )
         )
         handlers = {
-            path: handled(gateway, answer, guarded=path not in OPEN) for path, answer in (SERVING | INFERENCE).items()
+            path: handled(gateway, path, answer, guarded=path not in OPEN)
+            for path, answer in (SERVING | INFERENCE).items()
         }
         self._server.add_generic_rpc_handlers((_Table(handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(health.Health(gateway, SERVICES), self._server)
         names = (*SERVICES, health.SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server, pool=descriptor_pool(SERVICE))
 
-    async def start(self, host: str, port: int) -> int:
-        """Bind and serve; the port, which is another than `port` when that is 0. Errors: OSError."""
+    async def start(self, host: str, port: int, credentials: object = None) -> int:
+        """Bind and serve, with TLS where there are `credentials`; the port, which is another than `port` when that is
+        0. Errors: OSError."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound: int = self._server.add_insecure_port(address)
+            if credentials is None:
+                bound: int = self._server.add_insecure_port(address)
+            else:
+                bound = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address} for gRPC") from error
         await self._server.start()

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from foreign_clients import NotInstallable, python_of_clients, run_client
+from foreign_clients import NotInstallable, node_with, python_with, run_client
 from gateway_process import GatewayProcess
 from markdown_pages import REFERENCE, Page
+from paths import ROOT
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -99,7 +100,7 @@ VALUES: dict[str, list[object]] = {
 def python() -> Path:
     """An interpreter with the clients."""
     try:
-        return python_of_clients()
+        return python_with("foreign-clients.txt")
     except NotInstallable as error:
         pytest.skip(f"the clients cannot be installed here: {error}")
 
@@ -165,6 +166,96 @@ def test_triton_s_grpc_client(protocols: GatewayProcess, python: Path) -> None:
     assert said["None"] == said["gzip"] == VALUES
     assert said["id"] == "r-1"
     assert said["error"] == "StatusCode.INVALID_ARGUMENT"
+
+
+KSERVE = """
+import asyncio, json, sys
+import numpy as np
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
+
+def request(binary):
+    x = InferInput("x", [1, 2], "FP32")
+    x.set_data_from_numpy(np.array([[1.5, 2]], np.float32), binary_data=binary)
+    return InferRequest(model_name="scale", infer_inputs=[x], request_id="r-1")
+
+async def main():
+    said = {}
+    url = sys.argv[1]
+    rest = InferenceRESTClient(RESTConfig(protocol="v2"))
+    said["rest"] = [
+        await rest.is_server_live(url), await rest.is_server_ready(url), await rest.is_model_ready(url, "scale"),
+    ]
+    for binary in (False, True):
+        answer = await rest.infer(url, request(binary), model_name="scale", headers={"x-user": "ada"})
+        said[f"rest {binary}"] = [answer.model_version, answer.id, answer.outputs[0].as_numpy().tolist()]
+    await rest.close()
+    async with InferenceGRPCClient(sys.argv[2]) as grpc:
+        said["grpc"] = [await grpc.is_server_live(), await grpc.is_server_ready(), await grpc.is_model_ready("scale")]
+        for binary in (False, True):
+            answer = await grpc.infer(request(binary), headers=[("x-user", "ada")])
+            said[f"grpc {binary}"] = [answer.model_version, answer.id, answer.outputs[0].as_numpy().tolist()]
+    print(json.dumps(said))
+
+asyncio.run(main())
+"""
+
+
+def test_kserve_s_sdk(protocols: GatewayProcess) -> None:
+    try:
+        kserve = python_with("foreign-clients-kserve.txt")
+    except NotInstallable as error:
+        pytest.skip(f"KServe's SDK cannot be installed here: {error}")
+    said = json.loads(run_client(kserve, KSERVE, protocols.url, protocols.grpc))
+    assert said["rest"] == said["grpc"] == [True, True, True]
+    for form in ("False", "True"):
+        assert said[f"rest {form}"][1:] == ["r-1", [[1.5, 2.0]]]
+        assert said[f"grpc {form}"] == ["1", "r-1", [[1.5, 2.0]]]
+
+
+NODE = """
+const grpc = require("@grpc/grpc-js");
+const loader = require("@grpc/proto-loader");
+const [address, proto] = process.argv.slice(1);
+const { inference } = grpc.loadPackageDefinition(loader.loadSync(proto, { keepCase: true }));
+const client = new inference.GRPCInferenceService(address, grpc.credentials.createInsecure());
+const metadata = new grpc.Metadata();
+metadata.set("x-user", "ada");
+const x = { name: "x", datatype: "FP32", shape: [1, 2], contents: { fp32_contents: [1.5, 2] } };
+const ask = (request) => new Promise((done, failed) => {
+  const options = { deadline: Date.now() + 20000 };
+  client.ModelInfer(request, metadata, options, (error, answer) => (error ? failed(error) : done(answer)));
+});
+const typed = { binary_data_output: { bool_param: false } };
+(async () => {
+  for (const model_version of ["", "canary"]) {
+    const answer = await ask({ model_name: "scale", model_version, inputs: [x], parameters: typed });
+    console.log(answer.model_version, JSON.stringify(answer.outputs[0].contents.fp32_contents));
+  }
+  await ask({ model_name: "none", inputs: [x] }).catch((error) => console.log(error.code, error.details));
+  client.close();
+})();
+"""
+SERVICE = """
+service GRPCInferenceService {
+  rpc ModelInfer(ModelInferRequest) returns (ModelInferResponse) {}
+}
+"""
+
+
+def test_node_s_grpc_client(protocols: GatewayProcess, tmp_path: Path) -> None:
+    try:
+        folder = node_with("@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1")
+    except NotInstallable as error:
+        pytest.skip(f"the client cannot be installed here: {error}")
+    messages = (ROOT / "tfserving" / "wire" / "inference.proto").read_text("utf-8")
+    proto = tmp_path / "inference.proto"
+    proto.write_text(messages.replace("package tfserving_wire.inference;", "package inference;") + SERVICE)
+    told = subprocess.run(
+        ["node", "-e", NODE, "--", protocols.grpc, str(proto)],
+        capture_output=True, text=True, timeout=120, cwd=folder,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines() == ["1 [1.5,2]", "2 [3,4]", "5 Servable not found for request: Latest(none)"]
 
 
 def blocks(page: str, language: str) -> list[str]:

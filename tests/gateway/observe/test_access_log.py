@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
+import numpy as np
 import pytest
 import yaml
 from eventually import eventually
@@ -18,6 +20,9 @@ from gateway_process import GatewayProcess, config
 
 from gateway.observe.access_log import WAITING, AccessLog, Entry
 from gateway.observe.context import continued
+from tfserving.wire import messages_pb2 as m
+from tfserving.wire import methods
+from tfserving.wire.tensors import to_proto
 
 BODY = '{"records": [{"a": 1, "b": 2}]}'
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -37,7 +42,7 @@ def logging_gateway(tmp_path_factory: pytest.TempPathFactory, server: FakeModelS
     key = {"name": "shop", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}
     (folder / "keys.yaml").write_text(yaml.safe_dump({"keys": [key]}))
     content = config(server.address, access_log={"sample": 1.0}, auth={"keys_file": "keys.yaml"})
-    gateway = GatewayProcess(folder, content, "--drain-seconds", "0")
+    gateway = GatewayProcess(folder, content, "--grpc-port", "0", "--drain-seconds", "0")
     yield gateway
     assert gateway.stop() == 0
 
@@ -143,3 +148,26 @@ def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
     assert found is not None
     assert found.traceparent.startswith(f"00-{TRACE}-")
     assert found.traceparent.endswith("-00")
+
+
+def test_a_grpc_call_is_a_line_too_and_its_trace_goes_on(
+    logging_gateway: GatewayProcess, server: FakeModelServer
+) -> None:
+    request = m.PredictRequest(model_spec=m.ModelSpec(name="m"))
+    request.inputs["x"].CopyFrom(to_proto(np.ones((1, 2), np.float32)))
+    with grpc.insecure_channel(logging_gateway.grpc) as channel:
+        predict = channel.unary_unary(methods.PREDICT.path)
+        begun = ("traceparent", f"00-{TRACE}-{SPAN}-01")
+        given = [("x-api-key", KEY), begun, ("x-request-id", "by-grpc")]
+        predict(request.SerializeToString(), timeout=20, metadata=given)
+        with pytest.raises(grpc.RpcError, match="credentials are needed"):
+            predict(request.SerializeToString(), timeout=20, metadata=[("x-request-id", "by-nobody")])
+    line = logged(logging_gateway, "by-grpc")
+    expected = {
+        "method": "POST", "path": methods.PREDICT.path, "status": 200, "caller": "shop", "client": "127.0.0.1",
+        "trace_id": TRACE, "model": "m", "version": "1", "label": "stable", "kind": "tensors",
+    }  # fmt: skip
+    assert {key: line.get(key) for key in expected} == expected
+    assert line["bytes"] > 0
+    refused = logged(logging_gateway, "by-nobody")
+    assert (refused["status"], refused.get("caller")) == (401, None)
