@@ -33,7 +33,7 @@ __all__ = [
     "Binary", "BoolFeature", "Bucketize", "CategoryFeature", "CategoryItems", "Classification", "Clip", "CodeFeature",
     "Confidence", "CrossFeature", "Currency", "DifferenceFeature", "Dtype", "Feature", "FeatureSpec", "FloatFeature",
     "ImageFeature", "ImageSize", "Input", "IntFeature", "ListFeature", "Lookup", "MinMax", "NamedInput", "Normalize",
-    "NumberItems", "Output", "RatioFeature", "Raw", "Regression", "SpecProblem", "StringFeature", "Tensor", "TensorLike",
-    "Text", "TimestampFeature", "Transformed", "VectorFeature", "Vocabulary", "check_signature", "dump_spec",
-    "parse_spec", "read_spec",
+    "NumberItems", "Output", "RatioFeature", "Raw", "Regression", "SpecProblem", "StringFeature", "Tensor",
+    "TensorLike", "Text", "TimestampFeature", "Transformed", "VectorFeature", "Vocabulary", "check_signature",
+    "dump_spec", "parse_spec", "read_spec",
 ]  # fmt: skip
