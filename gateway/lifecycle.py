@@ -93,6 +93,9 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     assert active is not None  # the first load sees a change
     gateway = Gateway(active, folder=options.config.parent)
     tls = _tls(active.settings.tls, options.config.parent)
+    signals = _Signals(
+        gateway
+    )  # before a port is open: the first process of a container ignores what it does not handle
     listener = listen(options.host, options.port)
     admin_listener = listen(options.host, options.admin_port)
     gateway.port = listener.getsockname()[1]
@@ -106,7 +109,7 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     except SettingsError:
         await admin.close()
         raise
-    signals = _Signals(gateway, admin)
+    signals.admin = admin
     watcher = asyncio.create_task(_watch(gateway, config, tls), name="watch the config")
     idle = Timers(asyncio.get_running_loop(), slack=IDLE_SLACK)
     server = _Server(
@@ -186,10 +189,11 @@ def _url(listener: socket.socket, tls: ServerTls | None = None) -> str:
 class _Signals:
     """SIGTERM and SIGINT as events: the first asks for a drain, the second for no more waiting."""
 
-    def __init__(self, gateway: Gateway, admin: AdminPort) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self.first, self.second = asyncio.Event(), asyncio.Event()
         self._gateway = gateway
-        self._admin = admin
+        self.admin: AdminPort | None = None
+        """What is told of the signal, once it is there."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._handle, number)
@@ -197,7 +201,8 @@ class _Signals:
     def _handle(self, number: signal.Signals) -> None:
         (self.second if self.first.is_set() else self.first).set()
         self._gateway.draining = True
-        self._admin.tell()
+        if self.admin is not None:
+            self.admin.tell()
         log.info("%s: draining", number.name)
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from gateway import settings
 from gateway.backends.choose import Backend, choose
 from gateway.backends.limit import ReplicaLimit
-from gateway.backends.objective import Objectives
+from gateway.backends.objective import Objectives, Subject
 from gateway.backends.retry import MOST, REPEATABLE, Fault, RetryBudget, fault_of
 from gateway.backends.rpc import RpcError, Transport
 from gateway.observe.metrics import Metrics
@@ -125,7 +125,7 @@ class Pool:
         Errors: RpcError of the last attempt.
         """
         self.budget.deposit()
-        learning = subject[0] if subject is not None and method is methods.PREDICT else None
+        learning = subject if method is methods.PREDICT else None
         tried: list[Backend] = []
         repeated: list[Fault] = []
         last: RpcError | None = None
@@ -175,11 +175,11 @@ class Pool:
     def _wait_for_room(self, deadline: float, pause: float) -> bool:
         return self._time() + pause < deadline
 
-    def _learn(self, backend: Backend, model: str, seconds: float, *, alone: bool) -> None:
+    def _learn(self, backend: Backend, subject: Subject, seconds: float, *, alone: bool) -> None:
         """Let a response of a replica change its limit, and take the replica out of use when it is an outlier."""
-        self._objectives.learn(model, seconds, alone=alone)
+        self._objectives.learn(subject, backend.address, seconds, alone=alone)
         now, trial = self._time(), backend.limit.trial
-        load = seconds / self._objectives.of(model)
+        load = self._objectives.load(subject, seconds)
         if not backend.limit.answered(load, now, pressed=self.pressed()):
             return
         if backend.limit.load <= SLOW:
@@ -285,6 +285,7 @@ class Pool:
         self.backends = (*(b for b in self.backends if b not in gone), *new)
         for backend in gone:
             log.info("%s left the list", backend.address)
+            self._objectives.forget(backend.address)
             self._spawn(self._retire(backend))
         await asyncio.gather(*(backend.transport.start() for backend in new))
 

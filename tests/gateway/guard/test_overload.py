@@ -222,3 +222,39 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once() -> None:
         assert sorted(seen.refusal_seconds)[10] == 0.0
 
     simulate(work())
+
+
+def test_a_canary_that_is_slow_by_nature_takes_no_place_from_the_others() -> None:
+    async def work() -> None:
+        replicas = [SimulatedReplica(SERVICE, workers=32) for _ in range(3)]
+        world = World(*replicas)
+        await world.start()
+
+        async def call(choice: str, seconds: float, seen: Seen) -> None:
+            for replica in replicas:
+                replica.seconds = seconds  # a call takes what is set when it begins: nothing else runs in between
+            began = world.time()
+            try:
+                entered = await world.admission.enter("m", began + 5)
+            except Unavailable as error:
+                seen.refused.append(error)
+                return
+            for replica in replicas:
+                replica.seconds = seconds
+            await world.pool.call(methods.PREDICT, b"", began + 5, ("m", choice))
+            world.admission.leave("m", entered)
+            seen.latencies.append(world.time() - began)
+
+        stable, canary = Seen(), Seen()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(4000):
+                slow = number % 2 == 1
+                tasks.create_task(
+                    call("canary" if slow else "stable", 0.15 if slow else SERVICE, canary if slow else stable)
+                )
+                await asyncio.sleep(world.random.expovariate(100))
+        assert not stable.refused
+        assert not canary.refused
+        assert world.pool.places() >= 16
+
+    simulate(work())
