@@ -9,7 +9,7 @@ import pytest
 from fake_release import MODEL, FakeRelease
 from fake_world import REQUEST, World
 
-from deployer.cli.views.rollout import planned
+from deployer.cli.views.rollout import plan_text
 from deployer.domain.history import Entry
 from deployer.domain.rollout import OnFail, Phase, RolloutRequest
 from deployer.domain.serving import ModelState
@@ -65,7 +65,7 @@ def test_what_can_be_judged_beforehand_is_and_the_rest_is_named(tmp_path: Path) 
     said = {one.gate: one.verdict for one in found.verdicts}
     assert said == {"size<100MB": Verdict.FAIL, "parity<1": Verdict.PASS, "two versions fit in memory": Verdict.FAIL}
     assert (found.later, found.exit_code) == (("p99<1s",), 7)
-    text = planned(found)
+    text = plan_text(found)
     assert "scale: planned rollout from version 1 to version 2 in steps of 5 %, 50 %" in text
     assert "420 Mi in use + 1.5 × 160 Mi to load the version, limit 640 Mi" in text
     assert "judged later: p99<1s" in text
@@ -85,7 +85,7 @@ def test_another_deployer_at_work_is_named_and_does_not_hinder_a_look(tmp_path: 
     with world.histories.locked("bob (process 7)"):
         found = preview_start(world.rollouts(), REQUEST)
     assert found.at_work == "bob (process 7)"
-    assert "bob (process 7) is at work: this would be refused now" in planned(found)
+    assert "bob (process 7) is at work: this would be refused now" in plan_text(found)
 
 
 def test_a_rollback_is_foreseen_with_the_load_that_it_needs(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_rollback_is_foreseen_with_the_load_that_it_needs(tmp_path: Path) -> N
     assert untouched(world) == before
     assert [one.step for one in found.steps] == ["teach", "load", "promote", "settle", "unload"]
     assert found.steps[-1].after.labels == {"stable": 1}
-    assert "scale: planned rollback from version 2 to version 1" in planned(found)
+    assert "scale: planned rollback from version 2 to version 1" in plan_text(found)
     world.rollouts().rollback()
     assert world.state() == found.steps[-1].after
 
@@ -113,7 +113,7 @@ def test_the_rollback_of_an_open_rollout_is_foreseen_as_its_abort(tmp_path: Path
     assert world.histories.read(MODEL).rollout == paused
     assert [one.step for one in found.steps] == ["withdraw", "restore", "unlabel", "forget", "drop"]
     assert found.steps[0].after.weights == {"stable": 100}
-    assert "planned abort, back to version 1" in planned(found)
+    assert "planned abort, back to version 1" in plan_text(found)
     assert world.rollouts().rollback().base == found.steps[-1].after
 
 
