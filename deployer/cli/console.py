@@ -95,7 +95,7 @@ class Console:
         """Tell a person on stderr what is going on; silent with -q. A spinner only on a terminal outside CI."""
         if self.quiet:
             return
-        if self._status is None and not self._spins():
+        if self._status is None and not self._has_spinner():
             self._say(sentence)
             return
         if self._status is None:
@@ -116,7 +116,7 @@ class Console:
     @property
     def moves(self) -> bool:
         """Whether sentences replace each other on a terminal, so that there may be several a second."""
-        return self._spins()
+        return self._has_spinner()
 
     def detail(self, sentence: str) -> None:
         """As `progress`, with -v only: command lines, paths, retries."""
@@ -201,7 +201,7 @@ class Console:
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
-    def _spins(self) -> bool:
+    def _has_spinner(self) -> bool:
         return sys.stderr.isatty() and os.environ.get("CI", "").lower() not in ("true", "1") and not self.verbose
 
 

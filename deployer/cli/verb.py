@@ -40,7 +40,7 @@ def duration(text: str | float) -> float:
     return seconds
 
 
-def spelled(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Seconds as `duration` reads them back and a person would write them: 5400.0 -> "1h30m"."""
     if seconds % 1:
         return f"{seconds:g}s"
@@ -153,7 +153,7 @@ def _finish(command: Any, name: str) -> None:
     command.epilog = f"\b\nExamples:\n{shown}"
     for parameter in command.params:
         if parameter.metavar == DURATION and isinstance(parameter.default, float):
-            parameter.default = spelled(parameter.default)
+            parameter.default = duration_text(parameter.default)
     for child, nested in getattr(command, "commands", {}).items():
         _finish(nested, f"{name} {child}")
 

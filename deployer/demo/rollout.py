@@ -115,7 +115,7 @@ def roll_out(
     release = described(Where(file=file))
     marks = [seen.seen()]
 
-    def drawn(point: str) -> None:
+    def show_point(point: str) -> None:
         over = point.startswith("judge") and ": judged" in point
         over = over or point in ("settle: proven recorded", "withdraw: proven recorded")
         if over and (line := traffic_bars(marks[0], seen.seen())):
@@ -129,7 +129,7 @@ def roll_out(
         model=model,
         facts=lambda number: rollout_facts.version_facts(target, release, model, number, progress),
         progress=progress,
-        at_point=drawn,
+        at_point=show_point,
     )
     accuracy = ("accuracy>=90%",) if labelled is not None else ()
     return rollouts.start(

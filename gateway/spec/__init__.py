@@ -30,10 +30,10 @@ from gateway.spec.timestamps import TimestampFeature
 from gateway.spec.words import BoolFeature, CategoryFeature, CrossFeature, StringFeature, Text, Vocabulary
 
 __all__ = [
-    "Binary", "BoolFeature", "Bucketize", "CategoryFeature", "CategoryItems", "Classification", "Clip",
-    "CodeFeature", "Confidence", "CrossFeature", "Currency", "DifferenceFeature", "Dtype", "Feature", "FeatureSpec",
-    "FloatFeature", "ImageFeature", "ImageSize", "Input", "IntFeature", "ListFeature", "Lookup", "MinMax",
-    "NamedInput", "Normalize", "NumberItems", "Output", "RatioFeature", "Raw", "Regression", "SpecProblem",
-    "StringFeature", "Tensor", "TensorLike", "Text", "TimestampFeature", "Transformed", "VectorFeature",
-    "Vocabulary", "check_signature", "dump_spec", "parse_spec", "read_spec",
+    "Binary", "BoolFeature", "Bucketize", "CategoryFeature", "CategoryItems", "Classification", "Clip", "CodeFeature",
+    "Confidence", "CrossFeature", "Currency", "DifferenceFeature", "Dtype", "Feature", "FeatureSpec", "FloatFeature",
+    "ImageFeature", "ImageSize", "Input", "IntFeature", "ListFeature", "Lookup", "MinMax", "NamedInput", "Normalize",
+    "NumberItems", "Output", "RatioFeature", "Raw", "Regression", "SpecProblem", "StringFeature", "Tensor",
+    "TensorLike", "Text", "TimestampFeature", "Transformed", "VectorFeature", "Vocabulary", "check_signature",
+    "dump_spec", "parse_spec", "read_spec",
 ]  # fmt: skip

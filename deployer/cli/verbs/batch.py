@@ -10,7 +10,7 @@ import typer
 
 from deployer.cli.console import console
 from deployer.cli.options.target import TargetOptions
-from deployer.cli.verb import ModelName, Timeout, Verb, spelled
+from deployer.cli.verb import ModelName, Timeout, Verb, duration_text
 from deployer.errors import UsageError
 from deployer.release.batch.job import BatchRequest
 from deployer.release.batch.run import BatchResult, State
@@ -91,7 +91,7 @@ def progress_text(state: State, now: float) -> str:
     left = state.seconds_left(now)
     return (
         f"{state.written} of {state.total} rows ({state.written / state.total:.0%}), {state.speed(now):.0f} rows/s, "
-        f"{'unknown time' if left is None else spelled(float(round(left)))} left, {state.bad} bad, "
+        f"{'unknown time' if left is None else duration_text(float(round(left)))} left, {state.bad} bad, "
         f"{state.window} request{'' if state.window == 1 else 's'} in flight"
     )
 

@@ -69,7 +69,7 @@ def text(found: Predicted) -> str:
     lines = [f"{len(found.answers)} records of {found.model} through {found.through} ({versions or 'no version'})"]
     if found.accuracy is not None:
         right = round(found.accuracy * sum(answer.expected is not None for answer in found.answers))
-        lines.append(f"accuracy {found.accuracy:.4f} ({right} right)")
+        lines.append(f"accuracy {found.accuracy:.4f} ({right} correct)")
     else:
         lines += first(found.answers)
     for record in found.bad[:SHOWN]:

@@ -14,7 +14,7 @@ from deployer.cli.options.lists import numbers
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import DryRun, ModelName, NewTimeout, Timeout, Verb, duration
 from deployer.cli.views.redraw import LiveText
-from deployer.cli.views.rollout import changes, drawn, history_text, planned, sentence
+from deployer.cli.views.rollout import history_text, plan_text, rollout_text, sentence, summary_line
 from deployer.domain.rollout import OnFail, Policy, Rollout, RolloutRequest
 from deployer.errors import UsageError
 from deployer.rollout import status as rollout_status
@@ -123,14 +123,14 @@ def status(
     live = LiveText()
     while True:
         now = rollout_status.rollout_status(rollouts.target, rollouts.histories, rollouts.model, now=time.time())
-        text = drawn(now)
+        text = rollout_text(now)
         if not watch or not now.at_work:
             live.clear()
             console.result("RolloutStatus", {"phase": now.phase, "status": now}, text)
             return now.exit_code
         if live.possible:
             live.show(text)
-        elif (plain := changes(now)) != before:
+        elif (plain := summary_line(now)) != before:
             console.result("RolloutStatus", {"phase": now.phase, "status": now}, plain)
             before = plain
         time.sleep(WATCH_SECONDS)
@@ -180,7 +180,7 @@ def ended(rollout: Rollout) -> int:
 
 def foreseen(found: Preview) -> int:
     """Print what would be done; the exit code says whether the first step would be passed."""
-    console.result("RolloutPlan", found, lambda: planned(found))
+    console.result("RolloutPlan", found, lambda: plan_text(found))
     return found.exit_code
 
 

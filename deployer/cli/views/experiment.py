@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployer.cli.console import Table
-from deployer.cli.verb import spelled
+from deployer.cli.verb import duration_text
 from deployer.experiment.batching.search import Sweep
 from deployer.experiment.compare import Difference
 from deployer.experiment.request import Outline
@@ -26,7 +26,8 @@ def outline(planned: Outline, *, where: str, out: Path) -> str:
         [
             f"would measure {asked.model} label {asked.label} on {counts} replicas: {where}",
             f"rates: {rates}, and up to {asked.refine} more; {asked.records} records, {asked.batch} in a request",
-            f"at least {planned.trials} open-loop trials, {spelled(float(round(planned.seconds)))}; written to {out}",
+            f"at least {planned.trials} open-loop trials, {duration_text(float(round(planned.seconds)))}; "
+            f"written to {out}",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""A rollout drawn for a person."""
+"""Texts about a rollout, for the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH = 80
 """Columns of a terminal whose size is unknown."""
 
 
-def drawn(found: RolloutStatus) -> str:
+def rollout_text(found: RolloutStatus) -> str:
     """Phase and step, the verdicts, and who serves what right now."""
     parts = [_headline(found)]
     rollout = found.rollout
@@ -33,8 +33,8 @@ def drawn(found: RolloutStatus) -> str:
     return "\n\n".join(parts)
 
 
-def changes(found: RolloutStatus) -> str:
-    """One line for a log that somebody reads later: phase, step and verdicts."""
+def summary_line(found: RolloutStatus) -> str:
+    """One line for a log: phase, step and verdicts."""
     rollout = found.rollout
     if rollout is None or not found.step:
         return _headline(found).splitlines()[0]
@@ -50,7 +50,7 @@ def sentence(rollout: Rollout) -> str:
     return f"{way}: {summary}" + (f"\n{rollout.reason}" if rollout.reason else "")
 
 
-def planned(found: Preview) -> str:
+def plan_text(found: Preview) -> str:
     """What would be done, step by step, and what can be judged of it now."""
     rollout = found.rollout
     aborts = rollout.course is Course.ABORT

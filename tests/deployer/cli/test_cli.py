@@ -15,7 +15,7 @@ import typer
 
 from deployer.cli import __main__ as cli
 from deployer.cli.examples import EXAMPLES
-from deployer.cli.verb import command_of, duration, spelled
+from deployer.cli.verb import command_of, duration, duration_text
 
 
 def deployer(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -98,7 +98,7 @@ def test_help_shows_durations_as_they_are_written() -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (90, "1m30s"), (0.25, "0.25s"), (5400, "1h30m"), (300, "5m")])
 def test_a_duration_is_spelled_as_it_is_read(seconds: float, text: str) -> None:
-    assert spelled(float(seconds)) == text
+    assert duration_text(float(seconds)) == text
     assert duration(text) == seconds
 
 

@@ -114,7 +114,7 @@ def test_expected_answers_give_an_accuracy(directory: Path, tmp_path: Path) -> N
     shown = deployer(directory, "predict", "scale", "--records", records(tmp_path / "r.jsonl", *lines), "--batch", "3")
     assert shown.returncode == 0, shown.stderr
     assert "4 records of scale through gateway-0" in shown.stdout
-    assert "accuracy 0.7500 (3 right)" in shown.stdout
+    assert "accuracy 0.7500 (3 correct)" in shown.stdout
 
 
 def test_tensors_go_straight_to_a_replica(directory: Path, tmp_path: Path) -> None:

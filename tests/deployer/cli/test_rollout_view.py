@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployer.cli.views.rollout import changes, drawn
+from deployer.cli.views.rollout import rollout_text, summary_line
 from deployer.domain.rollout import Phase, Rollout, RolloutRequest
 from deployer.domain.serving import ModelState
 from deployer.domain.verdict import Judgement, Verdict
@@ -45,7 +45,7 @@ def shown() -> RolloutStatus:
 
 
 def test_the_picture_fits_and_says_who_serves_what() -> None:
-    text = drawn(shown())
+    text = rollout_text(shown())
     assert max(map(len, text.splitlines())) <= 80
     assert "✓ shift 5 %  ▶ judge 5 %" in text
     assert "this share is watched for 12 s more" in text
@@ -57,4 +57,4 @@ def test_the_picture_fits_and_says_who_serves_what() -> None:
 
 
 def test_a_log_gets_one_line_a_change() -> None:
-    assert changes(shown()) == "scale: version 1 → 2: Progressing; step 7 of 14, judge 5 % (p99<1.5*stable pass)"
+    assert summary_line(shown()) == "scale: version 1 → 2: Progressing; step 7 of 14, judge 5 % (p99<1.5*stable pass)"
