@@ -1,8 +1,9 @@
 """JSON as TensorFlow Serving reads it: the dialect, the error texts and the offsets of rapidjson 1.1.0.
 
 Beyond RFC 8259 it accepts NaN, Inf and Infinity, bytes after the document, a byte order mark and invalid UTF-8 inside
-strings; nesting has no limit. Values are Python's (dict, list, str, int, float, bool, None), with two additions: bytes
-that are not UTF-8 are surrogates (`surrogateescape`), and an object with a repeated key is a `Repeated`.
+strings. Nesting is bounded by memory there, and by `DEPTH_MAX` here. Values are Python's (dict, list, str, int, float,
+bool, None), with two additions: bytes that are not UTF-8 are surrogates (`surrogateescape`), and an object with a
+repeated key is a `Repeated`.
 Numbers are rounded correctly, where rapidjson may be wrong in the last digit of a double; numbers below the normal
 range become zero, as in TensorFlow Serving.
 """
@@ -18,6 +19,8 @@ from tfserving.json.values import JsonValue, Repeated, flushed
 from tfserving.json.writer import dump
 from tfserving.wire.status import StatusError, invalid
 
+DEPTH_MAX = 100_000
+"""Arrays and objects inside each other. Each level of a byte takes some hundred bytes while it is open."""
 _decoder = msgspec.json.Decoder()
 _KEY = re.compile(rb'"[ \t\r\n]*:')
 _ZERO_WITH_POWER = re.compile(rb"0[eE]\+?[0-9]{3}")
@@ -162,6 +165,8 @@ class _Reader:
             opened = self._open()
             if opened is not None:
                 nesting.append(opened)
+                if len(nesting) > DEPTH_MAX:
+                    raise invalid(f"JSON Parse error: nested deeper than {DEPTH_MAX} levels at offset: {self._at}")
                 continue
             value = self._value()
             while True:

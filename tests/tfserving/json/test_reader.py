@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -167,8 +168,20 @@ def test_the_first_of_a_repeated_key_is_found_and_all_are_kept() -> None:
     assert read_object(b'{"a":"x\\": y","b":":"}') == {"a": 'x": y', "b": ":"}
 
 
-def test_nesting_has_no_limit() -> None:
+def test_nesting_is_read_far_deeper_than_anybody_nests() -> None:
     assert read_object(b'{"deep":' + b"[" * 3000 + b"]" * 3000 + b',"a":1}')["a"] == 1
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
+def test_the_memory_of_nesting_is_bounded(opening: bytes) -> None:
+    body = b'{"deep":' + opening * 2_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(StatusError, match="nested deeper than 100000 levels"):
+            read_object(body)
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_numbers_below_the_normal_range_are_zero() -> None:
