@@ -90,7 +90,7 @@ def test_bad_versions_are_taken_back(rolling: Rolling, record_property: Callable
         ERRS: ((), "error_rate<5%: fail"),
         CORRUPT: ((), f"version {CORRUPT} failed to load"),
         WRONG: (("--gate", "accuracy>=0.9", *labelled), "accuracy>=0.9: fail"),
-        SLOW: (("--gate", "p50<60ms"), "p50<60ms: fail"),
+        SLOW: (("--gate", "p50<50ms"), "p50<50ms: fail"),
     }
     with rolling.load.watched():
         for version, (options, why) in bad.items():
