@@ -22,7 +22,7 @@ def test_payments_are_preprocessed_as_in_training(example: Callable[[str], Examp
 
     told = payments.run(train_and_serve)
     assert re.search(r"^skew +300 rows compared, largest difference (0|\d\S*e-0[6-9])$", told, re.M), told
-    accuracy = re.search(r"^accuracy (0\.\d+|1\.0+) \(\d+ right\)", told, re.M)
+    accuracy = re.search(r"^accuracy (0\.\d+|1\.0+) \(\d+ correct\)", told, re.M)
     assert accuracy, told
     assert float(accuracy[1]) >= 0.9
     manifest = json.loads(payments.read("store/fraud/1/assets.extra/manifest.json"))

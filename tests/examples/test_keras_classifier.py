@@ -20,7 +20,7 @@ def test_records_become_decisions_and_wrong_ones_are_explained(example: Callable
     loans = example("keras-classifier")
     train_and_serve, ask, ask_wrongly, stop = loans.blocks
 
-    accuracy = re.search(r"^accuracy (0\.\d+|1\.0+) \(\d+ right\)", loans.run(train_and_serve), re.M)
+    accuracy = re.search(r"^accuracy (0\.\d+|1\.0+) \(\d+ correct\)", loans.run(train_and_serve), re.M)
     assert accuracy
     assert float(accuracy[1]) >= 0.95
 
