@@ -231,8 +231,6 @@ def test_a_canary_that_is_slow_by_nature_takes_no_place_from_the_others() -> Non
         await world.start()
 
         async def call(choice: str, seconds: float, seen: Seen) -> None:
-            for replica in replicas:
-                replica.seconds = seconds  # a call takes what is set when it begins: nothing else runs in between
             began = world.time()
             try:
                 entered = await world.admission.enter("m", began + 5)
@@ -240,7 +238,7 @@ def test_a_canary_that_is_slow_by_nature_takes_no_place_from_the_others() -> Non
                 seen.refused.append(error)
                 return
             for replica in replicas:
-                replica.seconds = seconds
+                replica.seconds = seconds  # a call takes what is set when it begins: nothing else runs in between
             await world.pool.call(methods.PREDICT, b"", began + 5, ("m", choice))
             world.admission.leave("m", entered)
             seen.latencies.append(world.time() - began)
