@@ -11,27 +11,27 @@ from typing import NoReturn
 
 VERBS = {
     "init": "Write a commented deployer.yaml: every key, with its default.",
-    "features": "Begin a feature spec from a model and its data, and check one: all problems at once.",
+    "features": "Create a feature spec from a model and its data, or check one and list all its problems.",
     "export": "Export a trained model as the next version in the store.",
     "models": "List, inspect, verify and prune the versions in a store.",
-    "publish": "Copy versions of a store into a claim; each appears there by one rename, after its checksums hold.",
-    "render": "Write every file of a release without touching anything that runs.",
+    "publish": "Copy versions from a store to a PVC; each becomes visible once its checksums are verified.",
+    "render": "Write all files of a release; change nothing that is running.",
     "local": "Run a release as processes on this machine.",
     "cluster": "Make and delete a kind cluster to deploy to.",
-    "deploy": "Install or upgrade a release in a cluster, and prove that it works.",
+    "deploy": "Install or upgrade a release in a cluster, and verify that it works.",
     "status": "Show phase, replicas, versions, labels, weights and the latest rollouts of a release.",
     "doctor": "Explain why a release is unhealthy: each cause with its evidence and its remedy.",
     "rollout": "Bring a new version to traffic step by step, judged by gates.",
-    "rollback": "Go back to the version that was stable before: at once, without steps or gates.",
-    "predict": "Send records to a release and compare the answers with what was expected.",
-    "batch": "Predict whole files of records through a release, in order, and go on where a killed run ended.",
+    "rollback": "Return to the previous stable version at once, without steps or gates.",
+    "predict": "Send records to a release and compare the predictions with the expected values.",
+    "batch": "Predict whole files of records through a release, in order; a run that was killed can continue.",
     "experiment": "Measure latency and throughput over replica counts, and report.",
-    "demo": "Show the whole thing on this machine, on real data.",
+    "demo": "Run the whole toolkit on this machine, on real data.",
 }
 """Verb to one-line help. The verb `x` is `deployer.cli.verbs.x:app`, imported when it is called."""
 
 OPTIONS = {
-    "-o, --output": "table, json or yaml: how the result is printed (every verb)",
+    "-o, --output": "format of the result: table, json or yaml (every verb)",
     "-q, --quiet": "no progress on stderr (every verb)",
     "-v, --verbose": "more detail on stderr, and the traceback of an unexpected error (every verb)",
     "--version": "print the version and exit",
@@ -81,7 +81,7 @@ def _run(argv: list[str]) -> int:
     console.configure_from(argv)
     try:
         if argv[0].startswith("-"):
-            raise UsageError(f"{argv[0]} stands before the verb", hint="options follow it: `deployer VERB -o json`")
+            raise UsageError(f"{argv[0]} comes before the verb", hint="options come after it: `deployer VERB -o json`")
         if argv[0] not in VERBS:
             raise UsageError(f"there is no verb {argv[0]!r}", hint="`deployer --help` lists the verbs")
         from deployer.cli.verb import invoke

@@ -73,7 +73,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "predict": (
         "deployer predict digits --records holdout.jsonl",
         "deployer predict digits --records tensors.jsonl --direct --label canary",
-        "deployer predict digits --records - --skip-bad --out answers.csv",
+        "deployer predict digits --records - --skip-bad --out predictions.csv",
     ),
     "batch": (
         "deployer batch digits --input holdout.jsonl --output predictions/",

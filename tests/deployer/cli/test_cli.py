@@ -118,7 +118,7 @@ def test_an_unknown_verb_is_three_readable_lines_and_exit_2() -> None:
 def test_an_option_before_the_verb_is_told_its_place() -> None:
     ran = deployer("-v", "status")
     assert ran.returncode == 2
-    assert ran.stderr == "error: -v stands before the verb\nhint: options follow it: `deployer VERB -o json`\n"
+    assert ran.stderr == "error: -v comes before the verb\nhint: options come after it: `deployer VERB -o json`\n"
 
 
 def test_an_unknown_option_in_json_is_an_object_on_stdout() -> None:
