@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import Format, console
 from deployer.cli.examples import examples
 from deployer.cli.options.group import OptionGroup, flattened
@@ -60,7 +61,7 @@ NewTimeout = Annotated[
         "--timeout", parser=duration, metavar=DURATION, help="Bound on all waiting; by default as it was at the start."
     ),
 ]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", autocompletion=candidates.models)]
 Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file; by default kubectl's.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
