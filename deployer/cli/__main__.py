@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -26,9 +27,14 @@ VERBS = {
     "predict": "Send records to a release and compare the predictions with the expected values.",
     "batch": "Predict whole files of records through a release, in order; a run that was killed can continue.",
     "experiment": "Measure latency and throughput over replica counts, and report.",
+    "explain": "Explain a key of deployer.yaml: its default and its meaning, and the keys below it.",
+    "completion": "Print the script that completes verbs, options, models, versions and labels in a shell.",
     "demo": "Run the whole toolkit on this machine, on real data.",
 }
 """Verb to one-line help. The verb `x` is `deployer.cli.verbs.x:app`, imported when it is called."""
+
+COMPLETION = "_DEPLOYER_COMPLETE"
+"""Environment variable that the completion script sets when it asks what can follow."""
 
 OPTIONS = {
     "-o, --output": "format of the result: table, json or yaml (every verb)",
@@ -46,6 +52,12 @@ class Terminated(KeyboardInterrupt):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; return the exit code (see `deployer.errors`)."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    if COMPLETION in os.environ:
+        from deployer.cli.completion import print_completions
+
+        return print_completions(VERBS, COMPLETION)
+    if argv[:1] == ["help"] and len(argv) > 1:  # `deployer help rollout start`
+        argv = [*argv[1:], "--help"]
     if not argv or argv[0] in ("-h", "--help", "help"):
         sys.stdout.write(overview())
         return 0 if argv else 2
@@ -83,7 +95,7 @@ def _run(argv: list[str]) -> int:
         if argv[0].startswith("-"):
             raise UsageError(f"{argv[0]} comes before the verb", hint="options come after it: `deployer VERB -o json`")
         if argv[0] not in VERBS:
-            raise UsageError(f"there is no verb {argv[0]!r}", hint="`deployer --help` lists the verbs")
+            raise UsageError(f"there is no verb {argv[0]!r}", hint=_nearest(argv[0]))
         from deployer.cli.verb import invoke
 
         return invoke(import_module(f"deployer.cli.verbs.{argv[0]}").app, argv)
@@ -100,6 +112,13 @@ def _run(argv: list[str]) -> int:
         return console.fail(known) if known else console.bug(error)
     except Exception as error:  # the one place where a bug becomes text
         return console.bug(error)
+
+
+def _nearest(verb: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(verb, VERBS, n=1)
+    return f"did you mean `deployer {near[0]}`?" if near else "`deployer --help` lists the verbs"
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import Format, console
 from deployer.cli.examples import examples
 from deployer.cli.options.group import OptionGroup, flattened
@@ -63,7 +64,7 @@ NewTimeout = Annotated[
         help="Maximum time to wait; by default as when the rollout started.",
     ),
 ]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", autocompletion=candidates.models)]
 Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file; by default kubectl's.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.options.group import OptionGroup
 from deployer.cli.options.lists import numbers
 from deployer.cli.verb import ModelName, duration
@@ -66,7 +67,9 @@ class SweepOptions(OptionGroup):
     ] = None
     seconds: Seconds = None
     warmup: Warmup = None
-    label: Annotated[str, typer.Option("--label", help="Version label to measure.")] = "stable"
+    label: Annotated[
+        str, typer.Option("--label", help="Version label to measure.", autocompletion=candidates.labels)
+    ] = "stable"
 
     def request(self, subject: SubjectOptions, described: release.Experiment, *, timeout: float) -> ExperimentRequest:
         """The experiment, as far as both verbs know it. Errors: UsageError without records, for what is no number."""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import console
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import ModelName, Timeout, Verb, duration_text
@@ -33,10 +34,22 @@ def batch_(
     ],
     form: Annotated[Format, typer.Option("--format", help="Format of the predictions.")] = Format.JSONL,
     label: Annotated[
-        str, typer.Option("--label", help="Version label; by default the gateway's routing decides.")
+        str,
+        typer.Option(
+            "--label",
+            help="Version label; by default the gateway's routing decides.",
+            autocompletion=candidates.labels,
+        ),
     ] = "",
     version: Annotated[
-        int | None, typer.Option("--version", min=1, help="Version number, instead of a label.", show_default=False)
+        int | None,
+        typer.Option(
+            "--version",
+            min=1,
+            help="Version number, instead of a label.",
+            show_default=False,
+            autocompletion=candidates.versions,
+        ),
     ] = None,
     shards: Annotated[int, typer.Option("--shards", min=1, max=99999, help="Number of output files.")] = 1,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Records in one request, at most.")] = 256,

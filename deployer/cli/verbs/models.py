@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import Table, console
 from deployer.cli.options.engine import EngineOption, prover
 from deployer.cli.options.lists import whole
@@ -45,7 +46,9 @@ def list_(
 def inspect(
     store: AnyStore,
     model: ModelName,
-    version: Annotated[int | None, typer.Option("--version", help="By default the newest.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="By default the newest.", autocompletion=candidates.versions)
+    ] = None,
     *,
     pod: PodOptions,
 ) -> None:
@@ -59,7 +62,9 @@ def inspect(
 def verify(
     store: AnyStore,
     model: ModelName,
-    version: Annotated[int | None, typer.Option("--version", help="By default every version.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="By default every version.", autocompletion=candidates.versions)
+    ] = None,
     load: Annotated[
         bool, typer.Option("--load", help="Also load each version on a local model server, with its warm-up requests.")
     ] = False,

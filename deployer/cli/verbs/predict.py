@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import Table, console
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import ModelName, Timeout, Verb
@@ -27,7 +28,12 @@ def predict_(
         typer.Option("--records", help='JSON lines: {"record": {…}, "expected": …}; - for stdin.', show_default=False),
     ],
     label: Annotated[
-        str, typer.Option("--label", help="Version label; by default the gateway's routing decides.")
+        str,
+        typer.Option(
+            "--label",
+            help="Version label; by default the gateway's routing decides.",
+            autocompletion=candidates.labels,
+        ),
     ] = "",
     direct: Annotated[
         bool,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import console
 from deployer.cli.options.engine import EngineOption, prover
 from deployer.cli.options.pvc import PodOptions, StoreDirectory
@@ -25,7 +26,12 @@ def publish(
     store: StoreDirectory,
     to: Annotated[str, typer.Option("--to", metavar="pvc://NAMESPACE/PVC[/SUBPATH]", help="PVC to copy to.")],
     version: Annotated[
-        list[int] | None, typer.Option("--version", help="Version to copy; repeatable. By default the newest.")
+        list[int] | None,
+        typer.Option(
+            "--version",
+            help="Version to copy; repeatable. By default the newest.",
+            autocompletion=candidates.versions,
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Copy every version of the model.")] = False,
     create: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import console
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import DryRun, ModelName, Timeout, Verb
@@ -20,7 +21,14 @@ app = Verb()
 def rollback(
     model: ModelName,
     to: Annotated[
-        int | None, typer.Option("--to", min=1, metavar="N", help="Version to return to; by default the previous one.")
+        int | None,
+        typer.Option(
+            "--to",
+            min=1,
+            metavar="N",
+            help="Version to return to; by default the previous one.",
+            autocompletion=candidates.versions,
+        ),
     ] = None,
     timeout: Timeout = 120.0,
     dry_run: DryRun = False,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import console
 from deployer.cli.options.lists import numbers
 from deployer.cli.options.target import TargetOptions
@@ -36,7 +37,17 @@ class Load(StrEnum):
 @app.command()
 def start(
     model: ModelName,
-    to: Annotated[int, typer.Option("--to", min=1, metavar="N", help="Version to roll out.", show_default=False)],
+    to: Annotated[
+        int,
+        typer.Option(
+            "--to",
+            min=1,
+            metavar="N",
+            help="Version to roll out.",
+            show_default=False,
+            autocompletion=candidates.versions,
+        ),
+    ],
     steps: Annotated[
         str, typer.Option("--steps", metavar="PERCENT,…", help="Traffic shares of canary in percent, in this order.")
     ] = "5,25,50",
