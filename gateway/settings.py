@@ -268,7 +268,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
 def _access_contradictions(settings: Settings) -> Iterator[str]:
     auth, cors = settings.auth, settings.cors
     if auth is not None and auth.keys_file is None and auth.jwt is None:
-        yield "auth: keys_file or jwt is needed; leave auth out to let everybody in"
+        yield "auth: keys_file or jwt is needed; leave auth out to accept every caller"
     if auth is not None and auth.jwt is not None:
         if (auth.jwt.jwks_file is None) == (auth.jwt.jwks_url is None):
             yield "auth.jwt: exactly one of jwks_file and jwks_url is needed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,27 +12,32 @@ from typing import NoReturn
 
 VERBS = {
     "init": "Write a commented deployer.yaml: every key, with its default.",
-    "features": "Begin a feature spec from a model and its data, and check one: all problems at once.",
+    "features": "Create a feature spec from a model and its data, or check one and list all its problems.",
     "export": "Export a trained model as the next version in the store.",
     "models": "List, inspect, verify and prune the versions in a store.",
-    "publish": "Copy versions of a store into a claim; each appears there by one rename, after its checksums hold.",
-    "render": "Write every file of a release without touching anything that runs.",
+    "publish": "Copy versions from a store to a PVC; each becomes visible once its checksums are verified.",
+    "render": "Write all files of a release; change nothing that is running.",
     "local": "Run a release as processes on this machine.",
     "cluster": "Make and delete a kind cluster to deploy to.",
-    "deploy": "Install or upgrade a release in a cluster, and prove that it works.",
+    "deploy": "Install or upgrade a release in a cluster, and verify that it works.",
     "status": "Show phase, replicas, versions, labels, weights and the latest rollouts of a release.",
     "doctor": "Explain why a release is unhealthy: each cause with its evidence and its remedy.",
     "rollout": "Bring a new version to traffic step by step, judged by gates.",
-    "rollback": "Go back to the version that was stable before: at once, without steps or gates.",
-    "predict": "Send records to a release and compare the answers with what was expected.",
-    "batch": "Predict whole files of records through a release, in order, and go on where a killed run ended.",
+    "rollback": "Return to the previous stable version at once, without steps or gates.",
+    "predict": "Send records to a release and compare the predictions with the expected values.",
+    "batch": "Predict whole files of records through a release, in order; a run that was killed can continue.",
     "experiment": "Measure latency and throughput over replica counts, and report.",
-    "demo": "Show the whole thing on this machine, on real data.",
+    "explain": "Explain a key of deployer.yaml: its default and its meaning, and the keys below it.",
+    "completion": "Print the script that completes verbs, options, models, versions and labels in a shell.",
+    "demo": "Run the whole toolkit on this machine, on real data.",
 }
 """Verb to one-line help. The verb `x` is `deployer.cli.verbs.x:app`, imported when it is called."""
 
+COMPLETION = "_DEPLOYER_COMPLETE"
+"""Environment variable that the completion script sets when it asks what can follow."""
+
 OPTIONS = {
-    "-o, --output": "table, json or yaml: how the result is printed (every verb)",
+    "-o, --output": "format of the result: table, json or yaml (every verb)",
     "-q, --quiet": "no progress on stderr (every verb)",
     "-v, --verbose": "more detail on stderr, and the traceback of an unexpected error (every verb)",
     "--version": "print the version and exit",
@@ -46,6 +52,12 @@ class Terminated(KeyboardInterrupt):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; return the exit code (see `deployer.errors`)."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    if COMPLETION in os.environ:
+        from deployer.cli.completion import print_completions
+
+        return print_completions(VERBS, COMPLETION)
+    if argv[:1] == ["help"] and len(argv) > 1:  # `deployer help rollout start`
+        argv = [*argv[1:], "--help"]
     if not argv or argv[0] in ("-h", "--help", "help"):
         sys.stdout.write(overview())
         return 0 if argv else 2
@@ -82,9 +94,9 @@ def _run(argv: list[str]) -> int:
     console.configure_from(argv)
     try:
         if argv[0].startswith("-"):
-            raise UsageError(f"{argv[0]} stands before the verb", hint="options follow it: `deployer VERB -o json`")
+            raise UsageError(f"{argv[0]} comes before the verb", hint="options come after it: `deployer VERB -o json`")
         if argv[0] not in VERBS:
-            raise UsageError(f"there is no verb {argv[0]!r}", hint="`deployer --help` lists the verbs")
+            raise UsageError(f"there is no verb {argv[0]!r}", hint=_nearest(argv[0]))
         from deployer.cli.verb import invoke
 
         return invoke(import_module(f"deployer.cli.verbs.{argv[0]}").app, argv)
@@ -104,6 +116,13 @@ def _run(argv: list[str]) -> int:
         return console.fail(missing) if missing else console.bug(error)
     except Exception as error:  # the one place where a bug becomes text
         return console.bug(error)
+
+
+def _nearest(verb: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(verb, VERBS, n=1)
+    return f"did you mean `deployer {near[0]}`?" if near else "`deployer --help` lists the verbs"
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -128,7 +128,9 @@ class Console:
         if yes:
             return
         if not sys.stdin.isatty():
-            raise UsageError(f"{question} Nobody can be asked here", hint="pass --yes to agree beforehand")
+            raise UsageError(
+                f"{question} There is no terminal to confirm it on", hint="pass --yes to confirm it in advance"
+            )
         self.close()
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()

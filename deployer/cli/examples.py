@@ -66,6 +66,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "rollout resume": ("deployer rollout resume digits",),
     "rollout abort": ("deployer rollout abort digits --target cluster",),
     "rollout history": ("deployer rollout history digits -o json",),
+    "explain": ("deployer explain gateway.limits", "deployer explain serving.resources.cpu_limit"),
+    "completion": ("deployer completion bash",),
     "rollback": (
         "deployer rollback digits",
         "deployer rollback digits --to 1 --target cluster",
@@ -73,7 +75,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "predict": (
         "deployer predict digits --records holdout.jsonl",
         "deployer predict digits --records tensors.jsonl --direct --label canary",
-        "deployer predict digits --records - --skip-bad --out answers.csv",
+        "deployer predict digits --records - --skip-bad --out predictions.csv",
     ),
     "batch": (
         "deployer batch digits --input holdout.jsonl --output predictions/",

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import Format, console
 from deployer.cli.examples import examples
 from deployer.cli.options.group import OptionGroup, flattened
@@ -52,34 +53,37 @@ def duration_text(seconds: float) -> str:
     return "".join(parts) or "0s"
 
 
-File = Annotated[Path, typer.Option("-f", "--file", help="Description of the release.", show_default=True)]
-Timeout = Annotated[float, typer.Option("--timeout", parser=duration, metavar=DURATION, help="Bound on all waiting.")]
+File = Annotated[Path, typer.Option("-f", "--file", help="The deployer.yaml of the release.", show_default=True)]
+Timeout = Annotated[float, typer.Option("--timeout", parser=duration, metavar=DURATION, help="Maximum time to wait.")]
 NewTimeout = Annotated[
     float | None,
     typer.Option(
-        "--timeout", parser=duration, metavar=DURATION, help="Bound on all waiting; by default as it was at the start."
+        "--timeout",
+        parser=duration,
+        metavar=DURATION,
+        help="Maximum time to wait; by default as when the rollout started.",
     ),
 ]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", autocompletion=candidates.models)]
 Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file; by default kubectl's.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommonOptions(OptionGroup):
     """What every verb takes."""
 
-    output: Annotated[Format, typer.Option("-o", "--output", help="How the result is printed.")] = Format.TABLE
+    output: Annotated[Format, typer.Option("-o", "--output", help="Format of the result.")] = Format.TABLE
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")] = False
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More detail on stderr; tracebacks.")] = False
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More detail on stderr, with tracebacks.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class _BesideOutput(CommonOptions):
     """As `CommonOptions`, for a verb whose own `--output` names what it writes."""
 
-    output: Annotated[Format, typer.Option("-o", help="How the result is printed.")] = Format.TABLE
+    output: Annotated[Format, typer.Option("-o", help="Format of the result.")] = Format.TABLE
 
 
 class Verb(typer.Typer):
@@ -173,7 +177,5 @@ def invoke(app: typer.Typer, argv: Sequence[str]) -> int:
     except _TyperUsageError as error:
         where = getattr(getattr(error, "ctx", None), "command_path", name)
         text = error.format_message().replace("Value error, ", "")
-        raise UsageError(
-            text[:1].lower() + text[1:].rstrip("."), hint=f"`{where} --help` shows how it is called"
-        ) from None
+        raise UsageError(text[:1].lower() + text[1:].rstrip("."), hint=f"`{where} --help` shows its usage") from None
     return code if isinstance(code, int) else 0

@@ -101,13 +101,13 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
     _clear(request, progress)
     rolling = DIGITS.name in request.models
     heading = _Heading(progress, begun=begun, steps=5 + request.measure + 2 * rolling)
-    heading(f"Train, export and ask offline: two versions of {' and '.join(request.models)}")
+    heading(f"Train, export and predict offline: two versions of {' and '.join(request.models)}")
     offline = _prepare(request, progress)
     heading("Render every file of the release: label stable is version 1, canary is version 2")
     choices = _describe(request, samples, progress)
     heading(f"Start {request.replicas} replicas and a gateway")
     with _running(request, choices, progress) as target:
-        heading("Send the held-out records through the gateway and straight to a replica")
+        heading("Send the held-out records through the gateway and directly to a replica")
         accuracies = tuple(
             _compare(request, target, sample, label, version, offline[sample.name][version], progress)
             for sample in samples
@@ -116,7 +116,7 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
         answers = _roll(request, target, heading, progress) if rolling else Counter()
         result = None
         if request.measure:
-            heading(f"Measure what 1 and {request.replicas} replicas carry")
+            heading(f"Measure the load that 1 and {request.replicas} replicas sustain")
             result = _measure(request, target, progress)
             progress(result.headline)
         heading("Stop everything")
@@ -149,7 +149,7 @@ def _clear(request: DemoRequest, progress: Progress) -> None:
     out = request.out
     if out.exists() and any(out.iterdir()):
         if not (out / MARK).exists():
-            raise UsageError(f"{out} holds something that no demo wrote", hint="choose another --out")
+            raise UsageError(f"{out} contains files that no demo wrote", hint="choose another --out")
         LocalTarget(_state(out)).down(progress=progress)
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -256,8 +256,8 @@ def _compare(
     )
     if not found.gateway == found.direct == found.offline or set(through.versions) != {version}:
         raise TargetError(
-            f"{found.model} {label} does not answer online as offline",
-            cause=f"versions {sorted(through.versions)} answered; {found}",
+            f"{found.model} {label} gives other predictions online than offline",
+            cause=f"versions {sorted(through.versions)} responded; {found}",
             hint=f"the logs are in {_state(request.out) / 'logs'}",
         )
     return found
@@ -284,10 +284,10 @@ def _roll(request: DemoRequest, target: LocalTarget, heading: _Heading, progress
     with rollout.traffic(target, model, holdout) as seen:
         heading(f"Roll out version 2 of {model}, which is better, under {rollout.RATE:g} requests a second")
         rollout.require(rollout.roll_out(target, file, model, 2, holdout, seen, progress), "promoted")
-        heading("Roll out version 3, trained on shuffled labels: every request still gets an answer")
+        heading("Roll out version 3, trained on shuffled labels: every request still gets a response")
         rollout.require(rollout.roll_out(target, file, model, 3, None, seen, progress), "aborted")
     by_version = ", ".join(f"{count} by version {version}" for version, count in sorted(seen.versions.items()))
-    progress(f"{seen.versions.total()} requests were answered meanwhile: {by_version}; {len(seen.failures)} failed")
+    progress(f"{seen.versions.total()} requests succeeded meanwhile: {by_version}; {len(seen.failures)} failed")
     if seen.failures:
         raise TargetError(f"{len(seen.failures)} requests failed while versions changed", cause=seen.failures[0])
     return seen.versions

@@ -50,7 +50,7 @@ def prepare(out: Path, models: Sequence[str], progress: Progress) -> Offline:
     for name in models:
         place = ModelStore(root=out / "store", model=name)
         found[name] = {v: offline_accuracy(place.path(v), SAMPLES.get(name, DIGITS)) for v in place.versions()}
-        shares = (f"version {version} is right in {100 * share:.1f} %" for version, share in found[name].items())
+        shares = (f"version {version} is correct for {100 * share:.1f} %" for version, share in found[name].items())
         progress(f"offline, {name}: {', '.join(shares)}")
     return found
 

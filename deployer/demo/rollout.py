@@ -67,7 +67,7 @@ def traffic_bars(before: Mapping[int, int], after: Mapping[int, int]) -> str:
         for version, count in grown.items()
         if count
     ]
-    return f"  {total:4d} answers  {'  '.join(parts)}"
+    return f"  {total:4d} responses  {'  '.join(parts)}"
 
 
 @contextmanager
@@ -150,5 +150,5 @@ def require(done: Rollout, outcome: str) -> None:
         raise TargetError(
             f"the rollout of {done.model} to version {done.request.to} is {done.outcome or done.phase}, not {outcome}",
             cause=done.reason,
-            hint="the machine may be too busy to answer enough requests; `make demo` again",
+            hint="the machine may be too busy to serve enough requests; `make demo` again",
         )

@@ -89,7 +89,7 @@ class Auth:
 
     def __post_init__(self) -> None:
         if self.keys_file is None and self.keys_secret is None and self.jwt is None:
-            raise ValueError("set keys_file, keys_secret or jwt, or leave auth out to let everybody in")
+            raise ValueError("set keys_file, keys_secret or jwt, or leave auth out to accept every caller")
 
 
 @dataclass(frozen=True, kw_only=True)

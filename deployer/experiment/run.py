@@ -129,7 +129,7 @@ def _check(request: ExperimentRequest) -> None:
         raise SpecError("fractions of the ceiling must be positive", hint="for example --fractions 0.5,0.7,0.9")
     if request.direct and request.direct_records is not None:
         raise UsageError(
-            "--direct and --direct-records exclude each other",
+            "--direct and --direct-records cannot be used together",
             hint="--direct-records measures both, with and without gateways",
         )
     for path in filter(None, (request.records, request.direct_records)):

@@ -117,7 +117,7 @@ def choose(store: Path, model: str, versions: Iterable[int], *, every: bool) -> 
         raise ExportError(f"model {model} has no version in {store}", hint="`deployer models list` shows its content")
     wanted = tuple(sorted(set(versions)))
     if wanted and every:
-        raise UsageError("--version and --all exclude each other", hint="leave one out")
+        raise UsageError("--version and --all cannot be used together", hint="leave one out")
     return wanted or (existing if every else existing[-1:])
 
 

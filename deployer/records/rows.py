@@ -78,7 +78,7 @@ def expand(patterns: Sequence[str]) -> tuple[Path, ...]:
         found |= dict.fromkeys(Path(match) for match in matches)
     for path in found:
         if path.suffix not in SUFFIXES:
-            raise SpecError(f"{path}: {path.suffix or 'no suffix'} is no known format", hint=", ".join(SUFFIXES))
+            raise SpecError(f"{path}: {path.suffix or 'no suffix'} is not a known format", hint=", ".join(SUFFIXES))
         if not path.is_file():
             raise SpecError(f"{path} is not a file", hint=f"name its files: '{path}/*.jsonl'")
         if path.stat().st_size == 0:
@@ -228,7 +228,7 @@ def _table_row(
             continue
         value = text if name in columns.text else _cell(text)
         if isinstance(value, float) and not math.isfinite(value):
-            return b"", f"column '{name}': {text} is no number"
+            return b"", f"column '{name}': {text} is not a number"
         record[name] = value
     for name, parts in joined.items():
         values = [record.pop(part, None) for part in parts]
@@ -300,8 +300,8 @@ def _parquet_row(row: Mapping[str, Any]) -> tuple[bytes, str]:
             continue
         plain = _plain(value)
         if not _finite(plain):
-            return b"", f"column '{name}': {plain!r} is no number" if isinstance(plain, float) else (
-                f"column '{name}' holds a value that is no number"
+            return b"", f"column '{name}': {plain!r} is not a number" if isinstance(plain, float) else (
+                f"column '{name}' holds a value that is not a number"
             )
         record[name] = plain
     return _encoded(record)

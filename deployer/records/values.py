@@ -21,4 +21,4 @@ def cell(text: str) -> bool | int | float | str:
 
 def no_constant(text: str) -> Never:
     """For `json.loads(parse_constant=…)`: NaN and Infinity are not JSON. Errors: ValueError."""
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")

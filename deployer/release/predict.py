@@ -108,7 +108,7 @@ def predict(target: Target, request: PredictRequest, progress: Progress) -> Pred
     not respond or is not running, WaitTimeout when it stays busy.
     """
     if request.direct and request.skip_bad:
-        raise UsageError("--skip-bad needs the gateway, which says what is bad", hint="leave out --direct")
+        raise UsageError("--skip-bad needs the gateway, which validates the records", hint="leave out --direct")
     lines = files.read(request.records)
     if not request.skip_bad:
         for line in lines:

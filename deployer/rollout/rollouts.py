@@ -204,7 +204,7 @@ class Rollouts:
                 return self._continue(event, timeout) if self.histories.take_command(self.model) is event else now
             if event is Event.PROMOTE and now.position > before.position:
                 return now
-        raise WaitTimeout(f"the deployer at work did not {event.value} within {patience:g} s")
+        raise WaitTimeout(f"the deployer that runs the rollout did not {event.value} within {patience:g} s")
 
     def _open(self) -> Rollout:
         found = self.histories.read(self.model).open

@@ -19,18 +19,24 @@ class ChoiceOptions(OptionGroup):
     version: Annotated[
         list[str] | None,
         typer.Option(
-            "--version", metavar="MODEL=N[,N]", help="Versions to serve; by default the newest, or the labelled."
+            "--version",
+            metavar="MODEL=N[,N]",
+            help="Versions to serve; by default those with a label, else the newest.",
         ),
     ] = None
     label: Annotated[
         list[str] | None,
         typer.Option(
-            "--label", metavar="MODEL:LABEL=N", help="What a label stands for; by default stable is the newest."
+            "--label", metavar="MODEL:LABEL=N", help="Version that a label points to; by default stable is the newest."
         ),
     ] = None
     weight: Annotated[
         list[str] | None,
-        typer.Option("--weight", metavar="MODEL:LABEL=SHARE", help="Share of traffic; by default stable takes all."),
+        typer.Option(
+            "--weight",
+            metavar="MODEL:LABEL=SHARE",
+            help="Share of traffic of a label; by default stable gets all of it.",
+        ),
     ] = None
 
     def choices(self) -> dict[str, Choice]:
@@ -61,7 +67,7 @@ def _labelled(option: str, text: str) -> tuple[str, str, str]:
 
 def _version(option: str, text: str, number: str) -> int:
     if not number.isascii() or not number.isdigit():
-        raise UsageError(f"{option} {text}: {number!r} is no version number", hint="versions are 1, 2, 3 …")
+        raise UsageError(f"{option} {text}: {number!r} is not a version number", hint="versions are 1, 2, 3 …")
     return int(number)
 
 
@@ -69,5 +75,5 @@ def _share(text: str, number: str) -> float:
     try:
         share = float(number)
     except ValueError:
-        raise UsageError(f"--weight {text}: {number!r} is no number", hint="shares are relative: 95 and 5") from None
+        raise UsageError(f"--weight {text}: {number!r} is not a number", hint="shares are relative: 95 and 5") from None
     return int(share) if share.is_integer() else share

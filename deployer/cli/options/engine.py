@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from deployer.models.proof.served import Prover
 
 EngineOption = Annotated[
-    Engine, typer.Option("--engine", help="Model server for the checks: the one that will serve the version.")
+    Engine, typer.Option("--engine", help="Model server for the checks; choose the one that will serve the version.")
 ]
-ImageOption = Annotated[str, typer.Option("--image", help="Its image, for --engine docker; by default the chart's.")]
+ImageOption = Annotated[str, typer.Option("--image", help="Image for --engine docker; by default that of the chart.")]
 
 
 def prover(engine: Engine, image: str) -> Prover:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.options.group import OptionGroup
 from deployer.cli.options.lists import numbers
 from deployer.cli.verb import ModelName, duration
@@ -17,10 +18,12 @@ from deployer.errors import UsageError
 from deployer.experiment.request import ExperimentRequest
 from deployer.experiment.results import Objective
 
-Fractions = Annotated[str, typer.Option("--fractions", metavar="F,F", help="Shares of the ceiling to try.")]
-Refine = Annotated[int, typer.Option("--refine", min=0, help="Further rates that narrow the capacity down.")]
-Seconds = Annotated[float | None, typer.Option("--seconds", min=0.1, help="Least length of a window.")]
-Warmup = Annotated[float | None, typer.Option("--warmup", min=0, help="Seconds before each window.")]
+Fractions = Annotated[
+    str, typer.Option("--fractions", metavar="F,F", help="Rates to try, as shares of the maximum throughput.")
+]
+Refine = Annotated[int, typer.Option("--refine", min=0, help="Additional rates, to find the capacity more precisely.")]
+Seconds = Annotated[float | None, typer.Option("--seconds", min=0.1, help="Minimum seconds of a measured window.")]
+Warmup = Annotated[float | None, typer.Option("--warmup", min=0, help="Seconds of load before each measured window.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,9 @@ class SweepOptions(OptionGroup):
 
     fractions: Fractions = "0.5,0.7,0.8,0.9"
     refine: Refine = 2
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Repetitions; 3 or more show the spread.")] = 1
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="Repetitions of all trials; 3 or more show the spread.")
+    ] = 1
     p99: Annotated[
         float | None, typer.Option("--p99", parser=duration, metavar="DURATION", help="Objective: p99 at most this.")
     ] = None
@@ -62,7 +67,9 @@ class SweepOptions(OptionGroup):
     ] = None
     seconds: Seconds = None
     warmup: Warmup = None
-    label: Annotated[str, typer.Option("--label", help="Version label that answers.")] = "stable"
+    label: Annotated[
+        str, typer.Option("--label", help="Version label to measure.", autocompletion=candidates.labels)
+    ] = "stable"
 
     def request(self, subject: SubjectOptions, described: release.Experiment, *, timeout: float) -> ExperimentRequest:
         """The experiment, as far as both verbs know it. Errors: UsageError without records, for what is no number."""

@@ -25,7 +25,7 @@ SCHEME = "pvc://"
 
 def _directory(text: str | Path) -> Path:
     if str(text).startswith(SCHEME):
-        raise typer.BadParameter(f"{text} is a claim in a cluster; this verb needs a directory")
+        raise typer.BadParameter(f"{text} is a PVC in a cluster; this verb needs a directory")
     return Path(text)
 
 
@@ -33,7 +33,7 @@ StoreDirectory = Annotated[
     Path, typer.Option("--store", parser=_directory, metavar="DIRECTORY", help="Directory of the store.")
 ]
 
-AnyStore = Annotated[str, typer.Option("--store", help="Directory of the store, or pvc://NAMESPACE/CLAIM[/SUBPATH].")]
+AnyStore = Annotated[str, typer.Option("--store", help="Directory of the store, or pvc://NAMESPACE/PVC[/SUBPATH].")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +42,11 @@ class PodOptions(OptionGroup):
 
     image: Annotated[
         str,
-        typer.Option("--image", help="Any image with Python for the pod in the claim; by default the deployer's own."),
+        typer.Option(
+            "--image", help="Image with Python for the pod that mounts the PVC; by default the deployer's own."
+        ),
     ] = ""
-    context: Annotated[
-        str, typer.Option("--context", help="Kube-context of the claim; by default the current one.")
-    ] = ""
+    context: Annotated[str, typer.Option("--context", help="Kube-context of the PVC; by default the current one.")] = ""
     kubeconfig: Kubeconfig = ""
     timeout: Timeout = 180.0
 
@@ -77,11 +77,11 @@ def catalog(store: str, pod: PodOptions) -> Iterator[Catalog]:
 
 def pvc_store(text: str) -> PvcStore:
     """The claim that an option names. Errors: UsageError."""
-    hint = f"write {SCHEME}NAMESPACE/CLAIM or {SCHEME}NAMESPACE/CLAIM/SUBPATH"
+    hint = f"write {SCHEME}NAMESPACE/PVC or {SCHEME}NAMESPACE/PVC/SUBPATH"
     try:
         store = parse_store(text, "/")
     except ValueError as error:
         raise UsageError(str(error), hint=hint) from error
     if not isinstance(store, PvcStore):
-        raise UsageError(f"{text!r} is no claim", hint=hint)
+        raise UsageError(f"{text!r} is not the address of a PVC", hint=hint)
     return store

@@ -19,7 +19,7 @@ StateDir = Annotated[
     Path | None,
     typer.Option(
         "--state-dir",
-        help="State of the local release; by default .deployer/RELEASE beside the file.",
+        help="Directory with the state of the local release; by default .deployer/RELEASE next to the file.",
         show_default=False,
     ),
 ]

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import console
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import ModelName, Timeout, Verb, duration_text
@@ -31,14 +32,26 @@ def batch_(
     folder: Annotated[
         Path, typer.Option("--output", help="Folder for predictions, errors and journal.", show_default=False)
     ],
-    form: Annotated[Format, typer.Option("--format", help="How predictions are written.")] = Format.JSONL,
+    form: Annotated[Format, typer.Option("--format", help="Format of the predictions.")] = Format.JSONL,
     label: Annotated[
-        str, typer.Option("--label", help="Version label; by default the gateway's routing decides.")
+        str,
+        typer.Option(
+            "--label",
+            help="Version label; by default the gateway's routing decides.",
+            autocompletion=candidates.labels,
+        ),
     ] = "",
     version: Annotated[
-        int | None, typer.Option("--version", min=1, help="Version number, instead of a label.", show_default=False)
+        int | None,
+        typer.Option(
+            "--version",
+            min=1,
+            help="Version number, instead of a label.",
+            show_default=False,
+            autocompletion=candidates.versions,
+        ),
     ] = None,
-    shards: Annotated[int, typer.Option("--shards", min=1, max=99999, help="Files to write.")] = 1,
+    shards: Annotated[int, typer.Option("--shards", min=1, max=99999, help="Number of output files.")] = 1,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Records in one request, at most.")] = 256,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Requests in flight, at most.")] = 8,
     max_rate: Annotated[
@@ -51,9 +64,9 @@ def batch_(
     *,
     where: TargetOptions,
 ) -> None:
-    """Predict whole files of records through a release, in order, and go on where a killed run ended."""
+    """Predict whole files of records through a release, in order; a run that was killed can continue."""
     if label and version is not None:
-        raise UsageError("--label and --version exclude each other", hint="keep one of the two")
+        raise UsageError("--label and --version cannot be used together", hint="leave out one of them")
     request = BatchRequest(
         model=model,
         inputs=tuple(inputs),

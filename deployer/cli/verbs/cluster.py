@@ -22,15 +22,16 @@ def up(
     node_image: Annotated[
         str, typer.Option("--node-image", envvar="KIND_NODE_IMAGE", help="Image of the nodes; by default kind's own.")
     ] = "",
-    nodes: Annotated[int, typer.Option("--nodes", min=1, max=20, help="Nodes, the control plane included.")] = 1,
+    nodes: Annotated[
+        int, typer.Option("--nodes", min=1, max=20, help="Number of nodes, including the control plane.")
+    ] = 1,
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Build the project's images if absent, and load them.")
     ] = True,
-    tag: Annotated[
-        str, typer.Option("--tag", help="Tag of these images; by default the one that the gateway chart names.")
-    ] = "",
+    tag: Annotated[str, typer.Option("--tag", help="Tag of these images; by default that of the gateway chart.")] = "",
     build_args: Annotated[
-        str, typer.Option("--docker-build-args", envvar="DOCKER_BUILD_ARGS", help="Added to `docker build`.")
+        str,
+        typer.Option("--docker-build-args", envvar="DOCKER_BUILD_ARGS", help="Additional arguments of `docker build`."),
     ] = "",
     kubeconfig: Kubeconfig = "",
     timeout: Timeout = 900.0,
@@ -62,12 +63,12 @@ def down(
     """Delete the kind cluster of this name, and nothing else."""
     if dry_run:
         there = kind_cluster.can_delete(name)
-        words = f"would delete cluster {name}" if there else f"cluster {name} is not there"
+        words = f"would delete cluster {name}" if there else f"cluster {name} does not exist"
         console.result("DeletePlan", {"name": name, "would_delete": there}, words)
         return
     deleted = kind_cluster.down(name, kubeconfig=kubeconfig, timeout=timeout, progress=console.progress)
     console.result(
-        "Deleted", {"name": name, "deleted": deleted}, f"cluster {name} {'deleted' if deleted else 'was not there'}"
+        "Deleted", {"name": name, "deleted": deleted}, f"cluster {name} {'deleted' if deleted else 'did not exist'}"
     )
 
 
@@ -75,4 +76,4 @@ def _planned(plan: kind_cluster.UpPlan) -> str:
     lines = [f"would {'make' if plan.creates else 'keep'} cluster {plan.name}, context {plan.context}"]
     lines += [f"would build {reference}" for reference in plan.builds]
     lines += [f"would load {reference}" for reference in plan.loads]
-    return "\n".join([*lines, "would install metrics-server, unless somebody else has"])
+    return "\n".join([*lines, "would install metrics-server, unless it is there already"])

@@ -20,17 +20,18 @@ def demo(
         "demo-output"
     ),
     cpus_per_replica: Annotated[
-        float, typer.Option("--cpus-per-replica", min=0.1, help="CPU share of a replica, so that scaling can be seen.")
+        float,
+        typer.Option("--cpus-per-replica", min=0.1, help="CPU limit of a replica; a small one makes scaling visible."),
     ] = 0.25,
-    engine: Annotated[Engine, typer.Option("--engine", help="What a replica runs.")] = Engine.EMBEDDED,
-    measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Run the scaling experiment, too.")] = True,
+    engine: Annotated[Engine, typer.Option("--engine", help="Model server of a replica.")] = Engine.EMBEDDED,
+    measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Also run the scaling experiment.")] = True,
     timeout: Timeout = 120.0,
 ) -> None:
-    """Show the whole thing on this machine, on real data.
+    """Run the whole toolkit on this machine, on real data.
 
     Trains and exports two versions of two models, serves them, sends held-out records, compares the accuracy with
-    that of the models themselves, promotes a good version and has a bad one taken back under load, and measures what
-    one and two replicas carry. Stops everything at the end.
+    that of the models themselves, promotes a good version and aborts a bad one under load, and measures the load that
+    one and two replicas sustain. Stops everything at the end.
     """
     from deployer.demo import demo as usecase
 
@@ -42,7 +43,7 @@ def demo(
     ]
     table = Table(columns=("model", "label", "version", "records", "offline", "gateway", "grpc"), rows=rows)
     changed = ", ".join(f"{count} by version {version}" for version, count in sorted(found.answers.items()))
-    rolled = f"\n\nWhile versions changed, all requests were answered: {changed}" if found.answers else ""
+    rolled = f"\n\nAll requests succeeded while versions changed: {changed}" if found.answers else ""
     report = f"\n\n{found.headline}\nReport: {found.report}" if found.report else ""
     console.result(
         "Demo", found, f"{table}{rolled}{report}\n\nDone in {found.seconds:.0f} s; everything is in {found.out}"

@@ -26,19 +26,23 @@ def deploy(
     context: Context = "",
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the proof, or only apply.")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the release is verified, or only apply it.")
+    ] = True,
     storage_image: Annotated[
         str,
-        typer.Option("--storage-image", help="Image with Python that looks into the claim; default: the gateway's."),
+        typer.Option(
+            "--storage-image", help="Image with Python for the pod that lists the PVC; by default the gateway's."
+        ),
     ] = "",
     timeout: Timeout = 600.0,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Install or upgrade a release in a cluster, and prove that it works.
+    """Install or upgrade a release in a cluster, and verify that it works.
 
     Versions, labels and weights of a live release stay as they are; --version, --label and --weight are for models that
-    are installed for the first time. With nothing to change, nothing is touched.
+    are installed for the first time. If there is nothing to change, nothing is written.
     """
     where = Where(file=file, kind=Kind.CLUSTER, context=context, namespace=namespace, kubeconfig=kubeconfig)
     request = usecase.DeployRequest(where=where, choices=chosen.choices(), storage_image=storage_image, timeout=timeout)
@@ -60,5 +64,5 @@ def deployed_text(done: usecase.Deployed) -> str:
     if not done.changed:
         head = [f"nothing to change in {done.target}"]
     rows = [(p.model, p.label, p.version, f"{1000 * p.seconds:.0f} ms", p.refused or None) for p in done.proofs]
-    table = Table(columns=("model", "label", "version", "predict", "refused zeros because"), rows=rows)
+    table = Table(columns=("model", "label", "version", "predict", "zeros rejected because"), rows=rows)
     return "\n".join([*head, *([f"\n{table}"] if rows else [])])

@@ -23,7 +23,7 @@ app = Verb()
 def doctor_(
     keep: Annotated[
         Path | None,
-        typer.Option("--keep", metavar="FILE", help="Write all that was looked at in the cluster, as JSON."),
+        typer.Option("--keep", metavar="FILE", help="Write the cluster objects that were examined, as JSON."),
     ] = None,
     *,
     where: TargetOptions,

@@ -37,24 +37,27 @@ def run(
     subject: SubjectOptions,
     replicas: Annotated[str, typer.Option("--replicas", metavar="1,2,4", help="Replica counts to measure.")] = "",
     rates: Annotated[
-        str, typer.Option("--rates", metavar="R,R", help="Requests a second to try; by default shares of the ceiling.")
+        str,
+        typer.Option(
+            "--rates", metavar="R,R", help="Requests per second to try; by default shares of the maximum throughput."
+        ),
     ] = "",
     *,
     sweep: SweepOptions,
     direct: Annotated[
-        bool, typer.Option("--direct", help="One plain gRPC channel to one replica, past the gateway.")
+        bool, typer.Option("--direct", help="Measure one plain gRPC channel to one replica, without the gateway.")
     ] = False,
     direct_records: Annotated[
         Path | None,
         typer.Option(
             "--direct-records",
             metavar="FILE",
-            help='Also the same sweep as with --direct, by lines {"inputs": {…}, "expected": …}; both are drawn.',
+            help='Also measure as --direct does, with this file of lines {"inputs": {…}, "expected": …}.',
             show_default=False,
         ),
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Records in one request.")] = 1,
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that generate load.")] = 1,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Number of processes that generate load.")] = 1,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the schedule.")] = None,
     max_lag: Annotated[
         float | None,
@@ -62,10 +65,12 @@ def run(
             "--max-lag",
             parser=duration,
             metavar="DURATION",
-            help="p99 of the generator's own lag in a valid trial; by default a tenth of the objective.",
+            help="Highest p99 of the load generator's own lag in a valid trial; by default a tenth of the objective.",
         ),
     ] = None,
-    wished_rate: Annotated[float, typer.Option("--for", min=0, help="Requests a second to size for.")] = 0.0,
+    wished_rate: Annotated[
+        float, typer.Option("--for", min=0, help="Requests per second for which to compute the number of replicas.")
+    ] = 0.0,
     timeout: Timeout = 300.0,
     where: TargetOptions,
     load_image: Annotated[
@@ -73,7 +78,7 @@ def run(
     ] = "",
     dry_run: DryRun = False,
 ) -> None:
-    """Find what each number of replicas carries within an objective, and write a folder with a report."""
+    """Find the rate that each number of replicas sustains within an objective, and write a folder with a report."""
     _need_libraries()
     described, _ = _described(where.file, where.state_dir)
     request = replace(
@@ -107,13 +112,22 @@ def batching(
     subject: BatchingSubjectOptions,
     batches: Annotated[str, typer.Option("--batches", metavar="N,N", help="Records in one request.")] = "1,8,32,128",
     sizes: Annotated[
-        str, typer.Option("--max-batch-size", metavar="N,N", help="Sizes to try [default: as described, else 8,32].")
+        str,
+        typer.Option(
+            "--max-batch-size", metavar="N,N", help="Sizes to try [default: that of deployer.yaml, else 8,32]."
+        ),
     ] = "",
     waits: Annotated[
-        str, typer.Option("--batch-timeout", metavar="MICROS,…", help="Waits to try [default: 0 and as described].")
+        str,
+        typer.Option(
+            "--batch-timeout", metavar="MICROS,…", help="Timeouts to try [default: 0 and that of deployer.yaml]."
+        ),
     ] = "",
     threads: Annotated[
-        str, typer.Option("--num-batch-threads", metavar="N,N", help="Thread counts to try [default: as described].")
+        str,
+        typer.Option(
+            "--num-batch-threads", metavar="N,N", help="Thread counts to try [default: that of deployer.yaml]."
+        ),
     ] = "",
     *,
     sweep: BatchingSweepOptions,
@@ -121,7 +135,7 @@ def batching(
     where: LocalOptions,
     dry_run: DryRun = False,
 ) -> None:
-    """Find out whether batching in the model server pays, and write the best batching_parameters.txt."""
+    """Find out whether batching in the model server is worthwhile, and write the best batching_parameters.txt."""
     _need_libraries()
     from deployer.experiment.batching import sweep as usecase
     from deployer.experiment.batching.search import candidates
@@ -152,7 +166,7 @@ def batching(
 
 @app.command()
 def compare(before: Folder, after: Folder) -> None:
-    """Say which differences between two experiments are larger than their run-to-run spread."""
+    """Show which differences between two experiments are larger than their run-to-run spread."""
     _need_libraries()
     from deployer.experiment import compare as comparison
     from deployer.experiment.report import folder
@@ -163,7 +177,7 @@ def compare(before: Folder, after: Folder) -> None:
 
 @app.command()
 def report(folder: Folder) -> None:
-    """Write the plots and report.html of an experiment again from its experiment.json."""
+    """Recreate the plots and report.html of an experiment from its experiment.json."""
     _need_libraries()
     from deployer.experiment.report import folder as folders
 

@@ -42,45 +42,55 @@ def export(
     ],
     store: StoreDirectory,
     model: Annotated[str, typer.Option("--model", help="Name of the model.")],
-    version: Annotated[int | None, typer.Option("--version", help="Number; by default the next free one.")] = None,
-    signature: Annotated[str, typer.Option("--signature", help="Signature to be served.")] = DEFAULT_SIGNATURE,
-    features: Annotated[Path | None, typer.Option("--features", help="features.yaml that goes with it.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="Version number; by default the next free one.")
+    ] = None,
+    signature: Annotated[str, typer.Option("--signature", help="Signature to serve.")] = DEFAULT_SIGNATURE,
+    features: Annotated[Path | None, typer.Option("--features", help="Feature spec to store with the version.")] = None,
     samples: Annotated[
         Path | None,
-        typer.Option("--samples", help="Sample inputs (.npz, .jsonl, .csv, .parquet), else random."),
+        typer.Option("--samples", help="Sample inputs (.npz, .jsonl, .csv, .parquet); by default random."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of random sample inputs.")] = 0,
-    rtol: Annotated[float, typer.Option("--rtol", min=0, help="Parity: relative tolerance.")] = 1e-4,
-    atol: Annotated[float, typer.Option("--atol", min=0, help="Parity: absolute tolerance.")] = 1e-5,
+    rtol: Annotated[float, typer.Option("--rtol", min=0, help="Relative tolerance of the parity check.")] = 1e-4,
+    atol: Annotated[float, typer.Option("--atol", min=0, help="Absolute tolerance of the parity check.")] = 1e-5,
     warmup_batch_sizes: Annotated[
-        str, typer.Option("--warmup-batch-sizes", metavar="N,N…", help="One warm-up record for each.")
+        str, typer.Option("--warmup-batch-sizes", metavar="N,N…", help="Batch sizes of the warm-up requests.")
     ] = "1,8,32",
     metric: Annotated[
-        list[str] | None, typer.Option("--metric", metavar="NAME=NUMBER", help="Recorded in the manifest; repeatable.")
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME=NUMBER", help="Metric to record in the manifest; repeatable."),
     ] = None,
     metrics_file: Annotated[
-        Path | None, typer.Option("--metrics-file", help='JSON {"accuracy": 0.97}, recorded in the manifest.')
+        Path | None,
+        typer.Option("--metrics-file", help='JSON file of metrics to record in the manifest: {"accuracy": 0.97}.'),
     ] = None,
     max_size: Annotated[
-        int | None, typer.Option("--max-size", parser=_size, metavar="SIZE", help="Refuse a larger version: 500MB.")
+        int | None,
+        typer.Option("--max-size", parser=_size, metavar="SIZE", help="Fail if the version is larger, e.g. 500MB."),
     ] = None,
     require_batchable: Annotated[
-        bool, typer.Option("--require-batchable", help="Refuse a signature that cannot be batched.")
+        bool, typer.Option("--require-batchable", help="Fail if the signature cannot be batched.")
     ] = False,
     warmup: Annotated[
-        WarmUp, typer.Option("--warmup", help="Keep the warm-up requests that the model brings, or write new ones.")
+        WarmUp, typer.Option("--warmup", help="Keep the warm-up requests that come with the model, or write new ones.")
     ] = WarmUp.KEEP,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Read a file that may run code of its own: only for your own files.")
+        bool, typer.Option("--trust", help="Read a file although it may run code; only for files that you trust.")
     ] = False,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", metavar="FILE", help="Rows that the feature spec must take, as of `features check`."),
+        typer.Option("--data", metavar="FILE", help="Rows that the feature spec must accept, as in `features check`."),
     ] = None,
-    rates: Annotated[Path | None, typer.Option("--rates", help="Exchange rates for the rows of --data.")] = None,
+    rates: Annotated[
+        Path | None, typer.Option("--rates", help="File of exchange rates for the rows of --data.")
+    ] = None,
     expected: Annotated[
         Path | None,
-        typer.Option("--expected", help="What training made of these rows (.npz): the skew goes into the manifest."),
+        typer.Option(
+            "--expected",
+            help="Tensors that training made from these rows (.npz); the skew is recorded in the manifest.",
+        ),
     ] = None,
     engine: EngineOption = Engine.EMBEDDED,
     image: ImageOption = "",
@@ -89,13 +99,13 @@ def export(
     """Export a trained model as the next version in the store.
 
     Writes the SavedModel and loads it on a model server. There its responses are compared with those of the source,
-    rows are asked together and alone, and warm-up requests are replayed. Only then does the version become visible.
+    rows are sent together and alone, and warm-up requests are replayed. Only then does the version become visible.
     """
     from deployer.models.export import export as usecase
     from deployer.models.proof.parity import Tolerance
 
     if expected is not None and not data:
-        raise UsageError("--expected needs --data", hint="name the rows that training made it of")
+        raise UsageError("--expected needs --data", hint="name the rows from which training made it")
     request = usecase.ExportRequest(
         source=source,
         store=store,

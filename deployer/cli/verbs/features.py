@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     from deployer.models.features.check import Checked
     from deployer.models.features.skew import Skew
 
-app = Verb(group=True, help="Begin a feature spec from a model and its data, and check one: all problems at once.")
+app = Verb(group=True, help="Create a feature spec from a model and its data, or check one and list all its problems.")
 
 PROBLEMS = 3
 """Exit code of `check` when there are problems (that of SpecError)."""
 
 Source = Annotated[str, typer.Argument(help="A SavedModel directory, or any other source of `export`.")]
-Signature = Annotated[str, typer.Option("--signature", help="Signature to be served.")]
+Signature = Annotated[str, typer.Option("--signature", help="Signature to serve.")]
 Data = Annotated[
     list[str] | None,
     typer.Option("--data", metavar="FILE", help="Rows (.jsonl, .csv, .parquet) or a glob in quotes; repeatable."),
 ]
-Trust = Annotated[bool, typer.Option("--trust", help="Read a file that may run code of its own: only your own files.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Read a file although it may run code; only for files that you trust.")
+]
 
 
 @app.command()
@@ -36,12 +38,12 @@ def init(
     source: Source,
     data: Data = None,
     signature: Signature = DEFAULT_SIGNATURE,
-    file: Annotated[Path, typer.Option("--file", help="Where to write it; - prints it.")] = Path("features.yaml"),
+    file: Annotated[Path, typer.Option("--file", help="File to write; - prints it.")] = Path("features.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     trust: Trust = False,
 ) -> None:
-    """Write a features.yaml to begin with: the inputs and outputs of the model, and with --data the types, ranges,
-    words, means and missing shares of every column. Comments say what to decide."""
+    """Write a first features.yaml: the inputs and outputs of the model, and with --data the types, ranges,
+    words, means and missing shares of every column. Comments mark what you must decide."""
     from deployer.models.features.profile import profiles
     from deployer.models.features.skeleton import skeleton
     from deployer.models.features.source import signature_of
@@ -62,23 +64,26 @@ def init(
 def check(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="features.yaml.")],
     model: Annotated[
-        str | None, typer.Option("--model", metavar="SOURCE", help="The model: a SavedModel directory or other source.")
+        str | None,
+        typer.Option("--model", metavar="SOURCE", help="A SavedModel directory, or any other source of `export`."),
     ] = None,
     data: Data = None,
     signature: Signature = DEFAULT_SIGNATURE,
     rates: Annotated[
-        Path | None, typer.Option("--rates", help="Exchange rates, as the gateway reads them, for currencies.")
+        Path | None, typer.Option("--rates", help="File of exchange rates, in the format of the gateway.")
     ] = None,
     expected: Annotated[
         Path | None,
-        typer.Option("--expected", help="What training made of the rows of --data: an .npz, one array per input."),
+        typer.Option(
+            "--expected", help="Tensors that training made from the rows of --data: an .npz, one array per input."
+        ),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", min=0, help="Largest difference that --expected may show.")
+        float, typer.Option("--tolerance", min=0, help="Largest difference from --expected that is accepted.")
     ] = 1e-6,
     trust: Trust = False,
 ) -> int:
-    """Tell every problem of a feature spec at once, with lines (exit code 3).
+    """List all problems of a feature spec with their lines (exit code 3).
 
     Checked are the spec itself, its fit with the signature of --model, its currencies, every row of --data, and with
     --expected that the gateway makes of these rows what training made of them (skew).
@@ -87,7 +92,7 @@ def check(
     from deployer.models.features.source import signature_of
 
     if expected is not None and not data:
-        raise UsageError("--expected needs --data", hint="name the rows that training made it of")
+        raise UsageError("--expected needs --data", hint="name the rows from which training made it")
     request = usecase.CheckRequest(
         spec=spec,
         signature=signature_of(model, signature, trust=trust) if model is not None else None,
@@ -105,7 +110,7 @@ def _text(spec: Path, checked: Checked) -> str:
     lines = [f"{spec}: {problem}" if problem.startswith("line ") else problem for problem in checked.problems]
     lines += [f"note: {note}" for note in checked.notes]
     if checked.rows:
-        lines.append(f"rows       {checked.rows}, {checked.bad_rows} refused")
+        lines.append(f"rows       {checked.rows}, {checked.bad_rows} rejected")
     if checked.skew is not None:
         lines.append(_skew(checked.skew))
     if not checked.problems:

@@ -18,9 +18,9 @@ app = Verb()
 def init_(
     file: File = Path("deployer.yaml"),
     release: Annotated[str, typer.Option("--release", help="Name of the release.")] = "demo",
-    store: Annotated[str, typer.Option("--store", help="A directory, or pvc://NAMESPACE/CLAIM[/SUBPATH].")] = "models",
+    store: Annotated[str, typer.Option("--store", help="A directory, or pvc://NAMESPACE/PVC[/SUBPATH].")] = "models",
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="A model, again for each more.", show_default="digits")
+        list[str] | None, typer.Option("--model", help="Name of a model; repeatable.", show_default="digits")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     dry_run: DryRun = False,

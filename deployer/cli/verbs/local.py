@@ -27,32 +27,35 @@ def up(
     *,
     chosen: ChoiceOptions,
     replicas: Annotated[
-        int | None, typer.Option("--replicas", min=1, help="Model servers; by default as described.")
+        int | None, typer.Option("--replicas", min=1, help="Number of model servers; by default that of deployer.yaml.")
     ] = None,
     cpus_per_replica: Annotated[
         float | None,
-        typer.Option("--cpus-per-replica", min=0.1, help="CPU share of a replica; by default no limit."),
+        typer.Option("--cpus-per-replica", min=0.1, help="CPU limit of a replica; by default none."),
     ] = None,
-    engine: Annotated[Engine, typer.Option("--engine", help="What a replica runs.")] = Engine.EMBEDDED,
+    engine: Annotated[Engine, typer.Option("--engine", help="Model server of a replica.")] = Engine.EMBEDDED,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=0, max=65535, help="Port of the gateway; 0: 8080, or the next free one."),
+        typer.Option("--port", min=0, max=65535, help="Port of the gateway; 0 means 8080 or the next free port."),
     ] = None,
     host: Annotated[
-        str, typer.Option("--host", help="Address that all processes listen on; 0.0.0.0 opens them to the network.")
+        str, typer.Option("--host", help="Address on which all processes listen; 0.0.0.0 exposes them to the network.")
     ] = "127.0.0.1",
     port_base: Annotated[
         int,
-        typer.Option("--port-base", min=0, max=65000, help="Fixed ports of replicas, from this one on; 0: free ones."),
+        typer.Option("--port-base", min=0, max=65000, help="First port of the replicas; 0 means any free ports."),
     ] = 0,
     foreground: Annotated[
-        bool, typer.Option("--foreground/--detach", help="Stay, and stop everything on Ctrl-C; or return once ready.")
+        bool,
+        typer.Option(
+            "--foreground/--detach", help="Stay in the foreground and stop everything on Ctrl-C, or return once ready."
+        ),
     ] = False,
     timeout: Timeout = 120.0,
     state_dir: StateDir = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Start replicas and a gateway, or bring the running ones to what deployer.yaml says."""
+    """Start replicas and a gateway, or change the running ones to match deployer.yaml."""
     request = local.UpRequest(
         file=file,
         state_dir=state_dir,
@@ -91,20 +94,22 @@ def down(
     timeout: Annotated[
         float,
         typer.Option(
-            "--timeout", parser=duration, metavar=DURATION, help="Time for each to end by itself before it is killed."
+            "--timeout", parser=duration, metavar=DURATION, help="Time in which a process must end before it is killed."
         ),
     ] = STOP_GRACE_SECONDS,
     dry_run: DryRun = False,
 ) -> None:
-    """Stop every process of the release; its logs and files stay."""
+    """Stop every process of the release; keep its logs and files."""
     target = where.target()
     if dry_run:
         there = local.running_processes(target)
-        words = "would stop " + ", ".join(there) if there else "nothing runs"
+        words = "would stop " + ", ".join(there) if there else "nothing is running"
         console.result("StopPlan", {"would_stop": there}, words)
         return
     stopped = local.down(target, grace=timeout, progress=console.progress)
-    console.result("Stopped", {"stopped": stopped}, "stopped " + ", ".join(stopped) if stopped else "nothing ran")
+    console.result(
+        "Stopped", {"stopped": stopped}, "stopped " + ", ".join(stopped) if stopped else "nothing was running"
+    )
 
 
 @app.command()
@@ -126,7 +131,7 @@ def _planned(plan: local.UpPlan) -> str:
     lines = [
         f"{plan.release}: {plan.replicas} replicas ({plan.engine.value}) and a gateway on {port}",
         f"state and logs: {plan.directory}",
-        f"running already: {', '.join(plan.running)}" if plan.running else "nothing runs yet",
+        f"running already: {', '.join(plan.running)}" if plan.running else "nothing is running yet",
     ]
     for name, state in plan.state.models.items():
         labels = ", ".join(f"{label} is {version}" for label, version in state.labels.items()) or "no labels"

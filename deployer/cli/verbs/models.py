@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import Table, console
 from deployer.cli.options.engine import EngineOption, prover
 from deployer.cli.options.lists import whole
@@ -45,7 +46,9 @@ def list_(
 def inspect(
     store: AnyStore,
     model: ModelName,
-    version: Annotated[int | None, typer.Option("--version", help="By default the newest.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="By default the newest.", autocompletion=candidates.versions)
+    ] = None,
     *,
     pod: PodOptions,
 ) -> None:
@@ -59,9 +62,11 @@ def inspect(
 def verify(
     store: AnyStore,
     model: ModelName,
-    version: Annotated[int | None, typer.Option("--version", help="By default every version.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="By default every version.", autocompletion=candidates.versions)
+    ] = None,
     load: Annotated[
-        bool, typer.Option("--load", help="Also load each version on a model server, with its warm-up requests.")
+        bool, typer.Option("--load", help="Also load each version on a local model server, with its warm-up requests.")
     ] = False,
     engine: EngineOption = Engine.EMBEDDED,
     *,
@@ -69,7 +74,7 @@ def verify(
 ) -> int:
     """Recompute the checksums of every file; name what is damaged, missing or extra (exit code 4).
 
-    With --load a version that the model server cannot load is a fault, too, with TensorFlow's reason.
+    With --load, a version that the model server cannot load is also reported, with TensorFlow's reason.
     """
     if load and store.startswith(SCHEME):
         raise UsageError(
@@ -90,17 +95,18 @@ def verify(
 def prune(
     store: AnyStore,
     model: ModelName,
-    keep: Annotated[int, typer.Option("--keep", help="How many of the newest versions stay.")],
-    protect: Annotated[str, typer.Option("--protect", metavar="N,N…", help="Further versions that stay.")] = "",
+    keep: Annotated[int, typer.Option("--keep", help="Number of newest versions to keep.")],
+    protect: Annotated[str, typer.Option("--protect", metavar="N,N…", help="Other versions to keep.")] = "",
     model_config: Annotated[
-        Path | None, typer.Option("--model-config", help="Rendered model_config: what it serves or labels stays.")
+        Path | None,
+        typer.Option("--model-config", help="Rendered model_config; versions that it serves or labels are kept."),
     ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
             "-f",
             "--file",
-            help="Description of the local release that uses the store; by default ./deployer.yaml, if there is one.",
+            help="The deployer.yaml of the local release that uses the store; by default ./deployer.yaml if it exists.",
         ),
     ] = None,
     state_dir: StateDir = None,
@@ -110,8 +116,8 @@ def prune(
 ) -> None:
     """Remove all but the newest versions and those in use.
 
-    What the release of deployer.yaml serves, labels or would roll back to stays, and in a claim what any release of its
-    namespace does.
+    A version is in use while the release of deployer.yaml serves it, labels it or would roll back to it. In a PVC this
+    holds for all releases of its namespace.
     """
     from deployer.models import prune as usecase
     from deployer.models import pvc
@@ -163,7 +169,7 @@ def _description(inspection: Inspection) -> str:
     known = inspection.manifest
     lines = [f"version {inspection.version} of model {inspection.model} in {inspection.path}"]
     if known is None:
-        lines.append("no manifest: not published by this tool, so nothing vouches for its files")
+        lines.append("no manifest: not published by this tool, so its files cannot be verified")
     else:
         lines += [
             f"created    {known.created} from {known.source} with tensorflow {known.tensorflow}",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import Table, console
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import ModelName, Timeout, Verb
@@ -27,23 +28,33 @@ def predict_(
         typer.Option("--records", help='JSON lines: {"record": {…}, "expected": …}; - for stdin.', show_default=False),
     ],
     label: Annotated[
-        str, typer.Option("--label", help="Version label; by default the gateway's routing decides.")
+        str,
+        typer.Option(
+            "--label",
+            help="Version label; by default the gateway's routing decides.",
+            autocompletion=candidates.labels,
+        ),
     ] = "",
     direct: Annotated[
-        bool, typer.Option("--direct", help='By gRPC straight to a replica; lines are {"inputs": {…}, "expected": …}.')
+        bool,
+        typer.Option(
+            "--direct", help='Call a replica by gRPC, without the gateway; lines are {"inputs": {…}, "expected": …}.'
+        ),
     ] = False,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Records in one request, at most.")] = 64,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Requests in flight.")] = 4,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Write the answers with scores, as .jsonl, .csv or .parquet.", show_default=False),
+        typer.Option(
+            "--out", help="File for the predictions with scores: .jsonl, .csv or .parquet.", show_default=False
+        ),
     ] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Predict the others when some records are bad.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip bad records and predict the others.")] = False,
     timeout: Timeout = 30.0,
     *,
     where: TargetOptions,
 ) -> None:
-    """Send records to a release and compare the answers with what was expected."""
+    """Send records to a release and compare the predictions with the expected values."""
     request = PredictRequest(
         model=model,
         records=records,
@@ -59,7 +70,7 @@ def predict_(
     found = predict(open_target(where), request, console.progress)
     if out is not None:
         write(found, out)
-        console.progress(f"{len(found.answers)} answers are in {out}")
+        console.progress(f"{len(found.answers)} predictions are in {out}")
     console.result("Predictions", found, lambda: text(found))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import console
 from deployer.cli.options.engine import EngineOption, prover
 from deployer.cli.options.pvc import PodOptions, StoreDirectory
@@ -23,28 +24,36 @@ app = Verb()
 def publish(
     model: ModelName,
     store: StoreDirectory,
-    to: Annotated[str, typer.Option("--to", metavar="pvc://NAMESPACE/CLAIM[/SUBPATH]", help="Claim that is written.")],
+    to: Annotated[str, typer.Option("--to", metavar="pvc://NAMESPACE/PVC[/SUBPATH]", help="PVC to copy to.")],
     version: Annotated[
-        list[int] | None, typer.Option("--version", help="Which version; may be repeated. By default the newest.")
+        list[int] | None,
+        typer.Option(
+            "--version",
+            help="Version to copy; repeatable. By default the newest.",
+            autocompletion=candidates.versions,
+        ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every version of the model.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Copy every version of the model.")] = False,
     create: Annotated[
-        str, typer.Option("--create", metavar="SIZE", help="Make the claim with this size if absent, e.g. 10Gi.")
+        str,
+        typer.Option("--create", metavar="SIZE", help="Create the PVC with this size if it does not exist, e.g. 10Gi."),
     ] = "",
-    access_mode: Annotated[str, typer.Option("--access-mode", help="Of a claim that is made.")] = "ReadWriteOnce",
-    storage_class: Annotated[str, typer.Option("--storage-class", help="Of a claim that is made.")] = "",
+    access_mode: Annotated[
+        str, typer.Option("--access-mode", help="Access mode of a PVC that is created.")
+    ] = "ReadWriteOnce",
+    storage_class: Annotated[str, typer.Option("--storage-class", help="Storage class of a PVC that is created.")] = "",
     load: Annotated[
-        bool, typer.Option("--load", help="First load each version on a model server here, with its warm-up requests.")
+        bool, typer.Option("--load", help="First load each version on a local model server, with its warm-up requests.")
     ] = False,
     engine: EngineOption = Engine.EMBEDDED,
     *,
     pod: PodOptions,
     dry_run: DryRun = False,
 ) -> None:
-    """Copy versions of a store into a claim; each appears there by one rename, after its checksums hold.
+    """Copy versions from a store to a PVC; each becomes visible once its checksums are verified.
 
-    Interrupted, it leaves nothing that a server sees, and the next call goes on. A number that exists with the same
-    content is fine; one with other content is refused. --timeout bounds the wait for the pod, not the copying.
+    If it is interrupted, no partial version is visible, and the next run continues. A number that exists with the same
+    content is skipped; one with different content is an error. --timeout bounds the wait for the pod, not the copying.
     """
     from deployer.models import publish as usecase
     from deployer.targets.storage.pod import NewPvc

@@ -18,12 +18,12 @@ app = Verb()
 @app.command()
 def render_(
     file: File = Path("deployer.yaml"),
-    output_dir: Annotated[Path, typer.Option("--output-dir", help="Where the files go.")] = Path("rendered"),
+    output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder to write.")] = Path("rendered"),
     *,
     chosen: ChoiceOptions,
     dry_run: DryRun = False,
 ) -> None:
-    """Write every file of a release without touching anything that runs.
+    """Write all files of a release; change nothing that is running.
 
     model_config, batching_parameters, monitoring_config, the gateway's settings, the flags of the model server and the
     values of both charts. The same input gives the same bytes.

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import console
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import DryRun, ModelName, Timeout, Verb
@@ -20,16 +21,23 @@ app = Verb()
 def rollback(
     model: ModelName,
     to: Annotated[
-        int | None, typer.Option("--to", min=1, metavar="N", help="Version to go back to; by default the one before.")
+        int | None,
+        typer.Option(
+            "--to",
+            min=1,
+            metavar="N",
+            help="Version to return to; by default the previous one.",
+            autocompletion=candidates.versions,
+        ),
     ] = None,
     timeout: Timeout = 120.0,
     dry_run: DryRun = False,
     *,
     where: TargetOptions,
 ) -> int:
-    """Go back to the version that was stable before: at once, without steps or gates.
+    """Return to the previous stable version at once, without steps or gates.
 
-    An open rollout is aborted. The exit code is 0 when every replica and gateway has proven it.
+    An open rollout is aborted. The exit code is 0 when every replica and gateway is verified.
     """
     rollouts = rollouts_of(where, model, console.progress)
     if dry_run:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.console import console
 from deployer.cli.options.lists import numbers
 from deployer.cli.options.target import TargetOptions
@@ -36,43 +37,62 @@ class Load(StrEnum):
 @app.command()
 def start(
     model: ModelName,
-    to: Annotated[int, typer.Option("--to", min=1, metavar="N", help="Version to roll out.", show_default=False)],
+    to: Annotated[
+        int,
+        typer.Option(
+            "--to",
+            min=1,
+            metavar="N",
+            help="Version to roll out.",
+            show_default=False,
+            autocompletion=candidates.versions,
+        ),
+    ],
     steps: Annotated[
-        str, typer.Option("--steps", metavar="PERCENT,…", help="Shares of canary, one after the other.")
+        str, typer.Option("--steps", metavar="PERCENT,…", help="Traffic shares of canary in percent, in this order.")
     ] = "5,25,50",
     soak: Annotated[
-        float, typer.Option("--soak", parser=duration, metavar="DURATION", help="Time to watch each share.")
+        float,
+        typer.Option("--soak", parser=duration, metavar="DURATION", help="Time for which each share is observed."),
     ] = 20.0,
     gate: Annotated[
         list[str] | None,
-        typer.Option("--gate", metavar="GATE", help="As p99<200ms; again for more. By default those of the file."),
+        typer.Option(
+            "--gate", metavar="GATE", help="Gate such as p99<200ms; repeatable. By default those of the file."
+        ),
     ] = None,
     no_gates: Annotated[
-        bool, typer.Option("--no-gates", help="Promote without a verdict on the traffic; the history says so.")
+        bool, typer.Option("--no-gates", help="Promote without gates on traffic; the history records this.")
     ] = False,
     labelled: Annotated[
-        Path | None, typer.Option("--labelled", help="JSONL of records and right answers.", show_default=False)
+        Path | None, typer.Option("--labelled", help="JSON lines of records with expected values.", show_default=False)
     ] = None,
-    min_samples: Annotated[int, typer.Option("--min-samples", min=0, help="Answers that a gate needs to judge.")] = 50,
+    min_samples: Annotated[
+        int, typer.Option("--min-samples", min=0, help="Responses that a gate needs for a verdict.")
+    ] = 50,
     load: Annotated[
-        Load, typer.Option("--load", help="Judge by the traffic there is, or send labelled records as well.")
+        Load, typer.Option("--load", help="Judge by real traffic only, or also send labelled records.")
     ] = Load.TRAFFIC,
-    load_rate: Annotated[float, typer.Option("--load-rate", min=0.1, help="Synthetic requests a second.")] = 20.0,
-    on_fail: Annotated[OnFail, typer.Option("--on-fail", help="What a failed gate leads to.")] = OnFail.ABORT,
+    load_rate: Annotated[float, typer.Option("--load-rate", min=0.1, help="Synthetic requests per second.")] = 20.0,
+    on_fail: Annotated[OnFail, typer.Option("--on-fail", help="Action when a gate fails.")] = OnFail.ABORT,
     max_duration: Annotated[
-        float, typer.Option("--max-duration", parser=duration, metavar="DURATION", help="Bound on the whole rollout.")
+        float,
+        typer.Option(
+            "--max-duration", parser=duration, metavar="DURATION", help="Longest duration of the whole rollout."
+        ),
     ] = 3600.0,
     keep_previous: Annotated[
-        bool, typer.Option("--keep-previous", help="Leave the previous version in memory after promotion.")
+        bool, typer.Option("--keep-previous", help="Keep the previous version loaded after promotion.")
     ] = False,
     policy: Annotated[
         Policy | None,
         typer.Option(
-            "--policy", help="Hold both versions meanwhile, or empty replica by replica. By default the file's."
+            "--policy",
+            help="Load both versions side by side, or replace them replica by replica. By default that of the file.",
         ),
     ] = None,
     accept_downtime: Annotated[
-        bool, typer.Option("--accept-downtime", help="Let the resource-preserving policy empty the only replica.")
+        bool, typer.Option("--accept-downtime", help="Allow downtime: resource-preserving may empty the only replica.")
     ] = False,
     timeout: Timeout = 120.0,
     dry_run: DryRun = False,
@@ -81,8 +101,8 @@ def start(
 ) -> int:
     """Roll out a version: load, label, shares of traffic under gates, promote.
 
-    The exit code is 0 when it was promoted, 7 when it was taken back or waits for a person, 6 when it is degraded.
-    With --dry-run it is 7 when the version would not even be loaded; a claim is looked into by a short-lived pod.
+    The exit code is 0 when it was promoted, 7 when it was rolled back or is paused, 6 when it is degraded.
+    With --dry-run it is 7 when a gate fails before the version is loaded; a PVC is read by a short-lived pod.
     """
     if no_gates and gate:
         raise UsageError("--no-gates and --gate contradict each other", hint="leave out one of them")
@@ -110,13 +130,13 @@ def start(
 @app.command()
 def status(
     model: ModelName,
-    watch: Annotated[bool, typer.Option("-w", "--watch", help="Draw it again until it rests.")] = False,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Refresh until the rollout ends or pauses.")] = False,
     *,
     where: TargetOptions,
 ) -> int:
-    """Show where a rollout stands: step, verdicts, and what every replica and gateway does.
+    """Show the state of a rollout: step, verdicts, and every replica and gateway.
 
-    The exit code is 0 while it runs and when it is healthy, 7 when it was taken back or is paused, 6 when degraded.
+    The exit code is 0 while it runs and when it is healthy, 7 when it was rolled back or is paused, 6 when degraded.
     """
     rollouts = rollouts_of(where, model, console.progress)
     before = ""
@@ -138,25 +158,25 @@ def status(
 
 @app.command()
 def promote(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions) -> int:
-    """Skip the steps and gates that are left, and make the version stable."""
+    """Skip the remaining steps and gates, and make the version stable."""
     return ended(rollouts_of(where, model, console.progress).promote(timeout))
 
 
 @app.command()
 def pause(model: ModelName, where: TargetOptions) -> None:
-    """Rest before the next step; shares of traffic stay as they are."""
+    """Pause before the next step; shares of traffic stay as they are."""
     ended(rollouts_of(where, model, console.progress).pause())
 
 
 @app.command()
 def resume(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions) -> int:
-    """Go on: after a pause, or after the deployer itself was killed."""
+    """Continue after a pause, or after the deployer was killed."""
     return ended(rollouts_of(where, model, console.progress).resume(timeout))
 
 
 @app.command()
 def abort(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions) -> int:
-    """Take the version back, from wherever the rollout stands. The exit code is 0 when that was proven."""
+    """Abort the rollout at any step and remove the version from traffic. The exit code is 0 when that is verified."""
     done = rollouts_of(where, model, console.progress).abort(timeout)
     code = ended(done)
     return 0 if done.outcome == "aborted" else code
@@ -164,7 +184,7 @@ def abort(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions)
 
 @app.command()
 def history(model: ModelName, where: TargetOptions) -> None:
-    """Tell every step of the latest rollout, and the ones before in short."""
+    """Show every step of the latest rollout, and a summary of earlier ones."""
     rollouts = rollouts_of(where, model, console.progress)
     found = rollout_status.history(rollouts.histories, rollouts.model)
     console.result("RolloutHistory", found, lambda: history_text(found))

@@ -21,11 +21,12 @@ app = Verb()
 @app.command()
 def status_(
     where: TargetOptions,
-    watching: Annotated[bool, typer.Option("-w", "--watch", help="Stay, and show every change.")] = False,
+    watching: Annotated[bool, typer.Option("-w", "--watch", help="Keep running and show every change.")] = False,
 ) -> int:
     """Show phase, replicas, versions, labels, weights and the latest rollouts of a release.
 
-    Every replica is asked itself what its labels resolve to. The exit code is 0 when all is as configured, else 6.
+    Each replica is queried for the versions that its labels resolve to. The exit code is 0 when everything is as
+    configured, else 6.
     """
     target = open_target(where)
     if watching:

@@ -57,9 +57,8 @@ def plan_text(found: Preview) -> str:
     plan = f"abort, back to version {rollout.previous}" if aborts else description(rollout)
     head = [f"{rollout.model}: planned {plan}"]
     if found.at_work:
-        head.append(
-            f"{found.at_work} is at work: {'it would get the command' if aborts else 'this would be refused now'}"
-        )
+        effect = "it would receive the command" if aborts else "this would be rejected"
+        head.append(f"{found.at_work} is working on this release: {effect}")
     rows = [
         (
             one.step,
@@ -108,13 +107,13 @@ def _headline(found: RolloutStatus) -> str:
         return f"{found.model}: {found.phase}, no rollout so far"
     text = sentence(rollout)
     if found.at_work:
-        text += f"\n{found.at_work} is at work"
+        text += f"\n{found.at_work} is working on this release"
     if found.killed:
-        text += "\nno deployer is at work: `deployer rollout resume` or `abort` goes on"
+        text += "\nno deployer is working on this release: `deployer rollout resume` continues, `abort` aborts"
     if found.seconds_left is not None and found.at_work:
-        text += f"; {_time(found.seconds_left)} of --max-duration are left"
+        text += f"; {_time(found.seconds_left)} of --max-duration remain"
         if (watched := found.window_left) is not None:
-            text += f"\nthis share is watched for {watched:.0f} s more"
+            text += f"\nthis share is observed for {watched:.0f} s more"
     return text
 
 
@@ -155,7 +154,7 @@ def _replicas(found: RolloutStatus) -> Table:
     for one in _ones(found):
         model = models[one.replica.name]
         if model is None:
-            rows.append((one.replica.name, "has ended" if not one.replica.alive else "does not answer"))
+            rows.append((one.replica.name, "has ended" if not one.replica.alive else "does not respond"))
             continue
         cells = [_cell(model, version) for version in versions]
         rows.append((one.replica.name, *cells))
@@ -179,7 +178,7 @@ def _cell(model: Served, version: int) -> str | None:
 def _gateways(found: RolloutStatus) -> Table:
     weights = found.release.weights.get(found.model, {})
     shares = "  ".join(f"{label} {_bar(share)} {share:.3g} %" for label, share in weights.items()) or "newest version"
-    rows = [(g.gateway.name, f"not following: {g.missing[0]}" if g.missing else shares) for g in found.release.gateways]
+    rows = [(g.gateway.name, f"out of date: {g.missing[0]}" if g.missing else shares) for g in found.release.gateways]
     return Table(columns=("gateway", "traffic"), rows=rows)
 
 

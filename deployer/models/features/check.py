@@ -128,7 +128,7 @@ def _with_data(request: CheckRequest, spec: FeatureSpec, compiled: Compiled, not
                 compared.take([number for number, _ in good], made)
     skew = compared.skew(count) if compared is not None else None
     if bad > len(problems) and problems:
-        notes.append(f"{bad} rows are refused; the first {TOLD} problems are listed")
+        notes.append(f"{bad} rows are rejected; the first {TOLD} problems are listed")
     if skew is not None and not skew.within:
         problems.append(
             f"skew: {skew.differing_rows} of {skew.rows} rows differ from {request.expected} by more than "

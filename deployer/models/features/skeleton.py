@@ -34,7 +34,7 @@ def skeleton(source: str, signature: SignatureFact, total: int, data: Mapping[st
 
 
 _HEAD: Final = (
-    "# Decide what the comments ask, then run `deployer features check`. Every key: docs/reference/features-yaml.md",
+    "# Decide as the comments say, then run `deployer features check`. All keys: docs/reference/features-yaml.md",
     "",
 )
 

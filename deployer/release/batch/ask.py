@@ -159,7 +159,7 @@ class Asker:
             failures += 1
             if failures == ATTEMPTS or reply.status < 500:
                 raise TargetError(
-                    f"the gateway answered {reply.status} to row {rows[0].number} ({rows[0]})",
+                    f"the gateway returned {reply.status} for row {rows[0].number} ({rows[0]})",
                     cause=refusal.error,
                     hint="`deployer doctor` says what is wrong",
                 )
@@ -169,11 +169,13 @@ class Asker:
             answer = _answer(content)
         except msgspec.MsgspecError as error:
             raise TargetError(
-                f"an answer to row {rows[0].number} ff. is not a gateway's", hint="`deployer status`"
+                f"the response to the rows from {rows[0].number} on is not that of a gateway",
+                hint="`deployer status` shows what is running",
             ) from error
         if len(answer.predictions) != len(rows):
             raise TargetError(
-                f"{len(answer.predictions)} predictions for {len(rows)} records", hint="`deployer doctor`"
+                f"{len(answer.predictions)} predictions for {len(rows)} records",
+                hint="`deployer doctor` finds the cause",
             )
         version = answer.metadata.model_version
         return [
@@ -205,9 +207,9 @@ class Asker:
         self.pace.refused(now, reply.retry_after)
         if now - self._answered_at > self._patience:
             raise WaitTimeout(
-                f"no answer for {self._patience:g} s, the last was {reply.status}",
+                f"no request succeeded for {self._patience:g} s; the last response was {reply.status}",
                 cause=_read_refusal(reply.body).error,
-                hint="`deployer status` shows what runs; the same command goes on where it stopped",
+                hint="`deployer status` shows what runs; the same command continues where it stopped",
             )
         return reply
 

@@ -146,7 +146,7 @@ def _read(description: Path) -> Described | None:
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as error:
-        raise UsageError(f"{description} is not of a batch", hint="choose another folder") from error
+        raise UsageError(f"{description} does not describe a batch", hint="choose another folder") from error
 
 
 def _require_free(folder: Path, *, forget: bool) -> None:

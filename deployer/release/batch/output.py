@@ -129,7 +129,7 @@ class Shard:
             return Journal()
         except msgspec.MsgspecError as error:
             raise UsageError(
-                f"{self._journal_file} is no journal", hint="--restart begins this batch from the first row"
+                f"{self._journal_file} is not a journal", hint="--restart starts this batch from the first row"
             ) from error
 
 
@@ -137,7 +137,7 @@ def _continued(path: Path, size: int) -> BinaryIO:
     opened = path.open("r+b" if path.exists() else "w+b")
     if opened.seek(0, os.SEEK_END) < size:
         opened.close()
-        raise TargetError(f"{path} is shorter than its journal says", hint="--restart begins from the first row")
+        raise TargetError(f"{path} is shorter than its journal says", hint="--restart starts from the first row")
     opened.truncate(size)
     opened.seek(size)
     return opened

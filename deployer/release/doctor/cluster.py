@@ -178,11 +178,11 @@ def _starting(pod: Pod, snapshot: ClusterSnapshot) -> Finding | None:
     remedy = "`deployer publish` copies it there; PVC, subPath and basePath must be those of the release"
     if matches := NO_BASE.findall(log):
         path, model = matches[-1]
-        return _finding(pod, f"model {model.rstrip(':')} is missing in the store", f"{path} does not exist", remedy)
+        return _finding(pod, f"model {model.rstrip(':')} is missing from the store", f"{path} does not exist", remedy)
     if matches := NO_VERSIONS.findall(log):
         model, path = matches[-1]
         evidence = f"none of the versions in model_config is below {path}"
-        return _finding(pod, f"versions of model {model} are missing in the store", evidence, remedy)
+        return _finding(pod, f"versions of model {model} are missing from the store", evidence, remedy)
     return None
 
 

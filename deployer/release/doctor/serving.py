@@ -111,10 +111,10 @@ def _open(rollout: Rollout, step: str, at_work: str) -> Finding:
     )
     if rollout.phase in (Phase.PENDING, Phase.PROGRESSING):
         if at_work:
-            cause, evidence, remedy = f"{name} is in progress", f"{at}; {at_work} is at work", "no action needed"
+            cause, evidence, remedy = f"{name} is in progress", f"{at}; {at_work} is working on it", "no action needed"
             severity = Severity.NOTE
         else:
-            cause, evidence, remedy = f"{name} was interrupted", f"{at}; no deployer is at work any more", remedies
+            cause, evidence, remedy = f"{name} was interrupted", f"{at}; no deployer is working on it", remedies
             severity = Severity.WARNING
     elif rollout.phase is Phase.DEGRADED:
         cause, evidence, remedy = f"{name} could not be finished", f"{at}: {rollout.reason}", remedies
@@ -153,7 +153,7 @@ def _model(replica: str, model: ModelConfig, served: Served, *, in_rollout: bool
             )
         elif version not in served.versions:
             yield Finding(
-                cause=f"version {version} of model {model.name} is missing in the store",
+                cause=f"version {version} of model {model.name} is missing from the store",
                 subjects=(replica,),
                 evidence=f"the server cannot find {model.base_path}/{version};"
                 f" it has {_listed(served.versions) or 'no version'}",

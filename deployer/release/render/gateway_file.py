@@ -87,7 +87,7 @@ def _auth(auth: Auth, *, in_cluster: bool) -> Document:
         place = "in a cluster" if in_cluster else "on this machine"
         raise SpecError(
             f"gateway.auth.{there} does not work {place}, and gateway.auth.{here} is not set",
-            hint="set both in a deployer.yaml that is used in both places; leave auth out to let everybody in",
+            hint="set both in a deployer.yaml that is used in both places; leave auth out to accept every caller",
         )
     if getattr(auth, here) is not None:
         document["keys_file"] = KEYS_MOUNT if in_cluster else auth.keys_file

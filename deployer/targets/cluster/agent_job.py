@@ -220,7 +220,7 @@ def _create(cluster: Cluster, program: AgentProgram, token: str, deadline: float
         deadline=deadline,
         progress=progress,
         explain=lambda: (
-            f"only one at a time can run; the Job of a dead deployer ends within {program.idle_seconds} seconds"
+            f"only one at a time can run; the Job of a killed deployer ends within {program.idle_seconds} seconds"
         ),
     )
 

@@ -194,7 +194,7 @@ class ApiServer:
             )
         except urllib3.exceptions.HTTPError as error:
             raise TargetError(
-                f"the API server at {self.url} does not answer",
+                f"the API server at {self.url} does not respond",
                 cause=str(error),
                 hint="`kubectl cluster-info` shows whether it is reachable; --context selects another cluster",
             ) from error

@@ -58,7 +58,7 @@ class LiveConfig:
                 raise
             raise WriteConflict(
                 f"ConfigMap {self.name} was changed by somebody else at the same time",
-                hint="`deployer rollout status` shows which deployer is at work",
+                hint="`deployer rollout status` shows which deployer is working on it",
             ) from error
         self._version = msgspec.json.decode(written, type=ConfigMap).metadata.resource_version
 

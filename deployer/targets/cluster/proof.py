@@ -66,7 +66,7 @@ def missing_backends(target: ClusterTarget, replicas: Sequence[Pod]) -> Problems
             known = {backend.address for backend in routes(target, pod.name).backends}
         except DeployerError as error:
             return (f"{pod.name} does not list its backends ({error})",)
-        return () if known == wanted else (f"{pod.name} knows {len(known & wanted)} of {len(wanted)} replicas",)
+        return () if known == wanted else (f"{pod.name} uses {len(known & wanted)} of {len(wanted)} replicas",)
 
     pods = [pod for pod in target.pods(GATEWAY) if pod.ready and not pod.terminating]
     return tuple(problem for problems in target.parallel(missing, pods) for problem in problems)

@@ -146,7 +146,7 @@ class ClusterTarget(Target):
         self.scaling.to(replicas)
         self.wait(
             lambda: proof.scaled(self, replicas),
-            what=f"{replicas} replicas that every gateway knows",
+            what=f"{replicas} replicas that every gateway uses",
             deadline=deadline,
             progress=progress,
         )
@@ -387,7 +387,7 @@ class ClusterTarget(Target):
         pod = self.api.find(pod_path(self.place.namespace, name), Pod)
         if pod is None:
             return f"pod {name} no longer exists"
-        return f"{name} does not answer: {view.pod_problem(pod) or f'its phase is {pod.status.phase}'}"
+        return f"{name} does not respond: {view.pod_problem(pod) or f'its phase is {pod.status.phase}'}"
 
 
 def resolved(place: Place) -> Place:

@@ -32,7 +32,7 @@ def request(
             )
         except requests.RequestException as error:
             raise TargetError(
-                f"{name} does not answer on port {port}",
+                f"{name} does not respond on port {port}",
                 cause=type(error).__name__,
                 hint="`deployer status` shows more",
             ) from error

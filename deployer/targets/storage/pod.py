@@ -172,7 +172,8 @@ def _create(
         deadline=deadline,
         progress=progress,
         explain=lambda: (
-            f"only one deployer at a time can use a PVC; a dead one's pod exits within {AGENT_IDLE_SECONDS} seconds"
+            "only one deployer at a time can use a PVC; "
+            f"the pod of a killed deployer exits within {AGENT_IDLE_SECONDS} seconds"
         ),
     )
 

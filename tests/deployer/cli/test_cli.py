@@ -112,13 +112,25 @@ def test_an_unknown_verb_is_three_readable_lines_and_exit_2() -> None:
     ran = deployer("deploi")
     assert ran.returncode == 2
     assert ran.stdout == ""
-    assert ran.stderr == "error: there is no verb 'deploi'\nhint: `deployer --help` lists the verbs\n"
+    assert ran.stderr == "error: there is no verb 'deploi'\nhint: did you mean `deployer deploy`?\n"
+
+
+def test_a_verb_like_no_other_is_referred_to_the_list() -> None:
+    assert deployer("xyzzy").stderr.endswith("hint: `deployer --help` lists the verbs\n")
+
+
+def test_a_misspelled_verb_of_a_group_names_the_nearest() -> None:
+    assert "did you mean 'start'" in deployer("rollout", "strt").stderr.lower()
+
+
+def test_help_of_a_verb_can_be_asked_for_in_front() -> None:
+    assert deployer("help", "rollout", "start").stdout == deployer("rollout", "start", "--help").stdout
 
 
 def test_an_option_before_the_verb_is_told_its_place() -> None:
     ran = deployer("-v", "status")
     assert ran.returncode == 2
-    assert ran.stderr == "error: -v stands before the verb\nhint: options follow it: `deployer VERB -o json`\n"
+    assert ran.stderr == "error: -v comes before the verb\nhint: options come after it: `deployer VERB -o json`\n"
 
 
 def test_an_unknown_option_in_json_is_an_object_on_stdout() -> None:

@@ -46,7 +46,7 @@ def test_up_tells_what_it_would_make_build_and_load(called: Path, capsys: pytest
         "would load tfserving-deployer/modelserver:1",
         "would load tfserving-deployer/gateway:1",
         "would load tfserving-deployer/deployer:1",
-        "would install metrics-server, unless somebody else has",
+        "would install metrics-server, unless it is there already",
     ]
     asked = called.read_text().splitlines()
     assert {line.split()[1] for line in asked} == {"info", "image", "get"}

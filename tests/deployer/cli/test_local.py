@@ -35,7 +35,7 @@ def directory(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     yield directory
     down = deployer(directory, "local", "down")
     assert down.stdout == "stopped gateway-0, replica-0, replica-1\n"
-    assert deployer(directory, "local", "down").stdout == "nothing ran\n"
+    assert deployer(directory, "local", "down").stdout == "nothing was running\n"
 
 
 def command(*arguments: str) -> list[str]:

@@ -118,7 +118,7 @@ def test_verifying_all_goes_on_after_a_version_without_a_manifest(
 
 def test_a_verb_that_needs_a_directory_says_so_of_a_claim(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["publish", "loan", "--store", "pvc://shop/models", "--to", "pvc://shop/others"]) == 2
-    assert "pvc://shop/models is a claim in a cluster; this verb needs a directory" in capsys.readouterr().err
+    assert "pvc://shop/models is a PVC in a cluster; this verb needs a directory" in capsys.readouterr().err
 
 
 def test_a_manifest_that_was_edited_is_not_believed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,8 +83,8 @@ def test_a_dry_run_writes_nothing(project: Path, capsys: pytest.CaptureFixture[s
     ("argv", "code", "said"),
     [
         (["--label", "digits=2"], 2, "is not MODEL:LABEL=VALUE"),
-        (["--version", "digits=two"], 2, "'two' is no version number"),
-        (["--weight", "digits:stable=much"], 2, "'much' is no number"),
+        (["--version", "digits=two"], 2, "'two' is not a version number"),
+        (["--weight", "digits:stable=much"], 2, "'much' is not a number"),
         (["--label", "cats:stable=1"], 2, "the release has no model 'cats'"),
         (["--version", "digits=1", "--label", "digits:canary=2"], 2, "label canary is version 2, which is not served"),
         (["--version", "digits=7"], 3, "has no version 7 of model digits"),

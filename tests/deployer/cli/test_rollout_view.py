@@ -48,7 +48,7 @@ def test_the_picture_fits_and_says_who_serves_what() -> None:
     text = rollout_text(shown())
     assert max(map(len, text.splitlines())) <= 80
     assert "✓ shift 5 %  ▶ judge 5 %" in text
-    assert "this share is watched for 12 s more" in text
+    assert "this share is observed for 12 s more" in text
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith(("replica", "gateway"))}
     assert rows["replica-0"] == ["stable", "canary"]
     assert rows["replica-1"] == ["stable", "loading"]

@@ -42,7 +42,9 @@ def test_accuracy_online_is_accuracy_offline(tmp_path: Path) -> None:
 
 
 def test_the_picture_shows_only_what_came_since() -> None:
-    assert traffic_bars({1: 90}, {1: 120, 2: 10}) == "    40 answers  v1 ██████████████████████ 75 %  v2 ████████ 25 %"
+    assert (
+        traffic_bars({1: 90}, {1: 120, 2: 10}) == "    40 responses  v1 ██████████████████████ 75 %  v2 ████████ 25 %"
+    )
     assert traffic_bars({1: 90}, {1: 90}) == ""
 
 

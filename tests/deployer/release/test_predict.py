@@ -91,7 +91,7 @@ def test_a_byte_that_is_not_utf8_and_a_nan_are_named_and_a_byte_order_mark_is_no
     path.write_bytes(b'\xef\xbb\xbf{"record": {"a": 1, "b": 1}}\n{"record": {"a": "\xe9"}}\n')
     with pytest.raises(SpecError, match="jsonl:2: not UTF-8: byte 0xe9"):
         ask(target, path)
-    with pytest.raises(SpecError, match="jsonl:1: not JSON: NaN is no JSON number"):
+    with pytest.raises(SpecError, match="jsonl:1: not JSON: NaN is not a JSON number"):
         ask(target, records(path, '{"record": {"a": NaN, "b": 1}}'))
 
 

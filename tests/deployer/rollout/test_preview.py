@@ -85,7 +85,7 @@ def test_another_deployer_at_work_is_named_and_does_not_hinder_a_look(tmp_path: 
     with world.histories.locked("bob (process 7)"):
         found = preview_start(world.rollouts(), REQUEST)
     assert found.at_work == "bob (process 7)"
-    assert "bob (process 7) is at work: this would be refused now" in plan_text(found)
+    assert "bob (process 7) is working on this release: this would be rejected" in plan_text(found)
 
 
 def test_a_rollback_is_foreseen_with_the_load_that_it_needs(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ class Lease:
 def lost() -> TargetError:
     """The error of a deployer that has lost the lease."""
     return TargetError(
-        "the lease on this release has expired, and another deployer may be at work",
+        "the lease on this release has expired, and another deployer may be running",
         hint="`deployer rollout status` shows which; `deployer rollout resume` continues",
     )
 

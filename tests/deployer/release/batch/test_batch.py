@@ -160,7 +160,7 @@ def test_a_bad_cell_is_a_bad_row(target: Target, tmp_path: Path) -> None:
     bad = jsonl(found.errors_files[0])
     assert [row["line"] for row in bad] == [3, 4, 5, 6]
     reasons = [row["problems"][0]["problem"] for row in bad]
-    assert reasons[0] == "column 'a': nan is no number"
+    assert reasons[0] == "column 'a': nan is not a number"
     assert reasons[1] == "1 values for 2 columns"
     assert "0xe9" in reasons[2]
     assert bad[3]["problems"][0]["feature"] == "b"
@@ -191,7 +191,7 @@ def test_a_version_and_a_label_can_be_asked(target: Target, tmp_path: Path) -> N
         ("in.csv", b"a,a\n1,2\n", "in.csv:1: two columns"),
         ("in.csv", b"a,\xe9\n1,2\n", "in.csv:1: not UTF-8"),
         ("in.parquet", b"PAR1 not", "not Parquet"),
-        ("in.txt", b"{}", "no known format"),
+        ("in.txt", b"{}", "not a known format"),
     ],
 )
 def test_a_file_that_cannot_be_read_as_a_whole_is_an_error_and_leaves_no_predictions(
@@ -328,7 +328,7 @@ def test_a_busy_gateway_makes_it_wait_as_long_as_it_says_and_loses_nothing(tmp_p
 def test_a_gateway_that_stays_busy_ends_the_run_and_the_next_one_goes_on(tmp_path: Path) -> None:
     clock = FakeTime()
     with FakeGateway(Behaviour(busy=10**6)) as gateway:
-        with pytest.raises(WaitTimeout, match="no answer for 60 s, the last was 429"):
+        with pytest.raises(WaitTimeout, match="no request succeeded for 60 s; the last response was 429"):
             through_fake(gateway, clock, tmp_path, 50, batch=10, patience=60.0)
         gateway.behaviour.busy = 0
         source = (tmp_path / "in.jsonl").stat()

@@ -22,9 +22,9 @@ RECORDED = {
     "image": ("image tfserving-deployer/modelserver:nope cannot be pulled", "registry-1.docker.io", "imagePullSecrets"),
     "unbound": ("PVC unbound-tf-serving-models is not bound", '"absent" not found', "kubectl get storageclass"),
     "noclaim": ("PVC nothere does not exist", "no PersistentVolumeClaim nothere", "--to pvc://c2-doc/nothere"),
-    "missing": ("versions of model digits are missing in the store", "below /models/digits", "deployer publish"),
+    "missing": ("versions of model digits are missing from the store", "below /models/digits", "deployer publish"),
     "partly": (
-        "version 9 of model digits is missing in the store",
+        "version 9 of model digits is missing from the store",
         "cannot find /models/digits/9",
         "publish digits --version 9",
     ),

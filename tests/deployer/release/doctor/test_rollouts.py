@@ -47,7 +47,7 @@ def test_what_a_dead_deployer_left_is_said_with_the_way_out(tmp_path: Path) -> N
     world.settle()
     (found,) = lasting_findings(seen(world), None)
     assert (found.severity, found.cause) == (Severity.WARNING, f"a rollout of model {MODEL} was interrupted")
-    assert "at step shift 5 %; no deployer is at work" in found.evidence
+    assert "at step shift 5 %; no deployer is working on it" in found.evidence
     assert "rollout abort" in found.remedy
 
 
@@ -65,7 +65,7 @@ def test_what_is_late_at_the_first_look_only_is_not_wrong(tmp_path: Path) -> Non
     world.release.put_model_config(world.release.model_config().replace("versions: 1", "versions: 1 versions: 2"))
     before = seen(world)
     assert {one.cause for one in lasting_findings(before, None)} == {
-        f"version 2 of model {MODEL} is missing in the store"
+        f"version 2 of model {MODEL} is missing from the store"
     }
     assert list(lasting_findings(before, before)) != []
     world.settle()

@@ -94,7 +94,7 @@ class TabularSource(Source):
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         rows = inputs[ROWS] if signature != BY_NAME else np.stack([inputs[name] for name in self._features], axis=1)
-        with model_code(f"{self._name} refused the sample inputs", "pass inputs that it accepts with --samples FILE"):
+        with model_code(f"{self._name} rejected the sample inputs", "pass inputs that it accepts with --samples FILE"):
             return self._model.ask(np.ascontiguousarray(rows))
 
     def samples(self, signature: SignatureFact, *, rows: int, seed: int) -> Inputs | None:
