@@ -142,7 +142,7 @@ def specs_for(request: BatchRequest, model: ModelSettings) -> tuple[FeatureSpec,
             hint=f"it has {', '.join(model.specs) or 'none'}; a batch needs one",
         )
     if not model.specs:
-        raise SpecError(f"{request.model} has no feature spec, so it takes no records", hint="export with --features")
+        raise SpecError(f"{request.model} has no feature spec, so it accepts no records", hint="export with --features")
     # All of them without a version: a label may move while the batch runs.
     chosen = model.specs.values() if request.version is None else [model.specs[str(request.version)]]
     return tuple(chosen)
