@@ -245,7 +245,7 @@ class _Route:
 
     @property
     def version_overflows(self) -> bool:
-        """Whether the version is no 64-bit number."""
+        """Whether the version is not a 64-bit number."""
         return self.version is not None and self.version >= 1 << 63
 
     def spec(self) -> m.ModelSpec:
