@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from deployer.errors import SpecError, UsageError
+from deployer.extras import pip_line
 from deployer.records.values import cell, no_constant
 
 SUFFIXES: Final = (".jsonl", ".csv", ".parquet")
@@ -266,7 +267,7 @@ def _parquet(path: Path) -> Any:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise UsageError("Parquet needs pyarrow", hint="pip install 'tfserving-deployer[data]'") from error
+        raise UsageError("Parquet needs pyarrow", hint=pip_line("pyarrow")) from error
     try:
         return parquet.ParquetFile(path)
     except pyarrow.ArrowException as error:

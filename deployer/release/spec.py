@@ -16,6 +16,7 @@ from deployer.domain.location import PvcStore, parse_store
 from deployer.domain.release import Batching, Experiment, Model, Release, Serving, Storage
 from deployer.domain.workload import Autoscaling
 from deployer.errors import SpecError
+from deployer.records.text import text_of
 from gateway.spec.strict import StrictError, convert
 from gateway.spec.text import Loader
 from tfserving.config import BatchingParameters, ConfigError
@@ -81,10 +82,10 @@ def load(path: Path) -> Release:
     Errors: SpecError when it cannot be read, and as for `parse`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = text_of(path)
     except FileNotFoundError:
         raise SpecError(f"{path} does not exist", hint="`deployer init` creates one; -f selects another file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise SpecError(f"{path} cannot be read", hint="it must be a YAML file in UTF-8") from error
     return parse(text, path.parent, name=str(path))
 

@@ -24,6 +24,7 @@ from deployer.cli.views.experiment import differences, found_text, outline, swep
 from deployer.domain import release
 from deployer.errors import ToolError
 from deployer.experiment.results import LagBounds
+from deployer.extras import pip_line
 from deployer.release.where import Kind, open_target
 
 app = Verb(group=True, help="Measure latency and throughput over replica counts, and report.")
@@ -198,6 +199,4 @@ def _described(file: Path, state_dir: Path | None) -> tuple[release.Experiment, 
 def _need_libraries() -> None:
     missing = [name for name in ("hdrh", "matplotlib") if find_spec(name) is None]
     if missing:
-        raise ToolError(
-            f"experiments need {' and '.join(missing)}", hint="pip install 'tfserving-deployer[experiment]'"
-        )
+        raise ToolError(f"experiments need {' and '.join(missing)}", hint=pip_line(missing[0]))

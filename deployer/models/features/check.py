@@ -15,6 +15,7 @@ from deployer.errors import SpecError
 from deployer.models.features.skew import Compared, Skew
 from deployer.records import rows
 from deployer.records.columns import table_columns
+from deployer.records.text import text_of
 from gateway.preprocess import Compiled, RateProblem, Rates, RateTable, compile_spec
 from gateway.preprocess.problems import RecordProblems
 from gateway.spec import FeatureSpec, SpecProblem
@@ -55,7 +56,7 @@ class CheckRequest:
 def check(request: CheckRequest) -> Checked:
     """Errors: SpecError for files that cannot be read at all."""
     try:
-        read = read_all(request.spec.read_bytes())
+        read = read_all(text_of(request.spec))
     except OSError as error:
         raise SpecError(f"feature spec {request.spec} cannot be read", hint="check the path") from error
     except SpecProblem as error:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from deployer.errors import UsageError
+from deployer.extras import pip_line
 from gateway.spec import Binary, Classification, FeatureSpec, Regression
 
 ROWS: Final = 10_000
@@ -117,5 +118,5 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise UsageError("Parquet needs pyarrow", hint="pip install 'tfserving-deployer[data]'") from error
+        raise UsageError("Parquet needs pyarrow", hint=pip_line("pyarrow")) from error
     return pyarrow, parquet

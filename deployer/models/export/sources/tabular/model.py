@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from deployer.errors import ExportError
+from deployer.extras import pip_line
 from deployer.models.export.sources.library import tensorflow
 from deployer.models.export.sources.tabular.forest import Keep
 from deployer.models.export.sources.tabular.head import Head
@@ -101,7 +102,7 @@ def extra(library: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ExportError(
-            f"reading this file needs {library}, which is not installed", hint="pip install 'tfserving-deployer[trees]'"
+            f"reading this file needs {library}, which is not installed", hint=pip_line("sklearn")
         ) from error
 
 
