@@ -23,6 +23,7 @@ from gateway.backends.signatures import Signatures
 from gateway.backends.transport import GrpcTransport
 from gateway.guard.access.door import Door
 from gateway.guard.admission import Admission
+from gateway.guard.memory import Memory, memory_bytes
 from gateway.lookup import Lookups
 from gateway.observe.access_log import AccessLog
 from gateway.observe.metrics import Metrics
@@ -92,6 +93,7 @@ class Gateway:
             chance=chance,
             time=self.timers.time,
         )
+        self.memory = Memory(memory_bytes(limits.memory_bytes), chance)
         self.pool.pressed = lambda: self.admission.pressed
         self.server = ModelServer(self.pool)
         self.signatures = Signatures(self.server)
@@ -126,6 +128,7 @@ class Gateway:
         self.pool.resize(limits.max_concurrency)
         self.objectives.configure(limits.objective_ms, limits.timeout_ms / 2000)
         self.admission.resize(limits.max_concurrency, limits.max_queue)
+        self.memory.limit = memory_bytes(limits.memory_bytes)
         self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
         self.batcher.configure(active.settings.batching)
         self.active = active
@@ -185,6 +188,8 @@ class Gateway:
         gauge("gateway_in_flight", "Requests being processed.", lambda: {(): self.admission.in_flight})
         gauge("gateway_waiting", "Requests waiting for a place.", lambda: {(): self.admission.waiting})
         gauge("gateway_places", "Requests that may be processed at a time now.", lambda: {(): self.admission.places})
+        gauge("gateway_request_memory_bytes", "Memory that requests take now.", lambda: {(): self.memory.held})
+        gauge("gateway_request_memory_limit_bytes", "Memory that they may take.", lambda: {(): self.memory.limit})
         gauge(
             "gateway_objective_seconds",
             "Latency objective of a model, configured or learned.",

@@ -12,7 +12,7 @@ from gateway.api.http import JSON, Header, Request, Response
 from gateway.api.predict import Ask, Exchange, respond, target
 from gateway.api.v2.datatypes import TensorProblem, datatype_of, name_of, to_raw, to_values
 from gateway.api.v2.models import choice_named
-from gateway.api.v2.requests import HEADER, InferRequest, read_request
+from gateway.api.v2.requests import HEADER, InferRequest, memory_needed, read_request
 from gateway.backends.model_server import Prediction
 from gateway.errors import BadRequest, GatewayError
 from gateway.gateway import Gateway
@@ -31,7 +31,9 @@ async def infer(gateway: Gateway, request: Request, params: Params) -> Response:
 
 def _read(exchange: Exchange, body: bytes) -> tuple[Ask[Response], InferRequest]:
     exchange.trace.kind = "tensors"
-    return _infer, read_request(body, exchange.request.header(HEADER))
+    header = exchange.request.header(HEADER)
+    exchange.memory.take(memory_needed(body, header))
+    return _infer, read_request(body, header)
 
 
 async def _infer(gateway: Gateway, exchange: Exchange, asked: InferRequest) -> Response:
