@@ -329,7 +329,7 @@ def test_a_name_is_resolved_again() -> None:
 
 
 def test_a_label_that_one_replica_has_is_found_there_and_then_asked_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.backends.pool.LACKING_SECONDS", 3600.0)  # no replica is asked again in this test
+    monkeypatch.setattr("gateway.backends.pool.MISSING_SECONDS", 3600.0)  # no replica is asked again in this test
     servers = [FakeModelServer(labels={"stable": 1}, loaded={1}) for _ in range(3)]
     servers[2].labels, servers[2].loaded = {"canary": 2}, {2}
 
