@@ -144,7 +144,7 @@ def test_it_does_not_start_open_when_the_keys_are_missing(tmp_path: Path) -> Non
     assert re.search(r"auth\.keys_file: .*keys\.yaml: No such file", ended.stderr)
 
 
-def test_a_caller_that_asks_too_often_is_told_when_to_come_again() -> None:
+def test_a_caller_over_its_rate_gets_retry_after() -> None:
     now = 0.0
     caller = Caller("shop", group="shop", bucket=Bucket(0.5, 2, lambda: now))
     caller.require("m")
