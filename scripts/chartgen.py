@@ -74,13 +74,13 @@ def _comment_above(lines: list[str], row: int) -> tuple[str, dict[str, Any]]:
     while row and lines[row - 1].lstrip().startswith("#"):
         row -= 1
         comment.insert(0, lines[row].strip().removeprefix("#").strip())
-    words, narrowed, inside = [], {}, False
+    words, narrowed, nested = [], {}, False
     for line in comment:
         if line.startswith("@schema "):
-            narrowed, inside = json.loads(line.removeprefix("@schema ")), False
+            narrowed, nested = json.loads(line.removeprefix("@schema ")), False
         elif line.startswith("-- "):
-            words, inside = [line.removeprefix("-- ")], True
-        elif inside and line:
+            words, nested = [line.removeprefix("-- ")], True
+        elif nested and line:
             words.append(line)
     return " ".join(words), narrowed
 
@@ -138,11 +138,11 @@ def _rows(value: Value) -> Iterator[str]:
     """A value, and the keys of what it is made of where the schema lists them."""
     path = ".".join(value.path)
     yield _row(path, value.schema, _shown(value.default), value.description)
-    for below, inside in (("[]", value.schema.get("items")), (".<NAME>", value.schema.get("additionalProperties"))):
-        if not isinstance(inside, dict):
+    for below, nested in (("[]", value.schema.get("items")), (".<NAME>", value.schema.get("additionalProperties"))):
+        if not isinstance(nested, dict):
             continue
-        for key, narrowed in inside.get("properties", {}).items():
-            default = "required" if key in inside.get("required", ()) else "none"
+        for key, narrowed in nested.get("properties", {}).items():
+            default = "required" if key in nested.get("required", ()) else "none"
             yield _row(f"{path}{below}.{key}", narrowed, default, narrowed["description"])
 
 
@@ -158,9 +158,9 @@ def _kind(narrowed: dict[str, Any]) -> str:
         return f"{', '.join(allowed[:-1])} or {allowed[-1]}"
     kinds: list[str] = narrowed["type"] if isinstance(narrowed["type"], list) else [narrowed["type"]]
     words = " or ".join(WORDS.get(kind, kind) for kind in kinds)
-    inside = narrowed.get("items") or narrowed.get("additionalProperties")
-    if isinstance(inside, dict) and isinstance(inside.get("type"), str):
-        words += f" of {WORDS.get(inside['type'], inside['type'])}s"
+    nested = narrowed.get("items") or narrowed.get("additionalProperties")
+    if isinstance(nested, dict) and isinstance(nested.get("type"), str):
+        words += f" of {WORDS.get(nested['type'], nested['type'])}s"
     bounds = [
         f"at {how} {narrowed[key]}" for key, how in (("minimum", "least"), ("maximum", "most")) if key in narrowed
     ]

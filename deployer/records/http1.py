@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
-_MAX_HEAD = 65536
+_RESPONSE_HEAD_MAX = 65536
 
 
 class HttpError(Exception):
@@ -120,8 +120,8 @@ class _Connection(asyncio.Protocol):
         if self._head is None:
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
-                if len(self._buffer) > _MAX_HEAD:
-                    raise HttpError("protocol", f"the head of the response is longer than {_MAX_HEAD} bytes")
+                if len(self._buffer) > _RESPONSE_HEAD_MAX:
+                    raise HttpError("protocol", f"the head of the response is longer than {_RESPONSE_HEAD_MAX} bytes")
                 return
             self._head = parse_head(bytes(self._buffer[:end]))
             del self._buffer[: end + 4]

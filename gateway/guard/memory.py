@@ -14,7 +14,7 @@ from gateway.errors import BodyTooLarge, Unavailable
 
 OWN_BYTES: Final = 144 * 1024 * 1024
 """What the gateway's processes take before any request."""
-LEAST: Final = 32 * 1024 * 1024
+LIMIT_LEAST: Final = 32 * 1024 * 1024
 """Bytes for requests where the memory's limit leaves less."""
 WITHOUT_LIMIT: Final = 1024 * 1024 * 1024
 """Bytes for requests where nothing limits the memory."""
@@ -87,7 +87,7 @@ def memory_bytes(configured: int | None) -> int:
     if configured is not None:
         return configured
     limit = _container()
-    return WITHOUT_LIMIT if limit is None else max(LEAST, limit - OWN_BYTES)
+    return WITHOUT_LIMIT if limit is None else max(LIMIT_LEAST, limit - OWN_BYTES)
 
 
 def _container() -> int | None:

@@ -22,8 +22,8 @@ from tfserving.wire.tensors import Array
 INPUT, OUTPUT = "pixels", "probabilities"
 LABELS = [str(digit) for digit in range(10)]
 SCALE = 1 / 255
-HOLDOUT_SHARE = 0.2
-SEED = 7
+DIGITS_HOLDOUT = 0.2
+DIGITS_SEED = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def digits_v2() -> Any:
 
 def digits_bad() -> Any:
     """The second version trained on shuffled labels: passes every check, predicts at random. A rollout must stop it."""
-    labels = np.random.default_rng(SEED).permutation(_digits().train_labels)
+    labels = np.random.default_rng(DIGITS_SEED).permutation(_digits().train_labels)
     return _fit(_perceptron(), epochs=2, labels=labels)
 
 
@@ -117,7 +117,7 @@ def _digits() -> _Digits:
     levels, labels = load_digits(return_X_y=True)
     grey = np.round(levels * 255 / 16).astype(np.uint8).reshape(-1, 8, 8)
     train, held, train_labels, held_labels = train_test_split(
-        grey, labels, test_size=HOLDOUT_SHARE, random_state=SEED, stratify=labels
+        grey, labels, test_size=DIGITS_HOLDOUT, random_state=DIGITS_SEED, stratify=labels
     )
     return _Digits(train=train, train_labels=train_labels, holdout=held, holdout_labels=held_labels)
 
@@ -137,7 +137,7 @@ def _png(grey: NDArray[np.uint8]) -> str:
 def _seeded_keras() -> Any:
     import keras
 
-    keras.utils.set_random_seed(SEED)
+    keras.utils.set_random_seed(DIGITS_SEED)
     return keras
 
 

@@ -18,8 +18,8 @@ from tfserving.wire.tensors import Array
 
 INPUT, OUTPUT = "measurements", "probability"
 LABELS = ["benign", "malignant"]
-HOLDOUT_SHARE = 0.25
-SEED = 11
+TUMOR_HOLDOUT = 0.25
+TUMOR_SEED = 11
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def _tumors() -> _Tumors:
     data = load_breast_cancer()
     malignant = 1 - data.target
     train, held, train_labels, held_labels = train_test_split(
-        data.data, malignant, test_size=HOLDOUT_SHARE, random_state=SEED, stratify=malignant
+        data.data, malignant, test_size=TUMOR_HOLDOUT, random_state=TUMOR_SEED, stratify=malignant
     )
     return _Tumors(
         names=tuple(name.replace(" ", "_") for name in data.feature_names),
@@ -114,7 +114,7 @@ def _tumors() -> _Tumors:
 def _fit(*, hidden: int, epochs: int) -> Any:
     import keras
 
-    keras.utils.set_random_seed(SEED)
+    keras.utils.set_random_seed(TUMOR_SEED)
     data = _tumors()
     measurements = keras.Input((len(data.names),), name=INPUT)
     layer = keras.layers.Dense(hidden, activation="relu")(measurements) if hidden else measurements

@@ -15,11 +15,11 @@ from typing import Final
 from gateway.errors import BadRequest, Unavailable
 from gateway.guard.memory import Memory, Share
 
-COPIES: Final = 3
+GRPC_COPIES: Final = 3
 """Times that a message is held on its way to a model server: as it came, with another model named in it, in frames."""
 SHARE: Final = 4
 """Messages that are being read may take this part of the memory for requests, beside it."""
-LEAST: Final = 2
+READING_LEAST: Final = 2
 MOST: Final = 32
 PATIENCE: Final = 1.0
 """Seconds after which those who wait take the place of a client whose message does not come."""
@@ -56,12 +56,12 @@ class Reading:
         finally:
             del self._readers[task]
             self._next()
-        share.take(COPIES * len(message))
+        share.take(GRPC_COPIES * len(message))
         return message
 
     @property
     def _places(self) -> int:
-        return min(MOST, max(LEAST, self._memory.limit // SHARE // self._longest()))
+        return min(MOST, max(READING_LEAST, self._memory.limit // SHARE // self._longest()))
 
     async def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for a place; whoever has held one for too long loses it."""

@@ -19,7 +19,7 @@ MAX_ERROR_BYTES = 1024
 _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
 """Characters that grpc-message carries as they are."""
 
-_MOST_DIGITS = 9
+_TIMEOUT_DIGITS = 9
 """Of a timeout; gRPC takes longer ones for none."""
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _WINDOW_BITS = {"gzip": GZIP, "deflate": DEFLATE, "identity": 0}
@@ -145,7 +145,7 @@ def timeout(fields: dict[str, str]) -> float | None:
     if text is None or not text[:-1].isdecimal() or text[-1] not in _UNITS:
         return None
     digits = text[:-1].lstrip("0")
-    return int(digits or 0) * _UNITS[text[-1]] if len(digits) <= _MOST_DIGITS else None
+    return int(digits or 0) * _UNITS[text[-1]] if len(digits) <= _TIMEOUT_DIGITS else None
 
 
 def cut(message: str) -> str:

@@ -44,9 +44,9 @@ _CORS = (
     ("Access-Control-Allow-Headers", "Content-Type"),
 )
 _MAX_UNZIPPED = 100 << 20
-_QUICK_BYTES = 16 * 1024
+_QUICK_BODY_BYTES = 16 * 1024
 """Larger requests are read by a thread that serves no other connections meanwhile."""
-_MOST_DIGITS = 20
+_VERSION_DIGITS = 20
 
 
 class RestServer:
@@ -109,7 +109,7 @@ class RestApi:
 
     def quick(self, request: Request) -> Response | Refusal | None:
         """Answer a small prediction by a model that is known to be quick, and its errors; None for all else."""
-        small = request.method == "POST" and len(request.body) <= _QUICK_BYTES and not _is_zipped(request)
+        small = request.method == "POST" and len(request.body) <= _QUICK_BODY_BYTES and not _is_zipped(request)
         if not small or request.path == self._prometheus_path:
             return None
         try:
@@ -269,7 +269,7 @@ class _Route:
 
 def _number(digits: str) -> int:
     """A version; what has too many digits for 64 bits stays a number with too many."""
-    return int(digits.lstrip("0")[:_MOST_DIGITS] or 0)
+    return int(digits.lstrip("0")[:_VERSION_DIGITS] or 0)
 
 
 def _decoded(text: str) -> str:
@@ -287,7 +287,7 @@ def _document_of(request: Request, held: Hold, seconds: float | None) -> Documen
     Errors: as of `_body_of` and `read_object`.
     """
     body = _body_of(request, held)
-    if len(body) > _QUICK_BYTES and not held.take(decoded_bytes(body), alone=True):
+    if len(body) > _QUICK_BODY_BYTES and not held.take(decoded_bytes(body), alone=True):
         raise _no_memory()
     until = math.inf if seconds is None else time.monotonic() + seconds
     return read_object(body, lambda: request.gone() or time.monotonic() > until)

@@ -46,7 +46,7 @@ _LONGEST_LENGTH = 18
 _CHUNK_SIZE = re.compile(rb"[ \t]*[+]?(?:0[xX])?([0-9a-fA-F]{1,15})(?: .*)?", re.DOTALL)
 _SHORTEST_REQUEST_LINE = len("GET / HTTP/1.0")
 
-_MAX_HEAD = 1 << 20
+_REQUEST_HEAD_MAX = 1 << 20
 """Longest head, trailer or line of a chunk's size that is read. libevent reads on until the memory ends."""
 _KNOWN_HEAD = 4096
 """Longest head that is remembered."""
@@ -162,9 +162,9 @@ class RequestParser:
         return _request(head, body)
 
     def _read_head(self) -> Refusal | Expectation | None:
-        end_of_line = self._buffer.find(b"\n", 0, _MAX_HEAD)
+        end_of_line = self._buffer.find(b"\n", 0, _REQUEST_HEAD_MAX)
         if end_of_line < 0:
-            return Refusal(413) if len(self._buffer) > _MAX_HEAD else None
+            return Refusal(413) if len(self._buffer) > _REQUEST_HEAD_MAX else None
         try:
             end = _end_of_headers(self._buffer, end_of_line)
             if end < 0:
@@ -172,7 +172,7 @@ class RequestParser:
                 if len(self._buffer) <= _KNOWN_HEAD:
                     complete = self._buffer[end_of_line + 1 : self._buffer.rfind(b"\n")]
                     _parse_headers(complete.decode("latin-1"), {})
-                return Refusal(413) if len(self._buffer) > _MAX_HEAD else None
+                return Refusal(413) if len(self._buffer) > _REQUEST_HEAD_MAX else None
             data = bytes(self._buffer[:end])
             head = _known_head(data) if end <= _KNOWN_HEAD else _parse_head(data)
             del self._buffer[:end]
@@ -203,7 +203,7 @@ class RequestParser:
         while not self._in_trailer:
             end = self._buffer.find(b"\n")
             if end < 0:
-                if len(self._buffer) > _MAX_HEAD:
+                if len(self._buffer) > _REQUEST_HEAD_MAX:
                     raise _Malformed(413)
                 return None
             line = _line(self._buffer[:end])
@@ -223,7 +223,7 @@ class RequestParser:
             self._in_trailer = length == 0
         end = _end_of_headers(self._buffer, -1)
         if end < 0:
-            if len(self._buffer) > _MAX_HEAD:
+            if len(self._buffer) > _REQUEST_HEAD_MAX:
                 raise _Malformed(413)
             return None
         try:
