@@ -15,7 +15,7 @@ from deployer.cli.options.lists import whole
 from deployer.cli.options.pvc import SCHEME, AnyStore, PodOptions, catalog
 from deployer.cli.options.target import StateDir
 from deployer.cli.verb import DryRun, ModelName, Verb
-from deployer.domain.store import size_text
+from deployer.domain.store import Format, size_text
 from deployer.errors import UsageError
 from deployer.targets.local.state import Engine
 
@@ -177,6 +177,8 @@ def _description(inspection: Inspection) -> str:
             f"batching   {'possible' if known.batchable else 'not possible: ' + known.batching_problem}",
             f"warm-up    batch sizes {', '.join(map(str, known.warmup_batch_sizes)) or 'none: one record'}",
         ]
+        if known.format is Format.TFLITE:
+            lines.append(f"format     TFLite, {known.quantize}")
         if known.parity:
             lines.append(f"parity     {known.parity.rows} rows, largest difference {known.parity.max_difference:.3g}")
         if known.skew:

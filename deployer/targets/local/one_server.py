@@ -26,6 +26,9 @@ GRACE_SECONDS = 5.0
 LOAD_ONCE = ("--max_num_load_retries=0", "--load_retry_interval_micros=0", "--num_load_threads=2")
 """A version that cannot be loaded says so at once."""
 
+TFLITE = ("--prefer_tflite_model=true", "--num_tflite_pools=1")
+"""Serve the model.tflite of a version that has one, as a release does."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
