@@ -38,5 +38,5 @@ def _try(target: Target, gateway: str, name: str, model: ModelSettings, label: s
         smoke(target, gateway, name, label, signature=model.signature, timeout=TIMEOUT)
     except DeployerError as error:
         why = f"{error.message}: {error.cause}" if error.cause else error.message
-        return FailedRequest(gateway=gateway, model=name, label=label, why=why)
+        return FailedRequest(gateway=gateway, model=name, label=label, why=why, remedy=error.hint)
     return None
