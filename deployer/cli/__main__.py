@@ -14,7 +14,7 @@ VERBS = {
     "init": "Write a commented deployer.yaml: every key, with its default.",
     "features": "Create a feature spec from a model and its data, or check one and list all its problems.",
     "export": "Export a trained model as the next version in the store.",
-    "models": "List, inspect, verify and prune the versions in a store.",
+    "models": "List, inspect, verify, compare and prune the versions in a store.",
     "publish": "Copy versions from a store to a PVC; each becomes visible once its checksums are verified.",
     "render": "Write all files of a release; change nothing that is running.",
     "local": "Run a release as processes on this machine.",

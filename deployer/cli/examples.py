@@ -24,6 +24,9 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "models inspect": ("deployer models inspect digits --store models --version 2",),
     "models verify": ("deployer models verify digits --store models",),
+    "models compare": (
+        "deployer models compare digits 2 3 4 --store models --records holdout.jsonl --picture trade.png",
+    ),
     "models prune": (
         "deployer models prune digits --store models --keep 3 --dry-run",
         "deployer models prune digits --store pvc://shop/models --keep 5 --protect 4,7",
