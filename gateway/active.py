@@ -64,7 +64,7 @@ def activate(text: str, table: RateTable | None) -> Active:
     """
     settings = parse_settings(text)
     rates = _rates(settings, table)
-    models = {name: _model(name, model, rates) for name, model in settings.models.items()}
+    models = {name: _model(name, model, rates, settings.limits.image_pixels) for name, model in settings.models.items()}
     return Active(settings=settings, hash=settings_hash(text), models=models, rates=rates)
 
 
@@ -79,11 +79,11 @@ def _rates(settings: Settings, table: RateTable | None) -> Rates | None:
         raise SettingsError(f"rates: {error}") from error
 
 
-def _model(name: str, settings: ModelSettings, rates: Rates | None) -> Model:
+def _model(name: str, settings: ModelSettings, rates: Rates | None, image_pixels: int) -> Model:
     versions = {}
     for key, spec in settings.specs.items():
         try:
-            compiled = compile_spec(spec, rates)
+            compiled = compile_spec(spec, rates, image_pixels=image_pixels)
         except SpecProblem as error:
             raise SettingsError(f"models.{name}.specs.{key}.{error}") from error
         versions[int(key)] = Version(

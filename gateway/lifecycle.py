@@ -140,7 +140,7 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     await gateway.close()
     await asyncio.to_thread(gateway.access_log.close)
     tally = gateway.tally
-    log.info("requests accepted: %d, answered: %d, left: %d", tally.accepted, tally.answered, tally.left)
+    log.info("requests accepted: %d, completed: %d, abandoned: %d", tally.accepted, tally.answered, tally.left)
 
 
 async def _serve_grpc(gateway: Gateway, options: Options, tls: ServerTls | None) -> tuple[GrpcPort, str] | None:
@@ -218,7 +218,7 @@ async def _watch(gateway: Gateway, config: ConfigFile, tls: ServerTls | None) ->
             if gateway.config_error != str(error):
                 gateway.config_error = str(error)
                 gateway.metrics.reloads.add("bad")
-                log.error("the config was not taken, the old one stays in force: %s", error)
+                log.error("the config was rejected, the old one stays in force: %s", error)
         await gateway.door.refresh()
         if tls is not None:
             await asyncio.to_thread(tls.refresh)
@@ -229,7 +229,7 @@ async def _adopt(gateway: Gateway, config: ConfigFile, active: Active) -> None:
     """Put a config in force. Errors: SettingsError when a file that it names cannot be read."""
     try:
         if active.settings.tls != gateway.active.settings.tls:
-            raise SettingsError("tls: what the gateway listens with is set at its start; restart it")
+            raise SettingsError("tls: the section cannot be added or removed without a restart")
         await gateway.adopt(active)
     except SettingsError:
         config.forget()  # the file may come

@@ -147,11 +147,11 @@ class Rollouts:
                     hint="name the version with --to",
                 )
         request = RolloutRequest(to=to, shares=(), rollback=True, keep_previous=keep_previous)
-        return self._as_before(bounded(request, timeout))
+        return self._with_last_policy(bounded(request, timeout))
 
     # -- helpers
 
-    def _as_before(self, request: RolloutRequest) -> RolloutRequest:
+    def _with_last_policy(self, request: RolloutRequest) -> RolloutRequest:
         """A rollback uses the policy of the last rollout, unless both versions are already loaded."""
         last = self.histories.read(self.model).rollout
         loaded = files.state(files.current_config(self.target), self.model).versions
@@ -268,7 +268,7 @@ def check(request: RolloutRequest) -> None:
 
 
 def _judged(request: RolloutRequest) -> bool:
-    """Whether a gate looks at the responses of the new version, at each share of traffic that it gets."""
+    """Whether a gate judges the responses of the new version, at each share of traffic that it gets."""
     metrics = {parse_gate(text).metric for text in request.gates}
     by_traffic = metrics - BEFORE_LOAD - BEFORE_TRAFFIC - COUNTS_ONLY
     if request.shares == (0.0,):  # the version only gets mirrored requests

@@ -98,7 +98,7 @@ class Runner:
             self.apply(self._latest(rollout), Event.PAUSE, "interrupted")
             raise
         except DeployerError as error:
-            result = StepResult(event=Event.UNPROVEN, reason=f"{step}: {error.message}" + _because(error))
+            result = StepResult(event=Event.UNPROVEN, reason=f"{step}: {error.message}" + _cause_of(error))
         rollout = self._latest(rollout)
         try:
             return self.apply(rollout, result.event, result.reason)
@@ -343,5 +343,5 @@ def _occasion(rollout: Rollout) -> Occasion | None:
     return Occasion.PROMOTED if rollout.outcome == "promoted" else Occasion.ABORTED
 
 
-def _because(error: DeployerError) -> str:
+def _cause_of(error: DeployerError) -> str:
     return f" ({error.cause})" if error.cause else ""

@@ -40,7 +40,7 @@ async def answer(gateway: Gateway, target: str) -> Response:
             match = pattern.fullmatch(target.partition("?")[0])
             if match is not None:
                 return await page(gateway, match.groupdict())
-        raise NotFound(f"no such path: {target}; predictions are answered on the public port", stage="route")
+        raise NotFound(f"no such path: {target}; predictions are on the public port", stage="route")
     except (GatewayError, RpcError) as error:
         return error_response(as_gateway_error(error), None)
     except Exception:

@@ -184,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
             fresh = target == FRESH or "no-cache" in self.headers.get("cache-control", "")
             page = self.gateway.page(target, fresh=fresh)
         if page is None:
-            page = _json(503, {"error": f"the gateway is too busy to answer {self.command} {target}; try later"})
+            page = _json(503, {"error": f"the gateway is too busy for {self.command} {target}; try later"})
         self._write(page)
 
     def do_HEAD(self) -> None:
@@ -197,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "POST" and self.path.startswith(f"{TRY}/"):
             self._write(self._tried())
             return
-        self._write(_json(405, {"error": f"{self.command} is not answered here, only GET and HEAD"}))
+        self._write(_json(405, {"error": f"{self.command} is not allowed here, only GET and HEAD"}))
 
     def _tried(self) -> Page:
         """A page of another site cannot send JSON here: its browser would ask first, which is refused."""
@@ -208,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
             return _json(413, {"error": f"the page sends at most {LARGEST} bytes; use the public port"})
         fields = {"path": self.path.removeprefix(TRY), "key": self.headers.get("x-api-key", "")}
         page = self.gateway.attempt(fields, self.rfile.read(int(length)))
-        return page or _json(503, {"error": "the gateway is too busy to answer; try later"})
+        return page or _json(503, {"error": "the gateway is too busy; try later"})
 
     def __getattr__(self, name: str) -> Any:
         """Other methods are refused in the same way."""

@@ -38,7 +38,7 @@ async def schema(gateway: Gateway, params: Params) -> Response:
         choice = Choice(label=max(weights, key=lambda label: weights[label]))
     version = model.versions.get(model.expected_version(choice) or -1)
     if version is None:
-        raise NotFound(f"model '{name}', {choice}: no feature spec, so it takes no records", stage="route")
+        raise NotFound(f"model '{name}', {choice}: no feature spec, so it accepts no records", stage="route")
     return _json(record_schema(version.spec, title=f"record of {name} version {version.number}"))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,6 +31,8 @@ PARALLEL_PIECES: Final = 4
 RECORDS_AT_ONCE: Final = 200
 """Larger requests are preprocessed in pieces of this many records, so that small ones take their turn between them. A
 thread would hold them up for longer: Python gives it the interpreter for 5 ms at a time."""
+
+_unpacking: Final = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +138,11 @@ async def _tensors(version: Version, records: Sequence[Mapping[str, object]]) ->
     """The input tensors of a request. Errors: BadRequest with every problem of every record."""
     compiled = version.compiled
     try:
-        if len(records) == 1 or (len(records) <= RECORDS_AT_ONCE and not compiled.pictures):
+        if len(records) <= RECORDS_AT_ONCE and not compiled.pictures:
             return compiled.tensors(records)
-        if compiled.pictures:  # Pillow decodes them without the interpreter
-            return await asyncio.to_thread(compiled.tensors, records)
+        if compiled.pictures:  # Pillow decodes them without the interpreter; one thread bounds what that takes
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(_unpacking, compiled.tensors, records)
         compiled.require_room(len(records))
         parts: list[Tensors] = []
         problems: list[tuple[int, RecordProblems]] = []

@@ -18,9 +18,11 @@ from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayError, RequestTimeout
 from gateway.gateway import Gateway
 from gateway.guard.admission import NORMAL, PRIORITIES
+from gateway.guard.memory import Share
 from gateway.observe.trace import UNKNOWN, Trace
 from gateway.routing.labels import NEWEST, Choice
 from gateway.settings import Limits, Sticky
+from tfserving.json.cost import decoded_bytes
 from tfserving.json.predict import Document
 from tfserving.wire.status import Code, StatusError
 
@@ -52,6 +54,7 @@ class Exchange:
     asked: Choice
     model_name: str
     trace: Trace
+    memory: Share
     deadline: float = 0.0
     """Loop time; known once the head has been read."""
     metadata: dict[str, object] | None = None
@@ -81,10 +84,12 @@ async def respond(gateway: Gateway, request: Request, params: Mapping[str, str |
         asked=Choice(version=version, label=unquote(label) if label else None),
         model_name=unquote(params["model"] or ""),
         trace=Trace(),
+        memory=Share(gateway.memory),
     )
     stage = ""
     try:
-        response = await _answer(gateway, exchange, request, read)
+        with exchange.memory:
+            response = await _answer(gateway, exchange, request, read)
     except (GatewayError, RpcError, StatusError) as error:
         failure = as_gateway_error(error)
         stage = failure.stage
@@ -130,7 +135,7 @@ async def _answer(gateway: Gateway, exchange: Exchange, request: Request, read: 
     exchange.deadline = gateway.timers.time() + allowed_ms(request, limits) / 1000
     try:
         async with gateway.timers.limit(exchange.deadline):
-            body = await request.body(limits.max_body_bytes)
+            body = await request.body(limits.max_body_bytes, exchange.memory)
     except TimeoutError as error:
         raise RequestTimeout("the body did not arrive within the request's deadline", stage="read") from error
     trace.mark("read")
@@ -179,6 +184,7 @@ def _falls_back(gateway: Gateway, exchange: Exchange, failure: GatewayError) -> 
 
 
 def _read(exchange: Exchange, body: bytes) -> tuple[Ask[Response], Document]:
+    exchange.memory.take(decoded_bytes(body))
     document = _record_document(body)
     if document is not None:
         exchange.trace.kind = "records"

@@ -64,7 +64,7 @@ class TensorApi:
                     choice = Choice(version=prediction.version)
                     continue
             return _answer(document, prediction)
-        raise Unavailable(f"model '{model.name}': the version that answers keeps changing; try later", stage="backend")
+        raise Unavailable(f"model '{model.name}': the version that responds keeps changing; try later", stage="backend")
 
 
 def _input_types(metadata: Metadata, signature: str) -> Inputs:

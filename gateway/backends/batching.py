@@ -122,7 +122,7 @@ class Batcher(Generic[R]):
             async with asyncio.timeout_at(deadline):
                 return await member.done
         except TimeoutError as error:
-            raise RpcError(Code.DEADLINE_EXCEEDED, "no answer before the deadline", local=True) from error
+            raise RpcError(Code.DEADLINE_EXCEEDED, "no response before the deadline", local=True) from error
 
     def _leaving(self, key: Key, batch: _Batch[R]) -> asyncio.Handle:
         loop = asyncio.get_running_loop()

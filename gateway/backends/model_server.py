@@ -107,7 +107,7 @@ def read_prediction(answer: bytes) -> Prediction:
         for name, tensor in response.outputs.items():
             outputs[name], dtypes[name] = to_array(tensor), tensor.dtype
     except (DecodeError, TensorError) as error:
-        raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
+        raise RpcError(Code.INTERNAL, f"the model server's response cannot be decoded: {error}") from error
     return Prediction(outputs=outputs, dtypes=dtypes, version=response.model_spec.version.value)
 
 

@@ -65,7 +65,7 @@ class Admission:
 
     @property
     def places(self) -> int:
-        """Requests that may be worked on at a time now."""
+        """Requests that may be processed at a time now."""
         return max(1, min(self._most, self._places()))
 
     @property
@@ -76,7 +76,7 @@ class Admission:
     async def enter(self, model: str, deadline: float, priority: int = NORMAL) -> float:
         """Take a place; `leave` gives it back. Returns the time of entry. `deadline` is in the clock's seconds.
 
-        Errors: Unavailable at once when the wait would be too long; DeadlinePassed when no place came free in time.
+        Errors: Unavailable at once when the wait would be too long; DeadlinePassed when no place became free in time.
         """
         now = self._time()
         if not self.waiting and self.in_flight < self.places:
@@ -150,7 +150,7 @@ class Admission:
                 continue
             if now - one.since > TOO_OLD * self._objective(one.model):
                 one.turn.set_exception(
-                    self._refusal(f"no place came free in {now - one.since:.2f} s", reason="queue_time")
+                    self._refusal(f"no place became free in {now - one.since:.2f} s", reason="queue_time")
                 )
                 continue
             self.in_flight += 1

@@ -87,7 +87,7 @@ class CachedStore:
 
     def _ask(self, keys: Sequence[str], features: tuple[str, ...]) -> dict[str, asyncio.Future[Values | None]]:
         if not self._breaker.allows():
-            raise StoreFailure("it has not answered lately")
+            raise StoreFailure("it has not responded recently")
         loop = asyncio.get_running_loop()
         futures: dict[str, asyncio.Future[Values | None]] = {key: loop.create_future() for key in keys}
         for key, future in futures.items():
@@ -105,7 +105,9 @@ class CachedStore:
                 rows = await self._store.fetch(list(futures), features)
         except (StoreFailure, TimeoutError) as error:
             self._breaker.failed()
-            reason = str(error) if isinstance(error, StoreFailure) else f"no answer within {self._timeout * 1000:g} ms"
+            reason = (
+                str(error) if isinstance(error, StoreFailure) else f"no response within {self._timeout * 1000:g} ms"
+            )
             for future in futures.values():
                 future.set_exception(StoreFailure(reason))
         except BaseException:

@@ -100,7 +100,7 @@ def _keys(lookup: Lookup, records: Sequence[Record]) -> list[str]:
             what = "missing, and features are looked up by it" if value is None else "expected text or a whole number"
             problems.append(Problem(index, lookup.key, what))
         problems += [
-            Problem(index, name, "it is looked up, a record cannot bring it")
+            Problem(index, name, "it is looked up, a record must not contain it")
             for name in sorted(looked_up & record.keys())
         ]
         keys.append(f"{lookup.prefix}{value}")

@@ -71,7 +71,7 @@ class Regression(_Output, frozen=True, kw_only=True, tag="regression"):
     def __post_init__(self) -> None:
         finite(scale=self.scale, offset=self.offset)
         if self.scale == 0:
-            raise ValueError("scale 0 would make every answer the same")
+            raise ValueError("scale 0 would make every response the same")
 
 
 class Raw(_Output, frozen=True, kw_only=True, tag="raw"):

@@ -113,7 +113,7 @@ def compare(request: CompareRequest, *, progress: Progress) -> Comparison:
 def _rows(
     path: Path, samples: Sequence[files.Sample], request: CompareRequest
 ) -> tuple[Holdout | None, dict[str, Array]]:
-    """The records as tensors of a version: by its feature spec, which also reads its output, or as `inputs` has them."""
+    """The records as tensors of a version: as `inputs` has them, or by the feature spec, which also reads outputs."""
     declared = signatures.read(path).signature(request.signature).inputs
     if all(sample.inputs is not None for sample in samples):
         given = [sample.inputs for sample in samples if sample.inputs is not None]

@@ -14,7 +14,7 @@ from deployer.targets.base import Progress
 from deployer.targets.storage.layout import ModelStore
 from tfserving.tflite import MODEL_FILE
 
-NAME = "version"
+LOADED_MODEL = "version"
 
 
 def loaded(
@@ -41,5 +41,5 @@ def prove(path: Path, prover: Prover, progress: Progress) -> None:
     progress(f"loading {path} on a model server")
     if (path / MODEL_FILE).exists():
         prover = prover.of_tflite()
-    with prover.serving({NAME: path}, warm_up=True):
+    with prover.serving({LOADED_MODEL: path}, warm_up=True):
         pass

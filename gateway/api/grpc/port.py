@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from gateway.api.grpc import health
 from gateway.api.grpc.calls import handled
 from gateway.api.grpc.inference import INFERENCE, OPEN, SERVICE
+from gateway.api.grpc.reading import Reading
 from gateway.api.grpc.reflection import descriptor_pool
 from gateway.api.grpc.serving import SERVING
 from gateway.gateway import Gateway
@@ -39,8 +40,9 @@ class GrpcPort:
                 ("grpc.max_connection_age_grace_ms", limits.timeout_ms + 2000),
             )
         )
+        reading = Reading(gateway.memory, lambda: gateway.active.settings.limits.max_body_bytes)
         handlers = {
-            path: handled(gateway, path, answer, guarded=path not in OPEN)
+            path: handled(gateway, path, answer, reading, guarded=path not in OPEN)
             for path, answer in (SERVING | INFERENCE).items()
         }
         self._server.add_generic_rpc_handlers((_Table(handlers),))

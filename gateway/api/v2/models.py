@@ -145,7 +145,7 @@ def choice_named(version: str | None) -> Choice:
         return Choice(label=version)
     number = int(version) if len(version) < 20 else 1 << 63
     if number >= 1 << 63:
-        raise BadRequest(f"version: '{version[:40]}' is no 64-bit number", stage="route")
+        raise BadRequest(f"version: '{version[:40]}' is not a 64-bit number", stage="route")
     return Choice(version=number)
 
 

@@ -53,7 +53,7 @@ def test_a_client_that_leaves_within_its_body_is_no_error(tmp_path: Path) -> Non
     assert gateway.stop() == 0
     log = "".join(gateway.log)
     assert "Traceback" not in log
-    assert "requests accepted: 1, answered: 0, left: 1" in log
+    assert "requests accepted: 1, completed: 0, abandoned: 1" in log
 
 
 def test_a_client_that_closes_its_half_after_asking_gets_its_answer(gateway: GatewayProcess) -> None:

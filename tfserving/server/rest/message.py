@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
@@ -63,6 +63,8 @@ class Request:
     version: tuple[int, int]
     headers: Mapping[str, str]
     body: bytes = b""
+    gone: Callable[[], bool] = bool
+    """Whether the client has left, so that nobody waits for an answer."""
     proxied: bool = False
     """The target was an absolute URL, which makes libevent close the connection after its answer."""
 

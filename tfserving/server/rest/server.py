@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from queue import SimpleQueue
 
 from tfserving.server.memory import Budget, Hold
@@ -284,9 +285,14 @@ class _Connection(asyncio.Protocol):
         if self._in_progress and not self._fits():
             self._refuse(Refusal(413, request.version, request.method))
             return False
+        if self._in_progress:
+            request = replace(request, gone=self._is_gone)
         answer = self._server.submit(self, request)
         self.busy = answer is None
         return answer is not None and self._send(*answer)
+
+    def _is_gone(self) -> bool:
+        return self._transport is None
 
     def _refuse(self, refusal: Refusal) -> None:
         assert self._transport is not None
