@@ -16,6 +16,7 @@ VERBS = {
     "export": "Export a trained model as the next version in the store.",
     "models": "List, inspect, verify, compare and prune the versions in a store.",
     "publish": "Copy versions from a store to a PVC; each becomes visible once its checksums are verified.",
+    "package": "Write a version in the form that another platform takes: SageMaker, Vertex AI or an image.",
     "render": "Write all files of a release; change nothing that is running.",
     "local": "Run a release as processes on this machine.",
     "cluster": "Make and delete a kind cluster to deploy to.",

@@ -35,6 +35,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "deployer publish digits --store models --to pvc://shop/models --create 10Gi",
         "deployer publish digits --store models --version 2 --to pvc://shop/models",
     ),
+    "package": (
+        "deployer package digits --store models --version 2 --format sagemaker --output model.tar.gz",
+        "deployer package digits --store models --format docker --output image",
+    ),
     "render": (
         "deployer render --output-dir rendered",
         "deployer render --label digits:stable=1 --label digits:canary=2 --dry-run",
