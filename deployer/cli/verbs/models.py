@@ -140,7 +140,7 @@ def compare(
         from deployer.models.compare.picture import draw
 
         draw(found, picture)
-    console.result("Comparison", found, lambda: compared_text(found, str(picture or "")))
+    console.result("VersionComparison", found, lambda: compared_text(found, str(picture or "")))
 
 
 def _of_release(file: Path | None) -> tuple[int, tuple[Gate, ...]]:

@@ -155,7 +155,7 @@ def _predict(one: _Candidate, inputs: Mapping[str, Array], request: CompareReque
         return one.server.client.predict(NAME, dict(inputs), signature=request.signature, timeout=CALL_TIMEOUT).outputs
     except ModelServerError as error:
         raise ExportError(
-            f"version {one.version} does not answer the records", cause=error.message, hint="check --records"
+            f"version {one.version} rejects the records", cause=error.message, hint="check --records"
         ) from error
 
 
