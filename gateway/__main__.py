@@ -41,7 +41,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--grpc-port", type=int, help="port for gRPC, 0 for a free one (default: no gRPC)")
     parser.add_argument(
         "--drain-seconds", type=float, default=5.0,
-        help="how long new requests are still answered after SIGTERM (default: %(default)s)",
+        help="how long new requests are still accepted after SIGTERM (default: %(default)s)",
     )  # fmt: skip
     return parser
 

@@ -1,4 +1,4 @@
-"""The ASGI application: a table of routes, and the one place where an outcome becomes an HTTP answer."""
+"""The ASGI application: a table of routes, and the one place where an outcome becomes an HTTP response."""
 
 from __future__ import annotations
 

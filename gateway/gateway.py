@@ -188,9 +188,9 @@ class Gateway:
 
     def _add_gauges(self) -> None:
         gauge = self.metrics.gauge
-        gauge("gateway_in_flight", "Requests being worked on.", lambda: {(): self.admission.in_flight})
+        gauge("gateway_in_flight", "Requests being processed.", lambda: {(): self.admission.in_flight})
         gauge("gateway_waiting", "Requests waiting for a place.", lambda: {(): self.admission.waiting})
-        gauge("gateway_places", "Requests that may be worked on at a time now.", lambda: {(): self.admission.places})
+        gauge("gateway_places", "Requests that may be processed at a time now.", lambda: {(): self.admission.places})
         gauge("gateway_request_memory_bytes", "Memory that requests take now.", lambda: {(): self.memory.held})
         gauge("gateway_request_memory_limit_bytes", "Memory that they may take.", lambda: {(): self.memory.limit})
         gauge(
@@ -209,7 +209,7 @@ class Gateway:
         gauge("gateway_config_info", "1 for the config in force.", lambda: {(self.active.hash,): 1.0}, "hash")
         gauge(
             "gateway_config_stale",
-            "1 while the config file on disk is bad and an older one is in force.",
+            "1 while the config file on disk is invalid and an older one is in force.",
             lambda: {(): float((self.config_error or self.door.problem or self.tls_problem) is not None)},
         )
 

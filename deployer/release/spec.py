@@ -13,6 +13,7 @@ import yaml
 from deployer.domain.gate import parse_gate
 from deployer.domain.gateway import Auth, Gateway
 from deployer.domain.location import PvcStore, parse_store
+from deployer.domain.notify import Notify
 from deployer.domain.release import Batching, Experiment, Model, Release, Serving, Storage
 from deployer.domain.workload import Autoscaling
 from deployer.errors import SpecError
@@ -74,6 +75,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     gateway: Gateway = msgspec.field(default_factory=Gateway)
     gates: tuple[str, ...] = ()
     experiment: Experiment = msgspec.field(default_factory=Experiment)
+    notify: Notify | None = None
 
 
 def load(path: Path) -> Release:
@@ -182,6 +184,7 @@ def _release(document: _Document, directory: Path) -> Release:
         gateway=gateway,
         gates=tuple(_at(f"gates[{index}]", parse_gate, text) for index, text in enumerate(document.gates)),
         experiment=experiment,
+        notify=document.notify,
     )
 
 

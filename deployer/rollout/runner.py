@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 
 from deployer.domain.gate import Metric, parse_gate
 from deployer.domain.history import Entry
+from deployer.domain.notify import Notice, Occasion
 from deployer.domain.rollout import CANARY, Course, Event, Phase, Policy, Rollout
 from deployer.domain.serving import STABLE, ModelState
+from deployer.domain.verdict import Verdict
 from deployer.errors import DeployerError
 from deployer.rollout import files, proof
 from deployer.rollout.facts import VersionFacts
 from deployer.rollout.files import ReleaseConfig
 from deployer.rollout.judging import Judging, StepResult, drifted
+from deployer.rollout.notify import Send, nobody
 from deployer.rollout.proof import Clock, EndCounts, Unproven, Wanted, alive
 from deployer.rollout.steps import (
     AT_GATEWAYS,
@@ -35,7 +38,7 @@ from deployer.targets.base import Progress, Target, WriteConflict
 from deployer.targets.history import HistoryStore
 
 STEP_ATTEMPTS = 3
-"""Attempts at a step, if somebody else writes the configuration at the same time."""
+"""Attempts at a step, if another party writes the configuration at the same time."""
 
 
 class CommandReceived(Exception):
@@ -50,7 +53,8 @@ class CommandReceived(Exception):
 class Runner:
     """Runs a rollout. `facts` are those of the new version.
 
-    `at_point` is called after each record and each write with the name of that point; tests kill the process there.
+    `notify` is told what happens. `at_point` is called after each record and each write with the name of that point;
+    tests kill the process there.
     """
 
     target: Target
@@ -60,6 +64,7 @@ class Runner:
     progress: Progress
     clock: Clock
     at_point: Callable[[str], None] = lambda _: None
+    notify: Send = nobody
 
     def run(self, rollout: Rollout) -> Rollout:
         """Run until the rollout has ended or is paused. Errors: those of the target; the rollout is paused then."""
@@ -74,6 +79,8 @@ class Runner:
         """Apply an event to the rollout, and record it. Errors: ValueError when the event is not allowed now."""
         after = advance(rollout, event, reason=reason, now=self.clock.now())
         self._record(after, current(rollout), event.value, reason)
+        if after.phase is not rollout.phase and (occasion := _occasion(after)) is not None:
+            self.notify(notice(after, occasion, current(rollout), reason, who=self.who, at=self.clock.now()))
         return after
 
     # -- one step
@@ -91,7 +98,7 @@ class Runner:
             self.apply(self._latest(rollout), Event.PAUSE, "interrupted")
             raise
         except DeployerError as error:
-            result = StepResult(event=Event.UNPROVEN, reason=f"{step}: {error.message}" + _because(error))
+            result = StepResult(event=Event.UNPROVEN, reason=f"{step}: {error.message}" + _cause_of(error))
         rollout = self._latest(rollout)
         try:
             return self.apply(rollout, result.event, result.reason)
@@ -301,6 +308,8 @@ class Runner:
         if event not in ("begun", "measured"):
             verdict = text if text.startswith(event) else event + (f" ({text})" if text else "")
             self.progress(f"{rollout.model} {name}: {verdict}")
+        if event.startswith("judged: ") or event == Verdict.NOT_JUDGED:
+            self.notify(notice(rollout, Occasion.JUDGED, step, verdict, who=self.who, at=entry.at))
         self.at_point(f"{name}: {event} recorded")
 
 
@@ -310,5 +319,29 @@ def _helpers(rollout: Rollout) -> dict[str, str]:
     return {files.FALLBACK: STABLE, **({files.SHADOW: CANARY} if mirrored else {})}
 
 
-def _because(error: DeployerError) -> str:
+def notice(rollout: Rollout, event: Occasion, step: Step | None, text: str, *, who: str, at: float) -> Notice:
+    """What is told of a rollout."""
+    request = rollout.request
+    return Notice(
+        event=event,
+        model=rollout.model,
+        previous=rollout.previous,
+        to=request.to,
+        step=str(step) if step is not None else "",
+        text=text,
+        who=who,
+        at=at,
+    )
+
+
+def _occasion(rollout: Rollout) -> Occasion | None:
+    """What a rollout has come to, where that is worth a notice."""
+    if rollout.phase in (Phase.PENDING, Phase.PROGRESSING):
+        return None
+    if rollout.phase is not Phase.HEALTHY:
+        return Occasion.PAUSED
+    return Occasion.PROMOTED if rollout.outcome == "promoted" else Occasion.ABORTED
+
+
+def _cause_of(error: DeployerError) -> str:
     return f" ({error.cause})" if error.cause else ""

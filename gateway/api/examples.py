@@ -83,7 +83,7 @@ async def _ask(gateway: Gateway, exchange: Exchange, asked: _Examples) -> Respon
     try:
         body, version = asked.write(answer)
     except DecodeError as error:
-        raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
+        raise RpcError(Code.INTERNAL, f"the model server's response cannot be decoded: {error}") from error
     trace.version = str(version)
     trace.mark("encode")
     return Response(body=body, headers=(JSON, (b"x-model-version", trace.version.encode())))

@@ -1,6 +1,6 @@
 """TensorFlow Serving's own request bodies: JSON to tensors and back, by its rules and with its errors.
 
-The element types come from the signature of the version that should answer. When another one answers and its inputs
+The element types come from the signature of the version that should answer. When another one responds and its inputs
 have other types, the request is converted again for that exact version.
 """
 

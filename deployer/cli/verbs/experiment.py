@@ -68,7 +68,7 @@ def run(
             help="Highest p99 of the load generator's own lag in a valid trial; by default a tenth of the objective.",
         ),
     ] = None,
-    wished_rate: Annotated[
+    target_rate: Annotated[
         float, typer.Option("--for", min=0, help="Requests per second for which to compute the number of replicas.")
     ] = 0.0,
     timeout: Timeout = 300.0,
@@ -91,7 +91,7 @@ def run(
         batch=batch,
         processes=processes,
         seed=described.seed if seed is None else seed,
-        wished_rate=wished_rate,
+        target_rate=target_rate,
         load_image=load_image,
     )
     from deployer.experiment import run as experiment

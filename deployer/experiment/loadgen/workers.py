@@ -104,11 +104,11 @@ class Workers:
         self._workers.clear()
 
     def _start(self) -> tuple[SpawnProcess, Connection]:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs,), name="load generator", daemon=True)
+        parent_end, child_end = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(child_end,), name="load generator", daemon=True)
         process.start()
-        theirs.close()
-        return process, ours
+        child_end.close()
+        return process, parent_end
 
     def _receive(self, worker: tuple[SpawnProcess, Connection], timeout: float) -> _Reply:
         _, pipe = worker

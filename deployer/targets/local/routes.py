@@ -13,7 +13,7 @@ from gateway.settings import SettingsError, parse_settings
 from gateway.spec.text import Dumper, load
 
 ASK_NOW = {"cache-control": "no-cache"}
-"""A busy gateway answers with an older page else."""
+"""Otherwise a busy gateway may return an older page."""
 
 
 def request(

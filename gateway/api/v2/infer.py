@@ -88,11 +88,11 @@ def _response(name: str, choice: Choice, asked: InferRequest, prediction: Predic
 def _output(name: str, prediction: Prediction, asked: InferRequest, pieces: list[bytes]) -> dict[str, object]:
     array = prediction.outputs.get(name)
     if array is None:
-        raise GatewayError(f"the model server's answer has no output '{name}'", stage="backend")
+        raise GatewayError(f"the model server's response has no output '{name}'", stage="backend")
     number = prediction.dtypes[name]
     datatype = datatype_of(number)
     if datatype is None:
-        raise TensorProblem(f"has the type {name_of(number)}, which the protocol does not know")
+        raise TensorProblem(f"has the type {name_of(number)}, which the protocol does not have")
     described: dict[str, object] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
     if asked.binary.get(name, asked.all_binary):
         pieces.append(to_raw(array))

@@ -68,7 +68,7 @@ def read_request(body: bytes, header: str | None) -> InferRequest:
         except TensorProblem as problem:
             raise BadRequest(f"input '{given.name}': {problem}", stage="decode") from problem
     if len(rest):
-        raise BadRequest(f"{len(rest)} bytes after the JSON object belong to no input", stage="decode")
+        raise BadRequest(f"{len(rest)} bytes after the JSON object that belong to no input", stage="decode")
     if len(inputs) < len(document.inputs):
         raise BadRequest("inputs: one of them is given twice", stage="decode")
     for output in document.outputs:
