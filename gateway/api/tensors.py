@@ -71,7 +71,7 @@ class TensorApi:
         self._metrics = metrics
 
     async def predict(self, model: Model, choice: Choice, read: Read, deadline: float, trace: Trace) -> bytes:
-        """The answer's body. Errors: StatusError, RpcError, GatewayError."""
+        """The response's body. Errors: StatusError, RpcError, GatewayError."""
         metadata = await self._signatures.of(model, choice, deadline)
         for _ in range(ATTEMPTS):
             asked = await read(metadata)
@@ -89,7 +89,7 @@ class TensorApi:
                     choice = Choice(version=prediction.version)
                     continue
             return _answer(asked, prediction)
-        raise Unavailable(f"model '{model.name}': the version that answers keeps changing; try later", stage="backend")
+        raise Unavailable(f"model '{model.name}': the version that responds keeps changing; try later", stage="backend")
 
 
 def _input_types(metadata: Metadata, signature: str) -> Inputs:
