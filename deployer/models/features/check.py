@@ -22,7 +22,7 @@ from gateway.spec import FeatureSpec, SpecProblem
 from gateway.spec.problems import Finding, Lines, read_all
 from gateway.spec.signature import signature_problems
 
-CHUNK: Final = 1000
+ROWS_AT_A_TIME: Final = 1000
 """Rows that are preprocessed together."""
 PROBLEMS_LISTED: Final = 100
 """Problems of data that are listed; the rest is counted."""
@@ -141,7 +141,7 @@ def _chunks(patterns: Sequence[str], spec: FeatureSpec) -> Iterator[list[rows.Ro
     files = rows.expand(patterns)
     counts = [rows.count(path) for path in files]
     read = rows.read(files, table_columns([spec]), counts=counts)
-    while chunk := list(islice(read, CHUNK)):
+    while chunk := list(islice(read, ROWS_AT_A_TIME)):
         yield chunk
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from gateway.api.large.messages import (
-    PREFIX,
+    FRAME_PREFIX,
     Examples,
     ExamplesTask,
     Failed,
@@ -80,7 +80,7 @@ def main(most: int) -> None:
     os.nice(NICE)
     _bound(most)
     given, out = sys.stdin.buffer, sys.stdout.buffer
-    while len(start := given.read(PREFIX)) == PREFIX:
+    while len(start := given.read(FRAME_PREFIX)) == FRAME_PREFIX:
         said = _serve(given, *lengths(start))
         out.write(prefix(said) + said)
         out.flush()

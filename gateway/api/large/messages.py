@@ -10,7 +10,7 @@ from msgspec import Struct
 from gateway.errors import BadRequest
 from tfserving.wire.status import Code, StatusError
 
-PREFIX: Final = 16
+FRAME_PREFIX: Final = 16
 """Bytes before a message: the lengths of what it says and of the body after it."""
 
 
@@ -84,4 +84,4 @@ def prefix(said: bytes, body: bytes = b"") -> bytes:
 
 def lengths(start: bytes) -> tuple[int, int]:
     """Of a prefix: what is said, and the body after it."""
-    return int.from_bytes(start[:8], "big"), int.from_bytes(start[8:PREFIX], "big")
+    return int.from_bytes(start[:8], "big"), int.from_bytes(start[8:FRAME_PREFIX], "big")

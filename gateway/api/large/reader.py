@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from gateway.api.large.messages import PREFIX, Failed, Reply, Task, decode_reply, encode, lengths, prefix
+from gateway.api.large.messages import FRAME_PREFIX, Failed, Reply, Task, decode_reply, encode, lengths, prefix
 from gateway.errors import DeadlinePassed, Unavailable
 
 log = logging.getLogger("gateway.large")
@@ -62,7 +62,7 @@ class LargeReader:
             process.stdin.write(prefix(said, body) + said)
             process.stdin.write(body)
             await process.stdin.drain()
-            size, _ = lengths(await process.stdout.readexactly(PREFIX))
+            size, _ = lengths(await process.stdout.readexactly(FRAME_PREFIX))
             reply: Reply = decode_reply(await process.stdout.readexactly(size))
             return reply
         except (asyncio.IncompleteReadError, OSError) as error:
