@@ -38,7 +38,8 @@ def yaml_bytes(value: object, depth: int = 0) -> int:
     if isinstance(value, Mapping) and value:
         return sum(2 * depth + len(str(key).encode()) + 2 + _inside(item, depth) for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str) and value:
-        return sum(2 * depth + 2 + yaml_bytes(item, depth + 1) for item in value)
+        # The dash of an item that spans lines stands in the indentation of its first one.
+        return sum((0 if _nested(item) else 2 * depth + 2) + yaml_bytes(item, depth + 1) for item in value)
     return len(str(value).encode()) + 1
 
 
@@ -46,6 +47,10 @@ def _inside(value: object, depth: int) -> int:
     """A value below its key: lists stand in the column of their key, maps are indented."""
     listed = isinstance(value, Sequence) and not isinstance(value, str)
     return yaml_bytes(value, depth if listed else depth + 1)
+
+
+def _nested(value: object) -> bool:
+    return isinstance(value, Mapping | Sequence) and not isinstance(value, str) and bool(value)
 
 
 def _map(value: object) -> Mapping[str, object]:
