@@ -14,7 +14,7 @@ from gateway.spec import FeatureSpec, SpecProblem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One version with a feature spec: how its records become a tensor and its output an answer."""
+    """One version with a feature spec: how its records become a tensor and its output a response."""
 
     number: int
     spec: FeatureSpec

@@ -59,7 +59,7 @@ class Routing(_Section, frozen=True, kw_only=True):
 class ModelSettings(_Section, frozen=True, kw_only=True):
     """One model behind the gateway.
 
-    `labels` says what each label is meant to resolve to: it chooses the feature spec, and the answer of the model
+    `labels` says what each label is meant to resolve to: it chooses the feature spec, and the response of the model
     server is checked against it. `specs` holds the features.yaml of each version; one without it takes tensors only.
     `max_rows_per_call` is the largest number of rows sent in one RPC (requests above it are split): set it to the
     batching parameter `max_batch_size` when the model server batches, which refuses more.

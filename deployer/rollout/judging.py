@@ -93,7 +93,7 @@ class Judging:
                 verdict = overall(verdicts)
                 over = passed >= request.soak * (request.patience if verdict is Verdict.INCONCLUSIVE else 1.0)
                 if verdict is Verdict.FAIL or over:
-                    # If somebody else changed the traffic, the figures of the window mean nothing.
+                    # If another party changed the traffic, the figures of the window mean nothing.
                     return drifted(rollout, files.current_config(self.target)) or self._verdict(step, rollout, verdicts)
                 if (
                     not persisted and passed >= request.soak / 2
@@ -141,7 +141,7 @@ class Judging:
 
 
 def drifted(rollout: Rollout, config: ReleaseConfig) -> StepResult | None:
-    """The result of a step whose model was changed by somebody else; None when it was not."""
+    """The result of a step whose model was changed by another party; None when it was not."""
     if found := drift(rollout, files.state(config, rollout.model)):
         return StepResult(event=Event.DRIFTED, reason=f"changed by somebody else: {found}")
     return None

@@ -38,7 +38,7 @@ from deployer.targets.base import Progress, Target, WriteConflict
 from deployer.targets.history import HistoryStore
 
 STEP_ATTEMPTS = 3
-"""Attempts at a step, if somebody else writes the configuration at the same time."""
+"""Attempts at a step, if another party writes the configuration at the same time."""
 
 
 class CommandReceived(Exception):

@@ -30,7 +30,7 @@ ROUTES: Final[tuple[tuple[re.Pattern[str], Page], ...]] = (
     (re.compile(SCHEMA, re.ASCII), admin.schema),
     (re.compile(r"/openapi\.json"), admin.openapi),
 )
-"""/livez and /readyz are answered by the process of the port itself."""
+"""/livez and /readyz are served by the process of the port itself."""
 
 
 async def answer(gateway: Gateway, target: str) -> Response:

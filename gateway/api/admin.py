@@ -66,7 +66,7 @@ async def models(gateway: Gateway, params: Params) -> Response:
 
 
 async def labels(gateway: Gateway, params: Params) -> Response:
-    """Whether a model server answers for every routed label right now; 503 with what is missing."""
+    """Whether a model server responds for every routed label right now; 503 with what is missing."""
     missing = await gateway.missing()
     return _json({"missing": missing}, status=503 if missing else 200)
 

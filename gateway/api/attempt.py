@@ -47,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The version that answered, and its answer when it was the version whose spec made the rows."""
+    """The version that answered, and its response when it was the version whose spec made the rows."""
 
     version: int
     answer: Answer | None
@@ -107,7 +107,7 @@ class Attempt:
         return await self.server.predict(self.model.name, whom, self.model.settings.signature, rows.encoded(), deadline)
 
     async def _send_in_pieces(self, rows: Rows, deadline: float) -> Prediction:
-        """The first piece shows which version answers; the others ask for exactly that one."""
+        """The first piece shows which version responds; the others ask for exactly that one."""
         model, version = self.model, self.version
         size = model.settings.max_rows_per_call
         pieces = [rows[at : at + size] for at in range(0, len(rows), size)]

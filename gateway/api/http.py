@@ -1,4 +1,4 @@
-"""One HTTP request and one answer over ASGI, without a framework."""
+"""One HTTP request and one response over ASGI, without a framework."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Request:
         self.context: TraceContext | None = continued(self.header("traceparent"))
         """The trace that the client has begun."""
         self.trace: Trace | None = None
-        """What is known of a prediction once it was answered."""
+        """What is known of a prediction once it got a response."""
         address = scope.get("client")
         self.client: str = address[0] if address else ""
         self.id = self._own_id() or new_request_id()
@@ -65,7 +65,7 @@ class Request:
     def body_unasked(self) -> bool:
         """Whether the client still waits to be asked for its body (Expect: 100-continue).
 
-        It may send the body or the next request after an answer, so nothing on the connection can be read any more.
+        It may send the body or the next request after a response, so nothing on the connection can be read any more.
         """
         return not self._asked and b"expect" in self._headers
 
@@ -114,7 +114,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A complete answer."""
+    """A complete response."""
 
     status: int = 200
     body: bytes = b""

@@ -29,7 +29,7 @@ from tfserving.wire.status import Code, StatusError
 MAX_VERSION: Final = 1 << 63
 FROM_THE_VERSION: Final = frozenset({"backend", "interpret", "spec"})
 """Stages at which a request fails because of the version that was asked."""
-BUSY: Final = frozenset({429, 503, 504})
+BUSY_STATUSES: Final = frozenset({429, 503, 504})
 RECORD_KEYS: Final = frozenset({"version", "metadata", "records"})
 
 _decode = msgspec.json.Decoder().decode
@@ -47,7 +47,7 @@ class Head(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """One request on its way: what is known of it so far, for its answer and its metrics."""
+    """One request on its way: what is known of it so far, for its response and its metrics."""
 
     request: Head
     active: Active
@@ -116,7 +116,7 @@ def as_gateway_error(error: GatewayError | RpcError | StatusError) -> GatewayErr
 
 
 def error_response(error: GatewayError, metadata: dict[str, object] | None) -> Response:
-    """The answer for an error; `details` and `metadata` only where there are any."""
+    """The response for an error; `details` and `metadata` only where there are any."""
     body: dict[str, object] = {"error": error.message}
     if error.details:
         body["details"] = error.details
@@ -143,7 +143,7 @@ async def _answer(gateway: Gateway, exchange: Exchange, request: Request, read: 
 
 
 async def admitted(gateway: Gateway, exchange: Exchange, read: Callable[[], tuple[Ask[R], Any]]) -> R:
-    """Let a request in and have it answered, by the fallback label where that is due; `read` makes sense of its body.
+    """Let a request in and have it handled, by the fallback label where that is due; `read` makes sense of its body.
 
     Errors: GatewayError, RpcError, StatusError.
     """
@@ -174,7 +174,7 @@ def _falls_back(gateway: Gateway, exchange: Exchange, failure: GatewayError) -> 
     other, trace = routing.fallback if routing is not None else None, exchange.trace
     if other is None or exchange.asked != NEWEST or trace.label in (other, "", UNKNOWN):
         return False
-    if failure.stage not in FROM_THE_VERSION or failure.status in BUSY:
+    if failure.stage not in FROM_THE_VERSION or failure.status in BUSY_STATUSES:
         return False
     trace.finish(gateway.metrics, failure.status, failure.stage)
     gateway.metrics.fallbacks.add(exchange.model_name, trace.label)
@@ -301,17 +301,17 @@ def _record_answer(model: Model, choice: Choice, answer: Answer, metadata: dict[
 
 def _priority(request: Head, limits: Limits) -> int:
     """What a client says of its request in the header of `limits.priority_header`. Errors: BadRequest."""
-    said = request.header(limits.priority_header.lower()) if limits.priority_header is not None else None
-    if said is None:
+    priority = request.header(limits.priority_header.lower()) if limits.priority_header is not None else None
+    if priority is None:
         return NORMAL
-    if said not in PRIORITIES:
+    if priority not in PRIORITIES:
         known = ", ".join(PRIORITIES)
-        raise BadRequest(f"{limits.priority_header}: expected one of {known}, got '{said[:60]}'", stage="read")
-    return PRIORITIES[said]
+        raise BadRequest(f"{limits.priority_header}: expected one of {known}, got '{priority[:60]}'", stage="read")
+    return PRIORITIES[priority]
 
 
 def allowed_ms(request: Head, limits: Limits) -> int:
-    """Milliseconds until an answer is of no more use."""
+    """Milliseconds until a response is of no more use."""
     asked, milliseconds = request.header("x-request-timeout-ms"), limits.timeout_ms
     if asked is not None:
         wanted = whole_number(asked, most=milliseconds) if asked.isdecimal() else 0

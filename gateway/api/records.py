@@ -1,7 +1,7 @@
-"""From records to predictions: the right spec, the tensor, the model server, the answer read by the same spec.
+"""From records to predictions: the right spec, the tensor, the model server, the response read by the same spec.
 
-The spec is chosen by the version that a label is expected to resolve to, and the answer says which version it really
-was. When they differ the answer is thrown away and the request is done again for that exact version.
+The spec is chosen by the version that a label is expected to resolve to, and the response says which version it really
+was. When they differ the response is thrown away and the request is done again for that exact version.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ R_co = TypeVar("R_co", bound=Part, covariant=True)
 
 
 class Job(Protocol[R_co]):
-    """How records of one key are answered; the stages that have passed are marked in the trace."""
+    """How records of one key are handled; the stages that have passed are marked in the trace."""
 
     async def prepare(self, records: Records, trace: Trace) -> Rows:
         """The rows of the records. Errors: GatewayError that is of the records."""

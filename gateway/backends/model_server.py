@@ -1,4 +1,4 @@
-"""The model server's calls with typed requests and answers, whichever replica takes them."""
+"""The model server's calls with typed requests and responses, whichever replica takes them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class ModelServer:
     async def forward(
         self, method: methods.Method, message: bytes, deadline: float, subject: tuple[str, Choice]
     ) -> bytes:
-        """A serialized request of somebody else, for a model and what it asks of it. Errors: RpcError."""
+        """A serialized request of another party, for a model and what it asks of it. Errors: RpcError."""
         return await self._pool.call(method, message, deadline, subject)
 
     async def metadata(self, model: str, choice: Choice, deadline: float) -> Metadata:

@@ -39,7 +39,7 @@ _HTTP_TO_CODE = {
     "503": Code.UNAVAILABLE,
     "504": Code.UNAVAILABLE,
 }
-"""What an answer without grpc-status means (gRPC over HTTP/2, "HTTP to gRPC status code mapping")."""
+"""What a response without grpc-status means (gRPC over HTTP/2, "HTTP to gRPC status code mapping")."""
 
 _RESET_TO_CODE = {7: Code.UNAVAILABLE, 8: Code.CANCELLED, 11: Code.RESOURCE_EXHAUSTED, 12: Code.PERMISSION_DENIED}
 

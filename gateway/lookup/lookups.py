@@ -54,7 +54,7 @@ class Lookups:
         """The records with what is stored for them: one round trip for all.
 
         Errors: BadRequest for records without a usable key, that bring what is looked up, or, where the spec says so,
-        of which nothing is stored; Unavailable when the store does not answer and the spec has no defaults.
+        of which nothing is stored; Unavailable when the store does not respond and the spec has no defaults.
         """
         keys = _keys(lookup, records)
         store = self._stores.get(lookup.store)

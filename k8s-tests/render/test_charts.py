@@ -69,7 +69,7 @@ def test_cpu_pool_asks_for_no_card(render: Render) -> None:
     assert "tolerations" not in spec
 
 
-def test_the_claim_is_kept(render: Render) -> None:
+def test_the_pvc_is_kept(render: Render) -> None:
     pvc = one(render("tf-serving", *MODEL), "PersistentVolumeClaim")
     assert pvc["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 

@@ -26,7 +26,7 @@ WORDS = {2: "two", 3: "three", 4: "four"}
 FIGURES = [
     ("docs/concepts/routing.md", rf"above {choose.SAMPLE} replicas to the least loaded of {WORDS[choose.DRAWN]}"),
     ("docs/concepts/routing.md", rf"{WORDS[pool.FAILURES_UNTIL_EJECTED]} in a row take the replica out of use"),
-    ("docs/concepts/routing.md", rf"on up to {MOST[Fault.UNCONVERGED]} others; for {pool.LACKING_SECONDS:g} s"),
+    ("docs/concepts/routing.md", rf"on up to {MOST[Fault.UNCONVERGED]} others; for {pool.MISSING_SECONDS:g} s"),
     ("docs/concepts/rollouts.md", rf"\b{history.ENTRIES} entries"),
     ("docs/concepts/rollouts.md", rf"\b{history.PAST} earlier rollouts"),
     ("docs/concepts/rollouts.md", rf"every {lease.RENEW_SECONDS:g} s and runs out {lease.LEASE_SECONDS} s after"),
@@ -45,7 +45,7 @@ FIGURES = [
     ("docs/guides/publish.md", rf"the pod ends by itself {pod.AGENT_IDLE_SECONDS} seconds later"),
     ("docs/reference/gates.md", rf"the difference is significant \(p < {judge.ALPHA:g}\)"),
     ("docs/reference/gates.md", rf"evidence with p < {judge.EARLY_ALPHA:g} ends it"),
-    ("docs/reference/gateway.md", rf"because {shadow.PARALLEL} mirrored requests"),
+    ("docs/reference/gateway.md", rf"because {shadow.MIRRORED_MAX} mirrored requests"),
     ("docs/reference/gateway.md", rf"a value within {shadow.TOLERANCE:.0%}".replace("%", " %")),
     ("docs/reference/model-server.md", rf"up to {lifecycle.DRAIN_SECONDS:g} seconds for those in flight"),
 ]

@@ -43,7 +43,7 @@ async def _ready(gateway: Gateway, message: bytes, call: Call) -> bytes:
 
 async def _server(gateway: Gateway, message: bytes, call: Call) -> bytes:
     call.require(None)
-    found = pb.ServerMetadataResponse(name=v2.NAME, version=v2.server_version(), extensions=v2.EXTENSIONS)
+    found = pb.ServerMetadataResponse(name=v2.SERVER_NAME, version=v2.server_version(), extensions=v2.EXTENSIONS)
     return found.SerializeToString()
 
 
@@ -88,7 +88,7 @@ INFERENCE: Final[dict[str, Answer]] = {
     )
 }
 """What answers a method, by its path."""
-OPEN: Final = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
+UNGUARDED: Final = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
 """Methods that ask for no credentials, as the routes of REST."""
 
 

@@ -64,7 +64,7 @@ def told(world: World, settings: Notify) -> tuple[Rollouts, Webhook]:
     return replace(world.rollouts(), notify=webhook), webhook
 
 
-def test_a_rollout_that_is_promoted_is_told_from_start_to_end(tmp_path: Path, chat: FakeChat) -> None:
+def test_a_rollout_that_is_promoted_is_reported_from_start_to_end(tmp_path: Path, chat: FakeChat) -> None:
     rollouts, webhook = told(World(tmp_path), Notify(webhook=chat.url))
     assert rollouts.start(REQUEST).outcome == "promoted"
     webhook.close()
@@ -78,7 +78,9 @@ def test_a_rollout_that_is_promoted_is_told_from_start_to_end(tmp_path: Path, ch
 
 
 @pytest.mark.parametrize(("on_fail", "end"), [(OnFail.ABORT, "aborted"), (OnFail.PAUSE, "paused")])
-def test_a_gate_that_fails_is_told_with_its_figures(tmp_path: Path, chat: FakeChat, on_fail: OnFail, end: str) -> None:
+def test_a_gate_that_fails_is_reported_with_its_figures(
+    tmp_path: Path, chat: FakeChat, on_fail: OnFail, end: str
+) -> None:
     rollouts, webhook = told(World(tmp_path, FakeRelease(3, canary_failures=0.5)), Notify(webhook=chat.url))
     rollouts.start(replace(REQUEST, on_fail=on_fail))
     webhook.close()
@@ -87,7 +89,7 @@ def test_a_gate_that_fails_is_told_with_its_figures(tmp_path: Path, chat: FakeCh
     assert f" {end}" in texts[-1]
 
 
-def test_a_pause_by_hand_is_told(tmp_path: Path, chat: FakeChat) -> None:
+def test_a_pause_by_hand_is_reported(tmp_path: Path, chat: FakeChat) -> None:
     world = World(tmp_path, FakeRelease(3, canary_failures=0.5))
     rollouts, webhook = told(world, Notify(webhook=chat.url, events=(Occasion.PAUSED,)))
     rollouts.start(replace(REQUEST, on_fail=OnFail.PAUSE))

@@ -76,7 +76,7 @@ def test_what_does_not_exist(protocols: GatewayProcess, path: str, status: int) 
     assert (answer.status_code, type(answer.json()["error"])) == (status, str)
 
 
-def test_a_request_is_answered_with_all_that_the_specification_names(protocols: GatewayProcess) -> None:
+def test_a_response_has_all_that_the_specification_names(protocols: GatewayProcess) -> None:
     answer = infer(protocols, "scale", X, id="i-7")
     assert answer.json() == {
         "model_name": "scale",

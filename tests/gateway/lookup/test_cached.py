@@ -1,4 +1,4 @@
-"""The memory of a store: what is asked how often, and what happens when it does not answer."""
+"""The memory of a store: what is asked how often, and what happens when it does not respond."""
 
 from __future__ import annotations
 

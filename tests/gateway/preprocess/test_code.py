@@ -68,7 +68,7 @@ def test_a_transform_gets_whole_requests_and_its_options() -> None:
 
 
 @pytest.mark.usefixtures("package")
-def test_its_problems_are_told_as_all_others_are() -> None:
+def test_its_problems_are_reported_as_all_others_are() -> None:
     subject = compiled()
     for records, told in [
         ([{"a": 1, "b": 1}, {"a": "x", "b": 1}], ["record 1: feature 'f': it must be a number"]),

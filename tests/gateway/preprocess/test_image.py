@@ -88,7 +88,7 @@ def test_jpeg_and_resize() -> None:
     np.testing.assert_allclose(centred.vectorize([{"photo": encoded(red)}])[..., 0], 1, atol=1e-6)
 
 
-def test_what_is_not_a_picture_is_told_so() -> None:
+def test_what_is_not_an_image_is_reported() -> None:
     whole = encoded(np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8))
     gif = encoded(GREY, "GIF")
     told = problems(DIGITS, "not base64!", 5, None, "", "aGVsbG8=", gif, "é", whole[: len(whole) // 8 * 4])

@@ -44,7 +44,7 @@ def test_dense_documents_take_no_more_than_was_told(piece: bytes) -> None:
     assert taken(body) <= decoded_bytes(body)
 
 
-def test_an_image_as_numbers_is_not_told_many_times_of_what_it_takes() -> None:
+def test_an_image_as_numbers_does_not_exceed_its_reserved_memory() -> None:
     body = json.dumps({"instances": [[[i % 256, 7, 9] for i in range(20_000)]]}, separators=(",", ":")).encode()
     assert decoded_bytes(body) <= 3 * taken(body)
 

@@ -53,7 +53,7 @@ class RestServer:
     """The REST port: model inference under /v1/, and the metrics if `prometheus_path` is given.
 
     `threads` counts the event loop, see HttpServer. `timeout_ms` bounds each run of a model; 0 or less means no bound.
-    `cors` adds the headers that let browsers on other sites read the answers. `budget` bounds the bytes of all clients.
+    `cors` adds the headers that let browsers on other sites read responses. `budget` bounds the bytes of all clients.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class RestApi:
         return write(found.outputs)
 
     def _tensors(self, spec: m.ModelSpec, document: Document) -> tuple[dict[str, Tensor], _Writer]:
-        """The tensors of a predict request and what writes its answer; the signature goes to `spec`."""
+        """The tensors of a predict request and what writes its response; the signature goes to `spec`."""
         signature = predict.signature_name(document)
         inputs = predict.input_types(self._inference.signature(spec, signature), signature)
         spec.signature_name = signature

@@ -14,7 +14,7 @@ def fast(pace: Pace, answers: int, seconds: float = 0.1) -> None:
         pace.succeeded(0.0, seconds)
 
 
-def test_fast_answers_open_the_window_up_to_its_limit() -> None:
+def test_fast_responses_open_the_window_up_to_its_limit() -> None:
     pace = Pace(most=4)
     assert pace.wait(0.0, 0) == 0
     assert math.isinf(pace.wait(0.0, 1)), "one request at first"
