@@ -13,6 +13,7 @@ import msgspec
 
 from deployer.domain import store
 from deployer.errors import ExportError
+from deployer.targets.storage.disk import require_links_inside
 
 MANIFEST = "assets.extra/manifest.json"
 FEATURES = "assets.extra/features.yaml"
@@ -86,8 +87,10 @@ def read(version_dir: Path) -> store.Manifest:
 def measure(version_dir: Path, *, on_file: Callable[[str], None] = lambda path: None) -> dict[str, store.FileFact]:
     """Size and sha256 of every file below a version except its manifest, by POSIX path. Symbolic links are followed.
 
-    `on_file` is called with each path before it is read. Errors: ExportError naming a file that cannot be read.
+    `on_file` is called with each path before it is read. Errors: ExportError naming a file that cannot be read, or a
+    link that leaves the version.
     """
+    require_links_inside(version_dir)
     facts = {}
     for path in sorted(_files(version_dir)):
         if path != MANIFEST:
