@@ -30,7 +30,7 @@ PAGE_PATIENCE: Final = 0.03
 """Seconds for the gateway to deliver a page of which there is an older one."""
 FRESH_PATIENCE: Final = 4.0
 """Seconds for the gateway to deliver a page of which there is none."""
-SILENT_SECONDS: Final = 1.0
+LOOP_SILENT_SECONDS: Final = 1.0
 """Seconds without a sign of the event loop after which it is not waited for."""
 PAGES_KEPT: Final = 64
 """Pages that are remembered, and that may be asked for at a time."""
@@ -133,7 +133,7 @@ class Gateway:
                     return before
                 answered = self._asked[target] = threading.Event()
                 self._link.sendall(write_frame({"ask": target}))
-        if before is not None and (self._busy or time.monotonic() - self._seen > SILENT_SECONDS):
+        if before is not None and (self._busy or time.monotonic() - self._seen > LOOP_SILENT_SECONDS):
             return before
         delivered = answered.wait(FRESH_PATIENCE if before is None else PAGE_PATIENCE)
         return self._pages.get(target) if delivered else before
