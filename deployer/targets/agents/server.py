@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.count(+1)  # from here on: an upload may take as long as it moves
         try:
             status, reply = 200, self._call(self._body())
-        except TimeoutError:
+        except socket.timeout:  # noqa: UP041 - before Python 3.10 it is not TimeoutError
             self.close_connection = True
             return
         except Refusal as error:
