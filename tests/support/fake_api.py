@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from deployer.targets.cluster.api import ApiServer
 
 Object = dict[str, Any]
 """An object of Kubernetes as JSON."""
+
+
+_COLLECTION = re.compile("/namespaces/[^/]+/[^/]+$")
 
 
 @dataclass
@@ -48,6 +52,9 @@ class FakeApi:
             return self._put(path, content)
         known = self.objects.get(path)
         applied = method == "PATCH" and "apply-patch" in (headers or {})["Content-Type"]
+        if known is None and method == "GET" and _COLLECTION.search(path):
+            items = [self.objects[one] for one in sorted(self.objects) if one.rpartition("/")[0] == path]
+            return Answer(200, json.dumps({"metadata": {}, "items": items}).encode())
         if known is None and not applied:
             return self._refusal(404, "NotFound")
         asked = content.get("metadata", {}).get("resourceVersion")

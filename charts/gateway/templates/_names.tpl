@@ -83,3 +83,8 @@ annotations:
 {{- printf "%s:%s" $name (.Values.image.tag | default .Chart.AppVersion) -}}
 {{- end -}}
 {{- end }}
+
+{{/* Grafana takes 40 characters, and one uid once, whatever the namespace. */}}
+{{- define "gateway.dashboardUid" -}}
+{{- printf "%s/%s" (include "gateway.namespace" .) (include "gateway.fullname" .) | sha256sum | trunc 16 | printf "gateway-%s" -}}
+{{- end }}

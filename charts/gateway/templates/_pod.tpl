@@ -31,16 +31,8 @@ prometheus.io/path: /metrics
 {{- end -}}
 {{- end -}}
 {{- end }}
-{{- define "gateway.podSpec" -}}
-serviceAccountName: {{ include "gateway.serviceAccountName" . }}
-automountServiceAccountToken: false
-enableServiceLinks: false
-terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
-securityContext:
-  {{- toYaml .Values.podSecurityContext | nindent 2 }}
-{{- with .Values.runtimeClassName }}
-runtimeClassName: {{ . }}
-{{- end }}
+{{/* Where a pod of the release may run and what it needs for that; also of the pod of `helm test`. */}}
+{{- define "gateway.placement" }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -53,6 +45,19 @@ schedulerName: {{ . }}
 {{- include "gateway.passThrough" (list "affinity" .Values.affinity) }}
 {{- include "gateway.passThrough" (list "tolerations" .Values.tolerations) }}
 {{- include "gateway.passThrough" (list "nodeSelector" .Values.nodeSelector) }}
+{{- end }}
+
+{{- define "gateway.podSpec" -}}
+serviceAccountName: {{ include "gateway.serviceAccountName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- include "gateway.placement" . }}
 topologySpreadConstraints:
   {{- include "gateway.spread" . | nindent 2 }}
 {{- include "gateway.passThrough" (list "initContainers" .Values.initContainers) }}

@@ -95,3 +95,8 @@ annotations:
 {{- include "tf-serving.suffixed" (list . "models") -}}
 {{- end -}}
 {{- end }}
+
+{{/* Grafana takes 40 characters, and one uid once, whatever the namespace. */}}
+{{- define "tf-serving.dashboardUid" -}}
+{{- printf "%s/%s" (include "tf-serving.namespace" .) (include "tf-serving.fullname" .) | sha256sum | trunc 16 | printf "tf-serving-%s" -}}
+{{- end }}

@@ -57,16 +57,8 @@ prometheus.io/path: {{ .Values.monitoring.path | quote }}
 {{- end -}}
 {{- end }}
 
-{{- define "tf-serving.podSpec" -}}
-serviceAccountName: {{ include "tf-serving.serviceAccountName" . }}
-automountServiceAccountToken: false
-enableServiceLinks: false
-terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
-securityContext:
-  {{- toYaml .Values.podSecurityContext | nindent 2 }}
-{{- with default .Values.runtimeClassName (ternary .Values.gpu.runtimeClassName "" .Values.gpu.enabled) }}
-runtimeClassName: {{ . }}
-{{- end }}
+{{/* Where a pod of the release may run and what it needs for that; also of the pod of `helm test`. */}}
+{{- define "tf-serving.placement" }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -78,8 +70,20 @@ schedulerName: {{ . }}
 {{- include "tf-serving.passThrough" (list "dnsConfig" .Values.dnsConfig) }}
 {{- include "tf-serving.passThrough" (list "affinity" .Values.affinity) }}
 {{- include "tf-serving.passThrough" (list "tolerations" (concat .Values.tolerations (ternary .Values.gpu.tolerations list .Values.gpu.enabled))) }}
-nodeSelector:
-  {{- include "tf-serving.nodeSelector" . | nindent 2 }}
+{{- include "tf-serving.passThrough" (list "nodeSelector" (include "tf-serving.nodeSelector" . | fromYaml)) }}
+{{- end }}
+
+{{- define "tf-serving.podSpec" -}}
+serviceAccountName: {{ include "tf-serving.serviceAccountName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with default .Values.runtimeClassName (ternary .Values.gpu.runtimeClassName "" .Values.gpu.enabled) }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- include "tf-serving.placement" . }}
 topologySpreadConstraints:
   {{- include "tf-serving.spread" . | nindent 2 }}
 {{- if or .Values.initContainers .Values.ownModelConfig.enabled (eq .Values.storage.type "fetch") }}

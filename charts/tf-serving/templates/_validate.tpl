@@ -46,8 +46,9 @@
 {{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) (not $v.autoscaling.targetCPUUtilizationPercentage) (not $v.autoscaling.metrics) -}}
 {{- fail "autoscaling has no metric: set autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics" -}}
 {{- end -}}
-{{- if and $v.autoscaling.enabled (not (get (default dict $v.resources.requests) "cpu")) -}}
-{{- fail "autoscaling needs resources.requests.cpu: utilization is a share of it" -}}
+{{- $cpu := or (dig "requests" "cpu" "" $v.resources) (dig "limits" "cpu" "" $v.resources) -}}
+{{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) $v.autoscaling.targetCPUUtilizationPercentage (not $cpu) -}}
+{{- fail "autoscaling by CPU needs resources.requests.cpu, a share of which it aims at: set it, or set autoscaling.targetCPUUtilizationPercentage to 0 and give autoscaling.metrics" -}}
 {{- end -}}
 {{- $least := add (int $v.preStopSleepSeconds) (int $v.serving.restTimeoutSeconds) -}}
 {{- if le (int $v.terminationGracePeriodSeconds) $least -}}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deployer.domain.location import MODELS_MOUNT, cluster_store
+from deployer.domain.location import MODELS_MOUNT, PvcStore, cluster_store
 from deployer.domain.release import Release
 from deployer.domain.rollout import Policy
 from deployer.domain.serving import ServingConfig
 from deployer.domain.workload import Autoscaling, Image, Resources
 from deployer.errors import SpecError
 from deployer.release.render.gateway_file import Document, Specs, routing_document
+from deployer.release.render.server_flags import tflite_flags
+from deployer.release.render.size import check_size
 from deployer.release.render.text import to_yaml
 from deployer.release.threads import thread_counts
 from tfserving import flags
@@ -58,7 +60,7 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
             },
         },
         **_own_model_config(serving.rollout_policy),
-        "extraArgs": flags.render(serving.flags),
+        "extraArgs": flags.render({**tflite_flags(release), **serving.flags}),
         "batching": _batching(release),
         "monitoring": {"enabled": True, "path": serving.metrics_path},
         **_scale(serving.replicas, release.autoscaling),
@@ -73,12 +75,15 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
 def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
     """values.yaml of the gateway chart. The chart derives the model servers' Service from its release name.
 
-    Errors: SpecError for a key of `gateway.values` that another key of deployer.yaml sets.
+    Errors: SpecError for a key of `gateway.values` that another key of deployer.yaml sets, and for feature specs that
+    no ConfigMap can hold.
     """
-    gateway = release.gateway
+    gateway, config = release.gateway, routing_document(release, state, specs)
+    if isinstance(release.store, PvcStore):
+        check_size(config)
     document: Document = {
         "modelServer": {"refreshSeconds": gateway.backend_refresh_seconds},
-        "config": routing_document(release, state, specs),
+        "config": config,
         **_image(gateway.image),
         **_scale(gateway.replicas, gateway.autoscaling),
         "resources": _resources(gateway.resources),

@@ -4,7 +4,7 @@ It only uses the standard library of Python 3.8, because the storage agent is se
 Python. Every request carries a token; the agent was started with its sha256. An agent without requests for a while
 exits, so that a deployer that was killed leaves nothing running.
 
-Responses are JSON or raw bytes; errors are {"error": …} with 400, 403, 404, 409, 500 or 507.
+Responses are JSON or raw bytes; errors are {"error": …} with 400, 403, 404, 409, 411, 500 or 507.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 _STATUS = {errno.ENOENT: 404, errno.EEXIST: 409, errno.ENOTEMPTY: 409, errno.ENOSPC: 507, errno.EDQUOT: 507}
+
+
+SILENT_SECONDS = 60
+"""A connection that sends nothing for so long is closed."""
 
 
 class Refusal(Exception):
@@ -107,6 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    timeout = SILENT_SECONDS
     server: AgentServer
 
     def do_GET(self) -> None:
@@ -119,25 +124,45 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        self.server.count(+1)
+        # Whoever has no token is sent away before the body is read, and does not keep the agent alive.
+        token = hashlib.sha256(self.headers.get(self.server.header, "").encode()).hexdigest()
+        if not hmac.compare_digest(token, self.server.token_sha256):
+            self.close_connection = True
+            self._reply(403, _json({"error": f"the header {self.server.header} is missing or wrong"}))
+            return
+        self.server.count(+1)  # from here on: an upload may take as long as it moves
         try:
-            status, reply = 200, self._call(body)
+            status, reply = 200, self._call(self._body())
+        except TimeoutError:
+            self.close_connection = True
+            return
         except Refusal as error:
             status, reply = error.status, _json({"error": str(error)})
         except OSError as error:
             status, reply = _STATUS.get(error.errno or 0, 500), _json({"error": str(error)})
         finally:
             self.server.count(-1)
+        self._reply(status, reply)
+
+    def _body(self) -> bytes:
+        """The body, whole. Errors: Refusal; socket.timeout."""
+        length = self.headers.get("content-length", "0")
+        if "transfer-encoding" in self.headers or not length.isdecimal():
+            self.close_connection = True
+            raise Refusal(411, "a body needs a content-length")
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.close_connection = True
+            raise Refusal(400, "the body is shorter than its content-length")
+        return body
+
+    def _reply(self, status: int, reply: bytes) -> None:
         self.send_response(status)
         self.send_header("content-length", str(len(reply)))
         self.end_headers()
         self.wfile.write(reply)
 
     def _call(self, body: bytes) -> bytes:
-        token = hashlib.sha256(self.headers.get(self.server.header, "").encode()).hexdigest()
-        if not hmac.compare_digest(token, self.server.token_sha256):
-            raise Refusal(403, f"the header {self.server.header} is missing or wrong")
         url = urlsplit(self.path)
         route = f"{self.command} {url.path}"
         if route not in self.server.routes:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import msgspec
 import yaml
 
+from deployer.errors import TargetError
 from deployer.targets.base import WriteConflict
 from deployer.targets.cluster.api import CONFLICT, FIELD_MANAGER, ApiServer, Refused
-from deployer.targets.cluster.objects import ConfigMap
+from deployer.targets.cluster.objects import CONFIG_MAP_BYTES, ConfigMap
 from gateway.spec.text import Dumper, load
 
 
@@ -49,7 +50,16 @@ class LiveConfig:
         return found.data.get(self._key)
 
     def write(self, text: str | None) -> None:
-        """Replace the text that was last read, or remove it (None). Errors: WriteConflict if it has changed since."""
+        """Replace the text that was last read, or remove it (None).
+
+        Errors: WriteConflict if it has changed since; TargetError for a text that no ConfigMap can hold.
+        """
+        if text is not None and len(text.encode()) > CONFIG_MAP_BYTES:
+            size = f"{len(text.encode()) / 2**20:.1f} MiB"
+            raise TargetError(
+                f"the text for ConfigMap {self.name} takes {size}, and a ConfigMap holds 1 MiB",
+                hint="shorten the vocabularies of feature specs, hold fewer versions at once, or split the release",
+            )
         change = {"metadata": {"resourceVersion": self._version}, "data": {self._key: text}}
         try:
             written = self._api.patch(self._path, change)

@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+CONFIG_MAP_BYTES = 2**20
+"""What the API server accepts as the data of a ConfigMap."""
+
 
 class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Base class; unknown fields are ignored."""
@@ -218,8 +221,21 @@ class Deployment(_Object, frozen=True, kw_only=True):
         )
 
 
+class ScaleTarget(_Object, frozen=True, kw_only=True):
+    """What an autoscaler scales. KEDA leaves the kind out for a Deployment."""
+
+    kind: str = "Deployment"
+    name: str = ""
+
+    def is_deployment(self, name: str) -> bool:
+        """Whether it is the Deployment of this name."""
+        return (self.kind or "Deployment", self.name) == ("Deployment", name)
+
+
 class AutoscalerSpec(_Object, frozen=True, kw_only=True):
     """spec of a HorizontalPodAutoscaler."""
+
+    scale_target_ref: ScaleTarget = ScaleTarget()
 
     min_replicas: int = 1
     max_replicas: int = 1
@@ -240,6 +256,19 @@ class Autoscaler(_Object, frozen=True, kw_only=True):
     metadata: Meta
     spec: AutoscalerSpec = AutoscalerSpec()
     status: AutoscalerStatus = AutoscalerStatus()
+
+
+class ScaledObjectSpec(_Object, frozen=True, kw_only=True):
+    """spec of a ScaledObject."""
+
+    scale_target_ref: ScaleTarget = ScaleTarget()
+
+
+class ScaledObject(_Object, frozen=True, kw_only=True):
+    """A ScaledObject of KEDA, which makes and owns a HorizontalPodAutoscaler."""
+
+    metadata: Meta
+    spec: ScaledObjectSpec = ScaledObjectSpec()
 
 
 class ConfigMap(_Object, frozen=True, kw_only=True):

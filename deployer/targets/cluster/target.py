@@ -202,7 +202,7 @@ class ClusterTarget(Target):
     @contextmanager
     def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:
         before = self.scaling.deployment().spec.replicas
-        scaled = self.scaling.autoscaler() is not None
+        scaled = self.scaling.automatic()
         self.gateway_scaling.hold()
         try:
             yield

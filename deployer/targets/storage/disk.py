@@ -21,10 +21,12 @@ def no_step(step: str) -> None:
 
 
 def copy_tree(source: Path, target: Path, *, on_step: OnStep = no_step) -> None:
-    """Copy every file below `source` into the existing directory `target`; links become files.
+    """Copy every file below `source` into the existing directory `target`; links become what they point to.
 
-    Errors: ExportError naming the file that could not be copied.
+    Errors: ExportError naming the file that could not be copied, and a link that leaves `source`: nothing was copied
+    then, because what it points to was never meant to be published.
     """
+    require_links_inside(source)
     for folder, folders, names in os.walk(source, followlinks=True):
         relative = Path(folder).relative_to(source)
         for name in folders:
@@ -37,6 +39,28 @@ def copy_tree(source: Path, target: Path, *, on_step: OnStep = no_step) -> None:
                 raise ExportError(
                     f"{Path(folder) / name} cannot be copied", hint="check the disk and the permissions"
                 ) from error
+
+
+def require_links_inside(root: Path) -> None:
+    """Reject a symbolic link below `root` that points outside of it or to a directory around itself.
+
+    Errors: ExportError naming the link and what it points to.
+    """
+    real = root.resolve()
+    for folder, folders, names in os.walk(root):
+        for path in (Path(folder) / name for name in [*folders, *names]):
+            if not path.is_symlink():
+                continue
+            if not path.exists():
+                raise ExportError(f"{path} is a link to nothing", hint="remove it, or restore what it points to")
+            seen = path.resolve()
+            if not seen.is_relative_to(real):
+                raise ExportError(
+                    f"{path} is a link to {seen}, which is outside of {root}",
+                    hint=f"if it belongs to the model, copy it with its content: cp -rL {root} COPY",
+                )
+            if path.parent.resolve().is_relative_to(seen):
+                raise ExportError(f"{path} is a link to a directory around itself", hint="remove it")
 
 
 def sync_tree(root: Path, *, on_step: OnStep = no_step) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from deployer.domain import store
 from deployer.errors import ExportError
+from deployer.targets.storage.disk import require_links_inside
 
 MANIFEST = "assets.extra/manifest.json"
 FEATURES = "assets.extra/features.yaml"
@@ -38,6 +39,8 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     parity: store.ParityFact | None = None
     skew: store.SkewFact | None = None
     metrics: dict[str, float] = {}
+    format: store.Format = store.Format.SAVED_MODEL
+    quantize: store.Quantize = store.Quantize.NONE
     size: int
     files: dict[str, store.FileFact]
 
@@ -84,8 +87,10 @@ def read(version_dir: Path) -> store.Manifest:
 def measure(version_dir: Path, *, on_file: Callable[[str], None] = lambda path: None) -> dict[str, store.FileFact]:
     """Size and sha256 of every file below a version except its manifest, by POSIX path. Symbolic links are followed.
 
-    `on_file` is called with each path before it is read. Errors: ExportError naming a file that cannot be read.
+    `on_file` is called with each path before it is read. Errors: ExportError naming a file that cannot be read, or a
+    link that leaves the version.
     """
+    require_links_inside(version_dir)
     facts = {}
     for path in sorted(_files(version_dir)):
         if path != MANIFEST:

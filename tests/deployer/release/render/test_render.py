@@ -279,3 +279,24 @@ def test_the_first_state_is_the_newest_version_as_stable() -> None:
     assert first_state([1, 3, 2]) == ModelState(versions=(3,), labels={"stable": 3}, weights={"stable": 100})
     with pytest.raises(ValueError, match="has no version"):
         first_state([])
+
+
+def test_specs_that_no_config_map_holds_are_refused_by_name() -> None:
+    release = spec.parse("release: demo\nstore: pvc://ml/claim\nmodels: [loan]\n", Path("/"))
+    words = "".join(f"  - item-{number:08d}\n" for number in range(60_000))
+    large = (
+        FEATURES
+        + f"""
+features:
+- name: item
+  type: category
+  vocabulary:
+{words}
+input: {{name: x, dtype: float32, shape: [-1, 60000]}}
+output: {{name: y, kind: regression}}
+"""
+    )
+    large = large[large.rindex("features:") :]
+    with pytest.raises(SpecError, match=r"MiB, and a ConfigMap holds 1 MiB") as refused:
+        render_release(release, TWO, {"loan": {1: FEATURES, 2: large}})
+    assert "loan version 2" in refused.value.cause

@@ -17,11 +17,13 @@ from deployer.targets.base import CpuReading, HttpReply, MemoryReading
 from deployer.targets.cluster.api import ApiServer, Refused, pod_path, proxy_path
 from deployer.targets.cluster.bridge import bridge
 from deployer.targets.cluster.objects import Pod
-from deployer.targets.cluster.scale import PAUSED_BOUNDS, Scale
+from deployer.targets.cluster.scale import KEDA_PAUSE, PAUSED_BOUNDS, PAUSED_KEDA, Scale
 from deployer.targets.cluster.state import cpu, memory
 
 AUTOSCALER = "/apis/autoscaling/v2/namespaces/ns/horizontalpodautoscalers/demo"
 DEPLOYMENT = "/apis/apps/v1/namespaces/ns/deployments/demo"
+SCALED_OBJECT = "/apis/keda.sh/v1alpha1/namespaces/ns/scaledobjects/queue"
+TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "demo"}
 
 
 def status(code: int, reason: str, message: str) -> dict[str, object]:
@@ -46,6 +48,9 @@ class FakeApiServer:
             first = "continue" not in query
             meta = {"continue": "more"} if first else {}
             return 200, {"metadata": meta, "items": [{"metadata": {"name": "a" if first else "b"}}]}
+        below = {path for path in self.objects if path.rpartition("/")[0] == url.path}
+        if url.path not in self.objects and (below or url.path == AUTOSCALER.rpartition("/")[0]):
+            return 200, {"items": [self.objects[path] for path in sorted(below)]}
         if url.path not in self.objects:
             return 404, status(404, "NotFound", f"{url.path} not found")
         if method == "PATCH":
@@ -167,7 +172,7 @@ def test_the_metrics_api_tells_the_working_set_of_model_servers(fake: FakeApiSer
 def test_scaling_holds_the_autoscaler_and_remembers_its_bounds_once(fake: FakeApiServer, api: ApiServer) -> None:
     fake.objects[AUTOSCALER] = {
         "metadata": {"name": "demo", "annotations": {}},
-        "spec": {"minReplicas": 2, "maxReplicas": 10},
+        "spec": {"minReplicas": 2, "maxReplicas": 10, "scaleTargetRef": TARGET},
     }
     fake.objects[f"{DEPLOYMENT}/scale"] = {"spec": {"replicas": 3}}
     scale = Scale(api, "ns", "demo")
@@ -195,7 +200,7 @@ def test_notes_tell_a_change_under_way_and_an_autoscaler_that_sees_nothing(fake:
     }
     fake.objects[AUTOSCALER] = {
         "metadata": {"name": "demo", "annotations": {PAUSED_BOUNDS: "2,10"}},
-        "spec": {"minReplicas": 4, "maxReplicas": 4},
+        "spec": {"minReplicas": 4, "maxReplicas": 4, "scaleTargetRef": TARGET},
         "status": {
             "currentReplicas": 2,
             "desiredReplicas": 4,
@@ -233,17 +238,83 @@ def test_a_bridge_to_nobody_is_an_error() -> None:
 def test_the_autoscaler_of_gateways_is_held_at_what_runs_and_given_back(fake: FakeApiServer, api: ApiServer) -> None:
     fake.objects[AUTOSCALER] = {
         "metadata": {"name": "demo", "annotations": {}},
-        "spec": {"minReplicas": 1, "maxReplicas": 5},
+        "spec": {"minReplicas": 1, "maxReplicas": 5, "scaleTargetRef": TARGET},
     }
     fake.objects[DEPLOYMENT] = {"metadata": {"name": "demo"}, "spec": {"replicas": 3}}
     fake.objects[f"{DEPLOYMENT}/scale"] = {"spec": {"replicas": 3}}
     scale = Scale(api, "ns", "demo")
 
     scale.hold()
-    assert fake.objects[AUTOSCALER]["spec"] == {"minReplicas": 3, "maxReplicas": 3}
+    assert fake.objects[AUTOSCALER]["spec"] == {"minReplicas": 3, "maxReplicas": 3, "scaleTargetRef": TARGET}
 
     assert scale.resume()
-    assert fake.objects[AUTOSCALER]["spec"] == {"minReplicas": 1, "maxReplicas": 5}
+    assert fake.objects[AUTOSCALER]["spec"] == {"minReplicas": 1, "maxReplicas": 5, "scaleTargetRef": TARGET}
+
+
+def keda(fake: FakeApiServer, annotations: dict[str, str]) -> None:
+    """A Deployment that KEDA scales. As in a cluster, KEDA names its autoscaler itself and owns it."""
+    fake.objects[SCALED_OBJECT] = {
+        "metadata": {"name": "queue", "annotations": dict(annotations)},
+        "spec": {"scaleTargetRef": {"name": "demo"}},
+    }
+    fake.objects[AUTOSCALER.replace("/demo", "/keda-hpa-queue")] = {
+        "metadata": {"name": "keda-hpa-queue", "ownerReferences": [{"kind": "ScaledObject", "name": "queue"}]},
+        "spec": {"minReplicas": 2, "maxReplicas": 10, "scaleTargetRef": TARGET},
+    }
+    fake.objects[AUTOSCALER.replace("/demo", "/another")] = {
+        "metadata": {"name": "another"},
+        "spec": {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": {**TARGET, "name": "another"}},
+    }
+    fake.objects[DEPLOYMENT] = {"metadata": {"name": "demo"}, "spec": {"replicas": 3}}
+    fake.objects[f"{DEPLOYMENT}/scale"] = {"spec": {"replicas": 3}}
+
+
+@pytest.mark.parametrize("before", [{}, {KEDA_PAUSE: "5"}])
+def test_a_scaled_object_is_paused_and_given_back_as_it_was(
+    fake: FakeApiServer, api: ApiServer, before: dict[str, str]
+) -> None:
+    keda(fake, before)
+    scale = Scale(api, "ns", "demo")
+
+    def annotations() -> object:
+        return fake.objects[SCALED_OBJECT]["metadata"]["annotations"]  # type: ignore[index]
+
+    assert scale.automatic()
+    scale.hold()
+    assert scale.paused()
+    # KEDA removes the autoscaler of a paused ScaledObject.
+    hpa = fake.objects.pop(AUTOSCALER.replace("/demo", "/keda-hpa-queue"))
+    assert hpa["spec"] == {"minReplicas": 2, "maxReplicas": 10, "scaleTargetRef": TARGET}
+    scale.to(1)
+
+    assert fake.objects[f"{DEPLOYMENT}/scale"] == {"spec": {"replicas": 1}}
+    assert annotations() == {KEDA_PAUSE: "1", PAUSED_KEDA: before.get(KEDA_PAUSE, "")}
+    assert "ScaledObject queue of demo: paused at 1 replicas" in scale.notes()
+    assert scale.paused()
+    assert scale.resume()
+    assert annotations() == before
+    assert not scale.resume()
+    assert not scale.paused()
+
+
+@pytest.mark.parametrize("code", [403, 404])
+def test_a_cluster_without_keda_is_scaled_as_well(fake: FakeApiServer, api: ApiServer, code: int) -> None:
+    fake.answers[SCALED_OBJECT.rpartition("/")[0]] = (code, status(code, "Forbidden", "no"))
+    fake.objects[f"{DEPLOYMENT}/scale"] = {"spec": {"replicas": 3}}
+    scale = Scale(api, "ns", "demo")
+
+    scale.to(2)
+
+    assert fake.objects[f"{DEPLOYMENT}/scale"] == {"spec": {"replicas": 2}}
+    assert not scale.automatic()
+
+
+def test_kedas_autoscaler_is_not_changed_behind_keda(fake: FakeApiServer, api: ApiServer) -> None:
+    keda(fake, {})
+    fake.answers[SCALED_OBJECT.rpartition("/")[0]] = (403, status(403, "Forbidden", "scaledobjects is forbidden"))
+
+    with pytest.raises(Refused, match="scaledobjects"):
+        Scale(api, "ns", "demo").hold()
 
 
 RESOURCE = """\

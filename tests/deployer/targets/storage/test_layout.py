@@ -184,10 +184,9 @@ def test_models_are_directories_with_a_models_name(tmp_path: Path) -> None:
 
 
 def test_links_are_published_as_files(tmp_path: Path) -> None:
-    tree(tmp_path / "blobs", {"data": "x"})
-    source = tree(tmp_path / "source", {"saved_model.pb": "g"})
+    source = tree(tmp_path / "source", {"saved_model.pb": "g", "blobs/data": "x"})
     (source / "variables").mkdir()
-    os.symlink(tmp_path / "blobs/data", source / "variables/variables.data")
+    os.symlink(source / "blobs/data", source / "variables/variables.data")
     (tmp_path / "copy").mkdir()
     disk.copy_tree(source, tmp_path / "copy")
     assert not (tmp_path / "copy/variables/variables.data").is_symlink()
