@@ -141,6 +141,7 @@ def error_response(error: GatewayError, metadata: dict[str, object] | None) -> R
 async def _answer(gateway: Gateway, exchange: Exchange, request: Request, read: Read) -> Response:
     limits, trace = exchange.active.settings.limits, exchange.trace
     exchange.deadline = gateway.timers.time() + allowed_ms(request, limits) / 1000
+    gateway.admission.refuse_early(_counted_as(exchange), exchange.deadline, _priority(request, limits))
     try:
         async with gateway.timers.limit(exchange.deadline):
             body = await request.body(limits.max_body_bytes, exchange.memory)
@@ -155,8 +156,7 @@ async def admitted(gateway: Gateway, exchange: Exchange, read: Callable[[], tupl
 
     Errors: GatewayError, RpcError, StatusError.
     """
-    model = exchange.model_name if exchange.model_name in exchange.active.models else UNKNOWN
-    priority = _priority(exchange.request, exchange.active.settings.limits)
+    model, priority = _counted_as(exchange), _priority(exchange.request, exchange.active.settings.limits)
     entered = await gateway.admission.enter(model, exchange.deadline, priority)
     try:
         exchange.trace.mark("admission")
@@ -169,6 +169,11 @@ async def admitted(gateway: Gateway, exchange: Exchange, read: Callable[[], tupl
         return await ask(gateway, exchange, document)
     finally:
         gateway.admission.leave(model, entered)
+
+
+def _counted_as(exchange: Exchange) -> str:
+    """The model, or UNKNOWN for a name that a client made up."""
+    return exchange.model_name if exchange.model_name in exchange.active.models else UNKNOWN
 
 
 def _falls_back(gateway: Gateway, exchange: Exchange, failure: GatewayError) -> bool:

@@ -73,6 +73,14 @@ class Admission:
         """Whether requests wait for a place."""
         return self.waiting > 0
 
+    def refuse_early(self, model: str, deadline: float, priority: int) -> None:
+        """Refuse a request of which nothing but the head has been read, if `enter` would refuse it now.
+
+        Errors: Unavailable.
+        """
+        if self.waiting or self.in_flight >= self.places:
+            self._refuse_what_is_hopeless(model, deadline, priority, self._time())
+
     async def enter(self, model: str, deadline: float, priority: int = NORMAL) -> float:
         """Take a place; `leave` gives it back. Returns the time of entry. `deadline` is in the clock's seconds.
 

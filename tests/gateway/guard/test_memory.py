@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -121,3 +122,23 @@ def test_calls_whose_message_does_not_come_lose_their_place_to_others(small: Gat
         made_room = next(call for call in silent_ones if call.done())
         assert made_room.code() == grpc.StatusCode.UNAVAILABLE
     eventually(lambda: held(small) == 0, lambda: small.told("/metrics").text)
+
+
+def test_what_is_refused_for_want_of_a_place_is_refused_before_its_body_is_asked_for(tmp_path: Path) -> None:
+    server = FakeModelServer()
+    server.delay = 3.0
+    limits = {"max_concurrency": 1, "max_queue": 0}
+    gateway = GatewayProcess(tmp_path, config(server.address, limits=limits), "--drain-seconds=0")
+    busy = threading.Thread(target=lambda: gateway.post({"records": [RECORD]}))
+    busy.start()
+    eventually(lambda: gateway.metric("gateway_in_flight") == 1, lambda: gateway.told("/metrics").text)
+    host, port = gateway.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(
+            b"POST /v1/models/m:predict HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n"
+        )
+        assert client.recv(4096).startswith(b"HTTP/1.1 503 "), "no 100 Continue comes first"
+    busy.join()
+    assert gateway.metric('gateway_shed_total{reason="queue_full"}') == 1
+    assert gateway.stop() == 0
+    server.stop()
