@@ -19,8 +19,9 @@ from deployer.models.export import samples, warmup
 from deployer.models.export.samples import Inputs
 from deployer.models.export.sources import Source, open_source
 from deployer.models.features import check as features_check
+from deployer.models.features import training
 from deployer.models.proof import parity
-from deployer.models.proof.served import Prover, row_by_row
+from deployer.models.proof.served import Prover, Served, row_by_row
 from deployer.targets.base import Progress
 from deployer.targets.storage import manifest, signatures
 from deployer.targets.storage.disk import OnStep, no_step
@@ -39,7 +40,8 @@ class ExportRequest:
     `version` None means the next free one. `samples` None generates `sample_rows` random rows from `seed`.
     `warmup_batch_sizes` should be the allowed batch sizes of the release. `max_size` is in bytes, None for no limit.
     With `require_batchable`, a signature that cannot be batched is an error; otherwise it is noted in the manifest.
-    With `trust`, a source file may run its own code while it is read. `data` are rows that the feature spec must take,
+    With `trust`, a source file may run its own code while it is read. `data` are rows that the feature spec must take, and
+    whose distribution goes into the version,
     `rates` the exchange rates for them, and `expected` what training made of them. `prover` starts the model server of
     the checks.
     Errors at construction: ExportError for a metric that is not a finite number.
@@ -204,6 +206,20 @@ def _put_features(version_dir: Path, signature: SignatureFact, request: ExportRe
     return SkewFact(rows=checked.skew.rows, max_difference=checked.skew.max_difference)
 
 
+def _put_statistics(served: Served, staged: Path, request: ExportRequest, progress: Progress) -> None:
+    """Write what the rows of `data` and the scores of the version look like, for `deployer drift`."""
+    if not request.data:
+        return
+    progress("counting features and scores of --data")
+    found = training.statistics(
+        staged / manifest.FEATURES,
+        request.data,
+        request.rates,
+        lambda tensors: served.run(STAGED, request.signature, tensors),
+    )
+    (staged / manifest.STATISTICS).write_bytes(training.encode(found))
+
+
 def _check_on_server(
     source: Source, staged: Path, signature: SignatureFact, request: ExportRequest, *, progress: Progress
 ) -> _CheckResult:
@@ -217,6 +233,7 @@ def _check_on_server(
         problem = _declared_problem(signature, parts)
         rows = max((len(array) for array in inputs.values() if array.ndim), default=1) if not problem else 1
         progress(f"comparing the responses to {rows} sample row{'' if rows == 1 else 's'} with those of the source")
+        _put_statistics(served, staged, request, progress)
         expected = (
             source.run(request.signature, inputs)
             if source.directory is None

@@ -121,7 +121,7 @@ def _with_data(request: CheckRequest, spec: FeatureSpec, compiled: Compiled, not
         bad += len(refused)
         problems += told[: max(0, TOLD - len(problems))]
         if compared is not None:
-            good = [(row.number - 1, _record(row)) for index, row in enumerate(chunk) if index not in refused]
+            good = [(row.number - 1, record_of(row)) for index, row in enumerate(chunk) if index not in refused]
             if good:
                 made = compiled.tensors([record for _, record in good])
                 compared.take([number for number, _ in good], made)
@@ -151,7 +151,7 @@ def _refused(chunk: Sequence[rows.Row], compiled: Compiled) -> tuple[set[int], l
     sound = [index for index in range(len(chunk)) if index not in refused]
     while sound:
         try:
-            compiled.tensors([_record(chunk[index]) for index in sound])
+            compiled.tensors([record_of(chunk[index]) for index in sound])
             break
         except RecordProblems as error:
             told += [
@@ -165,6 +165,7 @@ def _refused(chunk: Sequence[rows.Row], compiled: Compiled) -> tuple[set[int], l
     return refused, told
 
 
-def _record(row: rows.Row) -> dict[str, Any]:
+def record_of(row: rows.Row) -> dict[str, Any]:
+    """The record of a row without a problem."""
     record: dict[str, Any] = msgspec.json.decode(row.record)
     return record

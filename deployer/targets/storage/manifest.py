@@ -16,6 +16,7 @@ from deployer.errors import ExportError
 
 MANIFEST = "assets.extra/manifest.json"
 FEATURES = "assets.extra/features.yaml"
+STATISTICS = "assets.extra/statistics.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 _CHUNK = 1 << 20
