@@ -83,7 +83,7 @@ class Statistics(Section, frozen=True, kw_only=True):
 
     records: Count
     features: list[Distribution]
-    scores: list[Distribution] = []
+    scores: tuple[Distribution, ...] = ()
 
     def __post_init__(self) -> None:
         for part, known in (("features", self.features), ("scores", self.scores)):

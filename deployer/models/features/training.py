@@ -59,7 +59,7 @@ def statistics(spec: Path, data: Sequence[str], rates: Path | None, run: Run) ->
     return Statistics(
         records=count,
         features=features.distributions(),
-        scores=[values.distribution(name) for name, values in said.items() if not values.empty],
+        scores=tuple(values.distribution(name) for name, values in said.items() if not values.empty),
     )
 
 

@@ -46,7 +46,7 @@ class FeatureDrift:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelDrift:
-    """What one version has answered for one label; empty for requests that named the version or nothing. Worst first."""
+    """What one version has answered for one label (empty: requests that named the version or nothing); worst first."""
 
     label: str
     version: int

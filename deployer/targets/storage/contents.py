@@ -16,9 +16,9 @@ from gateway.spec.statistics import with_statistics
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVersion:
-    """A version: its size in bytes, and the text of its feature spec with its statistics, if any. From the manifest, if there is one: the
-    row counts of its warm-up requests, and its largest difference from the source model, and from the preprocessing of
-    training."""
+    """A version: its size in bytes, and the text of its feature spec with its statistics, if any. From the manifest, if
+    there is one: the row counts of its warm-up requests, and its largest difference from the source model, and from the
+    preprocessing of training."""
 
     size: int
     warmup: tuple[int, ...]
