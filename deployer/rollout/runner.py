@@ -20,6 +20,7 @@ from deployer.rollout.facts import VersionFacts
 from deployer.rollout.files import ReleaseConfig
 from deployer.rollout.gates import before_traffic
 from deployer.rollout.gates.before_traffic import observations
+from deployer.rollout.gates.drift import drift_seen
 from deployer.rollout.gates.judge import ALPHA, EARLY_ALPHA, judge, overall
 from deployer.rollout.proof import Clock, EndCounts, Unproven, Wanted, alive
 from deployer.rollout.steps import (
@@ -357,15 +358,17 @@ class Runner:
     def _judge_window(
         self, rollout: Rollout, opened: gateway_metrics.Reading, gates: Sequence[Gate], alpha: float
     ) -> tuple[Judgement, ...]:
-        window = gateway_metrics.between(opened, gateway_metrics.read(self.target, rollout.model))
-        found = replace(
+        reading = gateway_metrics.read(self.target, rollout.model)
+        window = gateway_metrics.between(opened, reading)
+        observed = replace(
             observations(rollout),
             canary=window.labels.get(CANARY, LabelWindow()),
             stable=window.labels.get(STABLE, LabelWindow()),
             compared=window.compared,
             disagreed=window.disagreed,
+            drift=drift_seen(rollout, self.facts.features, opened, reading, gates),
         )
-        return judge(gates, found, min_samples=rollout.request.min_samples, alpha=alpha)
+        return judge(gates, observed, min_samples=rollout.request.min_samples, alpha=alpha)
 
     def _verdict(self, step: Step, rollout: Rollout, verdicts: Sequence[Judgement]) -> StepResult:
         rollout = replace(rollout, verdicts=tuple(verdicts))

@@ -103,8 +103,9 @@ def _money(records: Sequence[Record], key: str, currency: Currency, rates: Rates
 def _pair(records: Sequence[Record], keys: Sequence[str], combine: Callable[[Array, Array], Array]) -> Array:
     first, second = (_numbers(records, key) for key in keys)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        made = combine(first, second)
-    return np.where(np.isfinite(made), made, np.nan)
+        made: Array = combine(first, second)
+    made[~np.isfinite(made)] = np.nan
+    return made
 
 
 def _means(records: Sequence[Record], key: str) -> Array:

@@ -57,7 +57,7 @@ def drift(
         if live.possible and watch:
             live.show(text(found))
         else:
-            console.result("Drift", {"drifted": found.drifted, "drift": found}, lambda found=found: text(found))
+            console.result("Drift", {"drifted": found.drifted, "drift": found}, text(found))
         if not watch:
             return GateFailed.exit_code if found.drifted else 0
         time.sleep(WATCH_SECONDS)

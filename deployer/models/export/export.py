@@ -41,8 +41,8 @@ class ExportRequest:
     `warmup_batch_sizes` should be the allowed batch sizes of the release. `max_size` is in bytes, None for no limit.
     With `require_batchable`, a signature that cannot be batched is an error; otherwise it is noted in the manifest.
     With `trust`, a source file may run its own code while it is read. `data` are rows that the feature spec must take,
-    and whose distribution goes into the version; `rates` the exchange rates for them, and `expected` what training made of them. `prover` starts the model server of
-    the checks.
+    and whose distribution goes into the version; `rates` the exchange rates for them, and `expected` what training
+    made of them. `prover` starts the model server of the checks.
     Errors at construction: ExportError for a metric that is not a finite number.
     """
 

@@ -10,6 +10,7 @@ from deployer.domain.drift import ALPHA, Divergence, compare, per_feature, share
 from deployer.errors import TargetError
 from deployer.release import gateway_metrics
 from deployer.release.gateway_metrics import Reading, Series
+from deployer.release.window import DriftSeen
 from deployer.targets.base import Target
 from gateway.settings import SettingsError, parse_settings
 from gateway.spec import Distribution, Statistics
@@ -130,11 +131,39 @@ def judged(model: str, found: Counts, known: Mapping[int, Statistics], threshold
     )
 
 
+def seen(found: Counts, known: Statistics, version: int, label: str, other: str) -> tuple[DriftSeen, ...]:
+    """The records of `label` in the bins of `version`, against training and against those of `other`.
+
+    Scores are compared with those of training only: those of another version may differ.
+    """
+    result: list[DriftSeen] = []
+    for kind, one in _named(known):
+        live = _of_label(found, version, label, kind, one)
+        if not sum(live):
+            continue
+        result.append(DriftSeen(feature=one.name, against="training", live=live, other=tuple(one.all_counts)))
+        beside = _of_label(found, version, other, kind, one)
+        if kind == "feature" and sum(beside):
+            result.append(DriftSeen(feature=one.name, against=other, live=live, other=beside))
+    return tuple(result)
+
+
+def _named(known: Statistics) -> list[tuple[str, Distribution]]:
+    return [("feature", one) for one in known.features] + [("score", one) for one in known.scores]
+
+
+def _of_label(found: Counts, reference: int, label: str, kind: str, one: Distribution) -> tuple[int, ...]:
+    """Counts of a label in the bins of `reference`, whichever version answered."""
+    rows = [
+        row_of(by_bin, one) for who, by_bin in found.items() if (who[0], *who[2:]) == (reference, label, kind, one.name)
+    ]
+    return tuple(sum(column) for column in zip(*rows, strict=True)) if rows else (0,) * len(one.bins)
+
+
 def _label(label: str, version: int, found: Counts, known: Statistics, threshold: float) -> LabelDrift:
-    named = [("feature", one) for one in known.features] + [("score", one) for one in known.scores]
     counted = [
         (kind, one, row)
-        for kind, one in named
+        for kind, one in _named(known)
         if sum(row := row_of(found.get((version, version, label, kind, one.name), {}), one))
     ]
     alpha = per_feature(ALPHA, len(counted))

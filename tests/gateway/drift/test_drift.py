@@ -30,7 +30,7 @@ STATISTICS = """{"records": 9, "features": [
   {"name": "v", "edges": [2], "counts": [5, 4]},
   {"name": "l", "edges": [1.5], "counts": [5, 4]}],
  "scores": [{"name": "score", "edges": [0.5], "counts": [5, 4]}]}"""
-RECORDS = [
+RECORDS: list[dict[str, object]] = [
     {"a": -1, "price": 9, "unit": "USD", "word": "X", "flag": True, "v": [1, 2], "l": [1, 2, 3]},
     {"a": 0, "price": 9, "unit": "EUR", "word": "y", "flag": False, "v": [3, 2], "l": [1]},
     {"a": None, "price": 90, "unit": "EUR", "word": "z", "flag": False, "v": [3, 2], "l": []},
@@ -94,7 +94,7 @@ def test_records_are_counted_together_and_sampled_above_a_rate(watch: Watch) -> 
 
 def test_records_of_another_version_are_counted_as_far_as_they_can_be(watch: Watch) -> None:
     output = parse_spec(SPEC).output
-    strange = [{**RECORDS[0], "a": "text", "v": None}]
+    strange: list[dict[str, object]] = [{**RECORDS[0], "a": "text", "v": None}]
     found = {one.name for _, one, _ in watch.count(strange, [said(0.5)], output)}
     assert found == {"price", "word", "flag", "v", "l", "score"}
 

@@ -74,7 +74,7 @@ def test_drift_of_a_real_release(folder: Path) -> None:
     send(folder, 400, 0, 2)
     same = deployer(folder, "drift", "loan", "-o", "json", "--report", "drift.html")
     assert same.returncode == 0, same.stdout
-    (label,) = json.loads(same.stdout)["drift"]["labels"]
+    (label,) = json.loads(same.stdout)["result"]["drift"]["labels"]
     assert (label["label"], label["version"]) == ("stable", 1)
     assert 1 <= label["records"] <= 400
     assert {one["name"] for one in label["features"]} == {"income", "purpose", "value"}
