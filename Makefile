@@ -1,5 +1,5 @@
 # Index of tasks. Each sets up what it needs; the logic is in scripts/.
-.PHONY: help setup demo test cluster-test conformance h2spec lint bench docs clean
+.PHONY: help setup demo test cluster-test conformance readme-test h2spec lint bench docs clean
 help:          ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 setup:         ## .venv with the project and everything pinned
@@ -12,6 +12,8 @@ cluster-test: setup ## the tests on a kind cluster of their own (needs Docker)
 	@scripts/cluster-test
 conformance: setup ## the model server against recorded responses of a real one
 	@scripts/conformance
+readme-test: setup ## the commands of the README, in order, in an empty folder
+	@scripts/test tests/examples/test_readme.py
 h2spec: setup  ## HTTP/2 of the embedded server, held against h2spec (needs Go)
 	@scripts/h2spec
 lint: setup    ## style, types, import contracts

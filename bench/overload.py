@@ -6,7 +6,7 @@ latency with one request at a time. Then requests arrive as a Poisson process at
 comes of the ones before. Latency counts from the moment at which a request was due.
 
 - goodput: predictions per second, as a share of the capacity
-- admitted: latency of requests that were answered with a prediction, beside the objective in force
+- admitted: latency of requests that got a prediction, beside the objective in force
 - refused: latency of 429 and 503, and how widely their Retry-After spreads
 - after: latency of one request at a time, 2 s after the load has ended, as a multiple of the unloaded one
 """

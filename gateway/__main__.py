@@ -9,16 +9,13 @@ import sys
 from enum import IntEnum
 from pathlib import Path
 
-import uvloop
-
-from gateway.lifecycle import Options, PortTaken, run
-from gateway.settings import SettingsError
-
 
 class Exit(IntEnum):
     """How the process ends."""
 
     DRAINED = 0
+    MISSING = 1
+    """A library is not installed."""
     USAGE = 2
     """argparse's own for a bad command line."""
     CONFIG = 3
@@ -44,7 +41,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--grpc-port", type=int, help="port for gRPC, 0 for a free one (default: no gRPC)")
     parser.add_argument(
         "--drain-seconds", type=float, default=5.0,
-        help="how long new requests are still answered after SIGTERM (default: %(default)s)",
+        help="how long new requests are still accepted after SIGTERM (default: %(default)s)",
     )  # fmt: skip
     return parser
 
@@ -52,6 +49,13 @@ def command_line() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run the gateway; return the exit code, one of `Exit`."""
     line = command_line().parse_args(arguments)
+    try:
+        import uvloop
+
+        from gateway.lifecycle import Options, PortTaken, run
+        from gateway.settings import SettingsError
+    except ModuleNotFoundError as error:
+        return _missing(error)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
     )
@@ -70,6 +74,8 @@ def main(arguments: list[str]) -> int:
         return _failed(
             str(error), "correct the config file; docs/reference/gateway.md lists every key", code=Exit.CONFIG
         )
+    except ModuleNotFoundError as error:  # what gRPC alone needs
+        return _missing(error)
     except PortTaken as error:
         return _failed(str(error), "choose another --port, --admin-port or --grpc-port", code=Exit.PORT)
     return Exit.DRAINED
@@ -87,6 +93,14 @@ def _calm_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    return _failed(
+        f"the gateway needs the module {error.name}, which is not installed",
+        "pip install 'tfserving-deployer[gateway]', or use the image of the gateway",
+        code=Exit.MISSING,
+    )
 
 
 def _failed(what: str, hint: str, *, code: int) -> int:

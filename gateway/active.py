@@ -15,7 +15,7 @@ from gateway.spec import FeatureSpec, SpecProblem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One version with a feature spec: how its records become a tensor and its output an answer."""
+    """One version with a feature spec: how its records become a tensor and its output a response."""
 
     number: int
     spec: FeatureSpec
@@ -69,7 +69,7 @@ def activate(text: str, table: RateTable | None) -> Active:
     """
     settings = parse_settings(text)
     rates = _rates(settings, table)
-    models = {name: _model(name, model, rates) for name, model in settings.models.items()}
+    models = {name: _model(name, model, rates, settings.limits.image_pixels) for name, model in settings.models.items()}
     return Active(settings=settings, hash=settings_hash(text), models=models, rates=rates)
 
 
@@ -84,12 +84,12 @@ def _rates(settings: Settings, table: RateTable | None) -> Rates | None:
         raise SettingsError(f"rates: {error}") from error
 
 
-def _model(name: str, settings: ModelSettings, rates: Rates | None) -> Model:
+def _model(name: str, settings: ModelSettings, rates: Rates | None, image_pixels: int) -> Model:
     versions: dict[int, Version] = {}
     watches: dict[int, Watch] = {}
     for key, spec in settings.specs.items():
         try:
-            compiled = compile_spec(spec, rates)
+            compiled = compile_spec(spec, rates, image_pixels=image_pixels)
         except SpecProblem as error:
             raise SettingsError(f"models.{name}.specs.{key}.{error}") from error
         if spec.statistics is not None:

@@ -1,4 +1,4 @@
-"""The ASGI application: a table of routes, and the one place where an outcome becomes an HTTP answer."""
+"""The ASGI application: a table of routes, and the one place where an outcome becomes an HTTP response."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class App:
             return error_response(GatewayError(f"internal error; its log entry has x-request-id {request.id}"), None)
 
     async def attempt(self, path: str, key: str, body: bytes) -> Response:
-        """A prediction that somebody tries on the page of the admin port: let in as on the public port."""
+        """A prediction that a user tries on the page of the admin port: let in as on the public port."""
         given = [(b"x-api-key", key.encode("latin-1", "replace"))] if key else []
         scope = {"type": "http", "method": "POST", "raw_path": path.encode("latin-1", "replace"), "query_string": b"",
                  "headers": given}  # fmt: skip

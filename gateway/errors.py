@@ -1,4 +1,4 @@
-"""The errors that a client of the gateway may see, and how they become an HTTP answer.
+"""The errors that a client of the gateway may see, and how they become an HTTP response.
 
 GatewayError            status, message, details, retry_after
 ├─ BadRequest     400   the request is wrong; says where
@@ -9,7 +9,7 @@ GatewayError            status, message, details, retry_after
 ├─ TooManyRequests 429  the caller has used its requests up
 ├─ Unavailable    503   overload, no model server, a spec that is not known; worth another try
 ├─ DeadlinePassed 504
-└─ FromModelServer      whatever the model server answered, by the table of TensorFlow Serving's REST API
+└─ FromModelServer      any error of the model server, by the table of TensorFlow Serving's REST API
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RETRY_AFTER_SECONDS: Final = 1
 
 
 class GatewayError(Exception):
-    """An answer that is not a prediction. `details` are JSON-ready objects, one a problem."""
+    """A response that is not a prediction. `details` are JSON-ready objects, one a problem."""
 
     status = 500
 
@@ -98,13 +98,13 @@ class BodyTooLarge(GatewayError):
 
 
 class Unavailable(GatewayError):
-    """Not now: overload, no reachable model server, or no spec for the version that answers."""
+    """Not now: overload, no reachable model server, or no spec for the version that responds."""
 
     status = 503
 
 
 class DeadlinePassed(GatewayError):
-    """The request's deadline passed before there was an answer."""
+    """The request's deadline passed before there was a response."""
 
     status = 504
 
@@ -116,7 +116,7 @@ class Misconfigured(GatewayError):
 
 
 class FromModelServer(GatewayError):
-    """The model server's answer, passed on with its message and the HTTP status that TensorFlow Serving gives it."""
+    """The model server's response, passed on with its message and the HTTP status that TensorFlow Serving gives it."""
 
     def __init__(self, code: Code, message: str, *, stage: str) -> None:
         super().__init__(message, stage=stage)

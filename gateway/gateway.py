@@ -25,6 +25,7 @@ from gateway.drift import Drift
 from gateway.drift.live import LABELS
 from gateway.guard.access.door import Door
 from gateway.guard.admission import Admission
+from gateway.guard.memory import Memory, memory_bytes
 from gateway.lookup import Lookups
 from gateway.observe.access_log import AccessLog
 from gateway.observe.metrics import Metrics
@@ -94,6 +95,7 @@ class Gateway:
             chance=chance,
             time=self.timers.time,
         )
+        self.memory = Memory(memory_bytes(limits.memory_bytes), chance)
         self.pool.pressed = lambda: self.admission.pressed
         self.server = ModelServer(self.pool)
         self.signatures = Signatures(self.server)
@@ -129,6 +131,7 @@ class Gateway:
         self.pool.resize(limits.max_concurrency)
         self.objectives.configure(limits.objective_ms, limits.timeout_ms / 2000)
         self.admission.resize(limits.max_concurrency, limits.max_queue)
+        self.memory.limit = memory_bytes(limits.memory_bytes)
         self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
         self.batcher.configure(active.settings.batching)
         self.active = active
@@ -186,9 +189,11 @@ class Gateway:
 
     def _add_gauges(self) -> None:
         gauge = self.metrics.gauge
-        gauge("gateway_in_flight", "Requests being worked on.", lambda: {(): self.admission.in_flight})
+        gauge("gateway_in_flight", "Requests being processed.", lambda: {(): self.admission.in_flight})
         gauge("gateway_waiting", "Requests waiting for a place.", lambda: {(): self.admission.waiting})
-        gauge("gateway_places", "Requests that may be worked on at a time now.", lambda: {(): self.admission.places})
+        gauge("gateway_places", "Requests that may be processed at a time now.", lambda: {(): self.admission.places})
+        gauge("gateway_request_memory_bytes", "Memory that requests take now.", lambda: {(): self.memory.held})
+        gauge("gateway_request_memory_limit_bytes", "Memory that they may take.", lambda: {(): self.memory.limit})
         gauge(
             "gateway_objective_seconds",
             "Latency objective of a model, configured or learned.",
@@ -205,7 +210,7 @@ class Gateway:
         gauge("gateway_config_info", "1 for the config in force.", lambda: {(self.active.hash,): 1.0}, "hash")
         gauge(
             "gateway_config_stale",
-            "1 while the config file on disk is bad and an older one is in force.",
+            "1 while the config file on disk is invalid and an older one is in force.",
             lambda: {(): float((self.config_error or self.door.problem or self.tls_problem) is not None)},
         )
         self.metrics.counter(

@@ -1,8 +1,8 @@
-"""From the first config to the last answer: start, watch the files, serve, drain.
+"""From the first config to the last response: start, watch the files, serve, drain.
 
-On SIGTERM or SIGINT /readyz turns 503 and every answer asks the client to close its connection, while new requests are
-still answered for `drain_seconds`: time for whoever balances the load to notice. Then the gateway lets nobody in any
-more, finishes what it has accepted, says in its log how many requests it accepted and answered, and ends with exit
+On SIGTERM or SIGINT /readyz turns 503 and every response asks the client to close its connection, while new requests
+are still accepted for `drain_seconds`: time for load balancers to notice. Then the gateway accepts no more connections,
+finishes its requests, says in its log how many it accepted and completed, and ends with exit
 code 0. A second signal skips the waiting.
 """
 
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.lifecycle")
 
-POLL_SECONDS: Final = 1.0
+CONFIG_POLL_SECONDS: Final = 1.0
 """How often the config and the rates file are looked at."""
 BACKLOG: Final = 2048
-LATE_SECONDS: Final = 0.5
+CLOSE_DELAY_SECONDS: Final = 0.5
 """Between the last connection let in and the closing of connections on which no request has come."""
 
 
@@ -78,12 +78,12 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
         """
         for listener in sockets or []:
             let_nobody_in(listener)
-        await asyncio.sleep(LATE_SECONDS)
+        await asyncio.sleep(CLOSE_DELAY_SECONDS)
         await super().shutdown(sockets)
 
 
 async def run(options: Options, announce: Callable[[str, str, str | None], None]) -> None:
-    """Serve until a signal comes. `announce` gets the URLs of the ports once requests are answered; without gRPC the
+    """Serve until a signal comes. `announce` gets the URLs of the ports once requests are accepted; without gRPC the
     last is None.
 
     Errors: SettingsError for a bad first config, PortTaken.
@@ -140,7 +140,7 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     await gateway.close()
     await asyncio.to_thread(gateway.access_log.close)
     tally = gateway.tally
-    log.info("requests accepted: %d, answered: %d, left: %d", tally.accepted, tally.answered, tally.left)
+    log.info("requests accepted: %d, completed: %d, abandoned: %d", tally.accepted, tally.answered, tally.left)
 
 
 async def _serve_grpc(gateway: Gateway, options: Options, tls: ServerTls | None) -> tuple[GrpcPort, str] | None:
@@ -209,7 +209,7 @@ class _Signals:
 async def _watch(gateway: Gateway, config: ConfigFile, tls: ServerTls | None) -> None:
     """Adopt the files when their content changes; a bad one leaves everything as it is."""
     while True:
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(CONFIG_POLL_SECONDS)
         try:
             active = await asyncio.to_thread(config.load)
             if active is not None:
@@ -218,7 +218,7 @@ async def _watch(gateway: Gateway, config: ConfigFile, tls: ServerTls | None) ->
             if gateway.config_error != str(error):
                 gateway.config_error = str(error)
                 gateway.metrics.reloads.add("bad")
-                log.error("the config was not taken, the old one stays in force: %s", error)
+                log.error("the config was rejected, the old one stays in force: %s", error)
         await gateway.door.refresh()
         if tls is not None:
             await asyncio.to_thread(tls.refresh)
@@ -229,7 +229,7 @@ async def _adopt(gateway: Gateway, config: ConfigFile, active: Active) -> None:
     """Put a config in force. Errors: SettingsError when a file that it names cannot be read."""
     try:
         if active.settings.tls != gateway.active.settings.tls:
-            raise SettingsError("tls: what the gateway listens with is set at its start; restart it")
+            raise SettingsError("tls: the section cannot be added or removed without a restart")
         await gateway.adopt(active)
     except SettingsError:
         config.forget()  # the file may come

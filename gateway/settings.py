@@ -59,7 +59,7 @@ class Routing(_Section, frozen=True, kw_only=True):
 class ModelSettings(_Section, frozen=True, kw_only=True):
     """One model behind the gateway.
 
-    `labels` says what each label is meant to resolve to: it chooses the feature spec, and the answer of the model
+    `labels` says what each label is meant to resolve to: it chooses the feature spec, and the response of the model
     server is checked against it. `specs` holds the features.yaml of each version; one without it takes tensors only.
     `max_rows_per_call` is the largest number of rows sent in one RPC (requests above it are split): set it to the
     batching parameter `max_batch_size` when the model server batches, which refuses more.
@@ -87,7 +87,8 @@ class Limits(_Section, frozen=True, kw_only=True):
     wait for a place. `objective_ms` is the latency that requests should keep: what would wait longer than half of it is
     refused. Without it, ten times a model's unloaded latency, at least 100 ms. `timeout_ms` bounds a request, and caps
     what `x-request-timeout-ms` may ask for. `priority_header` names the header in which a client says `high`, `normal`
-    or `low`.
+    or `low`. `memory_bytes` bounds what all requests in progress take together; without it, what the container's limit
+    leaves. `image_pixels` bounds one picture, as sent or as the model takes it.
     """
 
     max_body_bytes: Positive = 10 * 1024 * 1024
@@ -97,6 +98,8 @@ class Limits(_Section, frozen=True, kw_only=True):
     max_queue: Annotated[int, Meta(ge=0)] = 256
     objective_ms: Positive | None = None
     priority_header: str | None = None
+    memory_bytes: Annotated[int, Meta(ge=1 << 20)] | None = None
+    image_pixels: Positive = 1 << 22
 
 
 class Batching(_Section, frozen=True, kw_only=True):

@@ -89,6 +89,7 @@ def overview() -> str:
 def _run(argv: list[str]) -> int:
     from deployer.cli.console import console
     from deployer.errors import DeployerError, UsageError, of_disk
+    from deployer.extras import of_import
 
     signal.signal(signal.SIGTERM, _terminate)
     console.configure_from(argv)
@@ -111,6 +112,9 @@ def _run(argv: list[str]) -> int:
     except OSError as error:
         known = of_disk(error)
         return console.fail(known) if known else console.bug(error)
+    except ImportError as error:
+        missing = of_import(error)
+        return console.fail(missing) if missing else console.bug(error)
     except Exception as error:  # the one place where a bug becomes text
         return console.bug(error)
 

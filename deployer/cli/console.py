@@ -92,7 +92,7 @@ class Console:
             self._document({"kind": kind, "result": data})
 
     def progress(self, sentence: str) -> None:
-        """Tell a person on stderr what is going on; silent with -q. A spinner only on a terminal outside CI."""
+        """Print progress on stderr; silent with -q. A spinner only on a terminal outside CI."""
         if self.quiet:
             return
         if self._status is None and not self._has_spinner():
@@ -124,7 +124,7 @@ class Console:
             self.progress(sentence)
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Return when the person agrees or `yes` is set; else raise. Without a terminal nobody can agree."""
+        """Return if the user confirms or `yes` is set; else raise. Without a terminal there is no confirmation."""
         if yes:
             return
         if not sys.stdin.isatty():
@@ -158,7 +158,7 @@ class Console:
         return exit_code
 
     def bug(self, error: Exception) -> int:
-        """Print an exception that nobody foresaw; return exit code 1."""
+        """Print an unexpected exception; return exit code 1."""
         what = f"unexpected {type(error).__name__}: {error}".rstrip(": ")
         self._error(what, "", "this is a bug in deployer; -v shows the traceback to report", 1, type(error).__name__)
         if self.verbose:

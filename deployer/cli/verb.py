@@ -136,8 +136,8 @@ def _with_common_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _declares(annotation: Any, option: str) -> bool:
     """Whether a parameter is that option. The first name of an option stands where Typer expects a default."""
     return any(
-        option in (getattr(said, "default", None), *(getattr(said, "param_decls", None) or ()))
-        for said in getattr(annotation, "__metadata__", ())
+        option in (getattr(marker, "default", None), *(getattr(marker, "param_decls", None) or ()))
+        for marker in getattr(annotation, "__metadata__", ())
     )
 
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from deployer.demo import rollout
-from deployer.demo.models import HEAVY, RESULT, SAID, Offline
+from deployer.demo.models import HEAVY, PROGRESS_PREFIX, RESULT, Offline
 from deployer.demo.samples import DIGITS, SAMPLES, Sample
 from deployer.errors import TargetError, ToolError, UsageError, WaitTimeout
 from deployer.experiment import run
@@ -39,7 +39,7 @@ MARK = ".deployer-demo"
 PREPARE_TIMEOUT = 300.0
 DIRECT_ROWS = 64
 
-DESCRIPTION = """\
+DEPLOYER_YAML = """\
 release: demo
 store: store
 models: [{models}]
@@ -79,7 +79,7 @@ class Accuracy:
 class DemoReport:
     """What was shown, and where it can be read again.
 
-    `answers` counts the requests that each version of digits answered while versions changed; none failed.
+    `answers` counts the responses of each version of digits while versions changed; no request failed.
     """
 
     out: Path
@@ -170,7 +170,11 @@ def _prepare(request: DemoRequest, progress: Progress) -> Offline:
     try:
         while True:
             running = child.alive()
-            lines = [line.removeprefix(SAID) for line in log.read_text("utf-8").splitlines() if line.startswith(SAID)]
+            lines = [
+                line.removeprefix(PROGRESS_PREFIX)
+                for line in log.read_text("utf-8").splitlines()
+                if line.startswith(PROGRESS_PREFIX)
+            ]
             for sentence in lines[shown:]:
                 progress(sentence)
             shown = len(lines)
@@ -184,8 +188,8 @@ def _prepare(request: DemoRequest, progress: Progress) -> Offline:
     code = process.exit_code(child.pid, within=END_SECONDS)
     if code != 0:
         ended = "an unknown end" if code is None else process.ending(code)
-        said_last = process.tail(log.read_text("utf-8"))
-        raise ToolError(f"training and export ended with {ended}", cause=said_last, hint=f"see {log}")
+        last_lines = process.tail(log.read_text("utf-8"))
+        raise ToolError(f"training and export ended with {ended}", cause=last_lines, hint=f"see {log}")
     return msgspec.json.decode((out / RESULT).read_bytes(), type=Offline, strict=False)
 
 
@@ -199,7 +203,7 @@ def _describe(request: DemoRequest, samples: Sequence[Sample], progress: Progres
     if request.measure:
         choices[HEAVY] = Choice(labels={"stable": 1}, weights={"stable": 100})
     file, output = request.out / "deployer.yaml", request.out / "rendered"
-    file.write_text(DESCRIPTION.format(models=", ".join(choices), replicas=request.replicas), "utf-8")
+    file.write_text(DEPLOYER_YAML.format(models=", ".join(choices), replicas=request.replicas), "utf-8")
     labels = [f"--label {name}:{label}={version}" for name, c in choices.items() for label, version in c.labels.items()]
     progress(f"$ deployer render -f {file} --output-dir {output} {' '.join(labels)}")
     rendered = render(RenderRequest(file=file, output=output, choices=choices), lambda _: None)
@@ -266,16 +270,16 @@ def _compare(
 def _direct(target: LocalTarget, sample: Sample, label: str) -> float:
     """Accuracy by gRPC at the last replica, from tensors that were made of the raw data here."""
     holdout = sample.holdout()
-    answers: list[str] = []
+    labels: list[str] = []
     with Client(target.replicas()[-1].grpc) as client:
         for start in range(0, len(holdout.expected), DIRECT_ROWS):
             rows = {name: array[start : start + DIRECT_ROWS] for name, array in holdout.inputs.items()}
-            answers += sample.answer(client.predict(sample.name, rows, label=label, timeout=30.0).outputs)
-    return float(np.mean([answer == wanted for answer, wanted in zip(answers, holdout.expected, strict=True)]))
+            labels += sample.predicted(client.predict(sample.name, rows, label=label, timeout=30.0).outputs)
+    return float(np.mean([one == wanted for one, wanted in zip(labels, holdout.expected, strict=True)]))
 
 
 def _roll(request: DemoRequest, target: LocalTarget, heading: _Heading, progress: Progress) -> Counter[int]:
-    """Promote version 2 of digits and have version 3 taken back, under load; the answers by version.
+    """Promote version 2 of digits and let the gates abort version 3, under load; the responses by version.
 
     Errors: TargetError when a request failed, or a rollout ended otherwise.
     """

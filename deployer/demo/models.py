@@ -23,7 +23,7 @@ HEAVY_SOURCE = "deployer.demo.samples:digits_conv"
 BAD_SOURCE = "deployer.demo.samples:digits_bad"
 """Version 3 of digits, which a rollout is to stop."""
 RESULT = "offline.json"
-SAID = "demo: "
+PROGRESS_PREFIX = "demo: "
 """Begins the lines of the child's output that are meant for the user; the others are TensorFlow's."""
 
 Offline = dict[str, dict[int, float]]
@@ -57,5 +57,5 @@ def prepare(out: Path, models: Sequence[str], progress: Progress) -> Offline:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    offline = prepare(folder, sys.argv[2:], lambda sentence: print(f"{SAID}{sentence}", flush=True))  # noqa: T201
+    offline = prepare(folder, sys.argv[2:], lambda sentence: print(f"{PROGRESS_PREFIX}{sentence}", flush=True))  # noqa: T201
     (folder / RESULT).write_bytes(msgspec.json.encode(offline))

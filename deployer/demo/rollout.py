@@ -26,7 +26,7 @@ from deployer.targets.rest import ModelPath
 RATE = 40.0
 """Requests a second while versions change."""
 WORKERS = 6
-TIMEOUT = 20.0
+REQUEST_TIMEOUT = 20.0
 SHARES = (20.0, 50.0)
 SOAK = 4.0
 GATES = ("error_rate<1%", "p90<1s", "disagreement<50%")
@@ -34,17 +34,17 @@ BAR = 30
 """Characters of a bar that stands for all traffic."""
 
 
-class _Said(msgspec.Struct):
+class _Metadata(msgspec.Struct):
     model_version: int
 
 
-class _Answer(msgspec.Struct):
-    metadata: _Said
+class _Response(msgspec.Struct):
+    metadata: _Metadata
 
 
 @dataclass(kw_only=True)
 class Traffic:
-    """What was answered since the start: requests by version, and what was answered otherwise than with 200."""
+    """Responses since the start: counts by version, and those with another status than 200."""
 
     versions: Counter[int] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Traffic:
 
 
 def traffic_bars(before: Mapping[int, int], after: Mapping[int, int]) -> str:
-    """Who answered between two counts, as a bar a version; empty when nobody did."""
+    """Responses between two counts, as one bar per version; empty without responses."""
     grown = {version: after[version] - before.get(version, 0) for version in sorted(after)}
     total = sum(grown.values())
     if not total:
@@ -84,7 +84,7 @@ def traffic(target: LocalTarget, model: str, file: Path, rate: float = RATE) -> 
                 number = next(turn)
             time.sleep(max(0.0, begun + number / rate - time.monotonic()))
             try:
-                reply = target.post(gateway.name, path, bodies[number % len(bodies)], timeout=TIMEOUT)
+                reply = target.post(gateway.name, path, bodies[number % len(bodies)], timeout=REQUEST_TIMEOUT)
                 failure = "" if reply.status == 200 else f"{reply.status} {reply.body[:200]!r}"
             except DeployerError as error:
                 failure = error.message
@@ -92,7 +92,7 @@ def traffic(target: LocalTarget, model: str, file: Path, rate: float = RATE) -> 
                 if failure:
                     found.failures.append(failure)
                 else:
-                    found.versions[msgspec.json.decode(reply.body, type=_Answer).metadata.model_version] += 1
+                    found.versions[msgspec.json.decode(reply.body, type=_Response).metadata.model_version] += 1
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(WORKERS)]
     for thread in threads:
@@ -102,13 +102,13 @@ def traffic(target: LocalTarget, model: str, file: Path, rate: float = RATE) -> 
     finally:
         over.set()
         for thread in threads:
-            thread.join(TIMEOUT)
+            thread.join(REQUEST_TIMEOUT)
 
 
 def roll_out(
     target: LocalTarget, file: Path, model: str, version: int, labelled: Path | None, seen: Traffic, progress: Progress
 ) -> Rollout:
-    """One rollout, with a picture of the traffic under each step that changed it. Errors: those of a rollout.
+    """One rollout, with a bar chart of the traffic under each step that changed it. Errors: those of a rollout.
 
     With `labelled`, the version must be right on 90 % of these records before it gets any traffic.
     """

@@ -31,6 +31,8 @@ class Limits:
     max_queue: int = 256
     objective_ms: int | None = None
     priority_header: str | None = None
+    memory_bytes: int | None = None
+    image_pixels: int = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)

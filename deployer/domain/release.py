@@ -13,6 +13,7 @@ from deployer.domain import names, quantity
 from deployer.domain.gate import Gate
 from deployer.domain.gateway import Gateway, Sticky
 from deployer.domain.location import PvcStore, Store
+from deployer.domain.notify import Notify
 from deployer.domain.rollout import Policy
 from deployer.domain.store import DEFAULT_SIGNATURE, model_name_problem
 from deployer.domain.workload import Autoscaling, Image, Resources, at_least
@@ -161,6 +162,7 @@ class Release:
     gateway: Gateway = field(default_factory=Gateway)
     gates: tuple[Gate, ...] = ()
     experiment: Experiment = field(default_factory=Experiment)
+    notify: Notify | None = None
 
     def __post_init__(self) -> None:
         _raise_if(names.release_problem(self.name))

@@ -130,7 +130,7 @@ class Rollout:
     """The state of one rollout.
 
     `base` is the serving state at the start; an abort returns to it. `left` is the state before the current step, and
-    `intended` the state that this step writes: any other state was written by somebody else. `begun`: the step at
+    `intended` the state that this step writes: any other state was written by another party. `begun`: the step at
     `position` was started. `verdicts` are the latest ones. Times are seconds since 1970; `max_duration` counts from
     `counted_from`, the start or the last resume. `replicas` is the number of replicas at the start.
     """

@@ -20,7 +20,7 @@ class ExperimentRequest:
     `refine` more rates that narrow down the capacity. A window lasts `seconds`, longer at low rates so that p99 has
     enough responses: up to `max_seconds` for the usual number, longer for the minimum that can be judged. Each of
     `rounds` measures all of `replicas`, every second round in reverse order, so that drift of the machine does not look
-    like an effect of replicas. `wished_rate` is the rate to size for (0: the highest sustained rate). `load_image` is
+    like an effect of replicas. `target_rate` is the rate to size for (0: the highest sustained rate). `load_image` is
     the image of the load generator in a cluster, empty for the deployer's image. `direct` sends by gRPC through one
     plain channel that bypasses the gateways: to one replica, or to the Service in a cluster. `direct_records` adds a
     second sweep of that kind, with these records.
@@ -48,7 +48,7 @@ class ExperimentRequest:
     seed: int = 1
     timeout: float = 10.0
     scale_timeout: float = 300.0
-    wished_rate: float = 0.0
+    target_rate: float = 0.0
     load_image: str = ""
 
 

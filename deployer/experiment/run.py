@@ -238,7 +238,7 @@ class _Run:
     def _sizing(self, capacities: tuple[Capacity, ...], fit: usl.Fit | None) -> sizing.Sizing | None:
         assert self.environment is not None
         cpus = self.environment.cpus_per_replica
-        return sizing.size(capacities, fit, rate=self.request.wished_rate or None, cpus_per_replica=cpus)
+        return sizing.size(capacities, fit, rate=self.request.target_rate or None, cpus_per_replica=cpus)
 
     def _scale(self, count: int) -> None:
         self.progress(f"scaling to {summary.replicas_text(count)}")

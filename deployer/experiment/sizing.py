@@ -1,4 +1,4 @@
-"""Sizing from measured capacity: replicas for a wished rate, and values for an autoscaler."""
+"""Sizing from measured capacity: replicas for a target rate, and values for an autoscaler."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _CPU_TARGET = 0.7
 """The autoscaler's target, as a share of a replica's CPU at capacity, so that it scales before latency rises."""
 
 _MAX_REPLICAS_FACTOR = 1.25
-"""The autoscaler's maximum, relative to the replicas for the wished rate."""
+"""The autoscaler's maximum, relative to the replicas for the target rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizing:
-    """Replicas for a wished rate, and values for a HorizontalPodAutoscaler.
+    """Replicas for a target rate, and values for a HorizontalPodAutoscaler.
 
     `replicas` is None if no number suffices. `target_millicores` is the target of the average CPU per replica,
     `target_percent` the same relative to the CPU limit, None without a limit. `extrapolated`: more replicas are needed
@@ -41,24 +41,24 @@ class Sizing:
 def size(
     capacities: Sequence[Capacity], fit: Fit | None, *, rate: float | None, cpus_per_replica: float | None
 ) -> Sizing | None:
-    """Replicas and autoscaler values for a wished rate (default: the highest capacity); None without a capacity."""
+    """Replicas and autoscaler values for a target rate (default: the highest capacity); None without a capacity."""
     sustained = [c for c in capacities if c.rate > 0]
     if not sustained:
         return None
     best = max(sustained, key=lambda c: c.rate)
-    wished = rate or best.rate
+    target = rate or best.rate
     needed: int | None
-    measured = min((c.replicas for c in sustained if c.rate >= wished), default=None)
+    measured = min((c.replicas for c in sustained if c.rate >= target), default=None)
     if measured is not None:
         needed, basis = measured, "measured"
     elif fit is not None:
-        needed, basis = fit.replicas_for(wished), "scaling law"
+        needed, basis = fit.replicas_for(target), "scaling law"
     else:
-        needed, basis = ceil(wished / (best.rate / best.replicas)), f"{best.replicas} replicas, scaled linearly"
+        needed, basis = ceil(target / (best.rate / best.replicas)), f"{best.replicas} replicas, scaled linearly"
     cores = next((c.cores_per_replica for c in reversed(sustained) if c.cores_per_replica), None)
     top = ceil((needed or best.replicas) * _MAX_REPLICAS_FACTOR)
     return Sizing(
-        rate=wished,
+        rate=target,
         replicas=needed,
         extrapolated=measured is None,
         min_replicas=min(2, top),

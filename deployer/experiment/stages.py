@@ -15,8 +15,8 @@ from deployer.targets.base import Target
 METRICS_PATH = "/monitoring/prometheus/metrics"
 """The default metrics path of a model server; with another path its batches are unknown."""
 
-STAGES = "gateway_stage_seconds"
-ROWS = "gateway_batch_rows"
+STAGE_METRIC = "gateway_stage_seconds"
+BATCH_ROWS_METRIC = "gateway_batch_rows"
 _BATCHES = re.compile(r"^:tensorflow:serving:batching_session:processed_batch_size_(sum|count)(?:\{\})? (\S+)$", re.M)
 
 
@@ -51,14 +51,16 @@ def between(before: StageReading, after: StageReading) -> Stages:
     if before.gateways is not None and after.gateways is not None:
         for (name, labels), value in gateway_metrics.growth(before.gateways, after.gateways).items():
             series, _, part = name.rpartition("_")
-            if series in (STAGES, ROWS) and part in ("sum", "count"):
-                sums[dict(labels).get("stage", "") if series == STAGES else ROWS, part] += value
+            if series in (STAGE_METRIC, BATCH_ROWS_METRIC) and part in ("sum", "count"):
+                sums[dict(labels).get("stage", "") if series == STAGE_METRIC else BATCH_ROWS_METRIC, part] += value
     for replica, counted in after.batches.items():
         for part, value in counted.items():
             sums[METRICS_PATH, part] += value - before.batches.get(replica, {}).get(part, 0.0)
     means = {key: sums[key, "sum"] / count for (key, part), count in sums.items() if part == "count" and count > 0}
     return Stages(
-        stages_ms={stage: 1e3 * mean for stage, mean in means.items() if stage not in (ROWS, METRICS_PATH)},
-        rows_per_call=means.get(ROWS),
+        stages_ms={
+            stage: 1e3 * mean for stage, mean in means.items() if stage not in (BATCH_ROWS_METRIC, METRICS_PATH)
+        },
+        rows_per_call=means.get(BATCH_ROWS_METRIC),
         rows_per_batch=means.get(METRICS_PATH),
     )

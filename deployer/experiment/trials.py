@@ -88,10 +88,10 @@ class Observer:
             outcome.started - _MARK_TOLERANCE_SECONDS,
             outcome.started + outcome.seconds + _MARK_TOLERANCE_SECONDS,
         )
-        mine = [seen[name] for seen in self._cpu_readings if name in seen and opens <= seen[name].at <= closes]
-        if not mine or (passed := mine[-1].at - mine[0].at) < _MIN_SPAN * outcome.seconds:
+        readings = [seen[name] for seen in self._cpu_readings if name in seen and opens <= seen[name].at <= closes]
+        if not readings or (passed := readings[-1].at - readings[0].at) < _MIN_SPAN * outcome.seconds:
             return None
-        return max(0.0, mine[-1].seconds - mine[0].seconds) / passed
+        return max(0.0, readings[-1].seconds - readings[0].seconds) / passed
 
     def _watch(self) -> None:
         while not self._done.wait(_CPU_POLL_SECONDS):

@@ -22,10 +22,11 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from deployer.errors import SpecError, UsageError
+from deployer.extras import pip_line
 from deployer.records.values import cell, no_constant
 
 SUFFIXES: Final = (".jsonl", ".csv", ".parquet")
-LONGEST: Final = 64 * 1024 * 1024
+LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes of a line, and characters of a CSV cell: memory stays bounded when line ends or quotes are missing."""
 PARQUET_ROWS: Final = 1024
 BOM: Final = b"\xef\xbb\xbf"
@@ -146,8 +147,8 @@ def _read(path: Path, columns: Columns, skip: int) -> Iterator[Read]:
         case _:
             with path.open("rb") as opened:
                 for number, line in itertools.islice(_lines(opened), skip, None):
-                    if len(line) > LONGEST:
-                        yield number, b"", f"the line is longer than {LONGEST} bytes"
+                    if len(line) > LINE_BYTES_MAX:
+                        yield number, b"", f"the line is longer than {LINE_BYTES_MAX} bytes"
                     else:
                         yield number, *parse_line(line)
 
@@ -155,12 +156,12 @@ def _read(path: Path, columns: Columns, skip: int) -> Iterator[Read]:
 def _lines(opened: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Lines that are not blank, with their numbers, without a byte order mark; one that is too long is cut."""
     for number in itertools.count(1):
-        line = opened.readline(LONGEST + 1)
+        line = opened.readline(LINE_BYTES_MAX + 1)
         if not line:
             return
         rest = line
-        while len(rest) > LONGEST and not rest.endswith(b"\n"):
-            rest = opened.readline(LONGEST + 1)
+        while len(rest) > LINE_BYTES_MAX and not rest.endswith(b"\n"):
+            rest = opened.readline(LINE_BYTES_MAX + 1)
         if number == 1:
             line = line.removeprefix(BOM)
         if line.strip():
@@ -175,7 +176,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str] | str]]:
 
 
 def _csv_cells(path: Path) -> Iterator[tuple[int, list[str] | str]]:
-    csv.field_size_limit(LONGEST)
+    csv.field_size_limit(LINE_BYTES_MAX)
     # A byte that is not UTF-8 is kept as a surrogate, and found in the row that it is in.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as opened:
         reader = csv.reader(opened, strict=True)
@@ -266,7 +267,7 @@ def _parquet(path: Path) -> Any:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise UsageError("Parquet needs pyarrow", hint="pip install 'tfserving-deployer[data]'") from error
+        raise UsageError("Parquet needs pyarrow", hint=pip_line("pyarrow")) from error
     try:
         return parquet.ParquetFile(path)
     except pyarrow.ArrowException as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import deployer
 from deployer.errors import ToolError, UsageError
 
-PAGE = "deployer-yaml.md"
+REFERENCE_PAGE = "deployer-yaml.md"
 
 _HEADING = re.compile(r"##+ (.+)")
 _CODE = re.compile(r"`([^`]+)`")
@@ -52,9 +52,9 @@ def _below(path: str, key: str) -> bool:
 def _page() -> str:
     package = Path(deployer.__file__).parent
     for folder in (package / "reference", package.parent / "docs" / "reference"):
-        if (folder / PAGE).is_file():
-            return (folder / PAGE).read_text("utf-8")
-    raise ToolError(f"the reference page {PAGE} is not installed", hint="install deployer again")
+        if (folder / REFERENCE_PAGE).is_file():
+            return (folder / REFERENCE_PAGE).read_text("utf-8")
+    raise ToolError(f"the reference page {REFERENCE_PAGE} is not installed", hint="install deployer again")
 
 
 def _keys(page: str) -> dict[str, Key]:

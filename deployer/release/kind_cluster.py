@@ -91,8 +91,7 @@ def exists(name: str) -> bool:
 def up(request: UpRequest, progress: Progress) -> Up:
     """Create the cluster, or update the one of this name that it made before.
 
-    Errors: ToolError when Docker or kind is missing or fails, or for a cluster that somebody else made; WaitTimeout;
-    TargetError.
+    Errors: ToolError (Docker or kind is missing or fails; a cluster of other origin), WaitTimeout, TargetError.
     """
     docker.require()
     created = not exists(request.name)
@@ -194,7 +193,7 @@ def _dockerfile_directory() -> Path:
 
 
 def _install_metrics(api: ApiServer, deadline: float, progress: Progress) -> None:
-    """Install metrics-server, unless somebody else already has."""
+    """Install metrics-server, unless it is already installed."""
     existing = api.find(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{METRICS_SERVER}", Deployment)
     if existing is None or existing.metadata.labels.get("app.kubernetes.io/managed-by") == FIELD_MANAGER:
         progress("installing metrics-server")

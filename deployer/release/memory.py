@@ -37,14 +37,14 @@ def problem(limit: int, sizes: Mapping[str, int]) -> str:
     )
 
 
-def loading(limit: int, size: int, used: float | None, *, beside: bool) -> tuple[bool, str]:
+def loading(limit: int, size: int, used: float | None, *, side_by_side: bool) -> tuple[bool, str]:
     """Whether a replica with this memory limit can load a version of `size` bytes, and the figures as text.
 
-    `used` is the memory of the largest replica now; None (unknown) counts the server and, with `beside`, another
-    version of the same size. Without `beside` the version is loaded on an empty server.
+    `used` is the memory of the largest replica now; None (unknown) counts the server and, with `side_by_side`, another
+    version of the same size. Without `side_by_side` the version is loaded on an empty server.
     """
     more = math.ceil(LOADING_FACTOR * size)
-    if not beside:
+    if not side_by_side:
         used_now, what = float(SERVER_BYTES), "for the server"
     elif used is None:
         used_now, what = float(SERVER_BYTES + size), "for the server and its current version"

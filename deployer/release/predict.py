@@ -63,7 +63,7 @@ class Alternative:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Prediction:
     """One prediction (a label, a number or a row of numbers), the version that made it, and the expected value.
 
     `row` is the number of the record in the file, counted from 1. `score` and `alternatives` are those of a
@@ -97,7 +97,7 @@ class Predicted:
     through: str
     versions: Mapping[int, int]
     accuracy: float | None
-    answers: tuple[Answer, ...]
+    answers: tuple[Prediction, ...]
     bad: tuple[BadRecord, ...] = ()
 
 
@@ -130,17 +130,15 @@ def predict(target: Target, request: PredictRequest, progress: Progress) -> Pred
             limits = within(endpoints.settings_in_force(target), records=request.batch)
             chunks = list(pack(_rows(lines, request.records), limits))
             outcomes = asyncio.run(_ask(endpoint, chunks, request))
-            found, bad = _answers(outcomes, lines), list(_bad(outcomes))
+            found, bad = _predictions(outcomes, lines), list(_bad(outcomes))
     if bad and not request.skip_bad:
         raise _refusal(request, bad, len(lines))
     return Predicted(
         model=request.model,
         label=request.label,
         through=through,
-        versions=dict(sorted(Counter(answer.version for answer in found).items())),
-        accuracy=accuracy(
-            [Sample(expected=answer.expected) for answer in found], [answer.prediction for answer in found]
-        ),
+        versions=dict(sorted(Counter(one.version for one in found).items())),
+        accuracy=accuracy([Sample(expected=one.expected) for one in found], [one.prediction for one in found]),
         answers=tuple(found),
         bad=tuple(bad),
     )
@@ -173,7 +171,7 @@ async def _ask(endpoint: RecordApi, chunks: Sequence[tuple[Row, ...]], request: 
         asker.close()
 
 
-def _answers(outcomes: Sequence[Outcome], lines: Sequence[Line]) -> list[Answer]:
+def _predictions(outcomes: Sequence[Outcome], lines: Sequence[Line]) -> list[Prediction]:
     found = []
     for outcome in outcomes:
         if isinstance(outcome, Refused):
@@ -181,7 +179,7 @@ def _answers(outcomes: Sequence[Outcome], lines: Sequence[Line]) -> list[Answer]
         prediction: dict[str, Any] = msgspec.json.decode(outcome.prediction)
         sample = lines[outcome.row.number - 1].sample
         found.append(
-            Answer(
+            Prediction(
                 row=outcome.row.number,
                 prediction=value_of(prediction),
                 version=outcome.version,
@@ -210,14 +208,14 @@ def _refusal(request: PredictRequest, bad: Sequence[BadRecord], total: int) -> S
 
 
 def write(found: Predicted, path: Path) -> None:
-    """Write the answers in the format of the suffix, by one rename. Errors: UsageError for another suffix, OSError."""
+    """Write the predictions in the format of the suffix, by one rename. Errors: UsageError (suffix), OSError."""
     form = format_of(path)
     columns = ["row", "version", "prediction"]
-    columns += ["score", "alternatives"] if any(answer.alternatives for answer in found.answers) else []
-    columns += ["expected"] if any(answer.expected is not None for answer in found.answers) else []
+    columns += ["score", "alternatives"] if any(one.alternatives for one in found.answers) else []
+    columns += ["expected"] if any(one.expected is not None for one in found.answers) else []
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        tables.write((msgspec.to_builtins(answer) for answer in found.answers), draft, form, tuple(columns))
+        tables.write((msgspec.to_builtins(one) for one in found.answers), draft, form, tuple(columns))
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -233,18 +231,18 @@ def format_of(path: Path) -> Format:
     return form
 
 
-async def _send(endpoint: Grpc, samples: Sequence[Sample], request: PredictRequest, through: str) -> list[Answer]:
+async def _send(endpoint: Grpc, samples: Sequence[Sample], request: PredictRequest, through: str) -> list[Prediction]:
     client = sender(endpoint, timeout=request.timeout)
     free = asyncio.Semaphore(request.concurrency)
     batches = files.batches(samples, min(request.batch, len(samples)))
 
-    async def send_batch(batch: Batch) -> list[Answer]:
+    async def send_batch(batch: Batch) -> list[Prediction]:
         async with free:
             body = await client.send(client.payload(batch))
         version = PredictResponse.FromString(body).model_spec.version.value
         rows = client.predictions(body)
         return [
-            Answer(row=index + 1, prediction=row, version=version, expected=sample.expected)
+            Prediction(row=index + 1, prediction=row, version=version, expected=sample.expected)
             for index, row, sample in zip(batch.indices, rows, batch.samples, strict=True)
         ]
 
@@ -255,7 +253,7 @@ async def _send(endpoint: Grpc, samples: Sequence[Sample], request: PredictReque
         raise _refused(error, request, through) from error
     finally:
         await client.close()
-    return [answer for answers in nested for answer in answers][: len(samples)]
+    return [one for part in nested for one in part][: len(samples)]
 
 
 def _refused(error: SendFailed, request: PredictRequest, through: str) -> SpecError | TargetError:

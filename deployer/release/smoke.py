@@ -141,8 +141,15 @@ def zeros(tensor: Input) -> object:
 
 def _failed(what: str, reply: HttpReply) -> TargetError:
     return TargetError(
-        f"{what}: it returned {reply.status}", cause=_reply_text(reply), hint="`deployer status` shows more"
+        f"{what}: it returned {reply.status}", cause=_reply_text(reply), hint=_REMEDIES.get(reply.status, "")
     )
+
+
+_REMEDIES = {
+    401: "the gateway asks for an API key: DEPLOYER_API_KEY must hold one of those in gateway.auth",
+    403: "the API key in DEPLOYER_API_KEY must open this model",
+    504: "the model takes longer than gateway.limits.timeout_ms: raise it, or give the replicas more CPU",
+}
 
 
 def _reply_text(reply: HttpReply) -> str:

@@ -13,9 +13,11 @@ import yaml
 from deployer.domain.gate import parse_gate
 from deployer.domain.gateway import Auth, Gateway
 from deployer.domain.location import PvcStore, parse_store
+from deployer.domain.notify import Notify
 from deployer.domain.release import Batching, Experiment, Model, Release, Serving, Storage
 from deployer.domain.workload import Autoscaling
 from deployer.errors import SpecError
+from deployer.records.text import text_of
 from gateway.spec.strict import StrictError, convert
 from gateway.spec.text import Loader
 from tfserving.config import BatchingParameters, ConfigError
@@ -73,6 +75,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     gateway: Gateway = msgspec.field(default_factory=Gateway)
     gates: tuple[str, ...] = ()
     experiment: Experiment = msgspec.field(default_factory=Experiment)
+    notify: Notify | None = None
 
 
 def load(path: Path) -> Release:
@@ -81,10 +84,10 @@ def load(path: Path) -> Release:
     Errors: SpecError when it cannot be read, and as for `parse`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = text_of(path)
     except FileNotFoundError:
         raise SpecError(f"{path} does not exist", hint="`deployer init` creates one; -f selects another file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise SpecError(f"{path} cannot be read", hint="it must be a YAML file in UTF-8") from error
     return parse(text, path.parent, name=str(path))
 
@@ -181,6 +184,7 @@ def _release(document: _Document, directory: Path) -> Release:
         gateway=gateway,
         gates=tuple(_at(f"gates[{index}]", parse_gate, text) for index, text in enumerate(document.gates)),
         experiment=experiment,
+        notify=document.notify,
     )
 
 

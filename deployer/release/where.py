@@ -78,7 +78,7 @@ def local_target(where: Where) -> LocalTarget:
 
 
 def state_directory(file: Path) -> Path:
-    """Where the state of a local release is kept when nobody says otherwise: `.deployer/<release>` beside its file."""
+    """Where the state of a local release is kept by default: `.deployer/<release>` beside its file."""
     return state_directory_of(spec.load(file), file)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from deployer.domain import quantity
 from deployer.domain.release import Release
 from deployer.errors import SpecError
+from deployer.records.text import text_of
 from deployer.release.kind_cluster import gateway_image
 from deployer.targets.base import Progress, Target
 
@@ -56,6 +57,6 @@ def _memory_limit(release: Release) -> int | None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return text_of(path)
+    except OSError as error:
         raise SpecError(f"feature spec {path} cannot be read", hint="correct `features` in deployer.yaml") from error

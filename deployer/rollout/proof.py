@@ -16,7 +16,7 @@ PROOF_POLL_SECONDS = 0.25
 FAILURE_CONFIRM_SECONDS = 4.0
 """A failed version must stay failed for this time before it counts: the server may still report an earlier failure."""
 
-PARALLEL = 16
+PARALLEL_REPLICAS = 16
 
 REFRESH_SECONDS = 3.0
 """First interval before `refresh` is repeated for replicas and gateways that lag behind."""
@@ -136,7 +136,7 @@ def _missing(target: Target, running: Sequence[Replica], wanted: Callable[[str],
     names = [replica.name for replica in running]
     if not names:
         return [("", "no replica is running")], []
-    with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
+    with ThreadPoolExecutor(min(PARALLEL_REPLICAS, len(names))) as pool:
         found = list(pool.map(lambda name: _replica(target, name, wanted(name)), names))
     return (
         [(name, problem) for name, (missing, _) in zip(names, found, strict=True) for problem in missing],
@@ -174,7 +174,7 @@ def _gateways_missing(target: Target, text: str) -> Missing:
     names = [gateway.name for gateway in target.gateways() if gateway.alive]
     if not names:
         return [("", "no gateway is running")]
-    with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
+    with ThreadPoolExecutor(min(PARALLEL_REPLICAS, len(names))) as pool:
         found = list(pool.map(lambda name: proof.not_following(target, name, text), names))
     return [
         (name, problem.removeprefix(f"{name} "))

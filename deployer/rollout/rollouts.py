@@ -8,14 +8,16 @@ from dataclasses import dataclass, field, replace
 
 from deployer.domain.gate import BEFORE_LOAD, BEFORE_TRAFFIC, COUNTS_ONLY, Metric, parse_gate
 from deployer.domain.history import Entry
+from deployer.domain.notify import Occasion
 from deployer.domain.rollout import Course, Event, Policy, Rollout, RolloutRequest, refusal
 from deployer.domain.serving import STABLE
 from deployer.errors import TargetError, UsageError, WaitTimeout
 from deployer.release.where import Where, open_release
 from deployer.rollout import files
 from deployer.rollout.facts import VersionFacts, version_facts
+from deployer.rollout.notify import Send, Webhook, nobody
 from deployer.rollout.proof import Clock, alive
-from deployer.rollout.runner import Runner
+from deployer.rollout.runner import Runner, notice
 from deployer.targets.base import Progress, Target
 from deployer.targets.history import HistoryStore, identity
 
@@ -45,6 +47,8 @@ class Rollouts:
     """Gates of deployer.yaml, for a request without gates."""
     policy: Policy = Policy.AVAILABILITY
     """Policy of deployer.yaml, for a request without a policy."""
+    notify: Send = nobody
+    """Is told what happens to a rollout."""
 
     def start(self, request: RolloutRequest) -> Rollout:
         """Roll out a version; returns when it is promoted, aborted or paused.
@@ -60,6 +64,7 @@ class Rollouts:
             entry = Entry(at=rollout.started, who=self.who, step="start", event="started", text=description(rollout))
             self.histories.write(self.model, self.histories.read(self.model).start(rollout).record(rollout, entry))
             self.progress(f"{self.model}: {description(rollout)}")
+            self.notify(notice(rollout, Occasion.STARTED, None, "", who=self.who, at=rollout.started))
             return self._runner(facts).run(rollout)
 
     def prepared(self, request: RolloutRequest) -> tuple[Rollout, VersionFacts]:
@@ -142,11 +147,11 @@ class Rollouts:
                     hint="name the version with --to",
                 )
         request = RolloutRequest(to=to, shares=(), rollback=True, keep_previous=keep_previous)
-        return self._as_before(bounded(request, timeout))
+        return self._with_last_policy(bounded(request, timeout))
 
     # -- helpers
 
-    def _as_before(self, request: RolloutRequest) -> RolloutRequest:
+    def _with_last_policy(self, request: RolloutRequest) -> RolloutRequest:
         """A rollback uses the policy of the last rollout, unless both versions are already loaded."""
         last = self.histories.read(self.model).rollout
         loaded = files.state(files.current_config(self.target), self.model).versions
@@ -221,6 +226,7 @@ class Rollouts:
             progress=self.progress,
             clock=self.clock,
             at_point=self.at_point,
+            notify=self.notify,
         )
 
 
@@ -235,6 +241,7 @@ def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
         progress=progress,
         gates=tuple(gate.text for gate in release.gates),
         policy=release.serving.rollout_policy,
+        notify=Webhook(release.notify, release.name, progress) if release.notify is not None else nobody,
     )
 
 
@@ -261,7 +268,7 @@ def check(request: RolloutRequest) -> None:
 
 
 def _judged(request: RolloutRequest) -> bool:
-    """Whether a gate looks at the responses of the new version, at each share of traffic that it gets."""
+    """Whether a gate judges the responses of the new version, at each share of traffic that it gets."""
     metrics = {parse_gate(text).metric for text in request.gates}
     by_traffic = metrics - BEFORE_LOAD - BEFORE_TRAFFIC - COUNTS_ONLY
     if request.shares == (0.0,):  # the version only gets mirrored requests

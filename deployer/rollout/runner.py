@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from deployer.domain.gate import BEFORE_LOAD, BEFORE_TRAFFIC, Gate, Metric, parse_gate
+from deployer.domain.gate import Metric, parse_gate
 from deployer.domain.history import Entry
+from deployer.domain.notify import Notice, Occasion
 from deployer.domain.rollout import CANARY, Course, Event, Phase, Policy, Rollout
 from deployer.domain.serving import STABLE, ModelState
-from deployer.domain.verdict import Judgement, Verdict
+from deployer.domain.verdict import Verdict
 from deployer.errors import DeployerError
-from deployer.release import gateway_metrics
-from deployer.release.window import LabelWindow
 from deployer.rollout import files, proof
 from deployer.rollout.facts import VersionFacts
 from deployer.rollout.files import ReleaseConfig
-from deployer.rollout.gates import before_traffic
-from deployer.rollout.gates.before_traffic import observations
-from deployer.rollout.gates.drift import drift_seen
-from deployer.rollout.gates.judge import ALPHA, EARLY_ALPHA, judge, overall
+from deployer.rollout.judging import Judging, StepResult, drifted
+from deployer.rollout.notify import Send, nobody
 from deployer.rollout.proof import Clock, EndCounts, Unproven, Wanted, alive
 from deployer.rollout.steps import (
     AT_GATEWAYS,
@@ -38,19 +33,12 @@ from deployer.rollout.steps import (
     wanted,
 )
 from deployer.rollout.swap import Swap
-from deployer.rollout.synthetic import synthetic_load
-from deployer.rollout.transitions import Reaction, advance, begin, current, drift, reaction
+from deployer.rollout.transitions import Reaction, advance, begin, current, reaction
 from deployer.targets.base import Progress, Target, WriteConflict
 from deployer.targets.history import HistoryStore
 
-WINDOW_POLL_SECONDS = 1.0
-"""Between two evaluations of the gates of an open window."""
-
-COMMAND_POLL_SECONDS = 0.25
-"""Between two reads of commands while a window is open."""
-
 STEP_ATTEMPTS = 3
-"""Attempts at a step, if somebody else writes the configuration at the same time."""
+"""Attempts at a step, if another party writes the configuration at the same time."""
 
 
 class CommandReceived(Exception):
@@ -62,18 +50,11 @@ class CommandReceived(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepResult:
-    """The event that a step ended with; `reason` may be empty."""
-
-    event: Event
-    reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Runner:
     """Runs a rollout. `facts` are those of the new version.
 
-    `at_point` is called after each record and each write with the name of that point; tests kill the process there.
+    `notify` is told what happens. `at_point` is called after each record and each write with the name of that point;
+    tests kill the process there.
     """
 
     target: Target
@@ -83,6 +64,7 @@ class Runner:
     progress: Progress
     clock: Clock
     at_point: Callable[[str], None] = lambda _: None
+    notify: Send = nobody
 
     def run(self, rollout: Rollout) -> Rollout:
         """Run until the rollout has ended or is paused. Errors: those of the target; the rollout is paused then."""
@@ -97,6 +79,8 @@ class Runner:
         """Apply an event to the rollout, and record it. Errors: ValueError when the event is not allowed now."""
         after = advance(rollout, event, reason=reason, now=self.clock.now())
         self._record(after, current(rollout), event.value, reason)
+        if after.phase is not rollout.phase and (occasion := _occasion(after)) is not None:
+            self.notify(notice(after, occasion, current(rollout), reason, who=self.who, at=self.clock.now()))
         return after
 
     # -- one step
@@ -114,7 +98,7 @@ class Runner:
             self.apply(self._latest(rollout), Event.PAUSE, "interrupted")
             raise
         except DeployerError as error:
-            result = StepResult(event=Event.UNPROVEN, reason=f"{step}: {error.message}" + _because(error))
+            result = StepResult(event=Event.UNPROVEN, reason=f"{step}: {error.message}" + _cause_of(error))
         rollout = self._latest(rollout)
         try:
             return self.apply(rollout, result.event, result.reason)
@@ -146,7 +130,7 @@ class Runner:
                     f"the rollout has taken {past:.0f} s, more than --max-duration {rollout.request.max_duration:g} s"
                 )
                 return StepResult(event=Event.EXPIRED, reason=text)
-        return _drift(rollout, config)
+        return drifted(rollout, config)
 
     def _execute(self, rollout: Rollout, step: Step, config: ReleaseConfig) -> StepResult:
         now = files.state(config, rollout.model)
@@ -154,7 +138,7 @@ class Runner:
         rollout = begin(rollout, now, after, now=self.clock.now())
         self._record(rollout, step, "begun", "")
         if step.kind in JUDGING:
-            return self._judge(rollout, step)
+            return self._judging(rollout.model).judge(rollout, step)
         if step.kind in AT_GATEWAYS:
             self._change_gateways(rollout, step, after, config)
         else:
@@ -279,6 +263,17 @@ class Runner:
         except (DeployerError, Unproven) as error:
             self.progress(f"the Helm values are not updated yet: {error}")
 
+    def _judging(self, model: str) -> Judging:
+        return Judging(
+            target=self.target,
+            facts=self.facts,
+            progress=self.progress,
+            clock=self.clock,
+            take_command=lambda: self._take_command(model),
+            persist=self._persist_if_possible,
+            record=self._record,
+        )
+
     def _wait_for(
         self, rollout: Rollout, shown: Callable[[str], Wanted], *, fresh: bool, fatal: EndCounts | None = None
     ) -> None:
@@ -300,89 +295,6 @@ class Runner:
         if event is not None:
             raise CommandReceived(event)
 
-    # -- judging
-
-    def _judge(self, rollout: Rollout, step: Step) -> StepResult:
-        gates = [parse_gate(text) for text in rollout.request.gates]
-        if step.kind is Kind.CHECK:
-            first = [g for g in gates if g.metric in BEFORE_LOAD]
-            return self._verdict(step, *before_traffic.judge_stored(self.target, self.facts, rollout, first))
-        if step.kind is Kind.TRY:
-            self._persist_if_possible(rollout)
-            tried = [g for g in gates if g.metric in BEFORE_TRAFFIC]
-            judged = before_traffic.judge_loaded(self.target, rollout, tried, clock=self.clock, progress=self.progress)
-            return self._verdict(step, *judged)
-        later = [g for g in gates if g.metric not in BEFORE_LOAD | BEFORE_TRAFFIC]
-        # A share of 0 only mirrors: there are no responses of canary.
-        return self._watch(rollout, step, [g for g in later if step.share or g.metric is Metric.DISAGREEMENT])
-
-    def _watch(self, rollout: Rollout, step: Step, gates: Sequence[Gate]) -> StepResult:
-        """Watch a window: all gates are judged at its end; before, only clear failures end it."""
-        request = rollout.request
-        self.progress(f"canary gets {step.share:g} % of the traffic of {rollout.model} for {request.soak:g} s")
-        began, persisted = self.clock.now(), False
-        with ExitStack() as stack:
-            if request.load:
-                mirrored = any(gate.metric is Metric.DISAGREEMENT for gate in gates)
-                load = synthetic_load(
-                    self.target, rollout.model, Path(request.labelled), request.load, mirrored=mirrored
-                )
-                stack.enter_context(load)
-            opened = gateway_metrics.read(self.target, rollout.model)
-            while True:
-                passed = self.clock.now() - began
-                verdicts = self._judge_window(rollout, opened, gates, EARLY_ALPHA if passed < request.soak else ALPHA)
-                verdict = overall(verdicts)
-                over = passed >= request.soak * (request.patience if verdict is Verdict.INCONCLUSIVE else 1.0)
-                if verdict is Verdict.FAIL or over:
-                    # If somebody else changed the traffic, the figures of the window mean nothing.
-                    return _drift(rollout, files.current_config(self.target)) or self._verdict(step, rollout, verdicts)
-                if (
-                    not persisted and passed >= request.soak / 2
-                ):  # Takes seconds without a check of the gates: not at the start.
-                    self._persist_if_possible(rollout)
-                    persisted = True
-                left = request.soak - passed if passed < request.soak else request.soak * request.patience - passed
-                self._sleep(rollout, min(WINDOW_POLL_SECONDS, max(left, 0.01)))
-
-    def _sleep(self, rollout: Rollout, seconds: float) -> None:
-        """Sleep; a command interrupts it."""
-        until = self.clock.now() + seconds
-        while True:
-            self._take_command(rollout.model)
-            left = until - self.clock.now()
-            if left <= 0:
-                return
-            self.clock.sleep(min(COMMAND_POLL_SECONDS, left))
-
-    def _judge_window(
-        self, rollout: Rollout, opened: gateway_metrics.Reading, gates: Sequence[Gate], alpha: float
-    ) -> tuple[Judgement, ...]:
-        reading = gateway_metrics.read(self.target, rollout.model)
-        window = gateway_metrics.between(opened, reading)
-        observed = replace(
-            observations(rollout),
-            canary=window.labels.get(CANARY, LabelWindow()),
-            stable=window.labels.get(STABLE, LabelWindow()),
-            compared=window.compared,
-            disagreed=window.disagreed,
-            drift=drift_seen(rollout, self.facts.features, opened, reading, gates),
-        )
-        return judge(gates, observed, min_samples=rollout.request.min_samples, alpha=alpha)
-
-    def _verdict(self, step: Step, rollout: Rollout, verdicts: Sequence[Judgement]) -> StepResult:
-        rollout = replace(rollout, verdicts=tuple(verdicts))
-        verdict = overall(verdicts)
-        if verdict is Verdict.NOT_JUDGED:
-            self._record(rollout, step, str(verdict), "no gate applies to this step")
-            return StepResult(event=Event.PROVEN)
-        self._record(rollout, step, f"judged: {verdict}", "; ".join(map(str, verdicts)))
-        decisive = "; ".join(str(v) for v in verdicts if v.verdict is verdict)
-        if verdict is Verdict.PASS:
-            return StepResult(event=Event.PROVEN)
-        event = Event.GATE_FAILED if verdict is Verdict.FAIL else Event.INCONCLUSIVE
-        return StepResult(event=event, reason=f"{step}: {decisive}")
-
     # -- history
 
     def _latest(self, rollout: Rollout) -> Rollout:
@@ -396,13 +308,9 @@ class Runner:
         if event not in ("begun", "measured"):
             verdict = text if text.startswith(event) else event + (f" ({text})" if text else "")
             self.progress(f"{rollout.model} {name}: {verdict}")
+        if event.startswith("judged: ") or event == Verdict.NOT_JUDGED:
+            self.notify(notice(rollout, Occasion.JUDGED, step, verdict, who=self.who, at=entry.at))
         self.at_point(f"{name}: {event} recorded")
-
-
-def _drift(rollout: Rollout, config: ReleaseConfig) -> StepResult | None:
-    if found := drift(rollout, files.state(config, rollout.model)):
-        return StepResult(event=Event.DRIFTED, reason=f"changed by somebody else: {found}")
-    return None
 
 
 def _helpers(rollout: Rollout) -> dict[str, str]:
@@ -411,5 +319,29 @@ def _helpers(rollout: Rollout) -> dict[str, str]:
     return {files.FALLBACK: STABLE, **({files.SHADOW: CANARY} if mirrored else {})}
 
 
-def _because(error: DeployerError) -> str:
+def notice(rollout: Rollout, event: Occasion, step: Step | None, text: str, *, who: str, at: float) -> Notice:
+    """What is told of a rollout."""
+    request = rollout.request
+    return Notice(
+        event=event,
+        model=rollout.model,
+        previous=rollout.previous,
+        to=request.to,
+        step=str(step) if step is not None else "",
+        text=text,
+        who=who,
+        at=at,
+    )
+
+
+def _occasion(rollout: Rollout) -> Occasion | None:
+    """What a rollout has come to, where that is worth a notice."""
+    if rollout.phase in (Phase.PENDING, Phase.PROGRESSING):
+        return None
+    if rollout.phase is not Phase.HEALTHY:
+        return Occasion.PAUSED
+    return Occasion.PROMOTED if rollout.outcome == "promoted" else Occasion.ABORTED
+
+
+def _cause_of(error: DeployerError) -> str:
     return f" ({error.cause})" if error.cause else ""

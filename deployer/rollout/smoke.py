@@ -12,7 +12,7 @@ from deployer.domain.verdict import Judgement, Verdict
 from deployer.errors import DeployerError, TargetError, WaitTimeout
 from deployer.release.smoke import predict_body
 from deployer.rollout import proof
-from deployer.rollout.proof import PARALLEL, PROOF_POLL_SECONDS, Clock, EndCounts, alive
+from deployer.rollout.proof import PARALLEL_REPLICAS, PROOF_POLL_SECONDS, Clock, EndCounts, alive
 from deployer.targets.base import Target
 from deployer.targets.rest import ModelPath
 from deployer.targets.waiting import shortened
@@ -55,7 +55,7 @@ def smoke(target: Target, model: str, *, version: int, stable: int, signature: s
         first, *names = names
         found = _of_existing(target, [_predict(target, first, model, version, body)], before, clock)
     if found and found[0].status:
-        with ThreadPoolExecutor(PARALLEL) as pool:
+        with ThreadPoolExecutor(PARALLEL_REPLICAS) as pool:
             others = list(pool.map(lambda name: _predict(target, name, model, version, body), names))
         found += _of_existing(target, others, before, clock)
     failed = [f"{reply.name}: {reply.text}" for reply in found if reply.status != 200]

@@ -114,7 +114,7 @@ def promotable(rollout: Rollout) -> bool:
 
 
 def drift(rollout: Rollout, now: ModelState) -> str:
-    """What somebody else changed: the current state is neither `left` nor `intended`; empty if nothing."""
+    """What another party changed: the current state is neither `left` nor `intended`; empty if nothing."""
     if rollout.course is Course.ABORT and rollout.position == 0:
         return ""  # The abort path can start from any state.
     # An interrupted or skipped step may have been written or not.

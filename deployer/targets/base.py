@@ -102,7 +102,7 @@ class ReplicaBatching:
 
 
 class WriteConflict(TargetError):
-    """The configuration was changed by somebody else between our read and our write. Read again to see the change."""
+    """The configuration was changed by another party between our read and our write. Read again to see the change."""
 
 
 class Target(Protocol):

@@ -53,7 +53,7 @@ class _Metadata(msgspec.Struct):
 def served(target: Target, name: str, config: ModelServerConfig, *, timeout: float = GET_TIMEOUT) -> tuple[Served, ...]:
     """What replica `name` serves of each model of `config`. A status request ignores labels; metadata resolves them.
 
-    Errors: TargetError when the replica does not answer.
+    Errors: TargetError when the replica does not respond.
     """
     return tuple(_served(target, name, model, timeout) for model in config.models)
 
@@ -81,7 +81,7 @@ def missing_from(target: Target, name: str, config: ModelServerConfig) -> tuple[
 
 
 def not_ready(target: Target, name: str) -> tuple[str, ...]:
-    """Why a gateway is not ready for traffic; empty when a replica answers for every routed label."""
+    """Why a gateway is not ready for traffic; empty when a replica responds for every routed label."""
     try:
         reply = target.get(name, "/labels", timeout=GET_TIMEOUT)
     except DeployerError as error:

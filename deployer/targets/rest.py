@@ -82,6 +82,9 @@ class Routes(msgspec.Struct, frozen=True):
 def routes(target: Target, gateway: str) -> Routes:
     """Read /routes of a gateway. Errors: TargetError when it does not respond, or with another format."""
     reply = target.get(gateway, "/routes", timeout=GET_TIMEOUT)
+    if reply.status != 200:
+        text = reply.body.decode(errors="replace").strip()
+        raise TargetError(f"{gateway} does not serve /routes", cause=f"/routes returned {reply.status}: {text}")
     try:
         return msgspec.json.decode(reply.body, type=Routes)
     except msgspec.MsgspecError as error:

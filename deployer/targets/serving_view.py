@@ -45,17 +45,21 @@ class GatewayView:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedRequest:
-    """A Predict of zeros to a label of a model, through a gateway, that got no response of the model; and why."""
+    """A Predict of zeros to a label of a model, through a gateway, that got no response of the model.
+
+    `why` says why, `remedy` what helps; empty when only the other findings can tell.
+    """
 
     gateway: str
     model: str
     label: str
     why: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServingView:
-    """The current configuration, and what each replica and gateway reports.
+    """The current configuration, and what each replica and gateway reports. `target` is `local` or `cluster`.
 
     `rollouts` are the open ones, `steps` their current step by model; `at_work` names the deployer that runs them,
     empty if none does. `failed` are requests that were tried and failed.
@@ -69,6 +73,7 @@ class ServingView:
     steps: Mapping[str, str] = field(default_factory=dict)
     at_work: str = ""
     failed: tuple[FailedRequest, ...] = ()
+    target: str = "cluster"
 
     @property
     def rolling_out(self) -> frozenset[str]:
@@ -98,6 +103,7 @@ def view(target: Target) -> ServingView:
         return ServingView(
             model_config=model_config,
             gateway_config=gateway_config,
+            target="local" if target.kind == "local" else "cluster",
             replicas=dict(zip(replicas, replica_views, strict=True)),
             gateways=dict(zip(gateways, gateway_views, strict=True)),
         )

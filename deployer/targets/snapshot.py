@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from deployer.targets.cluster.state.snapshot import ClusterSnapshot
 from deployer.targets.serving_view import ServingView
@@ -21,6 +22,9 @@ class EndedProcess:
 class LocalSnapshot:
     """A local release: how many gateways it has, which processes have ended, and what the others report.
 
+    `absent` are the configured versions whose directory does not exist: model, version, path. `addresses` are those of
+    the replicas, `logs` the path of the log of each process that runs.
+
     `before` is what replicas and gateways reported a few seconds earlier, None when they were queried only once.
     """
 
@@ -28,6 +32,9 @@ class LocalSnapshot:
     gateways: int
     ended: tuple[EndedProcess, ...]
     serving: ServingView
+    absent: tuple[tuple[str, int, str], ...] = ()
+    addresses: tuple[str, ...] = ()
+    logs: Mapping[str, str] = field(default_factory=dict)
     before: ServingView | None = None
 
 

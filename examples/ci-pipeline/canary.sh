@@ -3,7 +3,7 @@
 set -eu
 VERSION=$1
 deployer export train:model --store store --model iris --version "$VERSION" --features features.yaml
-if [ -n "${PUBLISH_TO:-}" ]; then # pvc://NAMESPACE/CLAIM, for a release in a cluster
+if [ -n "${PUBLISH_TO:-}" ]; then # pvc://NAMESPACE/PVC, for a release in a cluster
   deployer publish iris --store store --version "$VERSION" --to "$PUBLISH_TO"
 fi
 deployer rollout start iris --to "$VERSION" \

@@ -18,7 +18,7 @@ log = logging.getLogger("gateway.admin")
 
 TELL_SECONDS: Final = 0.25
 """How often the process hears how the gateway is."""
-LATE_SECONDS: Final = 0.02
+LOOP_LATE_SECONDS: Final = 0.02
 """A turn that comes so much later than it should means that the event loop is busy."""
 PUSH_SECONDS: Final = 5.0
 """How often it gets the pages of `PUSHED` without asking, so that there is always one for when the loop is busy."""
@@ -34,7 +34,7 @@ class AdminPort:
     """Serves `listener` from `start` to `close`.
 
     `unready` says what keeps the gateway from being ready; `answer` gives the page of a path; `attempt` answers a
-    prediction that somebody tries on the page, from path, API key and body.
+    prediction that a user tries on the page, from path, API key and body.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class AdminPort:
     async def _keep_telling(self, pid: int) -> None:
         loop, turn, due = asyncio.get_running_loop(), 0, 0.0
         while True:
-            self._busy = 0 < due < loop.time() - LATE_SECONDS
+            self._busy = 0 < due < loop.time() - LOOP_LATE_SECONDS
             self.tell()
             place(pid, beside_us=self._busy)
             if turn % round(PUSH_SECONDS / TELL_SECONDS) == 0:

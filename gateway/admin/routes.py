@@ -30,7 +30,7 @@ ROUTES: Final[tuple[tuple[re.Pattern[str], Page], ...]] = (
     (re.compile(SCHEMA, re.ASCII), admin.schema),
     (re.compile(r"/openapi\.json"), admin.openapi),
 )
-"""/livez and /readyz are answered by the process of the port itself."""
+"""/livez and /readyz are served by the process of the port itself."""
 
 
 async def answer(gateway: Gateway, target: str) -> Response:
@@ -40,7 +40,7 @@ async def answer(gateway: Gateway, target: str) -> Response:
             match = pattern.fullmatch(target.partition("?")[0])
             if match is not None:
                 return await page(gateway, match.groupdict())
-        raise NotFound(f"no such path: {target}; predictions are answered on the public port", stage="route")
+        raise NotFound(f"no such path: {target}; predictions are on the public port", stage="route")
     except (GatewayError, RpcError) as error:
         return error_response(as_gateway_error(error), None)
     except Exception:

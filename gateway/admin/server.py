@@ -1,8 +1,8 @@
 """The process that serves the admin port: `python server.py LISTENER LINK`, two file descriptors.
 
 It is a process of its own so that a probe waits neither for the event loop nor for the interpreter lock of the gateway.
-What it answers comes over the link from the gateway: health several times a second, and every other page when somebody
-asks for it. A page that the gateway does not deliver at once is answered with the one it delivered before, with its
+Its responses come over the link from the gateway: health several times a second, and every other page when somebody
+asks for it. A page that the gateway does not deliver at once is replaced by the one it delivered before, with its
 `age`, unless the request says `cache-control: no-cache`. The process ends when the link does: with the gateway.
 
 Standard library only, and nothing of this package: it starts in milliseconds and needs little memory.
@@ -26,22 +26,22 @@ FRESH: Final = "/labels"
 """Asks the model servers, so it is never answered from memory."""
 STUCK_SECONDS: Final = 120.0
 """A gateway whose event loop did not turn for so long hangs, and /livez says so. No request takes nearly as long."""
-PATIENCE: Final = 0.03
+PAGE_PATIENCE: Final = 0.03
 """Seconds for the gateway to deliver a page of which there is an older one."""
 FRESH_PATIENCE: Final = 4.0
 """Seconds for the gateway to deliver a page of which there is none."""
 SILENT_SECONDS: Final = 1.0
 """Seconds without a sign of the event loop after which it is not waited for."""
-KEPT: Final = 64
+PAGES_KEPT: Final = 64
 """Pages that are remembered, and that may be asked for at a time."""
-OPEN: Final = 64
+CONNECTIONS_MAX: Final = 64
 """Connections that may be open."""
 TRY: Final = "/try"
 """Before the path of a prediction that the page asks for."""
 TRY_PATIENCE: Final = 30.0
-LARGEST: Final = 1024 * 1024
+BODY_BYTES_MAX: Final = 1024 * 1024
 """Bytes of a body that the page sends."""
-LONGEST: Final = 1024
+PATH_BYTES_MAX: Final = 1024
 """Bytes of a path."""
 IDLE_SECONDS: Final = 10.0
 """A connection that sends nothing for so long is closed."""
@@ -118,7 +118,7 @@ class Gateway:
         return _json(200, {"status": "ready"})
 
     def page(self, target: str, *, fresh: bool) -> Page | None:
-        """The gateway's answer for a path: a new one, else the one before; None when there is neither.
+        """The gateway's response for a path: a new one, else the one before; None when there is neither.
 
         With `fresh` only a new one will do, which the gateway was asked for after this call.
         """
@@ -129,19 +129,19 @@ class Gateway:
             before = None if fresh else self._pages.get(target)
             answered = self._asked.get(target)
             if answered is None:
-                if len(self._asked) >= KEPT:
+                if len(self._asked) >= PAGES_KEPT:
                     return before
                 answered = self._asked[target] = threading.Event()
                 self._link.sendall(write_frame({"ask": target}))
         if before is not None and (self._busy or time.monotonic() - self._seen > SILENT_SECONDS):
             return before
-        delivered = answered.wait(FRESH_PATIENCE if before is None else PATIENCE)
+        delivered = answered.wait(FRESH_PATIENCE if before is None else PAGE_PATIENCE)
         return self._pages.get(target) if delivered else before
 
     def attempt(self, fields: dict[str, Any], body: bytes) -> Page | None:
-        """The gateway's answer to a request that somebody tries on the page; it is not kept."""
+        """The gateway's response to a request that a user tries on the page; it is not kept."""
         with self._lock:
-            if len(self._asked) >= KEPT:
+            if len(self._asked) >= PAGES_KEPT:
                 return None
             self._tried += 1
             name = f"{TRY} {self._tried}"
@@ -157,7 +157,7 @@ class Gateway:
         with self._lock:
             self._pages[target] = Page(fields["status"], fields["type"], body, self._seen)
             self._pages.move_to_end(target)
-            if len(self._pages) > KEPT:
+            if len(self._pages) > PAGES_KEPT:
                 self._pages.popitem(last=False)
             answered = None if fields["pushed"] else self._asked.pop(target, None)
         if answered is not None:
@@ -174,8 +174,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with a page."""
         target = self.path
-        if len(target) > LONGEST:
-            page: Page | None = _json(414, {"error": f"a path has at most {LONGEST} bytes here"})
+        if len(target) > PATH_BYTES_MAX:
+            page: Page | None = _json(414, {"error": f"a path has at most {PATH_BYTES_MAX} bytes here"})
         elif target == LIVE:
             page = self.gateway.live()
         elif target == READY:
@@ -184,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
             fresh = target == FRESH or "no-cache" in self.headers.get("cache-control", "")
             page = self.gateway.page(target, fresh=fresh)
         if page is None:
-            page = _json(503, {"error": f"the gateway is too busy to answer {self.command} {target}; try later"})
+            page = _json(503, {"error": f"the gateway is too busy for {self.command} {target}; try later"})
         self._write(page)
 
     def do_HEAD(self) -> None:
@@ -192,23 +192,23 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_POST(self) -> None:
-        """Pass on what somebody tries on the page; refuse anything else, as nothing can be changed here."""
+        """Pass on what a user tries on the page; refuse anything else, as nothing can be changed here."""
         self.close_connection = True  # a body may follow
         if self.command == "POST" and self.path.startswith(f"{TRY}/"):
             self._write(self._tried())
             return
-        self._write(_json(405, {"error": f"{self.command} is not answered here, only GET and HEAD"}))
+        self._write(_json(405, {"error": f"{self.command} is not allowed here, only GET and HEAD"}))
 
     def _tried(self) -> Page:
         """A page of another site cannot send JSON here: its browser would ask first, which is refused."""
         length = self.headers.get("content-length", "")
         if self.headers.get_content_type() != JSON or not length.isdecimal():
             return _json(415, {"error": "expected JSON with its length"})
-        if int(length) > LARGEST:
-            return _json(413, {"error": f"the page sends at most {LARGEST} bytes; use the public port"})
+        if int(length) > BODY_BYTES_MAX:
+            return _json(413, {"error": f"the page sends at most {BODY_BYTES_MAX} bytes; use the public port"})
         fields = {"path": self.path.removeprefix(TRY), "key": self.headers.get("x-api-key", "")}
         page = self.gateway.attempt(fields, self.rfile.read(int(length)))
-        return page or _json(503, {"error": "the gateway is too busy to answer; try later"})
+        return page or _json(503, {"error": "the gateway is too busy; try later"})
 
     def __getattr__(self, name: str) -> Any:
         """Other methods are refused in the same way."""
@@ -238,7 +238,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """One thread per connection, and no more than `OPEN` of them."""
+    """One thread per connection, and no more than `CONNECTIONS_MAX` of them."""
 
     daemon_threads = True
 
@@ -247,7 +247,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("", 0), handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
-        self._places = threading.Semaphore(OPEN)
+        self._places = threading.Semaphore(CONNECTIONS_MAX)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._places.acquire(blocking=False):

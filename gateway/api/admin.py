@@ -38,7 +38,7 @@ async def schema(gateway: Gateway, params: Params) -> Response:
         choice = Choice(label=max(weights, key=lambda label: weights[label]))
     version = model.versions.get(model.expected_version(choice) or -1)
     if version is None:
-        raise NotFound(f"model '{name}', {choice}: no feature spec, so it takes no records", stage="route")
+        raise NotFound(f"model '{name}', {choice}: no feature spec, so it accepts no records", stage="route")
     return _json(record_schema(version.spec, title=f"record of {name} version {version.number}"))
 
 
@@ -66,7 +66,7 @@ async def models(gateway: Gateway, params: Params) -> Response:
 
 
 async def labels(gateway: Gateway, params: Params) -> Response:
-    """Whether a model server answers for every routed label right now; 503 with what is missing."""
+    """Whether a model server responds for every routed label right now; 503 with what is missing."""
     missing = await gateway.missing()
     return _json({"missing": missing}, status=503 if missing else 200)
 

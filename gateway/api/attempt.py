@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,6 +32,8 @@ RECORDS_AT_ONCE: Final = 200
 """Larger requests are preprocessed in pieces of this many records, so that small ones take their turn between them. A
 thread would hold them up for longer: Python gives it the interpreter for 5 ms at a time."""
 
+_unpacking: Final = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -44,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The version that answered, and its answer when it was the version whose spec made the rows."""
+    """The version that answered, and its response when it was the version whose spec made the rows."""
 
     version: int
     answer: Answer | None
@@ -104,7 +107,7 @@ class Attempt:
         return await self.server.predict(self.model.name, whom, self.model.settings.signature, rows.encoded(), deadline)
 
     async def _send_in_pieces(self, rows: Rows, deadline: float) -> Prediction:
-        """The first piece shows which version answers; the others ask for exactly that one."""
+        """The first piece shows which version responds; the others ask for exactly that one."""
         model, version = self.model, self.version
         size = model.settings.max_rows_per_call
         pieces = [rows[at : at + size] for at in range(0, len(rows), size)]
@@ -135,10 +138,11 @@ async def _tensors(version: Version, records: Sequence[Mapping[str, object]]) ->
     """The input tensors of a request. Errors: BadRequest with every problem of every record."""
     compiled = version.compiled
     try:
-        if len(records) == 1 or (len(records) <= RECORDS_AT_ONCE and not compiled.pictures):
+        if len(records) <= RECORDS_AT_ONCE and not compiled.pictures:
             return compiled.tensors(records)
-        if compiled.pictures:  # Pillow decodes them without the interpreter
-            return await asyncio.to_thread(compiled.tensors, records)
+        if compiled.pictures:  # Pillow decodes them without the interpreter; one thread bounds what that takes
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(_unpacking, compiled.tensors, records)
         compiled.require_room(len(records))
         parts: list[Tensors] = []
         problems: list[tuple[int, RecordProblems]] = []

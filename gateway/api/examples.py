@@ -14,6 +14,7 @@ from gateway.api.tensors import read_document
 from gateway.backends.model_server import examples_request
 from gateway.backends.rpc import RpcError
 from gateway.gateway import Gateway
+from tfserving.json.cost import decoded_bytes
 from tfserving.json.examples import read_examples
 from tfserving.json.values import is_utf8
 from tfserving.json.writer import classification_body, regression_body
@@ -49,6 +50,7 @@ class _Examples:
 
 def _read(method: Method, write: Written, exchange: Exchange, body: bytes) -> tuple[Ask[Response], _Examples]:
     exchange.trace.kind = "examples"
+    exchange.memory.take(decoded_bytes(body))
     document = read_document(body)
     signature, examples = str(document.get("signature_name", "")), read_examples(document)
     if not is_utf8(signature):
@@ -66,7 +68,7 @@ async def _ask(gateway: Gateway, exchange: Exchange, asked: _Examples) -> Respon
     try:
         body, version = asked.write(answer)
     except DecodeError as error:
-        raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
+        raise RpcError(Code.INTERNAL, f"the model server's response cannot be decoded: {error}") from error
     trace.version = str(version)
     trace.mark("encode")
     return Response(body=body, headers=(JSON, (b"x-model-version", trace.version.encode())))

@@ -1,4 +1,4 @@
-"""One HTTP request and one answer over ASGI, without a framework."""
+"""One HTTP request and one response over ASGI, without a framework."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from gateway.errors import BadRequest, BodyTooLarge
 from gateway.guard.access.caller import Caller
+from gateway.guard.memory import Share
 from gateway.observe.context import TraceContext, continued
 from gateway.observe.trace import Trace
 
@@ -21,6 +22,9 @@ Header = tuple[bytes, bytes]
 
 JSON: Final[Header] = (b"content-type", b"application/json")
 REQUEST_ID_MAX: Final = 128
+READING: Final = 2
+"""Times that a body is held until its pieces are joined."""
+UNPACKED_AT_ONCE: Final = 1 << 18
 
 
 class ClientGone(Exception):
@@ -46,7 +50,7 @@ class Request:
         self.context: TraceContext | None = continued(self.header("traceparent"))
         """The trace that the client has begun."""
         self.trace: Trace | None = None
-        """What is known of a prediction once it was answered."""
+        """What is known of a prediction once it got a response."""
         address = scope.get("client")
         self.client: str = address[0] if address else ""
         self.id = self._own_id() or new_request_id()
@@ -61,14 +65,14 @@ class Request:
     def body_unasked(self) -> bool:
         """Whether the client still waits to be asked for its body (Expect: 100-continue).
 
-        It may send the body or the next request after an answer, so nothing on the connection can be read any more.
+        It may send the body or the next request after a response, so nothing on the connection can be read any more.
         """
         return not self._asked and b"expect" in self._headers
 
-    async def body(self, limit: int) -> bytes:
-        """The whole body, unpacked when it was sent with gzip.
+    async def body(self, limit: int, share: Share) -> bytes:
+        """The whole body, unpacked when it was sent with gzip; `share` has counted its bytes `READING` times.
 
-        Errors: BodyTooLarge before more than `limit` bytes are kept; ClientGone.
+        Errors: BodyTooLarge before more than `limit` bytes are kept; Unavailable when there is no memory; ClientGone.
         """
         declared = self._headers.get(b"content-length", b"")
         if declared.isdigit() and whole_number(declared.decode(), most=limit + 1) > limit:
@@ -76,16 +80,17 @@ class Request:
         self._asked = True
         message = await self._receive()
         body: bytes = message.get("body", b"")
+        share.take(READING * len(body))
         if message.get("more_body"):
-            body = await self._rest(body, limit)
+            body = await self._rest(body, limit, share)
         elif message["type"] == "http.disconnect":
             raise ClientGone
         if len(body) > limit:
             raise _too_large(limit)
         encoding = self._headers.get(b"content-encoding")
-        return body if encoding is None or b"gzip" not in encoding else _unpacked(body, limit)
+        return body if encoding is None or b"gzip" not in encoding else _unpacked(body, limit, share)
 
-    async def _rest(self, first: bytes, limit: int) -> bytes:
+    async def _rest(self, first: bytes, limit: int, share: Share) -> bytes:
         pieces, size, more = [first], len(first), True
         while more:
             if size > limit:
@@ -95,6 +100,7 @@ class Request:
                 raise ClientGone
             pieces.append(message.get("body", b""))
             size += len(pieces[-1])
+            share.take(READING * len(pieces[-1]))
             more = message.get("more_body", False)
         return b"".join(pieces)
 
@@ -108,7 +114,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A complete answer."""
+    """A complete response."""
 
     status: int = 200
     body: bytes = b""
@@ -138,14 +144,21 @@ def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body is larger than {limit} bytes (limits.max_body_bytes)", stage="read")
 
 
-def _unpacked(body: bytes, limit: int) -> bytes:
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        plain = unpacker.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise BadRequest(f"the body is not valid gzip: {error}", stage="read") from error
-    if len(plain) > limit:
-        raise _too_large(limit)
-    if not unpacker.eof:
-        raise BadRequest("the body is not valid gzip: it ends early", stage="read")
-    return plain
+def _unpacked(body: bytes, limit: int, share: Share) -> bytes:
+    """In steps of both sides: zlib copies what it was given and has not used each time."""
+    unpacker, pieces, size, at = zlib.decompressobj(wbits=31), [], 0, 0
+    while not unpacker.eof:
+        given = unpacker.unconsumed_tail or body[at : at + UNPACKED_AT_ONCE]
+        at += 0 if unpacker.unconsumed_tail else len(given)
+        try:
+            piece = unpacker.decompress(given, UNPACKED_AT_ONCE)
+        except zlib.error as error:
+            raise BadRequest(f"the body is not valid gzip: {error}", stage="read") from error
+        if not piece and not given and not unpacker.eof:
+            raise BadRequest("the body is not valid gzip: it ends early", stage="read")
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        share.take(READING * len(piece))
+        pieces.append(piece)
+    return b"".join(pieces)

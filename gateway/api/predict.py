@@ -18,16 +18,18 @@ from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayError, RequestTimeout
 from gateway.gateway import Gateway
 from gateway.guard.admission import NORMAL, PRIORITIES
+from gateway.guard.memory import Share
 from gateway.observe.trace import UNKNOWN, Trace
 from gateway.routing.labels import NEWEST, Choice
 from gateway.settings import Limits, Sticky
+from tfserving.json.cost import decoded_bytes
 from tfserving.json.predict import Document
 from tfserving.wire.status import Code, StatusError
 
 MAX_VERSION: Final = 1 << 63
 FROM_THE_VERSION: Final = frozenset({"backend", "interpret", "spec"})
 """Stages at which a request fails because of the version that was asked."""
-BUSY: Final = frozenset({429, 503, 504})
+BUSY_STATUSES: Final = frozenset({429, 503, 504})
 RECORD_KEYS: Final = frozenset({"version", "metadata", "records"})
 
 _decode = msgspec.json.Decoder().decode
@@ -45,13 +47,14 @@ class Head(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """One request on its way: what is known of it so far, for its answer and its metrics."""
+    """One request on its way: what is known of it so far, for its response and its metrics."""
 
     request: Head
     active: Active
     asked: Choice
     model_name: str
     trace: Trace
+    memory: Share
     deadline: float = 0.0
     """Loop time; known once the head has been read."""
     metadata: dict[str, object] | None = None
@@ -81,10 +84,12 @@ async def respond(gateway: Gateway, request: Request, params: Mapping[str, str |
         asked=Choice(version=version, label=unquote(label) if label else None),
         model_name=unquote(params["model"] or ""),
         trace=Trace(),
+        memory=Share(gateway.memory),
     )
     stage = ""
     try:
-        response = await _answer(gateway, exchange, request, read)
+        with exchange.memory:
+            response = await _answer(gateway, exchange, request, read)
     except (GatewayError, RpcError, StatusError) as error:
         failure = as_gateway_error(error)
         stage = failure.stage
@@ -111,7 +116,7 @@ def as_gateway_error(error: GatewayError | RpcError | StatusError) -> GatewayErr
 
 
 def error_response(error: GatewayError, metadata: dict[str, object] | None) -> Response:
-    """The answer for an error; `details` and `metadata` only where there are any."""
+    """The response for an error; `details` and `metadata` only where there are any."""
     body: dict[str, object] = {"error": error.message}
     if error.details:
         body["details"] = error.details
@@ -130,7 +135,7 @@ async def _answer(gateway: Gateway, exchange: Exchange, request: Request, read: 
     exchange.deadline = gateway.timers.time() + allowed_ms(request, limits) / 1000
     try:
         async with gateway.timers.limit(exchange.deadline):
-            body = await request.body(limits.max_body_bytes)
+            body = await request.body(limits.max_body_bytes, exchange.memory)
     except TimeoutError as error:
         raise RequestTimeout("the body did not arrive within the request's deadline", stage="read") from error
     trace.mark("read")
@@ -138,7 +143,7 @@ async def _answer(gateway: Gateway, exchange: Exchange, request: Request, read: 
 
 
 async def admitted(gateway: Gateway, exchange: Exchange, read: Callable[[], tuple[Ask[R], Any]]) -> R:
-    """Let a request in and have it answered, by the fallback label where that is due; `read` makes sense of its body.
+    """Let a request in and have it handled, by the fallback label where that is due; `read` makes sense of its body.
 
     Errors: GatewayError, RpcError, StatusError.
     """
@@ -169,7 +174,7 @@ def _falls_back(gateway: Gateway, exchange: Exchange, failure: GatewayError) -> 
     other, trace = routing.fallback if routing is not None else None, exchange.trace
     if other is None or exchange.asked != NEWEST or trace.label in (other, "", UNKNOWN):
         return False
-    if failure.stage not in FROM_THE_VERSION or failure.status in BUSY:
+    if failure.stage not in FROM_THE_VERSION or failure.status in BUSY_STATUSES:
         return False
     trace.finish(gateway.metrics, failure.status, failure.stage)
     gateway.metrics.fallbacks.add(exchange.model_name, trace.label)
@@ -179,6 +184,7 @@ def _falls_back(gateway: Gateway, exchange: Exchange, failure: GatewayError) -> 
 
 
 def _read(exchange: Exchange, body: bytes) -> tuple[Ask[Response], Document]:
+    exchange.memory.take(decoded_bytes(body))
     document = _record_document(body)
     if document is not None:
         exchange.trace.kind = "records"
@@ -295,17 +301,17 @@ def _record_answer(model: Model, choice: Choice, answer: Answer, metadata: dict[
 
 def _priority(request: Head, limits: Limits) -> int:
     """What a client says of its request in the header of `limits.priority_header`. Errors: BadRequest."""
-    said = request.header(limits.priority_header.lower()) if limits.priority_header is not None else None
-    if said is None:
+    priority = request.header(limits.priority_header.lower()) if limits.priority_header is not None else None
+    if priority is None:
         return NORMAL
-    if said not in PRIORITIES:
+    if priority not in PRIORITIES:
         known = ", ".join(PRIORITIES)
-        raise BadRequest(f"{limits.priority_header}: expected one of {known}, got '{said[:60]}'", stage="read")
-    return PRIORITIES[said]
+        raise BadRequest(f"{limits.priority_header}: expected one of {known}, got '{priority[:60]}'", stage="read")
+    return PRIORITIES[priority]
 
 
 def allowed_ms(request: Head, limits: Limits) -> int:
-    """Milliseconds until an answer is of no more use."""
+    """Milliseconds until a response is of no more use."""
     asked, milliseconds = request.header("x-request-timeout-ms"), limits.timeout_ms
     if asked is not None:
         wanted = whole_number(asked, most=milliseconds) if asked.isdecimal() else 0

@@ -1,7 +1,7 @@
-"""From records to predictions: the right spec, the tensor, the model server, the answer read by the same spec.
+"""From records to predictions: the right spec, the tensor, the model server, the response read by the same spec.
 
-The spec is chosen by the version that a label is expected to resolve to, and the answer says which version it really
-was. When they differ the answer is thrown away and the request is done again for that exact version.
+The spec is chosen by the version that a label is expected to resolve to, and the response says which version it really
+was. When they differ the response is thrown away and the request is done again for that exact version.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Pipeline:
                 model.resolved[choice] = actual
             version = self._known(model, choice, actual)
             choice = Choice(version=actual)
-        raise Unavailable(f"model '{model.name}': the version that answers keeps changing; try later", stage="backend")
+        raise Unavailable(f"model '{model.name}': the version that responds keeps changing; try later", stage="backend")
 
     def _watch(
         self, model: Model, version: Version, label: str, records: Sequence[Mapping[str, object]], answer: Answer
@@ -107,7 +107,7 @@ class Pipeline:
         """The version whose spec this request starts with."""
         if not model.versions:
             raise BadRequest(
-                f"model '{model.name}' has no feature spec, so it takes no records; send instances or inputs",
+                f"model '{model.name}' has no feature spec, so it accepts no records; send instances or inputs",
                 stage="spec",
             )
         number = model.expected_version(choice)
@@ -122,11 +122,11 @@ class Pipeline:
             if choice.version is not None and choice.version == number and number not in model.resolved.values():
                 raise BadRequest(
                     f"version {number} of model '{model.name}' has no feature spec; send instances or inputs, "
-                    f"or ask for one of {known}",
+                    f"or use one of {known}",
                     stage="spec",
                 )
             raise Unavailable(
-                f"version {number} of model '{model.name}' answers for {choice}, and the gateway has no feature spec "
+                f"version {number} of model '{model.name}' responds for {choice}, and the gateway has no feature spec "
                 f"for it (it has {known})",
                 stage="spec",
             )

@@ -1,6 +1,6 @@
 """TensorFlow Serving's own request bodies: JSON to tensors and back, by its rules and with its errors.
 
-The element types come from the signature of the version that should answer. When another one answers and its inputs
+The element types come from the signature of the version that should answer. When another one responds and its inputs
 have other types, the request is converted again for that exact version.
 """
 
@@ -42,7 +42,7 @@ class TensorApi:
         self._metrics = metrics
 
     async def predict(self, model: Model, choice: Choice, document: Document, deadline: float, trace: Trace) -> bytes:
-        """The answer's body. Errors: StatusError, RpcError, Unavailable."""
+        """The response's body. Errors: StatusError, RpcError, Unavailable."""
         signature = str(document.get("signature_name", ""))
         metadata = await self._signatures.of(model, choice, deadline)
         for _ in range(ATTEMPTS):
@@ -64,7 +64,7 @@ class TensorApi:
                     choice = Choice(version=prediction.version)
                     continue
             return _answer(document, prediction)
-        raise Unavailable(f"model '{model.name}': the version that answers keeps changing; try later", stage="backend")
+        raise Unavailable(f"model '{model.name}': the version that responds keeps changing; try later", stage="backend")
 
 
 def _input_types(metadata: Metadata, signature: str) -> Inputs:

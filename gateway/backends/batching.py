@@ -45,7 +45,7 @@ R_co = TypeVar("R_co", bound=Part, covariant=True)
 
 
 class Job(Protocol[R_co]):
-    """How records of one key are answered; the stages that have passed are marked in the trace."""
+    """How records of one key are handled; the stages that have passed are marked in the trace."""
 
     async def prepare(self, records: Records, trace: Trace) -> Rows:
         """The rows of the records. Errors: GatewayError that is of the records."""
@@ -122,7 +122,7 @@ class Batcher(Generic[R]):
             async with asyncio.timeout_at(deadline):
                 return await member.done
         except TimeoutError as error:
-            raise RpcError(Code.DEADLINE_EXCEEDED, "no answer before the deadline", local=True) from error
+            raise RpcError(Code.DEADLINE_EXCEEDED, "no response before the deadline", local=True) from error
 
     def _leaving(self, key: Key, batch: _Batch[R]) -> asyncio.Handle:
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The client half of HTTP/2: requests are sent whole, and each has one answer."""
+"""The client half of HTTP/2: requests are sent whole, and each has one response."""
 
 from __future__ import annotations
 

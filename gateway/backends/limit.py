@@ -17,16 +17,16 @@ TARGET: Final = 0.4
 """Share of the objective that a call to a replica may take on average; the rest is for the queue of the gateway."""
 WINDOW: Final = 0.1
 """Least seconds between two decisions."""
-LONGEST: Final = 1.0
+WINDOW_MAX: Final = 1.0
 """Seconds after which even a few calls are enough for a decision."""
-CALLS: Final = 5
+CALLS_MIN: Final = 5
 """Least calls for a decision before that."""
 USED: Final = 0.75
 """Share of the limit that must have been in use for it to grow."""
 LEAST_CUT: Final = 0.6
 """What is left of a limit, at least, after one decision."""
 REFUSED_CUT: Final = 0.8
-REMEMBERED: Final = 2.0
+REFUSAL_SECONDS: Final = 2.0
 """Seconds for which a limit does not grow past what the replica had taken when it refused."""
 
 
@@ -45,7 +45,7 @@ class ReplicaLimit:
         """Smoothed load of the last windows."""
         self._last_cut = now
         self._peak = 0
-        self._room, self._refused_at = most, -REMEMBERED
+        self._room, self._refused_at = most, -REFUSAL_SECONDS
         self.restart(now, first)
         self.trial = False
 
@@ -70,8 +70,8 @@ class ReplicaLimit:
         self._sum += load
         self._count += 1
         age = now - self._since
-        enough = self._count >= max(CALLS, self.value) and age >= WINDOW
-        if not (enough or age >= LONGEST or self.trial):
+        enough = self._count >= max(CALLS_MIN, self.value) and age >= WINDOW
+        if not (enough or age >= WINDOW_MAX or self.trial):
             return False
         mean = self._sum / self._count
         self.load = mean if self.trial or not self.load else (self.load + mean) / 2
@@ -80,7 +80,7 @@ class ReplicaLimit:
             self._cut(max(LEAST_CUT, TARGET / mean), now)
         elif pressed or self._peak >= self.value * USED:
             wider = self.value * 2 if self._starting else self.value + max(1.0, self.value / 10)
-            known = now - self._refused_at < REMEMBERED
+            known = now - self._refused_at < REFUSAL_SECONDS
             self.value = max(self.value, min(self.most, wider, self._room if known else self.most))
         self._open_window(now)
         return True

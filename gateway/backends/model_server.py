@@ -1,4 +1,4 @@
-"""The model server's calls with typed requests and answers, whichever replica takes them."""
+"""The model server's calls with typed requests and responses, whichever replica takes them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class ModelServer:
     async def forward(
         self, method: methods.Method, message: bytes, deadline: float, subject: tuple[str, Choice]
     ) -> bytes:
-        """A serialized request of somebody else, for a model and what it asks of it. Errors: RpcError."""
+        """A serialized request of another party, for a model and what it asks of it. Errors: RpcError."""
         return await self._pool.call(method, message, deadline, subject)
 
     async def metadata(self, model: str, choice: Choice, deadline: float) -> Metadata:
@@ -107,7 +107,7 @@ def read_prediction(answer: bytes) -> Prediction:
         for name, tensor in response.outputs.items():
             outputs[name], dtypes[name] = to_array(tensor), tensor.dtype
     except (DecodeError, TensorError) as error:
-        raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
+        raise RpcError(Code.INTERNAL, f"the model server's response cannot be decoded: {error}") from error
     return Prediction(outputs=outputs, dtypes=dtypes, version=response.model_spec.version.value)
 
 

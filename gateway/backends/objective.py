@@ -7,7 +7,7 @@ from typing import Final
 
 Subject = tuple[str, Hashable]
 """A model, and the version or label that was asked for."""
-KEPT: Final = 4096
+OBJECTIVES_KEPT: Final = 4096
 """Subjects that are remembered."""
 
 UNLOADED_TIMES: Final = 10.0
@@ -53,7 +53,7 @@ class Objectives:
         """
         replicas = self._unloaded.get(subject)
         if replicas is None:
-            if len(self._unloaded) >= KEPT:
+            if len(self._unloaded) >= OBJECTIVES_KEPT:
                 self._unloaded.clear()
                 self._least.clear()  # clients choose versions and labels, so there must be an end
             replicas = self._unloaded[subject] = {}

@@ -28,15 +28,15 @@ EJECTED_FIRST, EJECTED_MOST = 1.0, 30.0
 PROBE_TIMEOUT: Final = 1.0
 SILENCE: Final = 1.0
 """Seconds without a byte from a connection after which a call that timed out counts against the replica."""
-DRAIN_SECONDS: Final = 30.0
+REPLICA_DRAIN_SECONDS: Final = 30.0
 """How long a replica that left the list may take to finish its calls."""
 BUSY_PAUSE, BUSY_PAUSE_MOST = 0.01, 0.1
 """Upper bounds in seconds of the random pause before a full replica is asked again: at first, and after doubling."""
-LACKING_SECONDS: Final = 1.0
+MISSING_SECONDS: Final = 1.0
 """How long a replica that did not know a version or label is not asked for it, while others may know it."""
-LACKS_KEPT: Final = 4096
+MISSING_KEPT: Final = 4096
 """Replicas and what they lack that are remembered; clients choose the names, so there must be an end."""
-SLOW: Final = 1.0
+OUTLIER_LOAD: Final = 1.0
 """Mean load (latency as a share of the objective) past which a replica at its least limit may be an outlier."""
 TIMES_OTHERS: Final = 3.0
 """How many times the median load of the other replicas makes an outlier."""
@@ -182,7 +182,7 @@ class Pool:
         load = self._objectives.load(subject, seconds)
         if not backend.limit.answered(load, now, pressed=self.pressed()):
             return
-        if backend.limit.load <= SLOW:
+        if backend.limit.load <= OUTLIER_LOAD:
             backend.slow_times = 0
         elif (trial or backend.limit.value <= 1) and not backend.ejected and self._is_outlier(backend):
             backend.slow_times += 1
@@ -217,8 +217,8 @@ class Pool:
     def _remember_lack(self, backend: Backend, subject: Hashable) -> None:
         now = self._time()
         self._missing = {key: until for key, until in self._missing.items() if until > now}
-        if len(self._missing) < LACKS_KEPT:
-            self._missing[backend, subject] = now + LACKING_SECONDS
+        if len(self._missing) < MISSING_KEPT:
+            self._missing[backend, subject] = now + MISSING_SECONDS
 
     def _may_repeat(self, fault: Fault, repeated: Sequence[Fault]) -> bool:
         if fault not in REPEATABLE or repeated.count(fault) >= MOST.get(fault, len(self.backends)):
@@ -244,7 +244,7 @@ class Pool:
             self._spawn(self._readmit(backend))
 
     async def _readmit(self, backend: Backend) -> None:
-        """Probe an ejected replica until it answers anything at all."""
+        """Probe an ejected replica until it responds at all."""
         pause = EJECTED_FIRST
         probe = m.GetModelStatusRequest(model_spec=m.ModelSpec(name="gateway-probe")).SerializeToString()
         while backend in self.backends:
@@ -291,7 +291,7 @@ class Pool:
 
     async def _retire(self, backend: Backend) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + DRAIN_SECONDS
+        until = loop.time() + REPLICA_DRAIN_SECONDS
         while backend.outstanding and loop.time() < until:
             await asyncio.sleep(0.05)
         await backend.transport.close()

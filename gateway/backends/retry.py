@@ -16,7 +16,7 @@ class Fault(Enum):
     """Why a call failed, as far as it matters for repeating it."""
 
     FINAL = "final"
-    """The answer would be the same anywhere."""
+    """The response would be the same anywhere."""
     BROKEN = "broken"
     """The process or the way to it is gone: ask another, and remember it against this one."""
     BUSY = "busy"
@@ -26,7 +26,7 @@ class Fault(Enum):
     POISONED = "poisoned"
     """Rejected because of other requests of its batch: ask again, once."""
     SILENT = "silent"
-    """No answer in time. Nothing is left to repeat it in; remembered against a server that says nothing at all."""
+    """No response in time. Nothing is left to repeat it in; remembered against a server that says nothing at all."""
 
 
 MOST = {Fault.UNCONVERGED: 16, Fault.POISONED: 1}

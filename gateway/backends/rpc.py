@@ -8,7 +8,7 @@ from tfserving.wire.status import Code
 
 
 class RpcError(Exception):
-    """A call that ended without an answer of status OK.
+    """A call that ended without a response of status OK.
 
     `local` says that this side made the error (not connected, deadline passed), not the model server.
     """

@@ -13,7 +13,7 @@ from gateway.routing.labels import Choice
 from gateway.spec import SpecProblem, check_signature
 from tfserving.wire.status import Code
 
-KEPT: Final = 1024
+SIGNATURES_KEPT: Final = 1024
 """Versions whose signatures are remembered; the one that was not used for longest is forgotten first."""
 
 
@@ -74,6 +74,6 @@ class Signatures:
         if choice.version is None:
             model.resolved[choice] = metadata.version
         self._known[model.name, metadata.version] = metadata
-        if len(self._known) > KEPT:
+        if len(self._known) > SIGNATURES_KEPT:
             self._known.popitem(last=False)
         return metadata

@@ -39,7 +39,7 @@ _HTTP_TO_CODE = {
     "503": Code.UNAVAILABLE,
     "504": Code.UNAVAILABLE,
 }
-"""What an answer without grpc-status means (gRPC over HTTP/2, "HTTP to gRPC status code mapping")."""
+"""What a response without grpc-status means (gRPC over HTTP/2, "HTTP to gRPC status code mapping")."""
 
 _RESET_TO_CODE = {7: Code.UNAVAILABLE, 8: Code.CANCELLED, 11: Code.RESOURCE_EXHAUSTED, 12: Code.PERMISSION_DENIED}
 
@@ -89,7 +89,7 @@ class GrpcTransport:
             raise RpcError(_RESET_TO_CODE.get(error.code, Code.INTERNAL), f"{self.address}: {error}") from error
         except TimeoutError as error:
             connection.cancel(exchange)
-            raise RpcError(Code.DEADLINE_EXCEEDED, f"no answer within {timeout:.3f} s", local=True) from error
+            raise RpcError(Code.DEADLINE_EXCEEDED, f"no response within {timeout:.3f} s", local=True) from error
         except asyncio.CancelledError:
             connection.cancel(exchange)
             raise
@@ -176,13 +176,13 @@ def _message(fields: dict[str, str], chunks: list[bytes]) -> bytes:
     status = fields.get("grpc-status")
     if status is None:
         http = fields.get(":status", "none")
-        raise RpcError(_HTTP_TO_CODE.get(http, Code.UNKNOWN), f"not a gRPC answer (HTTP status {http})")
+        raise RpcError(_HTTP_TO_CODE.get(http, Code.UNKNOWN), f"not a gRPC response (HTTP status {http})")
     if status != "0":
         known = status.isdecimal() and int(status) <= Code.UNAUTHENTICATED
         raise RpcError(Code(int(status)) if known else Code.UNKNOWN, unquote(fields.get("grpc-message", "")))
     body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     if len(body) < 5 or body[0] != 0 or int.from_bytes(body[1:5], "big") != len(body) - 5:
-        raise RpcError(Code.INTERNAL, "the answer is not exactly one uncompressed message")
+        raise RpcError(Code.INTERNAL, "the response is not exactly one uncompressed message")
     return body[5:]
 
 

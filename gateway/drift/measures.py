@@ -97,7 +97,9 @@ def _money(records: Sequence[Record], key: str, currency: Currency, rates: Rates
     factors = rates.factors(currency.to)
     own = currency.default or currency.to
     codes = [record.get(currency.field) or own for record in records]
-    return _numbers(records, key) * np.array([factors.get(str(code), np.nan) for code in codes])
+    amounts = _numbers(records, key)
+    amounts *= [factors.get(str(code), np.nan) for code in codes]
+    return amounts
 
 
 def _pair(records: Sequence[Record], keys: Sequence[str], combine: Callable[[Array, Array], Array]) -> Array:

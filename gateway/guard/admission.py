@@ -21,7 +21,7 @@ QUEUE_SHARE: Final = (0.75, 0.5, 0.25)
 """Share of its objective that a request may be expected to wait, by priority."""
 TOO_OLD: Final = 1.0
 """Objectives after which a request that waited is refused after all: the capacity must have broken down meanwhile."""
-SMOOTHING: Final = 0.05
+ADMISSION_SMOOTHING: Final = 0.05
 RETRY_LEAST, RETRY_MOST = 2, 30
 """Bounds in seconds of the range from which a Retry-After is drawn."""
 
@@ -65,7 +65,7 @@ class Admission:
 
     @property
     def places(self) -> int:
-        """Requests that may be worked on at a time now."""
+        """Requests that may be processed at a time now."""
         return max(1, min(self._most, self._places()))
 
     @property
@@ -76,12 +76,12 @@ class Admission:
     async def enter(self, model: str, deadline: float, priority: int = NORMAL) -> float:
         """Take a place; `leave` gives it back. Returns the time of entry. `deadline` is in the clock's seconds.
 
-        Errors: Unavailable at once when the wait would be too long; DeadlinePassed when no place came free in time.
+        Errors: Unavailable at once when the wait would be too long; DeadlinePassed when no place became free in time.
         """
         now = self._time()
         if not self.waiting and self.in_flight < self.places:
             self.in_flight += 1
-            self._refused_share *= 1 - SMOOTHING
+            self._refused_share *= 1 - ADMISSION_SMOOTHING
             return now
         self._refuse_what_is_hopeless(model, deadline, priority, now)
         one = _Waiting(model, now, priority, asyncio.get_running_loop().create_future())
@@ -106,9 +106,9 @@ class Admission:
         """Give a place back; `entered` is what `enter` returned."""
         now = self._time()
         held = now - entered
-        self._hold += (held - self._hold) * (SMOOTHING if self._hold else 1.0)
+        self._hold += (held - self._hold) * (ADMISSION_SMOOTHING if self._hold else 1.0)
         known = self._holds.get(model)
-        self._holds[model] = held if known is None else known + (held - known) * SMOOTHING
+        self._holds[model] = held if known is None else known + (held - known) * ADMISSION_SMOOTHING
         self.in_flight -= 1
         if self.waiting:
             self._admit(now)
@@ -132,7 +132,7 @@ class Admission:
         return max(own, ahead) / self.places * self._hold
 
     def _refusal(self, why: str, *, reason: str) -> Unavailable:
-        self._refused_share += (1 - self._refused_share) * SMOOTHING
+        self._refused_share += (1 - self._refused_share) * ADMISSION_SMOOTHING
         # The more is refused, the wider clients are spread. At equal shares the range is four seconds.
         widest = min(RETRY_MOST, RETRY_LEAST / max(1e-3, 1 - self._refused_share))
         return Unavailable(
@@ -150,7 +150,7 @@ class Admission:
                 continue
             if now - one.since > TOO_OLD * self._objective(one.model):
                 one.turn.set_exception(
-                    self._refusal(f"no place came free in {now - one.since:.2f} s", reason="queue_time")
+                    self._refusal(f"no place became free in {now - one.since:.2f} s", reason="queue_time")
                 )
                 continue
             self.in_flight += 1

@@ -6,11 +6,11 @@ from gateway.api.http import Header, Request, Response
 from gateway.settings import Cors
 
 ASKED = "content-type, content-encoding, authorization, x-api-key, x-request-id, x-request-timeout-ms, traceparent"
-SHOWN = b"x-request-id, x-model-version, retry-after, server-timing"
+EXPOSED_HEADERS = b"x-request-id, x-model-version, retry-after, server-timing"
 
 
 def preflight(cors: Cors | None, request: Request) -> Response | None:
-    """The answer to a browser that asks whether it may ask; None when this is no such question."""
+    """The response to a browser that asks whether it may ask; None when this is no such question."""
     method = request.header("access-control-request-method")
     if request.method != "OPTIONS" or method is None or cors is None:
         return None
@@ -37,5 +37,5 @@ def allowing(cors: Cors | None, request: Request) -> tuple[Header, ...]:
     if not _allowed(cors, origin):
         return (vary,)
     named = b"*" if "*" in cors.origins and not cors.credentials else origin.encode("latin-1")
-    headers = ((b"access-control-allow-origin", named), (b"access-control-expose-headers", SHOWN), vary)
+    headers = ((b"access-control-allow-origin", named), (b"access-control-expose-headers", EXPOSED_HEADERS), vary)
     return (*headers, (b"access-control-allow-credentials", b"true")) if cors.credentials else headers

@@ -1,13 +1,13 @@
 """uvicorn's HTTP protocol with one system call per answer, no timer of the loop per connection, and what clients may do
 that uvicorn does not expect.
 
-uvicorn writes the head and the body of an answer apart, and uvloop makes a system call of each. For each answer it also
-sets a timer that closes an idle connection, and cancels it when the next request comes.
+uvicorn writes the head and the body of a response apart, and uvloop makes a system call of each. For each response it
+also sets a timer that closes an idle connection, and cancels it when the next request comes.
 
-Answered as well: HEAD (uvicorn writes no body, so the head must not wait for one); clients that close their half of the
+Also served: HEAD (uvicorn writes no body, so the head must not wait for one); clients that close their half of the
 connection as soon as they have asked (such as `nc -N`); a request that offers an upgrade, such as h2c by Java's
-HttpClient and `curl --http2`, which is answered as if it offered none (RFC 9110, 7.8); a target in absolute form (RFC
-9112, 3.2.2). Trailer fields are read and dropped: none of them may pass for a header.
+HttpClient and `curl --http2`, which is ignored (RFC 9110, 7.8); a target in absolute form (RFC 9112, 3.2.2). Trailer
+fields are read and dropped: none of them may pass for a header.
 
 Refused: what is framed in a way that another server could read otherwise (llhttp's strict mode: repeated or signed
 Content-Length, bare LF, space before a colon, folded headers), and heads that are too long or take too long.
@@ -39,7 +39,7 @@ _ORIGIN_AT: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 class JoinedWrites(asyncio.Transport):
-    """A transport that keeps the head of an answer until the first piece of its body comes."""
+    """A transport that keeps the head of a response until the first piece of its body comes."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class JoinedWrites(asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
     def flush(self, data: bytes | bytearray | memoryview[Any] = b"") -> None:
-        """Send what waits for the body of its answer, followed by `data`."""
+        """Send what waits for the body of its response, followed by `data`."""
         head, self._head = self._head, b""
         if (head or data) and not self._transport.is_closing():  # the client may have gone since
             self._transport.write(head + data)
@@ -174,11 +174,11 @@ class Protocol(HttpToolsProtocol):  # type: ignore[misc]
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        self.transport.flush()  # the head of an answer to HEAD
+        self.transport.flush()  # the head of a response to HEAD
         super().on_response_complete()
 
     def eof_received(self) -> bool:
-        """Whether the connection stays open: a client that has said all it wanted still gets its answer."""
+        """Whether the connection stays open: a client that has said all it wanted still gets its response."""
         owed = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
         if owed:
             self.cycle.keep_alive = False

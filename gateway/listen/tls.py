@@ -45,7 +45,7 @@ class ServerTls:
             self.problem = None
         except SettingsError as error:
             if self.problem != str(error):
-                log.error("%s; the certificate of before stays in force", error)
+                log.error("%s; the previous certificate stays in force", error)
             self.problem = str(error)
 
     def grpc_credentials(self) -> object:
@@ -60,7 +60,7 @@ class ServerTls:
             context.load_cert_chain(self._folder / settings.cert_file, self._folder / settings.key_file, _no_password)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise SettingsError(
-                f"tls: {settings.cert_file} and {settings.key_file} are no certificate and its key: {error}"
+                f"tls: {settings.cert_file} and {settings.key_file} are not a certificate and its key: {error}"
             ) from error
         if settings.client_ca_file is not None:
             try:
@@ -93,7 +93,7 @@ def _context() -> ssl.SSLContext:
 
 def _no_password() -> str:
     """An encrypted key must not make OpenSSL ask on a terminal."""
-    raise ValueError("the key is encrypted, and there is nobody to ask for its password")
+    raise ValueError("the key is encrypted, and its password is not known")
 
 
 def _configuration(files: Files) -> object:

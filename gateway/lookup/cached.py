@@ -16,7 +16,7 @@ PAUSE: Final = 1.0
 
 
 class Breaker:
-    """Leaves a store alone that does not answer, so that requests do not wait for it one after the other."""
+    """Leaves a store alone that does not respond, so that requests do not wait for it one after the other."""
 
     def __init__(self, time: Callable[[], float]) -> None:
         self._time = time
@@ -34,7 +34,7 @@ class Breaker:
         return True
 
     def worked(self) -> None:
-        """The store answered."""
+        """The store responded."""
         self._failures = 0
 
     def failed(self) -> None:
@@ -63,7 +63,7 @@ class CachedStore:
     ) -> tuple[dict[str, Values | None], int]:
         """What is stored for each key, at most `ttl` seconds old, and how many of them were known already.
 
-        Errors: StoreFailure when the store is needed and does not answer in time.
+        Errors: StoreFailure when the store is needed and does not respond in time.
         """
         now = self._time()
         found: dict[str, Values | None] = {}
@@ -87,7 +87,7 @@ class CachedStore:
 
     def _ask(self, keys: Sequence[str], features: tuple[str, ...]) -> dict[str, asyncio.Future[Values | None]]:
         if not self._breaker.allows():
-            raise StoreFailure("it has not answered lately")
+            raise StoreFailure("it has not responded recently")
         loop = asyncio.get_running_loop()
         futures: dict[str, asyncio.Future[Values | None]] = {key: loop.create_future() for key in keys}
         for key, future in futures.items():
@@ -99,13 +99,15 @@ class CachedStore:
         return futures
 
     async def _run(self, futures: dict[str, asyncio.Future[Values | None]], features: tuple[str, ...]) -> None:
-        """A task of its own, so that a client that leaves does not take the answer from the others."""
+        """A task of its own, so that a client that leaves does not take the response from the others."""
         try:
             async with asyncio.timeout(self._timeout):
                 rows = await self._store.fetch(list(futures), features)
         except (StoreFailure, TimeoutError) as error:
             self._breaker.failed()
-            reason = str(error) if isinstance(error, StoreFailure) else f"no answer within {self._timeout * 1000:g} ms"
+            reason = (
+                str(error) if isinstance(error, StoreFailure) else f"no response within {self._timeout * 1000:g} ms"
+            )
             for future in futures.values():
                 future.set_exception(StoreFailure(reason))
         except BaseException:

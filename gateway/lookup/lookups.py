@@ -54,7 +54,7 @@ class Lookups:
         """The records with what is stored for them: one round trip for all.
 
         Errors: BadRequest for records without a usable key, that bring what is looked up, or, where the spec says so,
-        of which nothing is stored; Unavailable when the store does not answer and the spec has no defaults.
+        of which nothing is stored; Unavailable when the store does not respond and the spec has no defaults.
         """
         keys = _keys(lookup, records)
         store = self._stores.get(lookup.store)
@@ -100,7 +100,7 @@ def _keys(lookup: Lookup, records: Sequence[Record]) -> list[str]:
             what = "missing, and features are looked up by it" if value is None else "expected text or a whole number"
             problems.append(Problem(index, lookup.key, what))
         problems += [
-            Problem(index, name, "it is looked up, a record cannot bring it")
+            Problem(index, name, "it is looked up, a record must not contain it")
             for name in sorted(looked_up & record.keys())
         ]
         keys.append(f"{lookup.prefix}{value}")

@@ -19,8 +19,8 @@ class RedisStore:
     variable."""
 
     def __init__(self, url: str, *, cluster: bool, timeout: float) -> None:
-        """`timeout` bounds connecting and each answer, in seconds. Errors: SettingsError without redis-py, or for a bad
-        URL."""
+        """`timeout` bounds connecting and each response, in seconds. Errors: SettingsError without redis-py or for a
+        bad URL."""
         try:
             from redis.asyncio import Redis, RedisCluster
             from redis.asyncio.retry import Retry

@@ -10,7 +10,7 @@ Values = Mapping[str, object]
 
 
 class StoreFailure(Exception):
-    """The store did not answer, or not in time; the message is the reason, without the address or secrets."""
+    """The store did not respond, or not in time; the message is the reason, without the address or secrets."""
 
 
 class FeatureStore(Protocol):

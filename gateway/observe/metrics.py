@@ -99,26 +99,28 @@ class Metrics:
 
     def __init__(self) -> None:
         who = ("model", "version", "label")
-        self.requests = Counter("gateway_requests_total", "Requests answered, by HTTP status.", *who, "kind", "code")
+        self.requests = Counter(
+            "gateway_requests_total", "Requests with a response, by HTTP status.", *who, "kind", "code"
+        )
         self.errors = Counter(
-            "gateway_errors_total", "Requests not answered with a prediction, by the stage that refused them.",
+            "gateway_errors_total", "Requests without a prediction, by the stage that rejected them.",
             *who, "stage", "code",
         )  # fmt: skip
         self.seconds = Histogram(
-            "gateway_request_seconds", "From the request's head to its answer.", LATENCY_BOUNDS, *who
+            "gateway_request_seconds", "From the request's head to its response.", LATENCY_BOUNDS, *who
         )
         self.stage_seconds = Histogram(
             "gateway_stage_seconds", "Time of one stage of one request.", STAGE_BOUNDS, "model", "stage"
         )
-        self.records = Counter("gateway_records_total", "Records answered with a prediction.", *who)
+        self.records = Counter("gateway_records_total", "Records that got a prediction.", *who)
         self.retries = Counter("gateway_retries_total", "Calls repeated on another model server.", "reason")
-        self.shed = Counter("gateway_shed_total", "Requests refused to protect the gateway.", "reason")
+        self.shed = Counter("gateway_shed_total", "Requests rejected to protect the gateway.", "reason")
         self.mismatches = Counter(
-            "gateway_spec_mismatches_total", "Answers discarded because another version than expected gave them.",
+            "gateway_spec_mismatches_total", "Responses discarded: they came from another version than expected.",
             "model",
         )  # fmt: skip
         self.fallbacks = Counter(
-            "gateway_fallbacks_total", "Requests asked again of the fallback label after the one of `label` failed.",
+            "gateway_fallbacks_total", "Requests repeated on the fallback label after they failed on `label`.",
             "model", "label",
         )  # fmt: skip
         self.shadow = Counter(
@@ -126,11 +128,13 @@ class Metrics:
             "model", "label", "result",
         )  # fmt: skip
         self.lookups = Counter(
-            "gateway_lookups_total", "Keys looked up: known, asked of the store, missed in it, or failed.",
+            "gateway_lookups_total", "Keys looked up: known, asked (of the store), missed (in both), or failed.",
             "store", "result",
         )  # fmt: skip
-        self.callers = Counter("gateway_caller_requests_total", "Requests answered, by API key.", "caller", "code")
-        self.denied = Counter("gateway_denied_total", "Requests that were not let in.", "reason")
+        self.callers = Counter(
+            "gateway_caller_requests_total", "Requests with a response, by API key.", "caller", "code"
+        )
+        self.denied = Counter("gateway_denied_total", "Requests that were denied.", "reason")
         self.ejections = Counter("gateway_backend_ejections_total", "Times a model server was taken out of use.")
         self.batch_rows = Histogram("gateway_batch_rows", "Rows in one joined call.", ROWS_BOUNDS, "model")
         self.reloads = Counter("gateway_config_reloads_total", "Config files read after a change.", "result")

@@ -1,4 +1,4 @@
-"""The output tensor of a version, read as answers: labels with scores, values, or rows as they are."""
+"""The output tensor of a version, read as responses: labels with scores, values, or rows as they are."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Interpreter:
     def interpret(self, outputs: Mapping[str, Array]) -> Sequence[Prediction]:
         """One prediction per row of the output tensor.
 
-        Errors: OutputProblem when the tensor is absent, or not of the type and shape that the kind of answer reads.
+        Errors: OutputProblem when the tensor is absent, or not of the type and shape that the kind of response reads.
         """
         output = self._output
         tensor = outputs.get(output.name)
@@ -64,7 +64,7 @@ class Interpreter:
 
 
 def classify(scores: Array, output: Classification) -> list[LabelPrediction]:
-    """Records x labels scores as answers; equal scores stay in the order of the labels."""
+    """Records x labels scores as responses; equal scores stay in the order of the labels."""
     count = output.top_k or min(TOP_K, len(output.labels))
     if scores.size <= SMALL:
         ranked = [_rank(row, output.activation, count) for row in scores.tolist()]
@@ -108,7 +108,7 @@ def _rank(row: list[float], activation: str, count: int) -> Ranked:
 
 
 def decide(scores: Array, output: Binary) -> list[LabelPrediction]:
-    """One number per record as answers: the second label from the threshold on, with the score of the label chosen."""
+    """One number per record as responses: the second label from the threshold on, with the score of that label."""
     finite = np.isfinite(scores)
     scores = np.where(finite, scores, 0.0)
     if output.activation == "sigmoid":

@@ -15,7 +15,7 @@ class Alternative(Struct, frozen=True):
 
 
 class LabelPrediction(Struct, frozen=True):
-    """A classification or a binary answer. When the model gave NaN or Infinity all is null and `alternatives` empty.
+    """A classification or a binary response. When the model gave NaN or Infinity all is null and `alternatives` empty.
 
     `calibrated` is the calibrated score of `top_prediction`, `decision` what the rules of the spec made of all this;
     both are there where the spec has such rules.
@@ -30,7 +30,7 @@ class LabelPrediction(Struct, frozen=True):
 
 
 class ValuePrediction(Struct, frozen=True):
-    """A regression's answer in the unit of the target; null when the model gave NaN or Infinity.
+    """A regression's response in the unit of the target; null when the model gave NaN or Infinity.
 
     `decision` is what the rules of the spec made of it, where it has some.
     """

@@ -35,9 +35,9 @@ def by_label(scores: Array, labels: Sequence[str], rules: LabelRules) -> list[st
     return _abstained(found, tops, rules)
 
 
-def by_score(scores: Array, labels: Sequence[str | None], sure: Array, rules: ScoreRules) -> list[str | None]:
-    """The decision for each score; `labels` holds those without ranges, `sure` what abstaining looks at."""
-    return _abstained(by_range(scores, rules.ranges) if rules.ranges else list(labels), sure, rules)
+def by_score(scores: Array, labels: Sequence[str | None], certainty: Array, rules: ScoreRules) -> list[str | None]:
+    """The decision for each score; `labels` holds those without ranges, `certainty` what abstaining looks at."""
+    return _abstained(by_range(scores, rules.ranges) if rules.ranges else list(labels), certainty, rules)
 
 
 def by_range(scores: Array, ranges: Sequence[Range]) -> list[str | None]:
@@ -47,8 +47,8 @@ def by_range(scores: Array, ranges: Sequence[Range]) -> list[str | None]:
     return [words[index] for index in np.searchsorted(bounds, scores, side="right").tolist()]
 
 
-def _abstained(found: list[str | None], sure: Array, rules: LabelRules | ScoreRules) -> list[str | None]:
+def _abstained(found: list[str | None], certainty: Array, rules: LabelRules | ScoreRules) -> list[str | None]:
     if rules.abstain is None:
         return found
-    word, unsure = rules.abstain.decision, (sure < rules.abstain.below).tolist()
-    return [word if below else one for one, below in zip(found, unsure, strict=True)]
+    word, uncertain = rules.abstain.decision, (certainty < rules.abstain.below).tolist()
+    return [word if below else one for one, below in zip(found, uncertain, strict=True)]

@@ -13,7 +13,7 @@ import numpy as np
 from gateway.preprocess.batch import Array, Block, Reader
 from gateway.preprocess.code import CodeBlock
 from gateway.preprocess.currency import Money, RateProblem, Rates
-from gateway.preprocess.image import ImageBlock
+from gateway.preprocess.image import PIXELS_MAX, ImageBlock
 from gateway.preprocess.lists import ListBlock
 from gateway.preprocess.missing import Gap, MissingBlock, MissingNumbers
 from gateway.preprocess.numbers import Column, NumberBlock, VectorSource
@@ -49,6 +49,7 @@ class World:
 
     rates: Rates | None = None
     now: Now = time.time
+    image_pixels: int = PIXELS_MAX
 
 
 def blocks(tensor: Tensor, world: World) -> list[Block]:
@@ -89,7 +90,7 @@ def _alone(feature: Feature, column: int, dtype: str, world: World) -> Block:
         case StringFeature():
             return StringBlock(feature, column)
         case ImageFeature():
-            return ImageBlock(feature)
+            return ImageBlock(feature, world.image_pixels)
         case CodeFeature():
             return CodeBlock(feature, column)
         case TimestampFeature():

@@ -75,11 +75,13 @@ def load(feature: CodeFeature) -> Transform:
     (point, *_) = found
     installed = point.dist.version if point.dist is not None else ""
     if installed != version:
-        raise SpecProblem(path, f"the spec was made with {feature.package}, this image has {package}=={installed}")
+        raise SpecProblem(path, f"the spec was written for {feature.package}, this image has {package}=={installed}")
     try:
         transform: Transform = point.load()(**(feature.options or {}))
     except Exception as error:
-        raise SpecProblem(path, f"transform '{feature.entry}' of {feature.package} cannot be made: {error}") from error
+        raise SpecProblem(
+            path, f"transform '{feature.entry}' of {feature.package} cannot be created: {error}"
+        ) from error
     return transform
 
 

@@ -12,6 +12,7 @@ from gateway.preprocess.batch import Array, Batch, Block, Record, Tensors
 from gateway.preprocess.blocks import World, blocks
 from gateway.preprocess.currency import Rates
 from gateway.preprocess.findings import Findings, kind_name, shortened
+from gateway.preprocess.image import PIXELS_MAX
 from gateway.preprocess.times import Now
 from gateway.spec import FeatureSpec, ImageFeature, Tensor
 from gateway.spec.strict import nearest
@@ -104,13 +105,14 @@ def compile_spec(
     rates: Rates | None = None,
     *,
     now: Now = time.time,
+    image_pixels: int = PIXELS_MAX,
 ) -> Compiled:
     """Prepares a spec for `tensors`; `rates` is what its currency features convert with, `now` the seconds since
-    1970.
+    1970, `image_pixels` the most that one picture may have.
 
     Errors: SpecProblem when a currency has no rate, or an image no Pillow.
     """
-    return Compiled(spec, World(rates=rates, now=now))
+    return Compiled(spec, World(rates=rates, now=now, image_pixels=image_pixels))
 
 
 def _check_objects(records: Sequence[object], findings: Findings) -> None:

@@ -49,7 +49,7 @@ class RateTable:
             return cls(base=table.base, rates=table.rates)
         except OSError as error:
             raise RateProblem(f"{path}: cannot be read: {error.strerror or error}") from error
-        except (RateProblem, msgspec.DecodeError) as error:
+        except (RateProblem, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RateProblem(f"{path}: {error}") from error
 
     def codes(self) -> list[str]:

@@ -38,11 +38,11 @@ class Findings:
             self._worded = {name: [] for name in self._features}
         worded = self._worded.get(feature, self._strangers)
         if len(worded) < SHOWN_MAX:
-            said = Problem(record, feature, problem if isinstance(problem, str) else problem())
-            if said in worded:  # two features read the same key
+            problem_text = Problem(record, feature, problem if isinstance(problem, str) else problem())
+            if problem_text in worded:  # two features read the same key
                 self.total -= 1
             else:
-                worded.append(said)
+                worded.append(problem_text)
 
     def raise_if_any(self) -> None:
         """Errors: RecordProblems with what was found."""
@@ -67,7 +67,7 @@ def shown(value: object) -> str:
 
 
 def shortened(text: str) -> str:
-    """Text that a client sent, cut to a length that an answer may repeat."""
+    """Text that a client sent, cut to a length that a response may repeat."""
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

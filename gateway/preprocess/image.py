@@ -22,9 +22,11 @@ from gateway.spec import ImageFeature, ImageSize, SpecProblem
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PIXELS_MAX = 1 << 26
-"""Pixels of all pictures of a request together, as sent or as the model takes them, whichever is more. A few kilobytes
-of PNG can hold a hundred million pixels, so the size of the body bounds nothing."""
+PIXELS_MAX = 1 << 22
+"""Pixels of a picture, as sent or as the model takes it, whichever is more. A few kilobytes of PNG can hold a hundred
+million pixels, so the size of the body bounds nothing."""
+PICTURES_MAX = 16
+"""All pictures of a request may have together as many pixels as so many of the largest."""
 
 _EXIF_ORIENTATION = 0x0112
 _ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
@@ -41,8 +43,8 @@ class ImageProblem(Exception):
 class ImageBlock:
     """The picture of each record as height x width x channels, in rows of as many columns."""
 
-    def __init__(self, feature: ImageFeature) -> None:
-        """Errors: SpecProblem when Pillow is not installed."""
+    def __init__(self, feature: ImageFeature, pixels_max: int) -> None:
+        """`pixels_max` bounds one picture. Errors: SpecProblem when Pillow is not installed."""
         try:
             import PIL.Image  # noqa: F401
         except ImportError as error:
@@ -52,12 +54,17 @@ class ImageBlock:
         self._key = feature.key
         self._size = feature.image
         self._reader = Reader([feature.key])
+        self._pixels_max = max(pixels_max, feature.image.width * feature.image.height)
 
     def fill(self, batch: Batch, out: Array) -> None:
-        left = PIXELS_MAX
+        left = PICTURES_MAX * self._pixels_max
         for record, value in enumerate(self._reader.read(batch)):
             try:
-                pixels, used = decode(_payload(value), self._size, left)
+                if left <= 0:
+                    raise ImageProblem(
+                        f"the pictures of a request may have {PICTURES_MAX * self._pixels_max:,} pixels in all"
+                    )
+                pixels, used = decode(_payload(value), self._size, self._pixels_max)
                 left -= used
                 out[record] = scale(pixels, self._size).reshape(-1)
             except ImageProblem as problem:
@@ -65,7 +72,7 @@ class ImageBlock:
 
 
 def decode(data: bytes, size: ImageSize, pixels_max: int) -> tuple[Array, int]:
-    """A PNG or JPEG as height x width x channels, and the pixels that this took from the budget.
+    """A PNG or JPEG as height x width x channels, and how many pixels were unpacked or made for it.
 
     The size is judged from the header, before anything is unpacked. Errors: PictureProblem.
     """
@@ -76,7 +83,8 @@ def decode(data: bytes, size: ImageSize, pixels_max: int) -> tuple[Array, int]:
             pixels = max(image.width * image.height, size.width * size.height)
             if pixels > pixels_max:
                 raise ImageProblem(
-                    f"{image.width} x {image.height} pixels are too many; a request may have {PIXELS_MAX:,} in all"
+                    f"{image.width} x {image.height} pixels are too many; a picture may have {pixels_max:,} "
+                    "(limits.image_pixels)"
                 )
             if size.resize == "none" and _upright(image, size) != (size.width, size.height):
                 raise ImageProblem(
@@ -85,7 +93,7 @@ def decode(data: bytes, size: ImageSize, pixels_max: int) -> tuple[Array, int]:
             image.load()
             return fit(image, size).reshape(size.height, size.width, size.channels), pixels
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageProblem(f"too many pixels; a request may have {PIXELS_MAX:,} in all") from error
+        raise ImageProblem(f"too many pixels; a picture may have {pixels_max:,} (limits.image_pixels)") from error
     except UnidentifiedImageError as error:
         raise ImageProblem("not an image (PNG or JPEG)") from error
     except _BROKEN as error:

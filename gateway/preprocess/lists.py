@@ -11,7 +11,7 @@ import numpy as np
 from gateway.preprocess.batch import ABSENT, Array, Batch, Reader
 from gateway.preprocess.findings import MISSING, Findings, kind_name
 from gateway.preprocess.numbers import Column, NumberBlock
-from gateway.preprocess.text import UNKNOWN, Words, text_of
+from gateway.preprocess.text import NOT_IN_VOCABULARY, Words, text_of
 from gateway.spec import ListFeature
 from gateway.spec.lists import CategoryItems
 
@@ -107,6 +107,6 @@ class ListBlock:
         texts = [text_of(element, index, self._feature.key, inner) for index, element in enumerate(elements)]
         indices = self._words.indices(texts)
         for index, (text, found) in enumerate(zip(texts, indices, strict=True)):
-            if found == UNKNOWN:
+            if found == NOT_IN_VOCABULARY:
                 inner.findings.add(index, self._feature.key, partial(self._words.unknown, text))
         return np.array(indices, dtype=np.int64)

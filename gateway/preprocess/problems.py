@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 SHOWN_MAX = 100
-"""Problems that an answer lists; the rest is only counted."""
+"""Problems that a response lists; the rest is only counted."""
 
 
 class Problem(Struct, frozen=True):
@@ -37,9 +37,9 @@ class RecordProblems(Exception):
     @classmethod
     def joined(cls, parts: Sequence[tuple[int, RecordProblems]]) -> RecordProblems:
         """Those of the pieces of a request, each with the place of its first record."""
-        told = [
+        problems = [
             Problem(first + problem.record, problem.feature, problem.problem)
             for first, part in parts
             for problem in part.problems
         ]
-        return cls(told[:SHOWN_MAX], sum(part.total for _, part in parts))
+        return cls(problems[:SHOWN_MAX], sum(part.total for _, part in parts))

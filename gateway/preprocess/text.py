@@ -13,13 +13,13 @@ from gateway.preprocess.batch import ABSENT, Array, Batch, Reader
 from gateway.preprocess.findings import MISSING, kind_name, listed, shown
 from gateway.spec import BoolFeature, CategoryFeature, CrossFeature, StringFeature, Vocabulary
 
-UNKNOWN = -1
+NOT_IN_VOCABULARY = -1
 """The index of a word that the vocabulary does not have and for which none stands in."""
 
 
-REMEMBERED = 1 << 14
+WORDS_CACHED = 1 << 14
 """Words per feature whose index is kept, beside those of the vocabulary."""
-REMEMBERED_LENGTH = 64
+CACHED_LENGTH_MAX = 64
 """Longer words are not kept, so that what is kept is bounded in bytes too."""
 
 
@@ -67,12 +67,12 @@ class Words:
     def __init__(self, spec: Vocabulary) -> None:
         self.one_hot = spec.encoding == "one_hot"
         self._vocabulary = {word: index for index, word in enumerate(spec.vocabulary or ())}
-        self._stand_in = UNKNOWN if spec.stand_in is None else self._vocabulary[spec.stand_in]
+        self._stand_in = NOT_IN_VOCABULARY if spec.stand_in is None else self._vocabulary[spec.stand_in]
         self._normal = spec.text.apply if spec.text is not None else None
         self._hash: Callable[[str, int], int] = farmhash.bucket if spec.hash == "farmhash" else hash_bucket
         self._buckets = spec.buckets
         self._seen = dict(self._vocabulary)
-        self._most = len(self._seen) + REMEMBERED
+        self._most = len(self._seen) + WORDS_CACHED
 
     def look_up(self, values: Sequence[object]) -> list[int] | None:
         """The indices of values that are all words seen before; None where one is not. Words of the vocabulary are
@@ -84,7 +84,7 @@ class Words:
         return None if None in found else found  # type: ignore[return-value]  # no None is in it
 
     def indices(self, words: Sequence[str | None]) -> list[int]:
-        """The index of each word; 0 for None, `UNKNOWN` for one that must not be."""
+        """The index of each word; 0 for None, `NOT_IN_VOCABULARY` for one that must not be."""
         return [0 if word is None else self._index(word) for word in words]
 
     def _index(self, word: str) -> int:
@@ -95,7 +95,7 @@ class Words:
                 index = self._hash(normal, self._buckets)
             else:
                 index = self._vocabulary.get(normal, self._stand_in)
-            if index != UNKNOWN and len(self._seen) < self._most and len(word) <= REMEMBERED_LENGTH:
+            if index != NOT_IN_VOCABULARY and len(self._seen) < self._most and len(word) <= CACHED_LENGTH_MAX:
                 self._seen[word] = index
         return index
 
@@ -119,9 +119,9 @@ class CategoryBlock:
         if indices is None:
             words = texts_of(values, self._key, batch)
             indices = self._words.indices(words)
-            if UNKNOWN in indices:
+            if NOT_IN_VOCABULARY in indices:
                 for record, (word, index) in enumerate(zip(words, indices, strict=True)):
-                    if index == UNKNOWN:
+                    if index == NOT_IN_VOCABULARY:
                         batch.findings.add(record, self._key, partial(self._words.unknown, word))
                 return
         if self._words.one_hot:

@@ -1,6 +1,6 @@
 """Requests mirrored to another label: answered by nobody, compared with what the client was told.
 
-A mirrored request is made after the answer has left, at most `PARALLEL` at a time; what comes on top is dropped and
+A mirrored request is made after the response has left, at most `MIRRORED_MAX` at a time; more are dropped and
 counted. Each record counts once, as agreed, disagreed or failed.
 """
 
@@ -18,7 +18,7 @@ from gateway.observe.trace import Trace
 from gateway.postprocess.predictions import LabelPrediction, RowPrediction, ValuePrediction
 from gateway.routing.labels import Choice
 
-PARALLEL: Final = 16
+MIRRORED_MAX: Final = 16
 TOLERANCE: Final = 0.05
 """Two values of a regression agree when they differ by no more than this share of the larger one."""
 
@@ -50,7 +50,7 @@ class Shadow:
         self, model: Model, label: str, records: Sequence[Mapping[str, object]], given: Sequence[object], seconds: float
     ) -> None:
         """Ask `label` about the same records, for at most `seconds`, and compare with what the client was `given`."""
-        if len(self._tasks) >= PARALLEL:
+        if len(self._tasks) >= MIRRORED_MAX:
             self._metrics.shadow.add(model.name, label, "dropped", amount=len(records))
             return
         task = asyncio.create_task(self._compare(model, label, records, given, seconds), name="mirror")

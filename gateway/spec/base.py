@@ -1,4 +1,4 @@
-"""What the sections of a feature spec share: strictness, small types, and checks that answer with a sentence."""
+"""What the sections of a feature spec share: strictness, small types, and checks whose errors are sentences."""
 
 from __future__ import annotations
 

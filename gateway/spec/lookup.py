@@ -12,7 +12,7 @@ from gateway.spec.base import Name, Section, unique
 class Lookup(Section, frozen=True, kw_only=True):
     """`features` are the keys that the store adds; a record must not bring them. The store is asked for `prefix` and
     the value of `key`; what it said is believed for `ttl_seconds`. `on_miss` says what becomes of a record of which
-    nothing is stored, or for which the store does not answer: defaults apply, or it is refused.
+    nothing is stored, or for which the store does not respond: defaults apply, or it is refused.
     """
 
     key: Name

@@ -1,4 +1,4 @@
-"""How the output tensor of a version is read, one struct per kind of answer."""
+"""How the output tensor of a version is read, one struct per kind of response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.spec.rules import Calibration, LabelRules, ScoreRules, ValueRules
 
 
 class Confidence(Section, frozen=True, kw_only=True):
-    """Score from which an answer is called `high` or `medium`; below it is `low`."""
+    """Score from which a response is called `high` or `medium`; below it is `low`."""
 
     high: Annotated[float, Meta(gt=0, le=1)] = 0.8
     medium: Annotated[float, Meta(gt=0, le=1)] = 0.5
@@ -21,7 +21,7 @@ class Confidence(Section, frozen=True, kw_only=True):
 
 
 class _Output(Section, frozen=True, kw_only=True, tag_field="kind"):
-    """The output tensor of the signature that is the answer."""
+    """The output tensor of the signature that is the response."""
 
     name: Name
 
@@ -48,7 +48,7 @@ class Classification(_Output, frozen=True, kw_only=True, tag="classification"):
 
 
 class Binary(_Output, frozen=True, kw_only=True, tag="binary"):
-    """One number per record: the probability of the second label, which is the answer from `threshold` on."""
+    """One number per record: the probability of the second label, which is the response from `threshold` on."""
 
     labels: Annotated[list[str], Meta(min_length=2, max_length=2)]
     activation: Literal["sigmoid", "none"] = "none"
@@ -71,7 +71,7 @@ class Regression(_Output, frozen=True, kw_only=True, tag="regression"):
     def __post_init__(self) -> None:
         finite(scale=self.scale, offset=self.offset)
         if self.scale == 0:
-            raise ValueError("scale 0 would make every answer the same")
+            raise ValueError("scale 0 would make every response the same")
 
 
 class Raw(_Output, frozen=True, kw_only=True, tag="raw"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-DEPTH_MAX: Final = 100
+YAML_DEPTH_MAX: Final = 100
 """Mappings and sequences inside each other. The parser composes them by recursion in C: too many end the process."""
 ALIASED_MAX: Final = 100_000
 """Nodes that the aliases of a document may stand for in all: aliases of aliases make billions of a few kilobytes."""
@@ -40,8 +40,8 @@ _FLOAT = re.compile(
 class Loader(_Fastest):
     """Reads what the module says, from a text; nesting and aliases are bounded before anything is built.
 
-    Errors: yaml.YAMLError for a document that is nested deeper than `DEPTH_MAX`, or whose aliases stand for more nodes
-    than `ALIASED_MAX`.
+    Errors: yaml.YAMLError for a document that is nested deeper than `YAML_DEPTH_MAX`, or whose aliases expand to more
+    nodes than `ALIASED_MAX`.
     """
 
     def __init__(self, text: str | bytes) -> None:
@@ -60,8 +60,8 @@ def _bound(text: str | bytes) -> None:
         elif isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, nodes))
             nodes += 1
-            if len(open_nodes) > DEPTH_MAX:
-                raise _too_much(f"nested deeper than {DEPTH_MAX} levels", event)
+            if len(open_nodes) > YAML_DEPTH_MAX:
+                raise _too_much(f"nested deeper than {YAML_DEPTH_MAX} levels", event)
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_nodes.pop()
             if anchor is not None:

@@ -232,7 +232,7 @@ def test_an_image_that_cannot_be_pulled_is_named(
     assert deployer("deploy", "-f", installed.file).result["changed"]
 
 
-def test_uninstalling_leaves_only_the_claim(cluster: Any, installed: Installed) -> None:
+def test_uninstalling_keeps_only_the_pvc(cluster: Any, installed: Installed) -> None:
     """Last in this module: nothing of the release is left afterwards but its models."""
     target, namespace = installed.target, installed.namespace
 

@@ -129,7 +129,7 @@ def test_a_number_with_other_content_is_refused(
     assert "as version 3 or later" in refused["hint"]
 
 
-def test_interrupted_it_leaves_nothing_to_see_and_the_next_run_goes_on(
+def test_interrupted_it_leaves_nothing_visible_and_the_next_run_continues(
     cluster: Any, deployer: Any, namespace: str, store: str, large: Path
 ) -> None:
     """Ctrl-C deletes the pod; SIGKILL cannot, so the pod ends by itself and the next run waits for that."""
@@ -147,7 +147,7 @@ def test_interrupted_it_leaves_nothing_to_see_and_the_next_run_goes_on(
     assert set(listed(cluster, store)) == {"1", "2", "3"}
 
 
-def test_it_works_while_replicas_serve_from_the_claim(
+def test_it_works_while_replicas_serve_from_the_pvc(
     cluster: Any,
     deployer: Any,
     digits: Any,

@@ -81,7 +81,7 @@ def test_an_abort_loses_no_request_and_its_time_is_recorded(
         rolling.proven()
 
 
-def test_bad_versions_are_taken_back(rolling: Rolling, record_property: Callable[[str, object], None]) -> None:
+def test_bad_versions_are_rolled_back(rolling: Rolling, record_property: Callable[[str, object], None]) -> None:
     """Each for its own reason, named in the outcome; the good one goes on answering."""
     before = rolling.state
     labelled = ("--labelled", rolling.release.records)
@@ -119,7 +119,7 @@ def test_two_versions_that_do_not_fit_are_refused_by_what_pods_use(rolling: Roll
     assert (target.model_config(), target.gateway_config()) == in_force
 
 
-def test_a_version_that_kills_its_pod_kills_one_and_is_taken_back(rolling: Rolling) -> None:
+def test_a_version_that_kills_its_pod_kills_one_and_is_rolled_back(rolling: Rolling) -> None:
     """It passes every check of size, and is killed for its memory while it is loaded."""
     before = rolling.state
     with rolling.load.watched():

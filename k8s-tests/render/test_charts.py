@@ -69,7 +69,7 @@ def test_cpu_pool_asks_for_no_card(render: Render) -> None:
     assert "tolerations" not in spec
 
 
-def test_the_claim_is_kept(render: Render) -> None:
+def test_the_pvc_is_kept(render: Render) -> None:
     pvc = one(render("tf-serving", *MODEL), "PersistentVolumeClaim")
     assert pvc["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
@@ -129,6 +129,7 @@ def test_the_server_reads_what_the_chart_renders(render: Render) -> None:
             "networkPolicy.extraEgress",
         ),
         ("gateway", f"{ROUTE[1]},config.limits.timeout_ms=60000", "raise it above 65"),
+        ("gateway", f"{ROUTE[1]},config.limits.memory_bytes=200000000", "raise it to 334Mi"),
         ("tf-serving", f"{MODEL[1]},autoscaling.enabled=true,autoscaling.maxReplicas=1", "below autoscaling.min"),
         ("tf-serving", f"{MODEL[1]},batching.enabled=true,batching.allowedBatchSizes={{8}}", "must equal"),
         ("tf-serving", f"{MODEL[1]},batching.enableLargeBatchSplitting=true", "needs batching.maxExecutionBatchSize"),

@@ -22,7 +22,7 @@ FLOATS = 200_000_000
 
 
 class Bad(tf.Module):  # type: ignore[misc]  # has no types
-    """A version that does `work` before it answers; what that returns is added, and is 0."""
+    """A version that does `work` before it responds; what that returns is added, and is 0."""
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
         super().__init__()

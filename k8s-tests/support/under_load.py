@@ -42,7 +42,7 @@ class Steady:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Fails unless every request was answered rightly for as long as the block lasted."""
+        """Fails unless every request succeeded for as long as the block lasted."""
         first = len(self.outcomes)
         yield
         enough = len(self.outcomes) + 1  # the piece that is under way
@@ -130,6 +130,6 @@ def served_throughout(load: Load) -> Outcome:
 
 
 def answered_throughout(outcome: Outcome) -> None:
-    """Fails unless every request got a right answer."""
+    """Fails unless every request got a right response."""
     assert outcome.errors == {}, outcome.first_error
     assert outcome.answered == outcome.sent > 0

@@ -33,6 +33,6 @@ def cut(directory: Path) -> None:
 
 
 def unreadable(directory: Path) -> None:
-    """A feature spec that looks for the answer in an output that the model has not."""
+    """A feature spec that looks for the response in an output that the model has not."""
     features = directory / manifest.FEATURES
     features.write_text(features.read_text().replace("name: probabilities", "name: absent"))

@@ -30,7 +30,7 @@ SHARED = {
     "grpc-predict-022": lambda a: a.update(code="INTERNAL"),
     "batch-001": None,
 }
-"""Cases that one server with the model H can answer, and how their recorded answers are falsified, if they are."""
+"""Cases that one server with the model H can answer, and how their recorded responses are falsified, if they are."""
 
 ALONE = {
     "start-001": lambda a: a[0]["log_matches"].update(dict.fromkeys(a[0]["log_matches"], False)),
@@ -91,7 +91,7 @@ def real_answers() -> dict[str, Any]:
     return {name: answer for name, answer in answers_of(HERE / "recorded.jsonl").items() if name in FALSIFIED}
 
 
-def test_falsified_answers_are_found_and_the_others_pass(tmp_path: Path) -> None:
+def test_falsified_responses_are_found_and_the_others_pass(tmp_path: Path) -> None:
     answers = real_answers()
     for name, falsify in FALSIFIED.items():
         if falsify is not None:
@@ -108,7 +108,7 @@ def test_falsified_answers_are_found_and_the_others_pass(tmp_path: Path) -> None
     assert "once more, 2 cases" in done.err
 
 
-def test_answers_that_were_recorded_are_repeated(tmp_path: Path) -> None:
+def test_responses_that_were_recorded_are_repeated(tmp_path: Path) -> None:
     folder = recordings(tmp_path, {})
     mine = folder / "recorded.jsonl"
     recorded = replay(folder, "--only", "^rest-json-00|^batch", "--record", mine)

@@ -25,7 +25,7 @@ def failed(name: str, answer: Json) -> bool:
 
 
 def leaves(answer: Json, path: str = "") -> Iterator[tuple[str, Callable[[Json], Json]]]:
-    """Each value at the end of a path, with a function that gives the answer with another value there."""
+    """Each value at the end of a path, with a function that gives the response with another value there."""
     if isinstance(answer, dict) and answer:
         for key in answer:
             for below, put in leaves(answer[key], f"{path}.{key}"):
@@ -47,7 +47,7 @@ def _put_item(answer: list[Json], place: int, put: Callable[[Json], Json], value
 
 
 @pytest.mark.parametrize("group", sorted({case.group for case in RECORDINGS.cases}))
-def test_every_value_of_every_answer_is_compared(group: str) -> None:
+def test_every_value_of_every_response_is_compared(group: str) -> None:
     for case in (case for case in RECORDINGS.cases if case.group == group):
         want = RECORDINGS.answers[case.id]
         assert not list(differences(want, copy.deepcopy(want)))

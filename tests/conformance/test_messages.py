@@ -70,7 +70,7 @@ def test_the_cases_with_fields_of_others_are_two() -> None:
     assert len(LEFT_OUT) == 2
 
 
-def test_a_zero_on_the_wire_is_told_from_none() -> None:
+def test_a_zero_on_the_wire_is_distinguished_from_none() -> None:
     kind = m.StatusProto.DESCRIPTOR
     assert decode(kind, b"") == {}
     assert decode(kind, b"\x08\x00") == {"error_code": 0}

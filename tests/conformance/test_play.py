@@ -194,7 +194,7 @@ def test_a_request_in_the_background_tells_its_changes(player: Player) -> None:
     assert told["failures"] == told["changes"][1:]
 
 
-def test_what_differs_between_two_runs_is_not_in_an_answer(player: Player) -> None:
+def test_what_differs_between_two_runs_is_not_in_a_response(player: Player) -> None:
     work, models = player.workspace.work, player.workspace.models
     said: list[Json] = [f"{work}/x {models}/m 127.0.0.1:8500 {{{{node a/b}}}}"]
     assert player.workspace.plain(said) == ["<work>/x <models>/m 127.0.0.1:<port> {{node *}}"]

@@ -85,7 +85,7 @@ def test_a_response_to_head_has_no_body() -> None:
     }
 
 
-def test_a_body_that_ends_too_early_is_told_from_a_whole_one() -> None:
+def test_a_body_that_ends_too_early_is_distinguished_from_a_whole_one() -> None:
     cut = answered(OK[:-1])
     assert isinstance(cut, dict)
     assert (cut["truncated"], cut["body"]) == (True, '{"a":1.0')

@@ -37,7 +37,7 @@ def test_the_ten_changes_name_files_and_tests() -> None:
     re.findall(r"((?:`\w+`(?:, | and )?)+) in `([^`]+\.py)`", PAGE),
     ids=lambda value: value.strip("`"),
 )
-def test_a_name_is_defined_in_the_file_that_it_is_said_to_be_in(names: str, path: str) -> None:
+def test_a_name_is_defined_in_the_file_that_the_page_names(names: str, path: str) -> None:
     text = (ROOT / path).read_text("utf-8")
     for name in re.findall(r"`(\w+)`", names):
         assert re.search(rf"^(class |def |async def )?{name}\b.*[:=(]", text, re.M), f"{path} has no {name}"

@@ -22,7 +22,7 @@ from tfserving.server.settings import WITHOUT_EFFECT
 
 CLI = Page(REFERENCE / "cli.md")
 SET = Page(REFERENCE / "flags.md").table("Flags of the model server", "flag")
-REFUSED = Page(REFERENCE / "flags.md").table("Flags of the model server", "refused flag")
+REFUSED = Page(REFERENCE / "flags.md").table("Flags of the model server", "rejected flag")
 EMBEDDED = Page(REFERENCE / "model-server.md")
 UNSAFE = "--enable_serialization_as_tensor_content=true"
 

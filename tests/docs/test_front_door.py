@@ -19,7 +19,7 @@ APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 """sha256 of the text that the Apache Software Foundation publishes."""
 
 
-def test_the_licence_is_the_one_that_the_package_claims() -> None:
+def test_the_licence_is_the_one_that_the_package_names() -> None:
     assert PROJECT["license"] == "Apache-2.0"
     assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == APACHE_2
 

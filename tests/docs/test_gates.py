@@ -32,7 +32,7 @@ def test_a_metric_takes_the_relations_and_units_of_its_row(metric: Metric) -> No
 @pytest.mark.parametrize("metric", Metric)
 def test_a_metric_is_judged_when_its_row_says(metric: Metric) -> None:
     when = "in each window"
-    when = "before anything is touched" if metric in BEFORE_LOAD else when
+    when = "before anything is changed" if metric in BEFORE_LOAD else when
     when = "before traffic" if metric in BEFORE_TRAFFIC else when
     assert ROWS[metric.value]["Judged"].text == when
 

@@ -35,7 +35,7 @@ def test_every_default_is_that_of_the_code() -> None:
     assert wrong == {}
 
 
-def test_every_route_has_its_row_and_every_row_is_answered() -> None:
+def test_every_route_has_its_row_and_every_row_responds() -> None:
     documented = PAGE.table("Routes").codes("Route")
     found = {written: {route_of(example) for example in examples(written)} for written in documented}
     assert all(len(routes) == 1 for routes in found.values()), found
@@ -43,7 +43,7 @@ def test_every_route_has_its_row_and_every_row_is_answered() -> None:
     assert len(documented) == len(ROUTES)
 
 
-def test_every_page_of_the_admin_port_has_its_row_and_every_row_is_answered() -> None:
+def test_every_page_of_the_admin_port_has_its_row_and_every_row_responds() -> None:
     documented = PAGE.table("Admin port", first="Page").codes("Page")
     own = {server.LIVE, server.READY}
     answered = [

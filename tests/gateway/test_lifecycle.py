@@ -96,7 +96,7 @@ def test_sigterm_under_load_finishes_what_was_accepted_and_exits_with_0(tmp_path
     assert gateway.wait() == 0
     outcomes = sum((load.stop() for load in loads), Counter())
     assert set(outcomes) == {"right", "refused"}
-    told = re.search(r"requests accepted: (\d+), answered: (\d+), left: 0", "".join(gateway.log))
+    told = re.search(r"requests accepted: (\d+), completed: (\d+), abandoned: 0", "".join(gateway.log))
     assert told is not None
     received = outcomes["right"] + 1
     assert [int(number) for number in told.groups()] == [received, received]

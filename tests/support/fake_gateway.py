@@ -18,7 +18,7 @@ class Behaviour:
     """How the fake answers; may be changed while it runs.
 
     Each of `workers` serves one request at a time for `service` seconds, so capacity is workers / service. While
-    `stalled`, nobody serves. One answer in `wrong_every` names another label, one in `refuse_every` is a 503. The next
+    `stalled`, none serves. One response in `wrong_every` names another label, one in `refuse_every` is a 503. The next
     `busy` requests get a 429 with Retry-After: 2.
     """
 

@@ -105,11 +105,11 @@ class FakeRelease(PartialTarget):
         self.unloadable: set[int] = set()
         self.deadly: set[int] = set()
         self.deadly_answers: set[int] = set()
-        """Versions that end the server which answers from them."""
+        """Versions that end the server which responses from them."""
         self.deaf_to_touches = 0
         """How many times telling replicas to look is of no use: a kubelet hears it before it has the new ConfigMap."""
         self.terminating: set[str] = set()
-        """Replicas that are gone once they are asked for an answer."""
+        """Replicas that are gone once they are asked for a response."""
         self.servers_killed = 0
         self.servers = [FakeReplica(name=f"replica-{index}") for index in range(replicas)]
         self.counts: dict[str, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""Calls of the model `gated` of make_models.py, which answers only once a test lets it."""
+"""Calls of the model `gated` of make_models.py, which responds only once a test lets it."""
 
 from __future__ import annotations
 

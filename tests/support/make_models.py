@@ -43,7 +43,7 @@ class Slow(tf.Module):  # type: ignore[misc]  # has no types
 
 
 class Gated(tf.Module):  # type: ignore[misc]  # has no types
-    """y = x: leaves the file `gate`/entered, and answers once there is the file `gate`/go-0."""
+    """y = x: leaves the file `gate`/entered, and responses once there is the file `gate`/go-0."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x"), tf.TensorSpec([], tf.string, "gate")])  # type: ignore[untyped-decorator]
     def serve(self, x: Any, gate: Any) -> Any:

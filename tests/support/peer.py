@@ -1,6 +1,6 @@
 """TensorFlow's own classes, run in a process apart: their messages and ours cannot share one.
 
-Reads a JSON object a line on stdin and answers each with one on stdout:
+Reads a JSON object a line on stdin and responses each with one on stdout:
 - {"fields": [T, …]}          -> {T: {number: [name, type, repeated]}} as the public classes declare them
 - {"type": T, "hex": bytes}   -> {"hex": the same message, serialised deterministically by the public T}
 - {"type": T, "text": text}   -> {"hex": the message that this text proto is}

@@ -140,7 +140,7 @@ def reload(config: ServerConfig) -> Call[None]:
 
 
 def healthy(service: str) -> Call[bool]:
-    """The call of `Client.healthy`: who does not answer in time is not healthy."""
+    """The call of `Client.healthy`: a server that does not respond in time is not healthy."""
     return Call(
         method=HEALTH,
         request=StringValue(value=service),
@@ -150,7 +150,7 @@ def healthy(service: str) -> Call[bool]:
 
 
 def _metadata(response: m.GetModelMetadataResponse) -> Metadata:
-    """The signatures, unpacked by field number: the type's name in the answer is TensorFlow Serving's, not ours."""
+    """The signatures, unpacked by field number: the type's name in the response is TensorFlow Serving's, not ours."""
     signatures = m.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
     return Metadata(
         model=response.model_spec.name,

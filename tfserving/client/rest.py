@@ -1,4 +1,4 @@
-"""The REST clients. Slower than gRPC, and without the version in an answer; for what speaks only HTTP."""
+"""The REST clients. Slower than gRPC, and without the version in a response; for what speaks only HTTP."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _CODES = {
 class RestClient(Closing):
     """One model server or gateway by its base URL, "http://host:port". Proxies of the environment are not used.
 
-    `timeout` bounds the connection and every wait for more of the answer, in seconds. Errors of every call:
+    `timeout` bounds the connection and every wait for more of the response, in seconds. Errors of every call:
     ModelServerError.
     """
 
@@ -77,7 +77,7 @@ class RestClient(Closing):
         """Run one signature, in the columnar form.
 
         Numbers come back as JSON has them (int64 or float64), text as objects (bytes). The only output of a signature
-        has no name in the answer and is called SOLE_OUTPUT here. `version` of the answer is the one asked for.
+        has no name in the response and is called SOLE_OUTPUT here. `version` of the response is the one asked for.
         Errors: also TensorError for an array that JSON cannot carry (half, uint16, complex …).
         """
         body = rest_json.predict_body(inputs, signature)

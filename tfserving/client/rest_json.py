@@ -16,7 +16,7 @@ from tfserving.client.values import INIT_SIGNATURE, Metadata, ModelServerError, 
 from tfserving.wire.tensors import Array, TensorError, dtype_of
 
 SOLE_OUTPUT = "outputs"
-"""Name of the only output of a signature: the REST API leaves its real name out of the answer."""
+"""Name of the only output of a signature: the REST API leaves its real name out of the response."""
 
 _CARRIED = frozenset(
     ["float", "double", "int32", "int16", "int8", "uint8", "int64", "uint32", "uint64", "bool", "string"]
@@ -51,7 +51,7 @@ def _texts(value: object) -> object:
 
 
 def outputs(answer: object) -> dict[str, Array]:
-    """The outputs of a columnar answer. Errors: ModelServerError INTERNAL for an answer of another shape."""
+    """The outputs of a columnar answer. Errors: ModelServerError INTERNAL for a response of another shape."""
     try:
         found = answer["outputs"]  # type: ignore[index]
         named = found if isinstance(found, dict) and found.keys() != {"b64"} else {SOLE_OUTPUT: found}

@@ -1,4 +1,4 @@
-"""What a model server answers, as plain values."""
+"""Responses of a model server as plain values."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class ModelServerError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """An answer to Predict: `outputs` by name, and who gave it.
+    """A response to Predict: `outputs` by name, and who gave it.
 
-    `version` is the version that ran, None where the answer does not say (REST); `signature` is the resolved name.
+    `version` is the version that ran, None where the response does not say (REST); `signature` is the resolved name.
     """
 
     outputs: Mapping[str, Array]

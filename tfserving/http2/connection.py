@@ -53,7 +53,7 @@ from tfserving.http2.headers import MAX_BLOCK, HeaderDecoder, Pseudo
 _LARGEST_SENT: Final = 2**20
 """Longest frame that is sent, also to a peer that takes longer ones: only between frames it can be seen to pause."""
 _PATIENCE: Final = 10_000
-"""Frames without a use that a peer may send between two answers or requests; each costs about as much as a call's."""
+"""Frames without a use that a peer may send between two responses or requests; each costs about as much as a call's."""
 
 
 class Stream:

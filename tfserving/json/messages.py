@@ -20,7 +20,7 @@ _FLOAT_FIELDS = {"float_val": 1e6, "double_val": 1e15, "scomplex_val": 1e6, "dco
 
 
 def status_body(versions: Sequence[m.ModelVersionStatus]) -> bytes:
-    """The answer to a status request."""
+    """The response to a status request."""
     entries = [_fields(version) for version in versions]
     for entry, version in zip(entries, versions, strict=True):
         entry.setdefault("status", {"error_code": 0, "error_message": ""})["error_code"] = Code(
@@ -30,7 +30,7 @@ def status_body(versions: Sequence[m.ModelVersionStatus]) -> bytes:
 
 
 def metadata_body(name: str, version: int, signatures: m.SignatureDefMap) -> bytes:
-    """The answer to a metadata request."""
+    """The response to a metadata request."""
     spec = m.ModelSpec(name=name)
     spec.version.value = version
     definitions = _fields(signatures)

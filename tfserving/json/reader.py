@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 import msgspec
 
 from tfserving.json.values import JsonValue, Repeated, flushed
 from tfserving.json.writer import dump
-from tfserving.wire.status import StatusError, invalid
+from tfserving.wire.status import Code, StatusError, invalid
 
 DEPTH_MAX = 100_000
 """Arrays and objects inside each other. Each level of a byte takes some hundred bytes while it is open."""
+VALUES_AT_ONCE = 4096
+"""Values that the exact reader reads before it asks whether anybody still waits for them."""
 _decoder = msgspec.json.Decoder()
 _KEY = re.compile(rb'"[ \t\r\n]*:')
 _ZERO_WITH_POWER = re.compile(rb"0[eE]\+?[0-9]{3}")
@@ -30,11 +33,14 @@ _LONGEST_INTEGER = b"0" * 309
 """As many digits as the largest double has: a longer number may be too big, which the decoder does not notice."""
 
 
-def read_object(body: bytes) -> dict[str, JsonValue]:
-    """Parse a request body. Errors: INVALID_ARGUMENT with rapidjson's text, or for a document that is no object."""
+def read_object(body: bytes, given_up: Callable[[], bool] = bool) -> dict[str, JsonValue]:
+    """Parse a request body. `given_up` is asked now and then, and ends the reading when it says so.
+
+    Errors: INVALID_ARGUMENT with rapidjson's text, or for a document that is no object; CANCELLED when given up.
+    """
     value = _read_plain(body)
     if value is None:
-        value = _Reader(body).read()
+        value = _Reader(body, given_up).read()
     if not isinstance(value, dict):
         raise invalid(f"JSON Value: {dump(value)} Is not object")
     return value
@@ -146,9 +152,11 @@ class _Object:
 class _Reader:
     """The exact reader: slower, and it knows where and why a document is wrong. Not recursive."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, given_up: Callable[[], bool]) -> None:
         self._body = body
         self._at = 0
+        self._given_up = given_up
+        self._values = 0
 
     def read(self) -> JsonValue:
         """Parse one value; what follows it is ignored. Errors: INVALID_ARGUMENT."""
@@ -168,6 +176,9 @@ class _Reader:
                 if len(nesting) > DEPTH_MAX:
                     raise invalid(f"JSON Parse error: nested deeper than {DEPTH_MAX} levels at offset: {self._at}")
                 continue
+            self._values += 1
+            if not self._values % VALUES_AT_ONCE and self._given_up():
+                raise StatusError(Code.CANCELLED, "the request was given up: its client left, or its time has passed")
             value = self._value()
             while True:
                 if not nesting:

@@ -12,6 +12,8 @@ JsonValue = dict[str, "JsonValue"] | list["JsonValue"] | str | int | float | boo
 class Repeated(dict[str, JsonValue]):
     """An object with a repeated key. Look-up finds the first value of a key; `pairs` has all of them in order."""
 
+    __slots__ = ("pairs",)
+
     def __init__(self, pairs: list[tuple[str, JsonValue]]) -> None:
         super().__init__(reversed(pairs))
         self.pairs = pairs

@@ -52,7 +52,7 @@ def quoted(text: str) -> str:
 
 
 def row_body(outputs: Mapping[str, Tensor]) -> bytes:
-    """The answer to `instances`: one item for each row of the outputs.
+    """The response to `instances`: one item for each row of the outputs.
 
     Errors: INVALID_ARGUMENT for a scalar output, different numbers of rows, or a type that has no JSON form.
     """
@@ -79,7 +79,7 @@ def row_body(outputs: Mapping[str, Tensor]) -> bytes:
 
 
 def column_body(outputs: Mapping[str, Tensor]) -> bytes:
-    """The answer to `inputs`: each output as a whole. Errors: INVALID_ARGUMENT for a type that has no JSON form."""
+    """The response to `inputs`: each output as a whole. Errors: INVALID_ARGUMENT for a type that has no JSON form."""
     if len(outputs) == 1:
         ((name, tensor),) = outputs.items()
         text = _column(name, tensor, level=1)
@@ -90,7 +90,7 @@ def column_body(outputs: Mapping[str, Tensor]) -> bytes:
 
 
 def classification_body(result: m.ClassificationResult) -> bytes:
-    """The answer to a classify request: for each example its [label, score] pairs."""
+    """The response to a classify request: for each example its [label, score] pairs."""
     rows = []
     for classifications in result.classifications:
         labels = [c.label.decode("utf-8", "surrogateescape") for c in classifications.classes]
@@ -103,7 +103,7 @@ def classification_body(result: m.ClassificationResult) -> bytes:
 
 
 def regression_body(result: m.RegressionResult) -> bytes:
-    """The answer to a regress request: one number for each example."""
+    """The response to a regress request: one number for each example."""
     values = _floats(np.array([r.value for r in result.regressions], np.float32))
     if not values:
         raise invalid("Cannot convert empty RegressionResults to JSON")

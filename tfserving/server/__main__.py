@@ -7,9 +7,6 @@ import os
 import sys
 
 from tfserving import flags
-from tfserving.server import lifecycle, settings
-from tfserving.server.execution import runtime
-from tfserving.wire.status import StatusError
 
 _log = logging.getLogger("tfserving.server")
 WHO = "embedded model server of tfserving-deployer"
@@ -17,6 +14,21 @@ WHO = "embedded model server of tfserving-deployer"
 
 def main(arguments: list[str]) -> int:
     """Run the server; the exit code is the real server's, 0 after a drain."""
+    try:
+        return _run(arguments)
+    except ModuleNotFoundError as error:
+        _print(
+            f"Failed to start server. Error: the module {error.name} is not installed; "
+            "pip install 'tfserving-deployer[server]' brings it"
+        )
+        return flags.USAGE_EXIT_CODE
+
+
+def _run(arguments: list[str]) -> int:
+    from tfserving.server import lifecycle, settings
+    from tfserving.server.execution import runtime
+    from tfserving.wire.status import StatusError
+
     line = flags.parse(arguments)
     if line.unknown:
         _print(f"unknown argument: {line.unknown}")

@@ -32,21 +32,24 @@ def inflate(packed: bytes, window_bits: int, limit: int, hold: Callable[[int], b
     """
     inflater = zlib.decompressobj(window_bits)
     pieces: list[bytes] = []
-    size = 0
+    size = at = 0
     while not inflater.eof:
+        given = inflater.unconsumed_tail  # zlib copies it each time, so it gets little
+        if not given:
+            given = packed[at : at + _STEP]
+            at += len(given)
         try:
-            piece = inflater.decompress(packed, _STEP)
+            piece = inflater.decompress(given, _STEP)
         except zlib.error as error:
             raise Damaged from error
-        packed = inflater.unconsumed_tail
         size += len(piece)
         if size > limit:
             raise TooLarge
         if not hold(len(piece)):
             raise NoRoom
         pieces.append(piece)
-        if not piece and not inflater.eof:
+        if not piece and not given and not inflater.eof:
             raise Damaged
-    if inflater.unused_data:
+    if inflater.unused_data or at < len(packed):
         raise Damaged
     return b"".join(pieces)

@@ -9,7 +9,7 @@ from typing import Final
 
 _CGROUP_LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _SHARE: Final = 4
-"""The memory's part that requests may take. A request is held about three times while it is decoded and run."""
+"""The memory's part that requests may take. What JSON becomes is counted; a tensor is held about three times."""
 _ONE_CLIENT: Final = 2
 """The part of this that one client may take."""
 
@@ -62,9 +62,9 @@ class Hold:
         self._size = size
         return True
 
-    def take(self, size: int) -> bool:
-        """Hold `size` bytes more, unless that is too much."""
-        return self.set(self._size + size)
+    def take(self, size: int, *, alone: bool = False) -> bool:
+        """Hold `size` bytes more, unless that is too much; `alone` does not mind the part of one client."""
+        return self.set(self._size + size, most=self._budget.limit if alone else None)
 
     def __enter__(self) -> Hold:
         return self

@@ -1,6 +1,6 @@
 """A tensor inside the server: an array together with its element type.
 
-numpy alone does not tell bfloat16 from uint16 or qint8 from int8, and both the runtime and the answers need to know.
+numpy alone does not tell bfloat16 from uint16 or qint8 from int8, and both the runtime and the responses need to know.
 """
 
 from __future__ import annotations

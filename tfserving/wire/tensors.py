@@ -260,7 +260,7 @@ def content_bytes(dtype: DType, shape: tuple[int, ...], content: bytes) -> bytes
 def to_typed_bytes(array: Array, dtype: DType, shape: tuple[int, ...]) -> bytes:
     """`to_proto(array, typed=True, dtype=dtype).SerializeToString()` with this shape, written even for a scalar.
 
-    So the real server answers. A packed field of floats is their little-endian bytes, so these go without the message.
+    So the real server responds. A packed field of floats is their little-endian bytes, so these go without the message.
     """
     field = _PACKED_FLOATS.get(dtype.number)
     if field is None or array.dtype != dtype.storage:

@@ -39,6 +39,12 @@
 {{- if le (int $v.terminationGracePeriodSeconds) $least -}}
 {{- fail (printf "terminationGracePeriodSeconds must exceed preStopSleepSeconds by the longest request (config.limits.timeout_ms): raise it above %d" $least) -}}
 {{- end -}}
+{{- $limit := dig "limits" "memory" "" (default dict $v.resources) | toString -}}
+{{- $mib := ternary (mul 1024 (trimSuffix "Gi" $limit | int)) (trimSuffix "Mi" $limit | int) (hasSuffix "Gi" $limit) -}}
+{{- $needed := add 144 (div (dig "limits" "memory_bytes" 0 $v.config | int64) 1048576) -}}
+{{- if and (regexMatch "^[0-9]+[MG]i$" $limit) (dig "limits" "memory_bytes" nil $v.config) (lt $mib $needed) -}}
+{{- fail (printf "resources.limits.memory must hold config.limits.memory_bytes and 144 MiB of the gateway itself: raise it to %dMi, or leave memory_bytes out" $needed) -}}
+{{- end -}}
 {{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled -}}
 {{- fail "serviceMonitor and podMonitor are both on: every series would be scraped twice; keep one" -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-"""A store in a claim on the command line: its address, and how its pod is run. Imports nothing heavy."""
+"""A store in a PVC on the command line: its address, and how its pod is run. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ AnyStore = Annotated[str, typer.Option("--store", help="Directory of the store, 
 
 @dataclass(frozen=True, kw_only=True)
 class PodOptions(OptionGroup):
-    """How the pod that looks into a claim is run."""
+    """How the pod that mounts a PVC is run."""
 
     image: Annotated[
         str,
@@ -51,7 +51,7 @@ class PodOptions(OptionGroup):
     timeout: Timeout = 180.0
 
     def access(self, store: str) -> PvcAccess:
-        """How to look into the claim that an option names. Errors: UsageError."""
+        """Access to the PVC that an option names. Errors: UsageError."""
         from deployer.models.pvc import PvcAccess
         from deployer.release.kind_cluster import local_image
         from deployer.targets.cluster.api import Place
@@ -63,7 +63,7 @@ class PodOptions(OptionGroup):
 
 @contextmanager
 def catalog(store: str, pod: PodOptions) -> Iterator[Catalog]:
-    """The versions of a store that an option names, a directory or a claim. Errors: UsageError, those of `opened`."""
+    """The versions of a store that an option names, a directory or a PVC. Errors: UsageError, those of `opened`."""
     from deployer.models.catalog import DirectoryCatalog
 
     if not store.startswith(SCHEME):
@@ -76,7 +76,7 @@ def catalog(store: str, pod: PodOptions) -> Iterator[Catalog]:
 
 
 def pvc_store(text: str) -> PvcStore:
-    """The claim that an option names. Errors: UsageError."""
+    """The PVC that an option names. Errors: UsageError."""
     hint = f"write {SCHEME}NAMESPACE/PVC or {SCHEME}NAMESPACE/PVC/SUBPATH"
     try:
         store = parse_store(text, "/")

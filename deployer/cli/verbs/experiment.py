@@ -24,6 +24,7 @@ from deployer.cli.views.experiment import differences, found_text, outline, swep
 from deployer.domain import release
 from deployer.errors import ToolError
 from deployer.experiment.results import LagBounds
+from deployer.extras import pip_line
 from deployer.release.where import Kind, open_target
 
 app = Verb(group=True, help="Measure latency and throughput over replica counts, and report.")
@@ -67,7 +68,7 @@ def run(
             help="Highest p99 of the load generator's own lag in a valid trial; by default a tenth of the objective.",
         ),
     ] = None,
-    wished_rate: Annotated[
+    target_rate: Annotated[
         float, typer.Option("--for", min=0, help="Requests per second for which to compute the number of replicas.")
     ] = 0.0,
     timeout: Timeout = 300.0,
@@ -90,7 +91,7 @@ def run(
         batch=batch,
         processes=processes,
         seed=described.seed if seed is None else seed,
-        wished_rate=wished_rate,
+        target_rate=target_rate,
         load_image=load_image,
     )
     from deployer.experiment import run as experiment
@@ -198,6 +199,4 @@ def _described(file: Path, state_dir: Path | None) -> tuple[release.Experiment, 
 def _need_libraries() -> None:
     missing = [name for name in ("hdrh", "matplotlib") if find_spec(name) is None]
     if missing:
-        raise ToolError(
-            f"experiments need {' and '.join(missing)}", hint="pip install 'tfserving-deployer[experiment]'"
-        )
+        raise ToolError(f"experiments need {' and '.join(missing)}", hint=pip_line(missing[0]))

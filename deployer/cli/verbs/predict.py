@@ -12,10 +12,10 @@ from deployer.cli import candidates
 from deployer.cli.console import Table, console
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import ModelName, Timeout, Verb
-from deployer.release.predict import Answer, Predicted, PredictRequest, format_of, predict, write
+from deployer.release.predict import Predicted, Prediction, PredictRequest, format_of, predict, write
 from deployer.release.where import open_target
 
-SHOWN = 20
+ROWS_SHOWN = 20
 
 app = Verb()
 
@@ -75,29 +75,28 @@ def predict_(
 
 
 def text(found: Predicted) -> str:
-    """Accuracy when it is known, else the first answers; and what was skipped."""
+    """Accuracy if it is known, else the first predictions; and what was skipped."""
     versions = ", ".join(f"version {version}: {count}" for version, count in found.versions.items())
     lines = [f"{len(found.answers)} records of {found.model} through {found.through} ({versions or 'no version'})"]
     if found.accuracy is not None:
-        right = round(found.accuracy * sum(answer.expected is not None for answer in found.answers))
+        right = round(found.accuracy * sum(one.expected is not None for one in found.answers))
         lines.append(f"accuracy {found.accuracy:.4f} ({right} correct)")
     else:
         lines += first(found.answers)
-    for record in found.bad[:SHOWN]:
+    for record in found.bad[:ROWS_SHOWN]:
         lines.append(f"skipped line {record.line}: {'; '.join(map(str, record.problems))}")
-    if len(found.bad) > SHOWN:
-        lines.append(f"… and {len(found.bad) - SHOWN} more skipped")
+    if len(found.bad) > ROWS_SHOWN:
+        lines.append(f"… and {len(found.bad) - ROWS_SHOWN} more skipped")
     return "\n".join(lines)
 
 
-def first(answers: Sequence[Answer]) -> list[str]:
-    """A table of the first answers, with scores where there are any."""
-    scored = any(answer.score is not None for answer in answers)
+def first(predictions: Sequence[Prediction]) -> list[str]:
+    """A table of the first predictions, with scores if there are any."""
+    scored = any(one.score is not None for one in predictions)
     rows = [
-        (answer.row, answer.prediction, *((answer.score,) if scored else ()), answer.version)
-        for answer in answers[:SHOWN]
+        (one.row, one.prediction, *((one.score,) if scored else ()), one.version) for one in predictions[:ROWS_SHOWN]
     ]
     columns = ("record", "prediction", *(("score",) if scored else ()), "version")
-    more = len(answers) - len(rows)
+    more = len(predictions) - len(rows)
     table = str(Table(columns=columns, rows=rows))
     return [table, f"… and {more} more; --out FILE writes all"] if more else [table]

@@ -24,7 +24,7 @@ from deployer.rollout.rollouts import rollouts_of
 
 app = Verb(group=True, help="Bring a new version to traffic step by step, judged by gates.")
 
-WATCH_SECONDS = 1.0
+REDRAW_SECONDS = 1.0
 
 
 class Load(StrEnum):
@@ -153,7 +153,7 @@ def status(
         elif (plain := summary_line(now)) != before:
             console.result("RolloutStatus", {"phase": now.phase, "status": now}, plain)
             before = plain
-        time.sleep(WATCH_SECONDS)
+        time.sleep(REDRAW_SECONDS)
 
 
 @app.command()

@@ -17,7 +17,7 @@ class LiveText:
 
     @property
     def possible(self) -> bool:
-        """Whether stdout is a terminal that a person looks at."""
+        """Whether stdout is a terminal."""
         in_ci = os.environ.get("CI", "").lower() in ("true", "1")
         return sys.stdout.isatty() and console.format is Format.TABLE and not in_ci
 

@@ -50,7 +50,7 @@ def digits_v2() -> Any:
 
 
 def digits_bad() -> Any:
-    """The second version trained on shuffled labels: fits every check and answers at random. A rollout must stop it."""
+    """The second version trained on shuffled labels: passes every check, predicts at random. A rollout must stop it."""
     labels = np.random.default_rng(SEED).permutation(_digits().train_labels)
     return _fit(_perceptron(), epochs=2, labels=labels)
 
@@ -95,7 +95,7 @@ def holdout() -> Holdout:
     )
 
 
-def answer(outputs: Mapping[str, Array]) -> list[str]:
+def predicted(outputs: Mapping[str, Array]) -> list[str]:
     """The most probable label of each row."""
     return [LABELS[best] for best in outputs[OUTPUT].argmax(axis=1)]
 
@@ -105,7 +105,7 @@ DIGITS = Sample(
     versions={1: f"{__package__}:digits_v1", 2: f"{__package__}:digits_v2"},
     features=features,
     holdout=holdout,
-    answer=answer,
+    predicted=predicted,
 )
 
 

@@ -40,14 +40,14 @@ class Holdout:
 class Sample:
     """One model of the demo. `versions` maps a version number to the source for `deployer export`.
 
-    `answer` turns the output tensors of the model into labels, one per row.
+    `predicted` turns the output tensors of the model into labels, one per row.
     """
 
     name: str
     versions: Mapping[int, str]
     features: Callable[[], FeatureSpecDocument]
     holdout: Callable[[], Holdout]
-    answer: Callable[[Mapping[str, Array]], list[str]]
+    predicted: Callable[[Mapping[str, Array]], list[str]]
 
     def write_features(self, path: Path) -> None:
         """Write features.yaml."""
@@ -59,5 +59,5 @@ def offline_accuracy(version_dir: Path, sample: Sample, *, signature: str = "ser
     holdout = sample.holdout()
     function = tensorflow().saved_model.load(str(version_dir)).signatures[signature]
     outputs = function(**{name: tensorflow().constant(array) for name, array in holdout.inputs.items()})
-    answers = sample.answer({name: np.asarray(value) for name, value in outputs.items()})
-    return float(np.mean([answer == wanted for answer, wanted in zip(answers, holdout.expected, strict=True)]))
+    labels = sample.predicted({name: np.asarray(value) for name, value in outputs.items()})
+    return float(np.mean([label == wanted for label, wanted in zip(labels, holdout.expected, strict=True)]))

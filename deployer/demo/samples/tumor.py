@@ -78,7 +78,7 @@ def holdout() -> Holdout:
     )
 
 
-def answer(outputs: Mapping[str, Array]) -> list[str]:
+def predicted(outputs: Mapping[str, Array]) -> list[str]:
     """ "malignant" from a probability of one half on."""
     return [LABELS[int(p >= 0.5)] for p in outputs[OUTPUT][:, 0]]
 
@@ -88,7 +88,7 @@ TUMOR = Sample(
     versions={1: f"{__package__}:tumor_v1", 2: f"{__package__}:tumor_v2"},
     features=features,
     holdout=holdout,
-    answer=answer,
+    predicted=predicted,
 )
 
 

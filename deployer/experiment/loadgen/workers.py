@@ -20,6 +20,7 @@ from deployer.errors import DeployerError, TargetError, WaitTimeout
 from deployer.experiment.loadgen import machine
 from deployer.experiment.loadgen.plan import Outcome, Plan, Reference, merge, shares
 from deployer.experiment.results import Machine
+from deployer.extras import of_import
 
 _START_DELAY = 0.05
 _PREPARE_TIMEOUT = 60.0
@@ -103,11 +104,11 @@ class Workers:
         self._workers.clear()
 
     def _start(self) -> tuple[SpawnProcess, Connection]:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs,), name="load generator", daemon=True)
+        parent_end, child_end = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(child_end,), name="load generator", daemon=True)
         process.start()
-        theirs.close()
-        return process, ours
+        child_end.close()
+        return process, parent_end
 
     def _receive(self, worker: tuple[SpawnProcess, Connection], timeout: float) -> _Reply:
         _, pipe = worker
@@ -136,7 +137,6 @@ def _serve(pipe: Connection) -> None:
     """Main function of a generator process: read plans, write outcomes, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the parent, which stops this process
     _raise_priority()
-    from deployer.experiment.loadgen import run
 
     def ready() -> float:
         pipe.send_bytes(msgspec.json.encode(_Reply()))
@@ -146,10 +146,19 @@ def _serve(pipe: Connection) -> None:
         while True:
             plan = msgspec.json.decode(pipe.recv_bytes(), type=Plan)
             try:
-                reply = _Reply(outcome=run.run(plan, ready))
+                reply = _Reply(outcome=_run(plan, ready))
             except DeployerError as error:
                 reply = _Reply(error=error.message, hint=error.hint, cause=error.cause, kind=type(error).__name__)
             pipe.send_bytes(msgspec.json.encode(reply))
+
+
+def _run(plan: Plan, ready: Callable[[], float]) -> Outcome:
+    """Imported here: only these processes need what sends and records. Errors: those of `run`; ToolError."""
+    try:
+        from deployer.experiment.loadgen import run
+    except ImportError as error:
+        raise of_import(error) or error from error
+    return run.run(plan, ready)
 
 
 def _raise_priority() -> None:

@@ -22,6 +22,7 @@ from deployer.models.features import check as features_check
 from deployer.models.features import training
 from deployer.models.proof import parity
 from deployer.models.proof.served import Prover, Served, row_by_row
+from deployer.records.text import text_of
 from deployer.targets.base import Progress
 from deployer.targets.storage import manifest, signatures
 from deployer.targets.storage.disk import OnStep, no_step
@@ -180,7 +181,7 @@ def _put_features(version_dir: Path, signature: SignatureFact, request: ExportRe
         return None
     path = features or target
     try:
-        text = path.read_bytes()
+        text = text_of(path).encode()
     except OSError as error:
         raise SpecError(f"feature spec {path} cannot be read", hint="check --features") from error
     checked = features_check.check(

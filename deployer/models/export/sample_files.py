@@ -23,6 +23,8 @@ import numpy as np
 
 from deployer.domain.store import SignatureFact
 from deployer.errors import ExportError
+from deployer.extras import pip_line
+from deployer.records.text import text_of
 from deployer.records.values import cell, no_constant
 from tfserving.wire.tensors import Array
 
@@ -52,19 +54,6 @@ def read_columns(path: Path, signature: SignatureFact) -> dict[str, Array]:
             )
 
 
-def text_of(path: Path) -> str:
-    """The text of a file, which must be UTF-8; a byte order mark is ignored. Errors: ExportError with the line."""
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ExportError(
-            f"{path} line {line} is not UTF-8: byte 0x{content[error.start]:02x}",
-            hint=f"save the file as UTF-8, for example with: iconv -f latin1 -t utf-8 {path.name}",
-        ) from error
-
-
 def _from_npz(path: Path) -> dict[str, Array]:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
@@ -83,7 +72,7 @@ def _from_npz(path: Path) -> dict[str, Array]:
 
 def _from_lines(path: Path, signature: SignatureFact) -> dict[str, Array]:
     rows: list[tuple[int, Any]] = []
-    for number, line in enumerate(text_of(path).splitlines(), 1):
+    for number, line in enumerate(text_of(path, ExportError).splitlines(), 1):
         if line.strip():
             try:
                 rows.append((number, json.loads(line, parse_constant=no_constant)))
@@ -165,7 +154,7 @@ def _filled(value: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _csv(path: Path) -> dict[str, list[Any]]:
-    reader = csv.reader(io.StringIO(text_of(path)), strict=True)
+    reader = csv.reader(io.StringIO(text_of(path, ExportError)), strict=True)
     try:
         header, *lines = [row for row in reader if row]
     except ValueError:
@@ -185,9 +174,7 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise ExportError(
-            "pyarrow is required to read Parquet", hint="pip install 'tfserving-deployer[data]'"
-        ) from error
+        raise ExportError("pyarrow is required to read Parquet", hint=pip_line("pyarrow")) from error
     try:
         return dict(parquet.read_table(path).to_pydict())
     except pyarrow.ArrowException as error:

@@ -15,6 +15,7 @@ from deployer.errors import SpecError
 from deployer.models.features.skew import Compared, Skew
 from deployer.records import rows
 from deployer.records.columns import table_columns
+from deployer.records.text import text_of
 from gateway.preprocess import Compiled, RateProblem, Rates, RateTable, compile_spec
 from gateway.preprocess.problems import RecordProblems
 from gateway.spec import FeatureSpec, SpecProblem
@@ -23,13 +24,13 @@ from gateway.spec.signature import signature_problems
 
 CHUNK: Final = 1000
 """Rows that are preprocessed together."""
-TOLD: Final = 100
+PROBLEMS_LISTED: Final = 100
 """Problems of data that are listed; the rest is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What a check found. `rows` were read, `bad_rows` of them are refused; `problems` lists them all but for those
+    """What a check found. `rows` were read, `bad_rows` of them are rejected; `problems` lists them all but for those
     past the first 100 of the data, and `notes` what could not be checked."""
 
     problems: tuple[str, ...]
@@ -55,7 +56,7 @@ class CheckRequest:
 def check(request: CheckRequest) -> Checked:
     """Errors: SpecError for files that cannot be read at all."""
     try:
-        read = read_all(request.spec.read_bytes())
+        read = read_all(text_of(request.spec))
     except OSError as error:
         raise SpecError(f"feature spec {request.spec} cannot be read", hint="check the path") from error
     except SpecProblem as error:
@@ -117,17 +118,17 @@ def _with_data(request: CheckRequest, spec: FeatureSpec, compiled: Compiled, not
     count = bad = 0
     for chunk in _chunks(request.data, spec):
         count += len(chunk)
-        refused, told = _refused(chunk, compiled)
-        bad += len(refused)
-        problems += told[: max(0, TOLD - len(problems))]
+        rejected, found = _rejected(chunk, compiled)
+        bad += len(rejected)
+        problems += found[: max(0, PROBLEMS_LISTED - len(problems))]
         if compared is not None:
-            good = [(row.number - 1, record_of(row)) for index, row in enumerate(chunk) if index not in refused]
+            good = [(row.number - 1, record_of(row)) for index, row in enumerate(chunk) if index not in rejected]
             if good:
                 made = compiled.tensors([record for _, record in good])
                 compared.take([number for number, _ in good], made)
     skew = compared.skew(count) if compared is not None else None
     if bad > len(problems) and problems:
-        notes.append(f"{bad} rows are rejected; the first {TOLD} problems are listed")
+        notes.append(f"{bad} rows are rejected; the first {PROBLEMS_LISTED} problems are listed")
     if skew is not None and not skew.within:
         problems.append(
             f"skew: {skew.differing_rows} of {skew.rows} rows differ from {request.expected} by more than "
@@ -144,25 +145,25 @@ def _chunks(patterns: Sequence[str], spec: FeatureSpec) -> Iterator[list[rows.Ro
         yield chunk
 
 
-def _refused(chunk: Sequence[rows.Row], compiled: Compiled) -> tuple[set[int], list[str]]:
-    """The places of rows that are no records or that the gateway refuses, and why."""
-    refused = {index for index, row in enumerate(chunk) if row.problem}
-    told = [f"{row.file}:{row.line}: {row.problem}" for row in chunk if row.problem]
-    sound = [index for index in range(len(chunk)) if index not in refused]
-    while sound:
+def _rejected(chunk: Sequence[rows.Row], compiled: Compiled) -> tuple[set[int], list[str]]:
+    """The indices of rows that are not records or that the gateway rejects, and why."""
+    rejected = {index for index, row in enumerate(chunk) if row.problem}
+    found = [f"{row.file}:{row.line}: {row.problem}" for row in chunk if row.problem]
+    valid = [index for index in range(len(chunk)) if index not in rejected]
+    while valid:
         try:
-            compiled.tensors([record_of(chunk[index]) for index in sound])
+            compiled.tensors([record_of(chunk[index]) for index in valid])
             break
         except RecordProblems as error:
-            told += [
-                f"{chunk[sound[problem.record]].file}:{chunk[sound[problem.record]].line}: "
+            found += [
+                f"{chunk[valid[problem.record]].file}:{chunk[valid[problem.record]].line}: "
                 f"feature '{problem.feature}': {problem.problem}"
                 for problem in error.problems
             ]
-            wrong = {sound[problem.record] for problem in error.problems}
-            refused |= wrong
-            sound = [index for index in sound if index not in wrong]
-    return refused, told
+            wrong = {valid[problem.record] for problem in error.problems}
+            rejected |= wrong
+            valid = [index for index in valid if index not in wrong]
+    return rejected, found
 
 
 def record_of(row: rows.Row) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from deployer.models.proof.served import Prover
 from deployer.targets.base import Progress
 from deployer.targets.storage.layout import ModelStore
 
-NAME = "version"
+LOADED_MODEL = "version"
 
 
 def loaded(
@@ -38,5 +38,5 @@ def _load(store: Path, result: Verification, prover: Prover, progress: Progress)
 def prove(path: Path, prover: Prover, progress: Progress) -> None:
     """Load one version directory with its warm-up requests. Errors: ExportError with TensorFlow's reason; ToolError."""
     progress(f"loading {path} on a model server")
-    with prover.serving({NAME: path}, warm_up=True):
+    with prover.serving({LOADED_MODEL: path}, warm_up=True):
         pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-LONGEST = 400
+REASON_MAX = 400
 """Maximum characters of a reason; some contain whole shapes and graphs."""
 
 USE_EXPORT = (
@@ -97,7 +97,7 @@ def sentence(text: str) -> str:
     first = reason[: end.start()] if end else reason
     if len(first) < 15 and end:  # an abbreviation or a bare status, not a sentence
         first = reason
-    return first if len(first) <= LONGEST else first[:LONGEST].rsplit(" ", 1)[0] + " …"
+    return first if len(first) <= REASON_MAX else first[:REASON_MAX].rsplit(" ", 1)[0] + " …"
 
 
 def remedy(text: str, otherwise: str) -> str:

@@ -1,4 +1,4 @@
-"""One chunk of rows until each has an answer or a reason why not: bad rows are taken out and the rest sent again."""
+"""One chunk of rows until each has a prediction or a reason: bad rows are removed and the rest is sent again."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from deployer.records.rows import Row
 from deployer.release.batch.pace import Pace, Rate
 from deployer.release.batch.pack import body
 
-BUSY: Final = (408, 429, 502, 503, 504)
+BUSY_STATUSES: Final = (408, 429, 502, 503, 504)
 ATTEMPTS: Final = 3
-"""Times that a request is sent which the release fails to answer, though it is not busy."""
-LATE: Final = 5
-"""Times that one row alone may miss its deadline while others are answered."""
+"""Times that a request is sent that fails although the release is not busy."""
+DEADLINE_ATTEMPTS: Final = 5
+"""Times that one row alone may miss its deadline while other requests succeed."""
 LISTED: Final = 100
-"""Problems that a gateway lists in one answer; past them, the reasons of the last record named may be incomplete."""
+"""Problems that a gateway lists in one response; past them, the reasons of the last record named may be incomplete."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Predicted:
     """A row with its prediction, a JSON object as the gateway wrote it, and the version that made it."""
 
     row: Row
@@ -54,14 +54,14 @@ class Bad:
     problems: tuple[Problem, ...]
 
 
-Outcome = Answered | Bad
+Outcome = Predicted | Bad
 
 
 class _Metadata(msgspec.Struct):
     model_version: int
 
 
-class _Answer(msgspec.Struct):
+class _Response(msgspec.Struct):
     predictions: list[msgspec.Raw]
     metadata: _Metadata
 
@@ -77,14 +77,14 @@ class _Refusal(msgspec.Struct):
     details: list[_Detail] = []
 
 
-_answer = msgspec.json.Decoder(_Answer).decode
+_response = msgspec.json.Decoder(_Response).decode
 _refusal = msgspec.json.Decoder(_Refusal).decode
 
 
 class Asker:
     """Sends rows to the gateways in turn, at one pace for all that is sent. Made inside a running event loop.
 
-    `request_timeout` bounds one request, `patience` the time without any answer, both in seconds. `clock` and `sleep`
+    `request_timeout` bounds one request, `patience` the time without success, both in seconds. `clock` and `sleep`
     are the time that pace and patience go by.
     """
 
@@ -107,9 +107,9 @@ class Asker:
         self._headers = endpoint.headers
         self._patience = patience
         self._clock, self._sleep = clock, sleep
-        self._answered_at = clock()
+        self._last_processed = clock()
         self._in_flight = 0
-        self._door = asyncio.Lock()
+        self._turns = asyncio.Lock()
         self._ended = asyncio.Event()
 
     def close(self) -> None:
@@ -141,12 +141,12 @@ class Asker:
         while True:
             reply = await self._send(rows, usual=usual)
             if reply.status == 200:
-                return self._answers(rows, reply.body), []
-            if reply.status in BUSY:
+                return self._predictions(rows, reply.body), []
+            if reply.status in BUSY_STATUSES:
                 if len(rows) > 1 and reply.status in (408, 504):  # perhaps too much for one deadline
                     return [], _halves(rows)
                 late += reply.status == 504
-                if late >= LATE and self._answered_at > began:  # others are answered meanwhile: it is this row
+                if late >= DEADLINE_ATTEMPTS and self._last_processed > began:  # others succeed: it is this row
                     return [Bad(row=rows[0], problems=(Problem("", _read_refusal(reply.body).error),))], []
                 continue
             refusal = _read_refusal(reply.body)
@@ -164,27 +164,27 @@ class Asker:
                     hint="`deployer doctor` says what is wrong",
                 )
 
-    def _answers(self, rows: list[Row], content: bytes) -> list[Outcome]:
+    def _predictions(self, rows: list[Row], content: bytes) -> list[Outcome]:
         try:
-            answer = _answer(content)
+            response = _response(content)
         except msgspec.MsgspecError as error:
             raise TargetError(
                 f"the response to the rows from {rows[0].number} on is not that of a gateway",
                 hint="`deployer status` shows what is running",
             ) from error
-        if len(answer.predictions) != len(rows):
+        if len(response.predictions) != len(rows):
             raise TargetError(
-                f"{len(answer.predictions)} predictions for {len(rows)} records",
+                f"{len(response.predictions)} predictions for {len(rows)} records",
                 hint="`deployer doctor` finds the cause",
             )
-        version = answer.metadata.model_version
+        version = response.metadata.model_version
         return [
-            Answered(row=row, prediction=bytes(raw), version=version)
-            for row, raw in zip(rows, answer.predictions, strict=True)
+            Predicted(row=row, prediction=bytes(raw), version=version)
+            for row, raw in zip(rows, response.predictions, strict=True)
         ]
 
     async def _send(self, rows: list[Row], *, usual: bool) -> http1.Response:
-        """The answer to one request. A lost connection is an answer 503."""
+        """The response to one request. A lost connection counts as status 503."""
         content = body(rows)
         await self._turn(len(rows))
         began = self._clock()
@@ -199,13 +199,13 @@ class Asker:
             self._in_flight -= 1
             self._ended.set()
         now = self._clock()
-        if reply.status not in BUSY:
-            self._answered_at = now
+        if reply.status not in BUSY_STATUSES:
+            self._last_processed = now
             if usual and reply.status == 200:
-                self.pace.answered(now, now - began)
+                self.pace.succeeded(now, now - began)
             return reply
-        self.pace.refused(now, reply.retry_after)
-        if now - self._answered_at > self._patience:
+        self.pace.rejected(now, reply.retry_after)
+        if now - self._last_processed > self._patience:
             raise WaitTimeout(
                 f"no request succeeded for {self._patience:g} s; the last response was {reply.status}",
                 cause=_read_refusal(reply.body).error,
@@ -215,7 +215,7 @@ class Asker:
 
     async def _turn(self, rows: int) -> None:
         """Wait until a request may start, in the order in which they came."""
-        async with self._door:
+        async with self._turns:
             while wait := self.pace.wait(self._clock(), self._in_flight):
                 if math.isinf(wait):
                     self._ended.clear()

@@ -17,7 +17,7 @@ from deployer.records import rows
 from deployer.release.batch.output import Shard
 from deployer.release.batch.tables import Format
 
-DESCRIPTION = "batch.json"
+DESCRIPTION_FILE = "batch.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class BatchRequest:
 
     `inputs` are files and globs. Without `label` and `version` the gateway routes by its weights. A request holds
     `batch` records at most, and `concurrency` requests at most are in flight; `max_rate` is in rows/s, None for as
-    fast as the release allows. After `patience` seconds without an answer the run ends. `restart` forgets what an
+    fast as the release allows. After `patience` seconds without success the run ends. `restart` discards what an
     earlier run has written.
     """
 
@@ -94,10 +94,10 @@ def begin(request: BatchRequest) -> Described:
     Errors: SpecError for inputs that cannot be read, UsageError when the folder holds another batch.
     """
     files = rows.expand(request.inputs)
-    folder, description = request.output, request.output / DESCRIPTION
+    folder, description = request.output, request.output / DESCRIPTION_FILE
     before = None if request.restart else _read(description)
     if before is None:
-        _require_free(folder, forget=request.restart)
+        _require_free(folder, discard=request.restart)
     known = {(file.path, file.size, file.modified): file.rows for file in (before.inputs if before else ())}
     described = Described(
         model=request.model,
@@ -149,10 +149,10 @@ def _read(description: Path) -> Described | None:
         raise UsageError(f"{description} does not describe a batch", hint="choose another folder") from error
 
 
-def _require_free(folder: Path, *, forget: bool) -> None:
-    """Nothing of another batch may stand beside the new one."""
+def _require_free(folder: Path, *, discard: bool) -> None:
+    """No file of another batch may be in the folder of the new one."""
     found = [path for pattern in ("part-*", "errors-*", ".part-*", ".errors-*") for path in folder.glob(pattern)]
-    if found and not forget:
+    if found and not discard:
         raise UsageError(f"{folder} is not empty: {found[0].name}", hint="choose another folder, or --restart")
     for path in found:
         path.unlink()

@@ -17,7 +17,7 @@ import msgspec
 from deployer.errors import TargetError, UsageError
 from deployer.files import replace_file
 from deployer.release.batch import tables
-from deployer.release.batch.ask import Answered, Outcome, Problem
+from deployer.release.batch.ask import Outcome, Predicted, Problem
 from deployer.release.batch.tables import Columns, Format
 
 
@@ -76,7 +76,7 @@ class Shard:
         for outcome in outcomes:
             rows += 1
             row = outcome.row
-            if isinstance(outcome, Answered):
+            if isinstance(outcome, Predicted):
                 versions[outcome.version] += 1
                 lines.append(
                     b'{"row":%d,"version":%d,%b\n' % (row.number, outcome.version, outcome.prediction.lstrip()[1:])

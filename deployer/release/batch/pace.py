@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-SMOOTHING: Final = 0.2
+LATENCY_SMOOTHING: Final = 0.2
 """Weight of the newest request in the smoothed latency."""
-SLOW: Final = 3.0
+SLOW_FACTOR: Final = 3.0
 """The smoothed latency, in multiples of the lowest one, from which on the release counts as loaded."""
-FORGETTING: Final = 1.002
+LOWEST_GROWTH: Final = 1.002
 """Growth of the lowest latency with each request, so that one lucky request is not the measure for hours."""
 LONGEST_PAUSE: Final = 30.0
 """Seconds, whatever Retry-After says."""
@@ -20,7 +20,7 @@ LONGEST_PAUSE: Final = 30.0
 class Pace:
     """Additive increase, multiplicative decrease of the requests in flight, between 1 and `most`.
 
-    It grows by one request for each round of fast answers. A refusal halves it and pauses; latency that has risen
+    It grows by one request for each round of fast responses. A refusal halves it and pauses; latency that has risen
     takes a fifth off, and at one request in flight it pauses for as long as a request takes.
     """
 
@@ -39,21 +39,23 @@ class Pace:
             return math.inf
         return max(0.0, self.not_before - now)
 
-    def answered(self, now: float, seconds: float) -> None:
-        """A request of usual size was answered after `seconds`."""
+    def succeeded(self, now: float, seconds: float) -> None:
+        """A request of usual size was succeeded after `seconds`."""
         self._refused_in_a_row = 0
         self._since_decrease += 1
-        self.lowest = min(self.lowest * FORGETTING, seconds)
-        self.smoothed = seconds if not self.smoothed else (1 - SMOOTHING) * self.smoothed + SMOOTHING * seconds
-        if self.smoothed <= SLOW * self.lowest:
+        self.lowest = min(self.lowest * LOWEST_GROWTH, seconds)
+        self.smoothed = (
+            seconds if not self.smoothed else (1 - LATENCY_SMOOTHING) * self.smoothed + LATENCY_SMOOTHING * seconds
+        )
+        if self.smoothed <= SLOW_FACTOR * self.lowest:
             self.window = min(float(self.most), self.window + 1 / self.window)
         elif self.window <= 1:
             self.not_before = max(self.not_before, now + self.smoothed)
-        elif self._since_decrease > self.window:  # else the answers are of requests sent before the last decrease
+        elif self._since_decrease > self.window:  # else the responses are to requests sent before the last decrease
             self.window = max(1.0, self.window * 0.8)
             self._since_decrease = 0
 
-    def refused(self, now: float, retry_after: float | None) -> None:
+    def rejected(self, now: float, retry_after: float | None) -> None:
         """The release was busy or away; `retry_after` is in seconds, if it named a time."""
         self.refusals += 1
         self._refused_in_a_row += 1

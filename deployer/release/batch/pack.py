@@ -33,7 +33,7 @@ def pack(rows: Iterable[Row], limits: Limits) -> Iterator[tuple[Row, ...]]:
     """Rows in order, as many in a request as the limits allow.
 
     A row that cannot be read takes the place of a record, so that what is buffered stays bounded. One that is larger
-    than a request stands alone; the gateway's answer to it says so.
+    than a request stands alone; the gateway's response to it says so.
     """
     chunk: list[Row] = []
     size = len(HEAD) + len(TAIL)

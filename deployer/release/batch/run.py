@@ -131,7 +131,7 @@ def batch(
 
 
 def specs_for(request: BatchRequest, model: ModelSettings) -> tuple[FeatureSpec, ...]:
-    """The specs of the versions that may answer. Errors: SpecError for a label or version that there is not."""
+    """The specs of the versions that may respond. Errors: SpecError for an unknown label or version."""
     if request.label and request.label not in model.labels:
         raise SpecError(
             f"{request.model} has no label {request.label}", hint=f"it has {', '.join(model.labels) or 'none'}"
@@ -142,7 +142,7 @@ def specs_for(request: BatchRequest, model: ModelSettings) -> tuple[FeatureSpec,
             hint=f"it has {', '.join(model.specs) or 'none'}; a batch needs one",
         )
     if not model.specs:
-        raise SpecError(f"{request.model} has no feature spec, so it takes no records", hint="export with --features")
+        raise SpecError(f"{request.model} has no feature spec, so it accepts no records", hint="export with --features")
     # All of them without a version: a label may move while the batch runs.
     chosen = model.specs.values() if request.version is None else [model.specs[str(request.version)]]
     return tuple(chosen)
@@ -205,7 +205,7 @@ async def _write(
     shard.open()
     try:
         while True:
-            # In a thread: reading must not delay answers, whose latency sets the pace.
+            # In a thread: reading must not delay responses, whose latency sets the pace.
             chunk = await asyncio.to_thread(_next, chunks)
             if chunk is None and not pending:
                 break

@@ -13,9 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from deployer.errors import UsageError
+from deployer.extras import pip_line
 from gateway.spec import Binary, Classification, FeatureSpec, Regression
 
-ROWS: Final = 10_000
+CHUNK_ROWS: Final = 10_000
 """Rows in memory, and in a row group of Parquet."""
 
 Columns = tuple[str, ...]
@@ -100,7 +101,7 @@ def _parquet(rows: Iterator[Mapping[str, Any]], made: Path, columns: Columns) ->
     }
     schema = pyarrow.schema([(name, known.get(name, pyarrow.string())) for name in columns])
     with parquet.ParquetWriter(made, schema) as writer:
-        while some := list(islice(rows, ROWS)):
+        while some := list(islice(rows, CHUNK_ROWS)):
             taken = {name: [_typed(name, row.get(name)) for row in some] for name in columns}
             writer.write_table(pyarrow.table(taken, schema=schema))
 
@@ -117,5 +118,5 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise UsageError("Parquet needs pyarrow", hint="pip install 'tfserving-deployer[data]'") from error
+        raise UsageError("Parquet needs pyarrow", hint=pip_line("pyarrow")) from error
     return pyarrow, parquet

@@ -13,6 +13,7 @@ from deployer.targets.cluster.state.snapshot import ClusterSnapshot
 
 PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
 SHORTAGE = re.compile(r"Insufficient ([a-z0-9./-]*[a-z0-9])")
+UNREACHABLE = "a NetworkPolicy may block the API server; otherwise its log shows why"
 NO_VERSIONS = re.compile(r"No versions of servable (\S+) found under base path (\S+?)\.? ")
 NO_BASE = re.compile(r"Could not find base path (\S+) for servable (\S+)")
 
@@ -39,7 +40,7 @@ def _findings(snapshot: ClusterSnapshot) -> Iterator[Finding]:
     for autoscaler in snapshot.autoscalers:
         yield from _autoscaler(autoscaler)
     yield from unreachable_findings(
-        snapshot.serving, [pod.name for pod in snapshot.pods if pod.ready and not pod.terminating]
+        snapshot.serving, {pod.name: UNREACHABLE for pod in snapshot.pods if pod.ready and not pod.terminating}
     )
     yield from lasting_findings(snapshot.serving, snapshot.before)
 

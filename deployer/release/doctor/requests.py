@@ -8,7 +8,7 @@ from deployer.targets.base import Target
 from deployer.targets.serving_view import FailedRequest, ServingView
 from gateway.settings import ModelSettings, SettingsError, parse_settings
 
-TIMEOUT = 10.0
+LABEL_REQUEST_TIMEOUT = 10.0
 """Seconds for each request."""
 
 
@@ -35,8 +35,8 @@ def _labels(model: ModelSettings) -> tuple[str, ...]:
 
 def _try(target: Target, gateway: str, name: str, model: ModelSettings, label: str) -> FailedRequest | None:
     try:
-        smoke(target, gateway, name, label, signature=model.signature, timeout=TIMEOUT)
+        smoke(target, gateway, name, label, signature=model.signature, timeout=LABEL_REQUEST_TIMEOUT)
     except DeployerError as error:
         why = f"{error.message}: {error.cause}" if error.cause else error.message
-        return FailedRequest(gateway=gateway, model=name, label=label, why=why)
+        return FailedRequest(gateway=gateway, model=name, label=label, why=why, remedy=error.hint)
     return None

@@ -11,10 +11,17 @@ from deployer.targets.serving_view import GatewayView, ReplicaView, ServingView
 from gateway.settings import SettingsError, parse_settings
 from tfserving.config import ConfigError, ModelConfig, ModelServerConfig, Specific
 
-RESTORE_CONFIG = (
-    "it was edited manually: undo that; for a local release, `deployer local down` and `up` write it again,"
-    " in a cluster, `deployer deploy` restores what Helm wrote last (`--dry-run` shows it)"
-)
+RESTORE_CONFIG = {
+    "local": "it was edited manually: undo that, or `deployer local down` and `up` write it again",
+    "cluster": "it was edited manually: undo that, or `deployer deploy` restores what Helm wrote last"
+    " (`--dry-run` shows it)",
+}
+PUT_BACK = {"local": "", "cluster": " with `deployer publish {} --version {}`"}
+COPY = {
+    "local": "put it there, or go to another version with `deployer rollback {}`",
+    "cluster": "`deployer publish {} --version {}` copies it there",
+}
+WRITE_CONFIG = {"local": "`deployer local up`", "cluster": "`deployer deploy`"}
 
 
 def lasting_findings(now: ServingView, before: ServingView | None) -> Iterator[Finding]:
@@ -30,6 +37,7 @@ def lasting_findings(now: ServingView, before: ServingView | None) -> Iterator[F
 
 def diagnose_serving(view: ServingView) -> Iterator[Finding]:
     """Inconsistent configuration, versions and labels that are not served, gateways that lag behind."""
+    config: ModelServerConfig | None
     try:
         config = ModelServerConfig.parse(view.model_config)
     except ConfigError as error:
@@ -37,31 +45,33 @@ def diagnose_serving(view: ServingView) -> Iterator[Finding]:
             cause="the current model_config cannot be parsed",
             subjects=("model_config",),
             evidence=str(error),
-            remedy=RESTORE_CONFIG,
+            remedy=RESTORE_CONFIG[view.target],
         )
-        config = ModelServerConfig(models=())
-    yield from _dangling(config)
+        config = None
     yield from _routes(view, config)
+    config = config or ModelServerConfig(models=())
+    yield from _dangling(config)
     for name, replica in view.replicas.items():
         for model in (config if replica.own is None else ModelServerConfig.parse(replica.own)).models:
             served = next((s for s in replica.served if s.model == model.name), None)
             if served is not None:
                 in_rollout = model.name in view.rolling_out
-                yield from _model(name, model, served, in_rollout=in_rollout)
+                yield from _model(name, model, served, in_rollout=in_rollout, target=view.target)
     yield from _gateways(view)
     yield from _requests(view)
 
 
-def unreachable_findings(view: ServingView, expected: Collection[str]) -> Iterator[Finding]:
-    """Members of `expected` that do not respond."""
+def unreachable_findings(view: ServingView, expected: Mapping[str, str]) -> Iterator[Finding]:
+    """Members of `expected` that do not respond; it gives the remedy for each."""
     views: Mapping[str, ReplicaView | GatewayView] = {**view.replicas, **view.gateways}
     for name, member in views.items():
-        if member.unreachable and name in expected:
+        remedy = expected.get(name, "")
+        if member.unreachable and remedy:
             yield Finding(
                 cause="it is running but does not respond",
                 subjects=(name,),
                 evidence=member.unreachable,
-                remedy="a NetworkPolicy may block the API server; otherwise check its log",
+                remedy=remedy,
             )
 
 
@@ -78,7 +88,8 @@ def _dangling(config: ModelServerConfig) -> Iterator[Finding]:
                 )
 
 
-def _routes(view: ServingView, config: ModelServerConfig) -> Iterator[Finding]:
+def _routes(view: ServingView, config: ModelServerConfig | None) -> Iterator[Finding]:
+    """Routes to models and labels that do not exist; nothing can be said without a model_config."""
     try:
         settings = parse_settings(view.gateway_config)
     except SettingsError as error:
@@ -86,18 +97,28 @@ def _routes(view: ServingView, config: ModelServerConfig) -> Iterator[Finding]:
             cause="the current gateway configuration is invalid",
             subjects=("gateway configuration",),
             evidence=str(error),
-            remedy=RESTORE_CONFIG,
+            remedy=RESTORE_CONFIG[view.target],
         )
+        return
+    if config is None:
         return
     labels = {model.name: set(model.labels) for model in config.models}
     for name, model in settings.models.items():
+        if name not in labels:
+            yield Finding(
+                cause=f"gateways route to model {name}, which the model servers are not configured to serve",
+                subjects=("model_config",),
+                evidence=f"it has {_listed(sorted(labels)) or 'no model'}",
+                remedy=RESTORE_CONFIG[view.target],
+            )
+            continue
         for label, weight in (model.routing.weights if model.routing else {}).items():
-            if weight > 0 and label not in labels.get(name, set()):
+            if weight > 0 and label not in labels[name]:
                 yield Finding(
                     cause=f"gateways route to label {label} of model {name}, which does not exist",
                     subjects=("gateway configuration",),
                     evidence=f"its weight is {weight:g}; model_config has "
-                    f"{_listed(sorted(labels.get(name, ()))) or 'no label of this model'}",
+                    f"{_listed(sorted(labels[name])) or 'no label of this model'}",
                     remedy="`deployer rollback` sets weights and labels together",
                 )
 
@@ -127,7 +148,7 @@ def _open(rollout: Rollout, step: str, at_work: str) -> Finding:
     )
 
 
-def _model(replica: str, model: ModelConfig, served: Served, *, in_rollout: bool) -> Iterator[Finding]:
+def _model(replica: str, model: ModelConfig, served: Served, *, in_rollout: bool, target: str) -> Iterator[Finding]:
     """`in_rollout`: a deployer is working on the model, and itself waits for what is not ready yet."""
     wanted = model.policy.versions if isinstance(model.policy, Specific) else tuple(served.versions)
     for version in wanted:
@@ -148,8 +169,8 @@ def _model(replica: str, model: ModelConfig, served: Served, *, in_rollout: bool
                 cause=f"version {version} of model {model.name} has left the model server although it is configured",
                 subjects=(replica,),
                 evidence=f"its state is {served.versions[version]}: {model.base_path}/{version} is gone, or unreadable",
-                remedy=f"put it back (in a cluster with `deployer publish {model.name} --version {version}`), or go to"
-                f" another version with `deployer rollback {model.name}`",
+                remedy=f"put it back{PUT_BACK[target].format(model.name, version)}, or go to another version with"
+                f" `deployer rollback {model.name}`",
             )
         elif version not in served.versions:
             yield Finding(
@@ -157,7 +178,7 @@ def _model(replica: str, model: ModelConfig, served: Served, *, in_rollout: bool
                 subjects=(replica,),
                 evidence=f"the server cannot find {model.base_path}/{version};"
                 f" it has {_listed(served.versions) or 'no version'}",
-                remedy=f"`deployer publish {model.name} --version {version}` copies it there",
+                remedy=COPY[target].format(model.name, version),
             )
         else:
             yield Finding(
@@ -185,14 +206,16 @@ def _gateways(view: ServingView) -> Iterator[Finding]:
                 cause="a gateway rejected its new configuration and keeps the old one",
                 subjects=(name,),
                 evidence=gateway.error,
-                remedy="`deployer deploy` writes a valid one",
+                remedy=f"{WRITE_CONFIG[view.target]} writes a valid one",
             )
         elif gateway.hash and gateway.hash != view.wanted_hash and not view.rolling_out:
             yield Finding(
                 cause="a gateway uses an old configuration",
                 subjects=(name,),
                 evidence=f"it uses {gateway.hash}; the current one is {view.wanted_hash}",
-                remedy="the kubelet updates the mounted file within two minutes; if it does not, delete the pod",
+                remedy="the kubelet updates the mounted file within two minutes; if it does not, delete the pod"
+                if view.target == "cluster"
+                else "it reads its file every second; if that does not change, its log shows why",
             )
         if gateway.unready:
             yield Finding(
@@ -213,7 +236,7 @@ def _requests(view: ServingView) -> Iterator[Finding]:
             cause=f"requests to {label} {failed.model} fail",
             subjects=(failed.gateway,),
             evidence=failed.why,
-            remedy="the other findings say why; without any, the logs of model servers and gateway do",
+            remedy=failed.remedy or "the other findings say why; without any, the logs of model servers and gateway do",
         )
 
 

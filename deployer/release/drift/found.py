@@ -139,11 +139,11 @@ def seen(found: Counts, known: Statistics, version: int, label: str, other: str)
     result: list[DriftSeen] = []
     for kind, one in _named(known):
         live = _of_label(found, version, label, kind, one)
-        if not sum(live):
+        if not any(live):
             continue
         result.append(DriftSeen(feature=one.name, against="training", live=live, other=tuple(one.all_counts)))
         beside = _of_label(found, version, other, kind, one)
-        if kind == "feature" and sum(beside):
+        if kind == "feature" and any(beside):
             result.append(DriftSeen(feature=one.name, against=other, live=live, other=beside))
     return tuple(result)
 

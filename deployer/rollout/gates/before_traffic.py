@@ -87,9 +87,9 @@ def _memory(target: Target, facts: VersionFacts, rollout: Rollout) -> Judgement 
     limit, size = min(limits, default=facts.memory_limit), facts.size
     if limit is None or size is None or rollout.request.to in rollout.base.versions:
         return None
-    beside = rollout.request.policy is Policy.AVAILABILITY
-    fits, numbers = loading(limit, size, smoke.memory(target), beside=beside)
-    gate = f"{'two versions fit' if beside else 'the version fits'} in memory"
+    side_by_side = rollout.request.policy is Policy.AVAILABILITY
+    fits, numbers = loading(limit, size, smoke.memory(target), side_by_side=side_by_side)
+    gate = f"{'two versions fit' if side_by_side else 'the version fits'} in memory"
     return Judgement(gate=gate, verdict=Verdict.PASS if fits else Verdict.FAIL, numbers=numbers)
 
 

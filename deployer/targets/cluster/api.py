@@ -14,13 +14,13 @@ from deployer.errors import TargetError
 from deployer.targets.base import HttpReply
 from deployer.targets.cluster import kubeconfig
 
-PARALLEL = kubeconfig.CONNECTIONS
+PARALLEL_REQUESTS = kubeconfig.CONNECTIONS
 """Concurrent requests to the API server."""
 
 NOT_FOUND, CONFLICT = 404, 409
 
 API_CALL_TIMEOUT = 15.0
-PAGE = 500
+LIST_PAGE_SIZE = 500
 """Objects per page of a list."""
 
 FIELD_MANAGER = "tfserving-deployer"
@@ -101,7 +101,12 @@ class ApiServer:
         found: list[T] = []
         following = ""
         while True:
-            query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields, "continue": following}
+            query = {
+                "limit": str(LIST_PAGE_SIZE),
+                "labelSelector": labels,
+                "fieldSelector": fields,
+                "continue": following,
+            }
             page = self._decode(self.call("GET", path, query=query, timeout=timeout), _Page, path)
             found += [self._decode(item, shape, path) for item in page.items]
             following = page.metadata.next

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 
 from deployer.errors import TargetError
+from deployer.extras import pip_line
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
@@ -96,7 +97,5 @@ def _loaders() -> Any:
     try:
         from kubernetes import config
     except ImportError as error:
-        raise TargetError(
-            "the Kubernetes client is not installed", hint="pip install 'tfserving-deployer[k8s]'"
-        ) from error
+        raise TargetError("the Kubernetes client is not installed", hint=pip_line("kubernetes")) from error
     return config

@@ -30,7 +30,7 @@ from deployer.targets.cluster import kubeconfig, proof
 from deployer.targets.cluster.agent_job import agent_job
 from deployer.targets.cluster.api import (
     NOT_FOUND,
-    PARALLEL,
+    PARALLEL_REQUESTS,
     ApiServer,
     Place,
     Refused,
@@ -350,7 +350,7 @@ class ClusterTarget(Target):
 
     def parallel(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Call `work` for every item, a limited number in parallel; results in the order of the items."""
-        with ThreadPoolExecutor(PARALLEL) as pool:
+        with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
             return list(pool.map(work, items))
 
     def _request(

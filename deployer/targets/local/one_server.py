@@ -20,7 +20,7 @@ from deployer.tools.running import Running
 from tfserving.client import Client, ModelServerError
 from tfserving.config import ModelConfig, ModelServerConfig, Specific
 
-POLL_SECONDS = 0.05
+SERVER_POLL_SECONDS = 0.05
 GRACE_SECONDS = 5.0
 
 LOAD_ONCE = ("--max_num_load_retries=0", "--load_retry_interval_micros=0", "--num_load_threads=2")
@@ -100,14 +100,14 @@ def _loaded(
 ) -> dict[str, str]:
     """Have the models loaded; the server's message for each that it could not load."""
     deadline = time.monotonic() + timeout
-    while not _asked(client, wanted, timeout=max(deadline - time.monotonic(), POLL_SECONDS)):
+    while not _asked(client, wanted, timeout=max(deadline - time.monotonic(), SERVER_POLL_SECONDS)):
         _check(running, log, deadline)
-        time.sleep(POLL_SECONDS)
+        time.sleep(SERVER_POLL_SECONDS)
     failed: dict[str, str] = {}
     for model in wanted.models:
         while (message := _state(client, model.name)) is None:
             _check(running, log, deadline)
-            time.sleep(POLL_SECONDS)
+            time.sleep(SERVER_POLL_SECONDS)
         if message:
             failed[model.name] = message
     return failed

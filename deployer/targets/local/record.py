@@ -1,4 +1,4 @@
-"""What a local release serves, recorded for the next `up`: in its own folder, and beside its models.
+"""What a local release serves, recorded for the next `up`: in its own folder, and in the store.
 
 The one in the store, `<store>/.releases/<release>.json`, outlives the folder. A model server sees model directories
 only, and a name that begins with a dot is not one.

@@ -13,7 +13,7 @@ from gateway.settings import SettingsError, parse_settings
 from gateway.spec.text import Dumper, load
 
 ASK_NOW = {"cache-control": "no-cache"}
-"""A busy gateway answers with an older page else."""
+"""Otherwise a busy gateway may return an older page."""
 
 
 def request(
@@ -33,7 +33,9 @@ def request(
         except requests.RequestException as error:
             raise TargetError(
                 f"{name} does not respond on port {port}",
-                cause=type(error).__name__,
+                cause=f"no response within {timeout:g} s"
+                if isinstance(error, requests.Timeout)
+                else type(error).__name__,
                 hint="`deployer status` shows more",
             ) from error
         return HttpReply(status=response.status_code, body=response.content)

@@ -139,6 +139,16 @@ class Layout:
                 hint="it was edited, or written by another version; stop its processes manually and remove the file",
             ) from error
 
+    def text(self, file: Path) -> str:
+        """A configuration file that processes read. Errors: TargetError when it is gone or cannot be read."""
+        try:
+            return file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TargetError(
+                f"{file} cannot be read",
+                hint="the running processes keep what they have read; `deployer local down` and `up` write it again",
+            ) from error
+
     def write(self, state: LocalState) -> None:
         """Save the state."""
         replace_file(self.state, msgspec.json.format(msgspec.json.encode(state)))

@@ -25,15 +25,14 @@ from deployer.targets.base import (
     Target,
 )
 from deployer.targets.history import FileHistory
-from deployer.targets.local import cpu, memory, record, routes
+from deployer.targets.local import cpu, memory, record, routes, snapshot
 from deployer.targets.local.batching import current_batching, flags_with, gateway_with
 from deployer.targets.local.container import Container
-from deployer.targets.local.process import log_tail, server_flags
+from deployer.targets.local.process import server_flags
 from deployer.targets.local.state import Engine, Layout, LocalState
 from deployer.targets.local.supervisor import STOP_GRACE_SECONDS, GatewayPorts, Supervisor, model_config
 from deployer.targets.rest import is_admin_page
-from deployer.targets.serving_view import view
-from deployer.targets.snapshot import EndedProcess, LocalSnapshot
+from deployer.targets.snapshot import LocalSnapshot
 from deployer.targets.storage.contents import Contents, in_directory
 from deployer.tools import docker
 from deployer.tools.running import Running
@@ -199,7 +198,7 @@ class LocalTarget(Target):
 
     def model_config(self) -> str:
         self._state()
-        return self.layout.model_config.read_text()
+        return self.layout.text(self.layout.model_config)
 
     def put_model_config(self, text: str) -> None:
         state = self._state()
@@ -209,7 +208,7 @@ class LocalTarget(Target):
 
     def gateway_config(self) -> str:
         self._state()
-        return self.layout.gateway_config.read_text()
+        return self.layout.text(self.layout.gateway_config)
 
     def put_gateway_config(self, text: str) -> None:
         state = self._state()
@@ -266,17 +265,7 @@ class LocalTarget(Target):
         return in_directory(release.store, wanted)
 
     def snapshot(self) -> LocalSnapshot:
-        processes: tuple[Replica | GatewayReplica, ...] = (*self.replicas(), *self.gateways())
-        ended_processes = tuple(
-            EndedProcess(
-                name=ended.name, log=str(self.layout.log(ended.name)), log_tail=log_tail(self.layout, ended.name)
-            )
-            for ended in processes
-            if not ended.alive
-        )
-        return LocalSnapshot(
-            release=self.layout.directory.name, gateways=len(self.gateways()), ended=ended_processes, serving=view(self)
-        )
+        return snapshot.take(self, self.layout)
 
     # -- a model_config of one replica
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import unquote
@@ -11,12 +12,14 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from gateway.api.grpc.reading import Reading
 from gateway.api.http import REQUEST_ID_MAX, new_request_id
 from gateway.api.predict import Ask, Exchange, admitted, allowed_ms, as_gateway_error
 from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, GatewayError
 from gateway.gateway import Gateway
 from gateway.guard.access.caller import Caller
+from gateway.guard.memory import Share
 from gateway.observe.access_log import Entry, described, now
 from gateway.observe.context import OUT, TraceContext, continued
 from gateway.observe.trace import Trace
@@ -31,6 +34,9 @@ Context = Any
 
 Answer = Callable[[Gateway, bytes, "Call"], Awaitable[bytes]]
 """What answers the message of a call. Errors: GatewayError, RpcError, StatusError."""
+
+Read = Callable[[Share], Awaitable[bytes]]
+"""What reads the message of a call. Errors: GatewayError."""
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _CODE_OF_HTTP: Final = {
@@ -50,8 +56,9 @@ _CODE_OF_HTTP: Final = {
 class Call:
     """One call: its metadata by lower-case key (of a repeated key the last value), and who makes it."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, memory: Share) -> None:
         self.context = context
+        self.memory = memory
         self.fields: Mapping[str, str] = {
             key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
         }
@@ -90,7 +97,9 @@ class Call:
 async def answered(gateway: Gateway, call: Call, name: str, choice: Choice, ask: Ask[bytes], document: Any) -> bytes:
     """Answer a prediction for model `name`: let in, routed, counted. Errors: GatewayError, RpcError, StatusError."""
     call.require(name)
-    exchange = Exchange(request=call, active=gateway.active, asked=choice, model_name=name, trace=Trace())
+    exchange = Exchange(
+        request=call, active=gateway.active, asked=choice, model_name=name, trace=Trace(), memory=call.memory
+    )
     try:
         exchange.deadline = deadline_of(gateway, call)
         response = await admitted(gateway, exchange, lambda: (ask, document))
@@ -131,20 +140,22 @@ def read(kind: type[M], message: bytes) -> M:
         raise BadRequest(f"the message cannot be decoded: {error}", stage="decode") from error
 
 
-def handled(gateway: Gateway, path: str, answer: Answer, *, guarded: bool) -> Any:
+def handled(gateway: Gateway, path: str, answer: Answer, reading: Reading, *, guarded: bool) -> Any:
     """A handler of the unary method `path`, which takes and gives bytes. An unexpected failure is logged and INTERNAL.
+    To grpcio it is one that takes a stream, of which nothing is read before it is asked for.
 
     A `guarded` method asks for credentials, where the gateway does, before anything of the message is read.
     """
 
-    async def handle(message: bytes, context: Context) -> bytes:
-        call, tally = Call(context), gateway.tally
+    async def handle(messages: AsyncIterator[bytes], context: Context) -> bytes:
+        call, tally = Call(context, Share(gateway.memory)), gateway.tally
         tally.accepted += 1
         started, response = perf_counter(), b""
         if call.traced is not None:
             OUT.set(call.traced.traceparent)  # the task of a call is its own
         try:
-            response = await _let_in(gateway, call, answer, message, guarded=guarded)
+            with call.memory:
+                response = await _let_in(gateway, call, answer, partial(reading.read, messages), guarded=guarded)
         except grpc.aio.AbortError:
             tally.answered += 1
             raise
@@ -160,7 +171,7 @@ def handled(gateway: Gateway, path: str, answer: Answer, *, guarded: bool) -> An
         tally.answered += 1
         return response
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+    return grpc.stream_unary_rpc_method_handler(handle)
 
 
 def _entry(call: Call, path: str, size: int, seconds: float) -> Entry:
@@ -188,14 +199,16 @@ def _address(peer: str) -> str:
     return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
-async def _let_in(gateway: Gateway, call: Call, answer: Answer, message: bytes, *, guarded: bool) -> bytes:
+async def _let_in(gateway: Gateway, call: Call, answer: Answer, read: Read, *, guarded: bool) -> bytes:
     try:
         if guarded and not gateway.door.open:
             call.caller = await gateway.door.caller(call.header)
-        return await answer(gateway, message, call)
+        return await answer(gateway, await read(call.memory), call)
     except GatewayError as error:
         if error.denied:
             gateway.metrics.denied.add(error.denied)
+        if error.reason == "memory" and call.trace is None:
+            gateway.metrics.shed.add(error.reason)
         await call.end(error)
     except (RpcError, StatusError) as error:
         await call.end(error)

@@ -13,7 +13,7 @@ from gateway.api.grpc.calls import Context
 from gateway.gateway import Gateway
 
 SERVICE: Final[str] = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-WATCH_SECONDS: Final = 0.5
+HEALTH_POLL_SECONDS: Final = 0.5
 """How often a watched state is looked at."""
 
 
@@ -35,13 +35,13 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # has no ty
         if request.service not in self._services:
             yield _response("SERVICE_UNKNOWN")
             await asyncio.Event().wait()  # until the client ends the call
-        said = None
+        sent = None
         while True:
             state = self._now()
-            if state != said:
+            if state != sent:
                 yield state
-                said = state
-            await asyncio.sleep(WATCH_SECONDS)
+                sent = state
+            await asyncio.sleep(HEALTH_POLL_SECONDS)
 
     def _now(self) -> Any:
         return _response("NOT_SERVING" if self._gateway.unready() else "SERVING")

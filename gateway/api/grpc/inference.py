@@ -43,7 +43,7 @@ async def _ready(gateway: Gateway, message: bytes, call: Call) -> bytes:
 
 async def _server(gateway: Gateway, message: bytes, call: Call) -> bytes:
     call.require(None)
-    found = pb.ServerMetadataResponse(name=v2.NAME, version=v2.server_version(), extensions=v2.EXTENSIONS)
+    found = pb.ServerMetadataResponse(name=v2.SERVER_NAME, version=v2.server_version(), extensions=v2.EXTENSIONS)
     return found.SerializeToString()
 
 
@@ -88,7 +88,7 @@ INFERENCE: Final[dict[str, Answer]] = {
     )
 }
 """What answers a method, by its path."""
-OPEN: Final = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
+UNGUARDED: Final = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
 """Methods that ask for no credentials, as the routes of REST."""
 
 
@@ -143,7 +143,7 @@ def _tensor(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) ->
         return from_raw(dtype, shape, raw)
     field = CONTENTS.get(tensor.datatype)
     if field is None:
-        raise TensorProblem(f"{tensor.datatype} travels in raw_input_contents only")
+        raise TensorProblem(f"{tensor.datatype} is allowed in raw_input_contents only")
     return from_values(dtype, shape, list(getattr(tensor.contents, field)), infinite=True)
 
 
@@ -152,11 +152,11 @@ def _add_outputs(response: pb.ModelInferResponse, names: list[str], prediction: 
     for name in names:
         array = prediction.outputs.get(name)
         if array is None:
-            raise GatewayError(f"the model server's answer has no output '{name}'", stage="backend")
+            raise GatewayError(f"the model server's response has no output '{name}'", stage="backend")
         number = prediction.dtypes[name]
         datatype = datatype_of(number)
         if datatype is None:
-            what = f"output '{name}' has the type {name_of(number)}, which the protocol does not know"
+            what = f"output '{name}' has the type {name_of(number)}, which the protocol does not have"
             raise BadRequest(what, stage="encode")
         output = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
         if typed:

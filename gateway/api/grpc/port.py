@@ -11,7 +11,8 @@ from grpc_reflection.v1alpha import reflection
 
 from gateway.api.grpc import health
 from gateway.api.grpc.calls import handled
-from gateway.api.grpc.inference import INFERENCE, OPEN, SERVICE
+from gateway.api.grpc.inference import INFERENCE, SERVICE, UNGUARDED
+from gateway.api.grpc.reading import Reading
 from gateway.api.grpc.reflection import descriptor_pool
 from gateway.api.grpc.serving import SERVING
 from gateway.gateway import Gateway
@@ -39,8 +40,9 @@ class GrpcPort:
                 ("grpc.max_connection_age_grace_ms", limits.timeout_ms + 2000),
             )
         )
+        reading = Reading(gateway.memory, lambda: gateway.active.settings.limits.max_body_bytes)
         handlers = {
-            path: handled(gateway, path, answer, guarded=path not in OPEN)
+            path: handled(gateway, path, answer, reading, guarded=path not in UNGUARDED)
             for path, answer in (SERVING | INFERENCE).items()
         }
         self._server.add_generic_rpc_handlers((_Table(handlers),))
@@ -74,5 +76,5 @@ class _Table(grpc.GenericRpcHandler):  # type: ignore[misc]  # has no types
         self._handlers = handlers
 
     def service(self, handler_call_details: Any) -> Any:
-        """The handler of a method; None is answered with UNIMPLEMENTED."""
+        """The handler of a method; None means UNIMPLEMENTED."""
         return self._handlers.get(handler_call_details.method)

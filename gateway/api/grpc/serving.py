@@ -133,12 +133,12 @@ def _version(response: bytes) -> int:
     try:
         return m.ResponseHead.FromString(response).model_spec.version.value
     except DecodeError as error:
-        raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
+        raise RpcError(Code.INTERNAL, f"the model server's response cannot be decoded: {error}") from error
 
 
 def _first_version(response: bytes) -> int:
     try:
         results = m.MultiInferenceResponse.FromString(response).results
     except DecodeError as error:
-        raise RpcError(Code.INTERNAL, f"the model server's answer cannot be decoded: {error}") from error
+        raise RpcError(Code.INTERNAL, f"the model server's response cannot be decoded: {error}") from error
     return results[0].model_spec.version.value if results else 0

@@ -24,14 +24,14 @@ _PREDICTIONS: dict[type, type] = {
 }
 
 _ERRORS = {
-    "400": "The request is wrong: every problem with record, feature and reason.",
+    "400": "The request is invalid: every problem with record, feature and reason.",
     "404": "No such model, version or label.",
     "408": "The body did not arrive in time.",
     "413": "The body is larger than the limit.",
     "429": "Overloaded; try again after Retry-After.",
     "500": "The model failed, or its output is not what its feature spec says.",
-    "503": "No model server can answer now; try again after Retry-After.",
-    "504": "No answer before the deadline.",
+    "503": "No model server is available now; try again after Retry-After.",
+    "504": "No response before the deadline.",
 }
 
 _TENSOR_REQUESTS: dict[str, JsonSchema] = {
@@ -76,7 +76,7 @@ _PLAIN_ROUTES = {
     "/openapi.json": ("openapi", "This document.", _JSON),
 }
 
-_STATUS = "The states of the model's versions, as TensorFlow Serving tells them."
+_STATUS = "The states of the model's versions, as in TensorFlow Serving."
 _METADATA = "The signatures of a version."
 _SCHEMA = "JSON Schema of a record."
 
@@ -187,14 +187,12 @@ def _model_paths(key: str, model: str, *, takes_records: bool) -> dict[str, obje
 
 def _predict(operation: str, key: str, parameters: Sequence[JsonSchema], takes_records: bool) -> JsonSchema:
     kinds = [f"{key}.Records"] if takes_records else []
-    summary = "Predict: records by feature name, or tensors as TensorFlow Serving takes them."
+    summary = "Predict: records by feature name, or tensors as in TensorFlow Serving."
     return _on_bodies(operation, summary, [*kinds, "Instances", "Inputs"], parameters)
 
 
 def _on_examples(operation: str, verb: str, parameters: Sequence[JsonSchema]) -> JsonSchema:
-    return _on_bodies(
-        operation, f"{verb.capitalize()} Examples, as TensorFlow Serving takes them.", ["Examples"], parameters
-    )
+    return _on_bodies(operation, f"{verb.capitalize()} Examples, as in TensorFlow Serving.", ["Examples"], parameters)
 
 
 def _on_bodies(operation: str, summary: str, kinds: Sequence[str], parameters: Sequence[JsonSchema]) -> JsonSchema:
@@ -209,7 +207,7 @@ def _on_bodies(operation: str, summary: str, kinds: Sequence[str], parameters: S
         "name": "x-request-id",
         "in": "header",
         "schema": {"type": "string"},
-        "description": "Comes back in the answer; one is made up when it is absent.",
+        "description": "Returned in the response; generated if absent.",
     }
     return {
         "operationId": operation,
@@ -217,7 +215,7 @@ def _on_bodies(operation: str, summary: str, kinds: Sequence[str], parameters: S
         "parameters": [*parameters, timeout, request_id],
         "requestBody": {"required": True, "content": _content(_any_of([f"{kind}Request" for kind in kinds]))},
         "responses": {
-            "200": {"description": "The answer.", "content": _content(_any_of([f"{kind}Answer" for kind in kinds]))},
+            "200": {"description": "The response.", "content": _content(_any_of([f"{kind}Answer" for kind in kinds]))},
             **{
                 code: {"description": description, "content": _content(_ref("Error"))}
                 for code, description in _ERRORS.items()

@@ -60,7 +60,7 @@ def record_schema(spec: FeatureSpec, title: str = "record") -> JsonSchema:
         read.setdefault(spec.lookup.key, []).append({"type": ["string", "integer"]})
         required[spec.lookup.key] = None
     for key in spec.ignore:
-        read[key] = [{"description": "Left alone."}]
+        read[key] = [{"description": "Ignored."}]
     schema: JsonSchema = {
         "$schema": DIALECT,
         "title": title,

@@ -127,7 +127,7 @@ def to_values(dtype: DType, array: Array) -> list[object]:
     try:
         return [value.decode() for value in values if isinstance(value, bytes)]
     except UnicodeDecodeError as error:
-        raise TensorProblem("has bytes that are no UTF-8 text; ask for it as binary data") from error
+        raise TensorProblem("has bytes that are not UTF-8 text; request it as binary data") from error
 
 
 def _flat(data: object) -> list[object]:

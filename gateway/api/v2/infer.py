@@ -12,7 +12,7 @@ from gateway.api.http import JSON, Header, Request, Response
 from gateway.api.predict import Ask, Exchange, respond, target
 from gateway.api.v2.datatypes import TensorProblem, datatype_of, name_of, to_raw, to_values
 from gateway.api.v2.models import choice_named
-from gateway.api.v2.requests import HEADER, InferRequest, read_request
+from gateway.api.v2.requests import HEADER, InferRequest, memory_needed, read_request
 from gateway.backends.model_server import Prediction
 from gateway.errors import BadRequest, GatewayError
 from gateway.gateway import Gateway
@@ -31,7 +31,9 @@ async def infer(gateway: Gateway, request: Request, params: Params) -> Response:
 
 def _read(exchange: Exchange, body: bytes) -> tuple[Ask[Response], InferRequest]:
     exchange.trace.kind = "tensors"
-    return _infer, read_request(body, exchange.request.header(HEADER))
+    header = exchange.request.header(HEADER)
+    exchange.memory.take(memory_needed(body, header))
+    return _infer, read_request(body, header)
 
 
 async def _infer(gateway: Gateway, exchange: Exchange, asked: InferRequest) -> Response:
@@ -75,11 +77,11 @@ def _response(name: str, choice: Choice, asked: InferRequest, prediction: Predic
 def _output(name: str, prediction: Prediction, asked: InferRequest, pieces: list[bytes]) -> dict[str, object]:
     array = prediction.outputs.get(name)
     if array is None:
-        raise GatewayError(f"the model server's answer has no output '{name}'", stage="backend")
+        raise GatewayError(f"the model server's response has no output '{name}'", stage="backend")
     number = prediction.dtypes[name]
     datatype = datatype_of(number)
     if datatype is None:
-        raise TensorProblem(f"has the type {name_of(number)}, which the protocol does not know")
+        raise TensorProblem(f"has the type {name_of(number)}, which the protocol does not have")
     described: dict[str, object] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
     if asked.binary.get(name, asked.all_binary):
         pieces.append(to_raw(array))

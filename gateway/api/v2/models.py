@@ -21,7 +21,7 @@ from gateway.routing.labels import NEWEST, Choice
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.status import Code
 
-NAME: Final = "tfserving-deployer gateway"
+SERVER_NAME: Final = "tfserving-deployer gateway"
 PLATFORM: Final = "tensorflow_savedmodel"
 EXTENSIONS: Final = ("binary_tensor_data",)
 NOT_READY: Final = frozenset({Code.NOT_FOUND, Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION, Code.UNAVAILABLE})
@@ -64,7 +64,7 @@ async def model_metadata(gateway: Gateway, request: Request, params: Params) -> 
 
 
 async def model_ready(gateway: Gateway, request: Request, params: Params) -> Response:
-    """Whether a model server answers for a model or for one version of it."""
+    """Whether a model server responds for a model or for one version of it."""
     model, choice = _asked(gateway, params)
     why = await why_unready(gateway, model, choice, _deadline(gateway))
     if why is not None:
@@ -73,7 +73,7 @@ async def model_ready(gateway: Gateway, request: Request, params: Params) -> Res
 
 
 async def live(gateway: Gateway, request: Request, params: Params) -> Response:
-    """That the gateway answers."""
+    """That the gateway responds."""
     return _json({"live": True})
 
 
@@ -87,7 +87,7 @@ async def ready(gateway: Gateway, request: Request, params: Params) -> Response:
 
 async def server_metadata(gateway: Gateway, request: Request, params: Params) -> Response:
     """What this server is."""
-    return _json({"name": NAME, "version": server_version(), "extensions": EXTENSIONS})
+    return _json({"name": SERVER_NAME, "version": server_version(), "extensions": EXTENSIONS})
 
 
 def server_version() -> str:
@@ -104,7 +104,7 @@ async def missing(gateway: Gateway) -> list[str]:
 
 
 async def why_unready(gateway: Gateway, model: Model, choice: Choice, deadline: float) -> str | None:
-    """Why no model server answers for this; None when one does. Errors: RpcError for what says nothing about it."""
+    """Why no model server responds for this; None when one does. Errors: RpcError for what says nothing about it."""
     try:
         await gateway.server.metadata(model.name, choice, deadline)
     except RpcError as error:
@@ -145,7 +145,7 @@ def choice_named(version: str | None) -> Choice:
         return Choice(label=version)
     number = int(version) if len(version) < 20 else 1 << 63
     if number >= 1 << 63:
-        raise BadRequest(f"version: '{version[:40]}' is no 64-bit number", stage="route")
+        raise BadRequest(f"version: '{version[:40]}' is not a 64-bit number", stage="route")
     return Choice(version=number)
 
 

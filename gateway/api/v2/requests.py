@@ -11,9 +11,12 @@ from msgspec import UNSET, Struct
 
 from gateway.api.v2.datatypes import TensorProblem, dtype_named, from_raw, from_values, shape_given
 from gateway.errors import BadRequest
+from tfserving.json.cost import decoded_bytes
 
 HEADER: Final = "inference-header-content-length"
 """Bytes of the JSON object; without this header the body is JSON as a whole."""
+COPIES: Final = 2
+"""Times that a tensor's bytes are held on their way into a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ def read_request(body: bytes, header: str | None) -> InferRequest:
         except TensorProblem as problem:
             raise BadRequest(f"input '{given.name}': {problem}", stage="decode") from problem
     if len(rest):
-        raise BadRequest(f"{len(rest)} bytes after the JSON object belong to no input", stage="decode")
+        raise BadRequest(f"{len(rest)} bytes after the JSON object that belong to no input", stage="decode")
     if len(inputs) < len(document.inputs):
         raise BadRequest("inputs: one of them is given twice", stage="decode")
     for output in document.outputs:
@@ -79,6 +82,15 @@ def read_request(body: bytes, header: str | None) -> InferRequest:
         binary={o.name: bool(o.parameters["binary_data"]) for o in document.outputs if "binary_data" in o.parameters},
         all_binary=bool(document.parameters.get("binary_data_output", False)),
     )
+
+
+def memory_needed(body: bytes, header: str | None) -> int:
+    """Bytes that reading a body takes beside it: the objects of its JSON, and its tensors in their messages.
+
+    Errors: BadRequest for a header that is no number or beyond the body.
+    """
+    size = _json_size(body, header)
+    return decoded_bytes(body if size == len(body) else body[:size]) + COPIES * (len(body) - size)
 
 
 def _json_size(body: bytes, header: str | None) -> int:

@@ -50,7 +50,7 @@ class Door:
             except SettingsError as error:
                 if settings.jwt.jwks_file is not None:
                     raise
-                log.warning("%s; tokens are refused with 503 until there are some", error)
+                log.warning("%s; tokens get 503 until there are some", error)
         self._settings, self._text, self._keys, self._tokens, self.problem = settings, text, keys, tokens, None
 
     async def refresh(self) -> None:
@@ -66,7 +66,7 @@ class Door:
             self.problem = None
         except SettingsError as error:
             if self.problem != str(error):
-                log.error("%s; the keys of before stay in force", error)
+                log.error("%s; the previous keys stay in force", error)
             self.problem = str(error)
 
     async def caller(self, header: Callable[[str], str | None]) -> Caller:

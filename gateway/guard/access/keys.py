@@ -49,7 +49,7 @@ def read_keys(text: str, before: Keys, time: Callable[[], float]) -> Keys:
     except (yaml.YAMLError, RecursionError) as error:
         raise SettingsError("not valid YAML") from error
     except StrictError as error:
-        raise SettingsError(f"{error.path}: not what docs/reference/gateway.md says of a key") from error
+        raise SettingsError(f"{error.path}: not a key as docs/reference/gateway.md describes it") from error
     buckets = {caller.name: caller.bucket for caller in before.values()}
     for key in found.keys:
         buckets[key.name] = _bucket(key, buckets.get(key.name), time)

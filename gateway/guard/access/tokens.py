@@ -1,7 +1,7 @@
 """JSON Web Tokens: their signature, issuer, audience and time, checked with the issuer's public keys (PyJWT).
 
 The keys come from a file or a URL, are asked for again now and then, and at once when a token names a key that is not
-known: the issuer has exchanged them. When the URL does not answer, the known keys stay.
+known: the issuer has exchanged them. When the URL does not respond, the known keys stay.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Tokens:
     async def _read(self) -> None:
         async with self._lock:
             if self._time() - self._asked < UNKNOWN_SECONDS:
-                return  # somebody else has just asked
+                return  # another party has just asked
             self._asked = self._time()
             where = self._settings.jwks_url or self._settings.jwks_file
             try:

@@ -21,10 +21,10 @@ NOT_COUNTED = "defects"
 """The group of cases in which the real server aborts or hangs: no server is asked to do that too."""
 
 NOT_PLAYED = "harness_error"
-"""The key of an answer that says why a case could not be played."""
+"""The key of a response that says why a case could not be played."""
 
 SERVER_DIED = "server_died"
-"""The key of an answer after which the server that many cases share was gone."""
+"""The key of a response after which the server that many cases share was gone."""
 
 DEFAULT_LIMIT = 20.0
 """Seconds until a request without a limit of its own is given up."""

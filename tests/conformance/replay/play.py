@@ -30,7 +30,7 @@ class Settings:
 def play(
     recordings: Recordings, cases: Iterable[Case], settings: Settings, observe: Callable[[Case, Json], None]
 ) -> None:
-    """Play cases and tell each answer to `observe`, from several threads. `settings.ending` ends it early."""
+    """Play cases and tell each response to `observe`, from several threads. `settings.ending` ends it early."""
 
     def one(group: Group) -> None:
         for case, answer in _group(recordings.models, group, settings):
@@ -113,7 +113,7 @@ class Player:
         self.workspace.remove()
 
     def case(self, case: Case) -> Json:
-        """The answer of a case: that of its step, or the list of those of its steps that observe something."""
+        """The response of a case: that of its step, or the list of those of its steps that observe something."""
         try:
             answers: list[Json] = [seen for content in case.steps if (seen := self.step(content)) is not None]
         except Interrupted:

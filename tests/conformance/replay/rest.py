@@ -58,9 +58,9 @@ class _Stream(io.BufferedReader):
 
 
 def exchange(port: int, request: RestRequest, limit: float) -> Json:
-    """Send a request and read the response: an answer, or a list of them for a pipeline. `limit` in seconds.
+    """Send a request and read the response: a response, or a list of them for a pipeline. `limit` in seconds.
 
-    Besides a response an answer may be `refused`, `closed` or `timed_out`.
+    Besides a response a response may be `refused`, `closed` or `timed_out`.
     """
     requests = request.pipeline or [request]
     answers: list[Json] = []

@@ -44,7 +44,7 @@ def body_bytes(body: Body | None) -> bytes:
 
 
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which metrics an answer keeps: names, those with label sets, and those with values (patterns)."""
+    """Which metrics a response keeps: names, those with label sets, and those with values (patterns)."""
 
     only: str = "tensorflow:serving"
     series: str = "."
@@ -228,7 +228,7 @@ class Volley(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Burst(_Step, frozen=True):
-    """Many requests at once. The answer has the different responses of each label, `report: counts` how many of each.
+    """Many requests at once. The response has the different responses of each label, `report: counts` how many of each.
 
     `full` keeps whole responses instead of status and version.
     """

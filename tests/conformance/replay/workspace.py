@@ -1,4 +1,4 @@
-"""One server's folder and ports, and their placeholders in requests and answers."""
+"""One server's folder and ports, and their placeholders in requests and responses."""
 
 from __future__ import annotations
 

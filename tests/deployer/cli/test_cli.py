@@ -127,7 +127,7 @@ def test_help_of_a_verb_can_be_asked_for_in_front() -> None:
     assert deployer("help", "rollout", "start").stdout == deployer("rollout", "start", "--help").stdout
 
 
-def test_an_option_before_the_verb_is_told_its_place() -> None:
+def test_an_option_before_the_verb_is_an_error_that_says_where_it_goes() -> None:
     ran = deployer("-v", "status")
     assert ran.returncode == 2
     assert ran.stderr == "error: -v comes before the verb\nhint: options come after it: `deployer VERB -o json`\n"

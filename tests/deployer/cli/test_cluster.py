@@ -69,7 +69,7 @@ def test_down_tells_whether_there_is_something_to_delete(
 
 
 @pytest.mark.parametrize("verb", [("up",), ("up", "--dry-run"), ("down",), ("down", "--dry-run")])
-def test_a_cluster_that_somebody_else_made_is_not_touched(
+def test_a_cluster_that_another_user_made_is_not_touched(
     called: Path, capsys: pytest.CaptureFixture[str], verb: tuple[str, ...]
 ) -> None:
     assert main(["cluster", verb[0], "--name", "strange", *verb[1:]]) == 5

@@ -72,7 +72,7 @@ def test_a_traceback_is_shown_only_when_asked_for(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.endswith("KeyError: 'x'\n")
 
 
-def test_nobody_to_ask_means_no(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_there_is_no_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     Console().confirm("Delete it?", yes=True)
     with pytest.raises(errors.UsageError, match="Delete it"):

@@ -70,7 +70,7 @@ def test_status_proves_labels_on_every_replica(directory: Path) -> None:
     assert said["result"]["status"]["weights"] == {"scale": {"stable": 100.0}}
 
 
-def test_records_through_the_gateway_are_answered_by_the_label(directory: Path, tmp_path: Path) -> None:
+def test_records_through_the_gateway_are_served_by_the_label(directory: Path, tmp_path: Path) -> None:
     file = records(tmp_path / "r.jsonl", *({"record": {"a": n, "b": 1}} for n in range(5)))
     said = json.loads(
         deployer(directory, "predict", "scale", "--records", file, "--label", "canary", "-o", "json").stdout
@@ -97,7 +97,7 @@ def test_files_of_records_are_predicted_to_a_folder_once(directory: Path, tmp_pa
     assert (wrong.returncode, "exclude each other" in wrong.stderr) == (2, True)
 
 
-def test_answers_are_written_and_bad_records_skipped_when_asked_to(directory: Path, tmp_path: Path) -> None:
+def test_predictions_are_written_and_bad_records_skipped_when_asked_to(directory: Path, tmp_path: Path) -> None:
     out = tmp_path / "answers.csv"
     line = [*command("predict", "scale", "--records", "-", "--out", str(out), "--skip-bad", "--label", "stable"), "-f"]
     said = subprocess.run(
@@ -109,7 +109,7 @@ def test_answers_are_written_and_bad_records_skipped_when_asked_to(directory: Pa
     assert out.read_text() == "row,version,prediction\n1,1,2.0\n"
 
 
-def test_expected_answers_give_an_accuracy(directory: Path, tmp_path: Path) -> None:
+def test_expected_values_give_an_accuracy(directory: Path, tmp_path: Path) -> None:
     lines = [{"record": {"a": n, "b": 0}, "expected": 0 if n == 3 else n} for n in range(4)]
     shown = deployer(directory, "predict", "scale", "--records", records(tmp_path / "r.jsonl", *lines), "--batch", "3")
     assert shown.returncode == 0, shown.stderr
@@ -134,7 +134,7 @@ def test_tensors_go_straight_to_a_replica(directory: Path, tmp_path: Path) -> No
         (["scale"], [], 3, "has no records"),
     ],
 )
-def test_what_cannot_be_answered_is_named(
+def test_what_cannot_be_served_is_named(
     directory: Path, tmp_path: Path, arguments: list[str], lines: list[object], code: int, words: str
 ) -> None:
     shown = deployer(directory, "predict", *arguments, "--records", records(tmp_path / "r.jsonl", *lines))

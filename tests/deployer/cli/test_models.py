@@ -101,7 +101,7 @@ def test_verify_without_a_manifest_is_an_error_with_a_remedy(root: Path, capsys:
     assert "hint: export the SavedModel into the store" in error
 
 
-def test_verifying_all_goes_on_after_a_version_without_a_manifest(
+def test_verifying_all_continues_after_a_version_without_a_manifest(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "loan/2" / manifest.MANIFEST).unlink()
@@ -116,7 +116,7 @@ def test_verifying_all_goes_on_after_a_version_without_a_manifest(
     assert "version 4 of model loan: 3 files as published" in lines
 
 
-def test_a_verb_that_needs_a_directory_says_so_of_a_claim(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_verb_that_needs_a_directory_says_so_of_a_pvc(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["publish", "loan", "--store", "pvc://shop/models", "--to", "pvc://shop/others"]) == 2
     assert "pvc://shop/models is a PVC in a cluster; this verb needs a directory" in capsys.readouterr().err
 

@@ -59,7 +59,7 @@ def test_a_command_gets_a_group_as_one_value_with_its_defaults() -> None:
     ]
 
 
-def test_what_is_wrong_with_an_option_of_a_group_is_said_as_of_any_other() -> None:
+def test_an_error_in_an_option_of_a_group_reads_as_any_other() -> None:
     with pytest.raises(UsageError, match="street"):
         invoke(app, ["status", "ann"])
     with pytest.raises(UsageError, match="number"):

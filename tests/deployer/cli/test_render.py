@@ -122,7 +122,7 @@ def test_an_empty_store_is_named(project: Path, capsys: pytest.CaptureFixture[st
     assert "elsewhere/digits has no version of model digits" in capsys.readouterr().err
 
 
-def test_a_claim_asks_for_versions(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pvc_asks_for_versions(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "deployer.yaml").write_text("release: demo\nstore: pvc://ns/claim\nmodels: [digits]\n")
     assert main(["render"]) == 3
     assert "--version digits=1" in capsys.readouterr().err

@@ -44,7 +44,7 @@ def shown() -> RolloutStatus:
     )  # fmt: skip
 
 
-def test_the_picture_fits_and_says_who_serves_what() -> None:
+def test_the_view_fits_and_shows_who_serves_what() -> None:
     text = rollout_text(shown())
     assert max(map(len, text.splitlines())) <= 80
     assert "✓ shift 5 %  ▶ judge 5 %" in text

@@ -41,14 +41,14 @@ def test_accuracy_online_is_accuracy_offline(tmp_path: Path) -> None:
     assert running_from(tmp_path) == []
 
 
-def test_the_picture_shows_only_what_came_since() -> None:
+def test_the_bars_show_only_new_responses() -> None:
     assert (
         traffic_bars({1: 90}, {1: 120, 2: 10}) == "    40 responses  v1 ██████████████████████ 75 %  v2 ████████ 25 %"
     )
     assert traffic_bars({1: 90}, {1: 90}) == ""
 
 
-def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     with pytest.raises(UsageError, match="no demo wrote"):
         demo(DemoRequest(out=tmp_path), print)

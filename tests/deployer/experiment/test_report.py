@@ -251,7 +251,7 @@ def test_an_experiment_without_a_capacity_has_a_report_too(tmp_path: Path) -> No
     assert "No valid trial, so no result." in (tmp_path / folder.REPORT_HTML).read_text()
 
 
-def test_a_second_sweep_is_drawn_and_said(tmp_path: Path) -> None:
+def test_a_second_sweep_is_plotted_and_reported(tmp_path: Path) -> None:
     flat = tuple(
         replace(t, direct=True, number=t.number + 20, throughput=110.0, histogram=f"trial-{t.number + 20:02d}.hlog")
         for t in SCALED

@@ -167,7 +167,7 @@ def test_a_generator_that_lags_in_every_trial_proves_nothing(
     assert "the load generator lagged" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_fast_wrong_answer_is_an_error(workers: Workers, records: Path, target: FakeTarget, tmp_path: Path) -> None:
+def test_a_fast_wrong_response_is_an_error(workers: Workers, records: Path, target: FakeTarget, tmp_path: Path) -> None:
     class Lying(FakeTarget):
         def cpu_readings(self) -> Mapping[str, CpuReading]:
             self.gateway.behaviour = Behaviour(workers=4, wrong_every=5)

@@ -13,7 +13,7 @@ from tfserving.server.metrics import Metrics
 
 
 class FakeRelease(PartialTarget):
-    """One gateway and one replica that show these pages; None does not answer."""
+    """One gateway and one replica that show these pages; None does not respond."""
 
     def __init__(self, gateway: str | None, replica: str | None) -> None:
         self.pages = {"gateway-0": gateway, "replica-0": replica}
@@ -63,7 +63,7 @@ def test_means_are_of_the_time_between() -> None:
     assert found.rows_per_batch == pytest.approx(6.0)
 
 
-def test_other_models_and_what_nobody_says_are_left_out() -> None:
+def test_other_models_and_missing_stages_are_left_out() -> None:
     other = stages.between(seen(gateway_page(1, model="x"), ""), seen(gateway_page(9, model="x"), ""))
     assert other == Stages()
     assert stages.between(seen(None, None), seen(gateway_page(9), None)) == Stages()

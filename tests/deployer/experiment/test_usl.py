@@ -101,7 +101,7 @@ def test_no_more_parameters_than_points_can_bear(counts: list[int], parameters: 
         assert found.coherence.value == found.coherence.high == 0
 
 
-def test_replicas_for_a_wished_rate() -> None:
+def test_replicas_for_a_target_rate() -> None:
     found = fit(measured((100.0, 0.02, 0.001), [1, 2, 4, 8, 12, 16], 0, 1))
     assert found is not None
     needed = found.replicas_for(600)

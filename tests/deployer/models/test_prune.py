@@ -105,7 +105,7 @@ def test_nothing_is_removed_when_it_is_not_known_what_is_in_use() -> None:
         in_use(config_map("demo-tf-serving-models", {"model.config": "model_config_list {"}))
 
 
-def test_versions_leave_a_claim_by_one_rename_and_leftovers_go(tmp_path: Path) -> None:
+def test_versions_leave_a_pvc_by_one_rename_and_leftovers_are_removed(tmp_path: Path) -> None:
     with running(tmp_path / "claim") as agent:
         for version in (1, 2, 3, 4):
             publish(agent.root, version)

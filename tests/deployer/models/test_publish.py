@@ -100,7 +100,7 @@ def test_other_content_under_the_same_number_is_refused(
     assert manifest.verify(there, manifest.read(there)) == ()
 
 
-def test_cut_anywhere_nothing_is_visible_and_the_next_run_goes_on(
+def test_cut_anywhere_nothing_is_visible_and_the_next_run_continues(
     agent: Agent, export: Callable[..., publish.LocalVersion]
 ) -> None:
     version = export(content=b"x" * (UPLOAD_CHUNK_BYTES + 5))
@@ -121,7 +121,7 @@ def test_cut_anywhere_nothing_is_visible_and_the_next_run_goes_on(
         assert manifest.verify(agent.root / "loan" / "3", version.manifest) == ()
 
 
-def test_a_file_cut_in_the_middle_goes_on_and_a_wrong_beginning_does_not(
+def test_a_file_cut_in_the_middle_continues_and_a_wrong_beginning_does_not(
     agent: Agent, export: Callable[..., publish.LocalVersion]
 ) -> None:
     version = export(content=bytes(range(256)) * (BIG // 256))
@@ -235,7 +235,7 @@ def test_an_agent_that_nobody_asks_ends(tmp_path: Path) -> None:
         assert process.wait(10) == 0
 
 
-def test_versions_in_a_claim_are_listed_and_verified_there(
+def test_versions_in_a_pvc_are_listed_and_verified_there(
     agent: Agent, export: Callable[..., publish.LocalVersion]
 ) -> None:
     for number in (1, 2):
@@ -259,7 +259,7 @@ def test_versions_in_a_claim_are_listed_and_verified_there(
         PvcCatalog(agent.storage()).versions("other")
 
 
-def test_a_version_in_a_claim_is_inspected_there(
+def test_a_version_in_a_pvc_is_inspected_there(
     agent: Agent, export: Callable[..., publish.LocalVersion], small_store: Path
 ) -> None:
     for number in (1, 2):
@@ -283,7 +283,7 @@ def test_a_version_in_a_claim_is_inspected_there(
 
 
 @pytest.mark.parametrize("to", ["models", "s3://bucket", "pvc://Bad_Name/claim", "pvc://a/b/../c"])
-def test_what_is_no_claim_is_refused(
+def test_what_is_not_a_pvc_is_rejected(
     to: str, export: Callable[..., publish.LocalVersion], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["publish", "loan", "--store", str(tmp_path), "--to", to]) == 2

@@ -1,4 +1,4 @@
-"""The HTTP client against real sockets that answer in awkward ways."""
+"""The HTTP client against real sockets that response in awkward ways."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def exchange(handler: Handler, *, requests: int = 1, timeout: float = 5) -> list
 
 
 def answering(*pieces: bytes, close: bool = False) -> Handler:
-    """A server that answers each request with the pieces, a moment apart."""
+    """A server that responds to each request with the pieces, a moment apart."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(65536):
@@ -64,12 +64,12 @@ def test_a_connection_is_used_again() -> None:
     assert len(connections) == 1
 
 
-def test_an_answer_in_small_pieces() -> None:
+def test_a_response_in_small_pieces() -> None:
     pieces = (b"HTTP/1.1 40", b"0 Bad Request\r\nContent-Le", b"ngth: 5\r\n", b"\r\nhe", b"llo")
     assert exchange(answering(*pieces)) == [Response(400, b"hello")]
 
 
-def test_a_chunked_answer_in_pieces_leaves_the_connection_usable() -> None:
+def test_a_chunked_response_in_pieces_leaves_the_connection_usable() -> None:
     pieces = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwi",
         b"ki\r\n5;x=y\r\npedia\r\n",

@@ -62,7 +62,7 @@ def test_a_wait_that_runs_out_names_what_was_missing_and_why() -> None:
     assert len(said) == 1, "the same sentence is not repeated every few seconds"
 
 
-def test_two_sentences_that_take_turns_are_said_once_each() -> None:
+def test_two_sentences_that_alternate_are_printed_once_each() -> None:
     clock, said = Clock(), list[str]()
 
     with pytest.raises(WaitTimeout):

@@ -48,7 +48,7 @@ def ask(target: Target, path: Path, **more: Any) -> Predicted:
     return predict(target, PredictRequest(model="m", records=path, label="stable", **more), lambda _: None)
 
 
-def test_answers_have_scores_and_alternatives_in_the_order_of_the_file(
+def test_predictions_have_scores_and_alternatives_in_the_order_of_the_file(
     target: Target, server: FakeModelServer, tmp_path: Path
 ) -> None:
     lines = [{"record": {"a": (-1) ** n * 0.1, "b": 0}, "expected": "no" if n % 2 else "yes"} for n in range(25)]
@@ -114,7 +114,7 @@ def read(path: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_the_answers_are_written_in_the_format_of_the_suffix(target: Target, tmp_path: Path, suffix: str) -> None:
+def test_the_predictions_are_written_in_the_format_of_the_suffix(target: Target, tmp_path: Path, suffix: str) -> None:
     lines = [{"record": {"a": n, "b": 0}, "expected": "yes"} for n in range(3)]
     found = ask(target, records(tmp_path / "r.jsonl", *lines))
     write(found, tmp_path / f"out.{suffix}")

@@ -78,7 +78,7 @@ def test_resources_left_out_are_those_of_the_part() -> None:
     assert release.gateway.resources.memory == "256Mi"
 
 
-def test_a_claim_brings_its_namespace() -> None:
+def test_a_pvc_brings_its_namespace() -> None:
     assert spec.parse("release: a\nstore: pvc://ml/c\nmodels: [m]", Path("/")).namespace == "ml"
 
 

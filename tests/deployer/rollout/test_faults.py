@@ -44,7 +44,7 @@ def test_a_good_version_is_promoted(tmp_path: Path) -> None:
     assert world.all_replicas_serve_all_labels()
 
 
-def test_a_version_that_fails_is_taken_back_at_its_first_share(tmp_path: Path) -> None:
+def test_a_version_that_fails_is_rolled_back_at_its_first_share(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(canary_failures=0.5))
     done = world.rollouts().start(REQUEST)
     assert (done.outcome, done.gate_failed) == ("aborted", True)
@@ -64,7 +64,7 @@ def test_too_little_traffic_pauses_and_a_person_may_promote(tmp_path: Path) -> N
     assert f"{MODEL} judge 5 %: promote by ada (process 1)" in world.said
 
 
-def test_a_version_that_does_not_load_is_taken_back_before_any_traffic(tmp_path: Path) -> None:
+def test_a_version_that_does_not_load_is_rolled_back_before_any_traffic(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.release.unloadable = {2}
     done = world.rollouts().start(REQUEST)
@@ -86,7 +86,7 @@ def test_a_version_that_ends_its_server_ends_one_only(tmp_path: Path) -> None:
     assert world.all_replicas_serve_all_labels()
 
 
-def test_a_version_whose_first_answer_ends_the_server_is_asked_once(tmp_path: Path) -> None:
+def test_a_version_whose_first_request_crashes_the_server_gets_one_request(tmp_path: Path) -> None:
     world = World(tmp_path, FakeRelease(3))
     world.release.deadly_answers = {2}
     done = world.rollouts().start(REQUEST)
@@ -139,7 +139,7 @@ def test_rollback_after_promotion_loads_what_it_needs(tmp_path: Path) -> None:
     assert world.release.broken_rules == []
 
 
-def test_a_second_deployer_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+def test_a_second_deployer_is_rejected_and_the_first_is_named(tmp_path: Path) -> None:
     world = World(tmp_path)
     with world.histories.locked("ada (process 1)"), pytest.raises(TargetError, match=r"ada \(process 1\) is working"):
         World(tmp_path).rollouts().start(REQUEST)
@@ -387,7 +387,7 @@ def test_any_interleaving_of_faults_ends_where_it_can_be_trusted(
     assert world.release.broken_rules == []
 
 
-def test_the_way_back_does_not_ask_the_store(tmp_path: Path) -> None:
+def test_the_abort_path_does_not_read_the_store(tmp_path: Path) -> None:
     world = World(tmp_path)
     begun = world.rollouts().start(replace(REQUEST, gates=("p99<1us",), on_fail=OnFail.PAUSE))
     assert begun.phase is Phase.PAUSED, begun

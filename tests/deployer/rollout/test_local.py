@@ -37,7 +37,7 @@ from deployer.targets import proof
 from deployer.targets.local.target import LocalTarget
 
 GOOD, WRONG, BROKEN, CORRUPT = 3, 2, 4, 5
-"""Versions beside 1: the same, one that answers twice as much, one whose answers cannot be read, one without graph."""
+"""Versions beside 1: the same, one that returns twice as much, an unreadable one, one without graph."""
 
 DESCRIPTION = """\
 release: rolling
@@ -107,7 +107,7 @@ Seen = Counter[tuple[int, int | str]]
 
 @contextmanager
 def traffic(target: LocalTarget, *, rate: float = 40, last: dict[int, float] | None = None) -> Iterator[Seen]:
-    """Requests at a rate; what was answered, by status and version, is complete when the context is left.
+    """Requests at a rate; the responses, by status and version, are complete when the context is left.
 
     `last` is told when each version answered the latest request.
     """
@@ -161,7 +161,7 @@ def test_a_good_version_is_promoted_and_rolled_back_without_a_lost_request(
     assert shown.release.missing == ()
 
 
-def test_a_version_that_errors_is_taken_back_and_its_requests_are_answered_by_stable(
+def test_a_version_that_errors_is_rolled_back_and_stable_serves_its_requests(
     target: LocalTarget, directory: Path
 ) -> None:
     verbs = rollouts(target, directory)
@@ -174,7 +174,7 @@ def test_a_version_that_errors_is_taken_back_and_its_requests_are_answered_by_st
     assert {version for _, version in seen} == {1}
 
 
-def test_wrong_answers_are_found_before_any_traffic(target: LocalTarget, directory: Path) -> None:
+def test_wrong_responses_are_found_before_any_traffic(target: LocalTarget, directory: Path) -> None:
     labelled = str(directory / "holdout.jsonl")
     with traffic(target) as seen:
         done = rollouts(target, directory).start(
@@ -186,7 +186,7 @@ def test_wrong_answers_are_found_before_any_traffic(target: LocalTarget, directo
     assert {version for _, version in seen} == {1}
 
 
-def test_wrong_answers_are_found_by_mirroring(target: LocalTarget, directory: Path) -> None:
+def test_wrong_responses_are_found_by_mirroring(target: LocalTarget, directory: Path) -> None:
     with traffic(target) as seen:
         done = rollouts(target, directory).start(request(WRONG, shares=(0, 50), gates=("disagreement<30%",)))
     assert done.outcome == "aborted"
@@ -336,7 +336,7 @@ def test_a_deployer_is_killed_and_another_one_takes_it_back(target: LocalTarget,
     assert json.loads(ended.stdout)["result"]["outcome"] == "aborted"
 
 
-def test_an_order_from_another_terminal_reaches_the_deployer_at_work(target: LocalTarget, directory: Path) -> None:
+def test_a_command_from_another_terminal_reaches_the_running_deployer(target: LocalTarget, directory: Path) -> None:
     arguments = ("rollout", "start", "scale", "--to", str(GOOD), "--steps", "50", "--soak", "60s", "--no-gates", "-q")
     first = subprocess.Popen(command(*arguments), cwd=directory, env=environment())
     eventually(lambda: half_canary(target), "half the traffic for canary")

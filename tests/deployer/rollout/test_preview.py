@@ -80,7 +80,7 @@ def test_what_a_start_refuses_its_preview_refuses(tmp_path: Path) -> None:
         preview_start(world.rollouts(), REQUEST)
 
 
-def test_another_deployer_at_work_is_named_and_does_not_hinder_a_look(tmp_path: Path) -> None:
+def test_another_running_deployer_is_named_and_does_not_block_a_preview(tmp_path: Path) -> None:
     world = World(tmp_path)
     with world.histories.locked("bob (process 7)"):
         found = preview_start(world.rollouts(), REQUEST)
@@ -123,7 +123,7 @@ def test_a_rollback_without_a_version_before_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["promote", "resume", "abort", "rollback"])
-def test_a_verb_waits_as_long_as_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+def test_a_verb_waits_as_long_as_its_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     world = World(tmp_path, FakeRelease(traffic=10))
     assert world.rollouts().start(REQUEST).phase is Phase.PAUSED
     for server in world.release.servers:  # none looks at what is written from here on

@@ -58,7 +58,7 @@ def test_a_promotion_leaves_the_spec_of_the_version_to_go_back_to_and_no_older_o
     assert world.without_store().rollback().outcome == "rolled back"
 
 
-def test_a_rollback_leaves_both_specs_so_that_it_can_be_taken_back_without_the_store(tmp_path: Path) -> None:
+def test_a_rollback_keeps_both_specs_so_that_it_can_be_reverted_without_the_store(tmp_path: Path) -> None:
     world = Specified(tmp_path)
     world.rollouts().start(REQUEST)
     assert world.without_store().rollback().outcome == "rolled back"

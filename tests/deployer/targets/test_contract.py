@@ -260,7 +260,7 @@ def test_gateways_follow_their_configuration_and_count_by_label(rolled: Rolled) 
     assert gateway_metrics.read(target, "scale").silent == frozenset()
 
 
-def test_a_replica_that_has_died_is_seen_to_be_dead_and_answers_nothing(rolled: Rolled) -> None:
+def test_a_replica_that_has_ended_is_reported_so(rolled: Rolled) -> None:
     """Last in this module: the local release is not repaired."""
     target = rolled.target
     name = rolled.kill()

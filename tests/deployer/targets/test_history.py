@@ -82,7 +82,7 @@ def test_what_is_written_is_read(two: Two) -> None:
     assert other.read("another") == History()
 
 
-def test_one_at_a_time_and_the_other_is_told_of_the_first(two: Two) -> None:
+def test_one_at_a_time_and_the_second_names_the_first(two: Two) -> None:
     one, other = two
     assert other.holder() == ""
     with one.locked("ada on host (process 7)"):
@@ -93,7 +93,7 @@ def test_one_at_a_time_and_the_other_is_told_of_the_first(two: Two) -> None:
         assert one.holder() == "bob"
 
 
-def test_orders_reach_the_one_at_work_once(two: Two) -> None:
+def test_commands_reach_the_running_deployer_once(two: Two) -> None:
     one, other = two
     one.write("M_1", History())
     assert one.take_command("M_1") is None

@@ -1,4 +1,4 @@
-"""Helm as the deployer calls it: the command line, the two dialects, and what is made of its answers."""
+"""Helm as the deployer calls it: the command line, the two dialects, and what is made of its responses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MANIFEST = "kind: ConfigMap\nmetadata: {name: m}\ndata: {}\n"
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Callable[..., tuple[Helm, Path]]:
-    """`fake(version, **answers)` is a FakeHelm program that answers by verb, and its directory."""
+    """`fake(version, **answers)` is a FakeHelm program that responds by verb, and its directory."""
 
     def make(version: str = "v4.1.0", **answers: object) -> tuple[Helm, Path]:
         program = tmp_path / "helm"
@@ -78,7 +78,7 @@ def test_an_upgrade_gives_all_values_on_stdin_and_waits_for_no_pod(fake: Callabl
     assert json.loads(stdin) == {"replicaCount": 2}
 
 
-def test_helm_3_is_not_told_what_only_helm_4_knows(fake: Callable[..., tuple[Helm, Path]]) -> None:
+def test_helm_3_gets_no_flag_that_only_helm_4_has(fake: Callable[..., tuple[Helm, Path]]) -> None:
     helm, directory = fake("v3.19.0", upgrade=answer())
 
     helm.apply("demo-tf-serving", Path("/c"), {}, timeout=30)

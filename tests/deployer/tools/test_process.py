@@ -40,7 +40,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         running.stop(grace=0)
 
 
-def test_run_returns_what_was_said() -> None:
+def test_run_returns_the_output() -> None:
     done = process.run([sys.executable, "-c", "print(input()[::-1])"], timeout=20, stdin="abc")
     assert (done.returncode, done.stdout) == (0, "cba\n")
 
@@ -83,7 +83,7 @@ def test_what_ignores_sigterm_is_killed_after_the_grace(start: Start, tmp_path: 
     assert process.exit_code(running.pid) == -signal.SIGKILL
 
 
-def test_a_stranger_with_the_same_pid_is_left_alone(start: Start) -> None:
+def test_an_unrelated_process_with_the_same_pid_is_not_stopped(start: Start) -> None:
     ours = start(SLEEP)
     stranger = replace(ours, started="1")
     assert not stranger.alive()

@@ -1,4 +1,4 @@
-"""The admin port of a real gateway: it answers whatever the gateway is busy with; the public port has none of it."""
+"""The admin port of a real gateway: it responds however busy the gateway is; the public port has none of it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def admin_process(gateway: GatewayProcess) -> int:
     return int(child)
 
 
-def test_health_and_metrics_are_answered_while_the_event_loop_stands_still(tmp_path: Path) -> None:
+def test_health_and_metrics_respond_while_the_event_loop_is_blocked(tmp_path: Path) -> None:
     server = FakeModelServer()
     gateway = GatewayProcess(tmp_path, config(server.address), "--drain-seconds", "0")
     assert gateway.post(BODY).status_code == 200
@@ -111,7 +111,7 @@ def test_the_public_port_has_the_documents_where_the_config_says_so(tmp_path: Pa
     server.stop()
 
 
-def test_it_answers_get_and_head_and_nothing_else(gateway: GatewayProcess) -> None:
+def test_it_accepts_get_and_head_and_nothing_else(gateway: GatewayProcess) -> None:
     head = requests.head(gateway.admin + "/routes", timeout=30)
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["content-length"]) == len(gateway.told("/routes").content)

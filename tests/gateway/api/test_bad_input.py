@@ -53,10 +53,10 @@ def test_a_client_that_leaves_within_its_body_is_no_error(tmp_path: Path) -> Non
     assert gateway.stop() == 0
     log = "".join(gateway.log)
     assert "Traceback" not in log
-    assert "requests accepted: 1, answered: 0, left: 1" in log
+    assert "requests accepted: 1, completed: 0, abandoned: 1" in log
 
 
-def test_a_client_that_closes_its_half_after_asking_gets_its_answer(gateway: GatewayProcess) -> None:
+def test_a_client_that_closes_its_half_after_asking_gets_its_response(gateway: GatewayProcess) -> None:
     body = b'{"records": [{"a": 1, "b": 2}]}'
     head = b"POST /v1/models/m:predict HTTP/1.1\r\nhost: gateway\r\ncontent-length: %d\r\n\r\n" % len(body)
     answer = raw(gateway, head + body, half_close=True)

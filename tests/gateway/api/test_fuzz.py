@@ -41,7 +41,7 @@ def quiet(gateway: GatewayProcess) -> bool:
 
 @SETTINGS
 @given(document=NEARLY | TENSORS | ANYTHING, path=PATHS)
-def test_any_json_is_answered_with_a_prediction_or_a_reason(
+def test_any_json_gets_a_prediction_or_a_reason(
     gateway: GatewayProcess, server: FakeModelServer, document: Any, path: str
 ) -> None:
     body = json.dumps(document)
@@ -75,7 +75,7 @@ def test_every_bad_record_is_named_with_feature_and_reason(
 
 @SETTINGS
 @given(body=st.binary(max_size=64) | st.sampled_from([b'{"records"', b'{"records": ' + b"[" * 5000, b'"records"']))
-def test_any_bytes_are_answered_with_a_reason(gateway: GatewayProcess, server: FakeModelServer, body: bytes) -> None:
+def test_any_bytes_get_a_reason(gateway: GatewayProcess, server: FakeModelServer, body: bytes) -> None:
     answer = gateway.post(body)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]
@@ -112,7 +112,7 @@ METHODS = st.sampled_from([b"GET", b"POST", b"CONNECT", b"OPTIONS", b"HEAD", b"P
     body=st.binary(max_size=40),
     version=st.sampled_from([b"1.1", b"1.0", b"2.0", b"9"]),
 )
-def test_any_bytes_on_the_port_are_answered_or_refused(
+def test_any_bytes_on_the_port_get_a_response_or_are_rejected(
     gateway: GatewayProcess, method: bytes, target: bytes, lines: list[bytes], body: bytes, version: bytes
 ) -> None:
     host, port = gateway.url.removeprefix("http://").split(":")

@@ -310,7 +310,7 @@ def test_health(caller: Caller, tmp_path: Path) -> None:
         assert other.ask(methods.PREDICT, predict("m")).model_spec.version.value == 1, "calls are answered meanwhile"
         gateway.signal(15)
         assert gateway.wait() == 0
-        assert any("accepted: 1, answered: 1" in line for line in gateway.log), gateway.log[-1]
+        assert any("accepted: 1, completed: 1" in line for line in gateway.log), gateway.log[-1]
     finally:
         other.channel.close()
         gateway.stop()
@@ -396,10 +396,13 @@ BAD = [
     (broken(lambda r: r.inputs[0].shape.append(2)), "input 'x': 8 bytes, but its shape and datatype need 16"),
     (broken(lambda r: r.inputs[0].shape.append(-1)), "input 'x': shape"),
     (broken(lambda r: setattr(r.inputs[0], "datatype", "FP8")), "datatype: expected one of"),
-    (broken(lambda r: setattr(r.inputs[0], "datatype", "BF16"), raw=False), "BF16 travels in raw_input_contents only"),
+    (
+        broken(lambda r: setattr(r.inputs[0], "datatype", "BF16"), raw=False),
+        "BF16 is allowed in raw_input_contents only",
+    ),
     (broken(lambda r: setattr(r, "model_name", "none")), "Servable not found"),
     (broken(lambda r: r.outputs.add(name="q")), "output tensor alias not found in signature: q"),
-    (broken(lambda r: setattr(r, "model_version", "9" * 25)), "no 64-bit number"),
+    (broken(lambda r: setattr(r, "model_version", "9" * 25)), "not a 64-bit number"),
 ]
 
 

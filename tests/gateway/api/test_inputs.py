@@ -71,7 +71,7 @@ def test_every_input_is_filled_and_further_outputs_come_back(gateway: GatewayPro
     assert [row[1] for row in body["outputs"]["numbers"]] == [12.0] * count
 
 
-def test_problems_of_all_inputs_come_in_one_answer(gateway: GatewayProcess) -> None:
+def test_problems_of_all_inputs_come_in_one_response(gateway: GatewayProcess) -> None:
     answer = gateway.post({"records": [{"amount": -1, "at": "today", "merchant": 3}]}, path="/v1/models/fraud:predict")
     assert answer.status_code == 400
     assert [(it["record"], it["feature"]) for it in answer.json()["details"]] == [

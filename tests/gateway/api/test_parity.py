@@ -65,7 +65,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayProc
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_predict_answers_alike(both: tuple[GatewayProcess, str], body: str) -> None:
+def test_predict_responds_alike(both: tuple[GatewayProcess, str], body: str) -> None:
     gateway, direct = both
     for path in PATHS:
         mine = gateway.post(body, path=path + ":predict")
@@ -80,14 +80,14 @@ def test_predict_answers_alike(both: tuple[GatewayProcess, str], body: str) -> N
 @pytest.mark.parametrize(
     "path", [*PATHS, *(f"{path}/metadata" for path in PATHS), "/v1/models/scale/versions/7/metadata"]
 )
-def test_status_and_metadata_answer_alike(both: tuple[GatewayProcess, str], path: str) -> None:
+def test_status_and_metadata_respond_alike(both: tuple[GatewayProcess, str], path: str) -> None:
     gateway, direct = both
     mine, theirs = gateway.get(path), requests.get(direct + path, timeout=30)
     assert (mine.status_code, mine.json()) == (theirs.status_code, theirs.json())
 
 
 @pytest.mark.parametrize("path", ["/v1/models/scale/versions/7", "/v1/models/scale/labels/nope", "/v1/models/nope"])
-def test_what_is_not_there_answers_alike(both: tuple[GatewayProcess, str], path: str) -> None:
+def test_what_does_not_exist_responds_alike(both: tuple[GatewayProcess, str], path: str) -> None:
     gateway, direct = both
     mine = gateway.post('{"instances": [[1, 2, 3]]}', path=path + ":predict")
     theirs = requests.post(direct + path + ":predict", data='{"instances": [[1, 2, 3]]}', timeout=30)
@@ -114,7 +114,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize(("verb", "body"), EXAMPLES, ids=range(len(EXAMPLES)))
-def test_examples_get_the_answer_of_the_model_server(
+def test_examples_get_the_response_of_the_model_server(
     protocols: GatewayProcess, protocol_server: ModelServerProcess, verb: str, body: str
 ) -> None:
     path = f"/v1/models/scale/labels/canary:{verb}"

@@ -15,7 +15,7 @@ from gateway_process import GatewayProcess
 RECORD = {"a": 1, "b": 2}
 
 
-def test_records_are_answered_with_predictions_and_the_metadata_is_echoed(gateway: GatewayProcess) -> None:
+def test_records_get_predictions_and_the_metadata_is_echoed(gateway: GatewayProcess) -> None:
     body = {"version": "v1", "metadata": {"request_id": "r1", "locale": "de"}, "records": [RECORD, {"a": 0.5, "b": 0}]}
     answer = gateway.post(body, x_request_id="outer")
     assert answer.status_code == 200
@@ -162,7 +162,7 @@ def test_errors_of_the_model_server_keep_status_and_message(
     assert (answer.headers.get("retry-after") is not None) == (status in (429, 503))
 
 
-def test_the_admin_pages_answer(gateway: GatewayProcess) -> None:
+def test_the_admin_pages_respond(gateway: GatewayProcess) -> None:
     assert gateway.told("/livez").status_code == 200
     assert gateway.told("/readyz").json() == {"status": "ready"}
     assert gateway.told("/v1/models").json()["models"][0]["name"] == "m"
@@ -188,7 +188,7 @@ def test_metrics_count_requests_and_unknown_names_share_one_series(gateway: Gate
         assert f'gateway_stage_seconds_count{{model="m",stage="{stage}"}}' in text
 
 
-def test_a_large_request_is_told_every_problem_of_all_its_records(gateway: GatewayProcess) -> None:
+def test_a_large_request_gets_every_problem_of_all_its_records(gateway: GatewayProcess) -> None:
     records: list[dict[str, object]] = [{"a": index, "b": 0} for index in range(700)]
     assert [one["value"] for one in gateway.post({"records": records}).json()["predictions"]][-1] == 6990.0
     for index in (3, 250, 699):

@@ -76,7 +76,7 @@ def test_what_does_not_exist(protocols: GatewayProcess, path: str, status: int) 
     assert (answer.status_code, type(answer.json()["error"])) == (status, str)
 
 
-def test_a_request_is_answered_with_all_that_the_specification_names(protocols: GatewayProcess) -> None:
+def test_a_response_has_all_that_the_specification_names(protocols: GatewayProcess) -> None:
     answer = infer(protocols, "scale", X, id="i-7")
     assert answer.json() == {
         "model_name": "scale",
@@ -239,7 +239,7 @@ def test_bad_requests_get_a_400_that_says_what_is_wrong(protocols: GatewayProces
         (None, 7, 8, "7 bytes, but its shape and datatype need 8"),
         (None, 9, 8, "binary_data_size: expected a number up to the 8 bytes"),
         (None, -1, 8, "binary_data_size"),
-        (None, 8, 9, "1 bytes after the JSON object belong to no input"),
+        (None, 8, 9, "1 bytes after the JSON object that belong to no input"),
     ],
 )
 def test_bytes_that_do_not_fit_are_refused(
@@ -257,7 +257,7 @@ def test_bytes_that_do_not_fit_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("complex", "has the type complex64"), ("bytes", "has bytes that are no UTF-8 text")]
+    ("name", "message"), [("complex", "has the type complex64"), ("bytes", "has bytes that are not UTF-8 text")]
 )
 def test_an_output_that_has_no_form_is_refused_by_name(protocols: GatewayProcess, name: str, message: str) -> None:
     x = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}

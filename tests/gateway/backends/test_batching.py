@@ -98,7 +98,7 @@ def test_what_has_gathered_leaves_when_the_call_in_flight_is_back(
     assert [seen.rows for seen in server.seen] == [1, 2]
 
 
-def test_a_bad_record_is_told_to_its_sender_and_no_neighbour_notices(
+def test_a_bad_record_fails_its_own_request_only(
     joined: tuple[GatewayProcess, FakeModelServer],
 ) -> None:
     gateway, server = joined

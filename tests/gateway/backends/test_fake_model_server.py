@@ -62,7 +62,7 @@ def client(request: pytest.FixtureRequest) -> Client:
     ("version", "label", "answers"),
     [(None, None, 2), (1, None, 1), (2, None, 2), (None, "stable", 1), (None, "canary", 2)],
 )
-def test_the_version_that_is_asked_for_answers_and_says_so(
+def test_the_requested_version_responds_and_says_so(
     client: Client, version: int | None, label: str | None, answers: int
 ) -> None:
     found = client.predict("scale", rows(1, 2.5), version=version, label=label)
@@ -96,7 +96,7 @@ def test_rows_of_another_width_are_refused(client: Client) -> None:
     assert refused.value.message.startswith("Matrix size-incompatible: In[0]: [1,")
 
 
-def test_status_and_signature_are_told_alike(client: Client) -> None:
+def test_status_and_signature_are_reported_alike(client: Client) -> None:
     assert [(one.version, one.state) for one in client.status("scale")] == [(2, "AVAILABLE"), (1, "AVAILABLE")]
     found = client.metadata("scale", label="stable")
     assert (found.model, found.version) == ("scale", 1)

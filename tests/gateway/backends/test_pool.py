@@ -83,7 +83,7 @@ def test_messages_larger_than_every_window_arrive_whole_and_in_order(two: list[F
     with_pool(work, two[0].address)
 
 
-def test_a_call_ends_with_its_deadline_and_the_connection_goes_on(two: list[FakeModelServer]) -> None:
+def test_a_call_ends_with_its_deadline_and_the_connection_continues(two: list[FakeModelServer]) -> None:
     two[0].gate.clear()
 
     async def work(pool: Pool) -> None:
@@ -192,7 +192,7 @@ REPEATED = [
 
 
 @pytest.mark.parametrize(("code", "text"), REPEATED)
-def test_what_another_replica_can_answer_is_asked_there(
+def test_what_another_replica_can_serve_is_sent_there(
     two: list[FakeModelServer], code: grpc.StatusCode, text: str
 ) -> None:
     two[0].faults = [(code, text)]
@@ -329,7 +329,7 @@ def test_a_name_is_resolved_again() -> None:
 
 
 def test_a_label_that_one_replica_has_is_found_there_and_then_asked_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.backends.pool.LACKING_SECONDS", 3600.0)  # no replica is asked again in this test
+    monkeypatch.setattr("gateway.backends.pool.MISSING_SECONDS", 3600.0)  # no replica is asked again in this test
     servers = [FakeModelServer(labels={"stable": 1}, loaded={1}) for _ in range(3)]
     servers[2].labels, servers[2].loaded = {"canary": 2}, {2}
 

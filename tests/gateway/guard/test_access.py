@@ -29,7 +29,7 @@ from gateway_process import GatewayProcess, config
 from jwt.algorithms import ECAlgorithm
 from paths import ROOT
 
-from gateway.api.grpc.inference import INFERENCE, OPEN
+from gateway.api.grpc.inference import INFERENCE, UNGUARDED
 from gateway.api.grpc.serving import SERVING
 from gateway.app import ROUTES
 from gateway.errors import TooManyRequests
@@ -144,7 +144,7 @@ def test_it_does_not_start_open_when_the_keys_are_missing(tmp_path: Path) -> Non
     assert re.search(r"auth\.keys_file: .*keys\.yaml: No such file", ended.stderr)
 
 
-def test_a_caller_that_asks_too_often_is_told_when_to_come_again() -> None:
+def test_a_caller_over_its_rate_gets_retry_after() -> None:
     now = 0.0
     caller = Caller("shop", group="shop", bucket=Bucket(0.5, 2, lambda: now))
     caller.require("m")
@@ -336,9 +336,9 @@ def test_grpc_is_guarded_as_http_is(tmp_path: Path, server: FakeModelServer) -> 
             return grpc.StatusCode.OK
 
         for path in SERVING | INFERENCE:
-            expected = grpc.StatusCode.OK if path in OPEN else grpc.StatusCode.UNAUTHENTICATED
+            expected = grpc.StatusCode.OK if path in UNGUARDED else grpc.StatusCode.UNAUTHENTICATED
             assert call(path) is expected, path
-            assert path in OPEN or call(path, x_api_key="guess") is expected, path
+            assert path in UNGUARDED or call(path, x_api_key="guess") is expected, path
         about = m.GetModelStatusRequest(model_spec=m.ModelSpec(name="m")).SerializeToString()
         named = pb.ModelMetadataRequest(name="m").SerializeToString()
         asked = m.PredictRequest(model_spec=m.ModelSpec(name="m")).SerializeToString()

@@ -206,7 +206,7 @@ def test_urgent_requests_come_first() -> None:
     simulate(work())
 
 
-def test_what_cannot_be_answered_in_time_is_refused_at_once() -> None:
+def test_what_cannot_finish_in_time_is_rejected_at_once() -> None:
     async def work() -> None:
         world = World(SimulatedReplica(SERVICE))
         await world.start()

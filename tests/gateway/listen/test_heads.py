@@ -95,7 +95,7 @@ def test_many_pipelined_requests_are_no_long_head(gateway: GatewayProcess) -> No
 
 
 async def _served(client: Callable[[int], Awaitable[None]], *, idle: int = 75, head_seconds: float = 20) -> None:
-    """A client's conversation with the protocol in front of an application that answers when the client lets it."""
+    """A client's conversation with the protocol in front of an application that responds when the client lets it."""
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/slow":

@@ -68,7 +68,7 @@ def value_of(body: bytes) -> float:
 
 
 @pytest.mark.parametrize("path", GETS)
-def test_head_is_get_without_a_body_and_the_connection_goes_on(gateway: GatewayProcess, path: str) -> None:
+def test_head_is_get_without_a_body_and_the_connection_continues(gateway: GatewayProcess, path: str) -> None:
     with Client(gateway) as client:
         client.send(f"GET {path} HTTP/1.1", "Host: x", "X-Request-Id: same")
         status, headers, _ = client.answer()
@@ -148,9 +148,7 @@ def test_a_body_that_nobody_asks_for_ends_the_connection(
     ],
     ids=["h2c", "websocket", "tls"],
 )
-def test_a_request_that_offers_an_upgrade_is_answered_as_if_it_did_not(
-    gateway: GatewayProcess, offer: tuple[str, ...]
-) -> None:
+def test_an_offered_upgrade_is_ignored(gateway: GatewayProcess, offer: tuple[str, ...]) -> None:
     with Client(gateway) as client:
         for _ in range(2):
             client.raw(post(*offer))
@@ -215,7 +213,7 @@ def test_chunks_may_have_extensions_and_trailers_which_are_no_headers(gateway: G
             assert headers["x-request-id"] != "from-the-trailer"
 
 
-def test_pipelined_requests_are_answered_in_order(gateway: GatewayProcess, server: FakeModelServer) -> None:
+def test_pipelined_requests_get_responses_in_order(gateway: GatewayProcess, server: FakeModelServer) -> None:
     bodies = [json.dumps({"records": [{"a": number, "b": 0}]}) for number in range(20)]
     with Client(gateway) as client:
         head = "HEAD /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"

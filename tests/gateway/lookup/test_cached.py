@@ -1,4 +1,4 @@
-"""The memory of a store: what is asked how often, and what happens when it does not answer."""
+"""The memory of a store: what is asked how often, and what happens when it does not respond."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_longest_unused_key_is_forgotten() -> None:
 def test_a_store_that_hangs_is_waited_for_no_longer_than_its_bound() -> None:
     async def test(store: FakeStore, clock: Clock, cached: CachedStore) -> None:
         store.gate = asyncio.Event()
-        with pytest.raises(StoreFailure, match="no answer within 10 ms"):
+        with pytest.raises(StoreFailure, match="no response within 10 ms"):
             await cached.fetch(["x"], FEATURES, ttl=30)
         store.gate.set()
         assert (await cached.fetch(["x"], FEATURES, ttl=30))[0] == {"x": {"a": 1}}, "the failure was not remembered"

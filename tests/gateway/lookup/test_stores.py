@@ -137,7 +137,7 @@ def test_features_come_from_a_table(tmp_path: Path, model_server: FakeModelServe
         ({"amount": 1, "user": 1.5}, "record 0: feature 'user': expected text or a whole number"),
         (
             {"amount": 1, "user": 1, "balance": 9},
-            "record 0: feature 'balance': it is looked up, a record cannot bring it",
+            "record 0: feature 'balance': it is looked up, a record must not contain it",
         ),
         (5, "record 0: expected an object, got number"),
     ],

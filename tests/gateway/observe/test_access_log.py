@@ -82,7 +82,7 @@ def test_a_refused_request_says_at_which_stage_and_a_query_is_left_out(logging_g
     assert KEY not in logging_gateway.output.read_text()
 
 
-def test_the_trace_goes_on_to_the_model_server_with_a_span_of_the_gateway(
+def test_the_trace_continues_to_the_model_server_with_a_span_of_the_gateway(
     logging_gateway: GatewayProcess, server: FakeModelServer
 ) -> None:
     logging_gateway.post(BODY, x_request_id="four", x_api_key=KEY, traceparent=f"00-{TRACE}-{SPAN}-01")
@@ -94,7 +94,7 @@ def test_the_trace_goes_on_to_the_model_server_with_a_span_of_the_gateway(
     assert "trace_id" not in logged(logging_gateway, "five")
 
 
-def test_stages_are_told_on_request(logging_gateway: GatewayProcess) -> None:
+def test_stages_are_reported_on_request(logging_gateway: GatewayProcess) -> None:
     answer = logging_gateway.post(BODY, x_api_key=KEY, x_server_timing="1")
     stages = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
     assert {"read", "decode", "backend", "interpret"} <= stages.keys()
@@ -150,7 +150,7 @@ def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
     assert found.traceparent.endswith("-00")
 
 
-def test_a_grpc_call_is_a_line_too_and_its_trace_goes_on(
+def test_a_grpc_call_is_a_line_too_and_its_trace_continues(
     logging_gateway: GatewayProcess, server: FakeModelServer
 ) -> None:
     request = m.PredictRequest(model_spec=m.ModelSpec(name="m"))

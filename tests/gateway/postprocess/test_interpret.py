@@ -67,7 +67,7 @@ def test_sigmoid_scores_each_label_alone() -> None:
     assert [entry["score"] for entry in answer["alternatives"]] == [0.75, 0.5, 0.0]
 
 
-def test_equal_scores_keep_the_order_of_the_labels_and_five_are_told() -> None:
+def test_equal_scores_keep_the_order_of_the_labels_and_five_are_reported() -> None:
     output = "kind: classification, labels: [a, b, c, d, e, f, g]"
     (answer,) = answers(output, np.full((1, 7), 0.1))
     assert [entry["label"] for entry in answer["alternatives"]] == ["a", "b", "c", "d", "e"]
@@ -123,13 +123,13 @@ def test_nan_and_infinity_are_null_and_leave_the_other_rows_alone() -> None:
         ("kind: raw", np.zeros(2, complex), "output 'b' is complex128 [2], which has no rows for JSON"),
     ],
 )
-def test_an_output_that_does_not_fit_is_told(output: str, tensor: Array, message: str) -> None:
+def test_an_output_that_does_not_fit_is_reported(output: str, tensor: Array, message: str) -> None:
     with pytest.raises(OutputProblem) as raised:
         interpreter(output).interpret({"b": tensor})
     assert str(raised.value) == message
 
 
-def test_an_absent_output_is_told() -> None:
+def test_an_absent_output_is_reported() -> None:
     with pytest.raises(OutputProblem, match="output 'b' is absent, the model gave x, y"):
         interpreter("kind: raw").interpret({"y": np.zeros(1), "x": np.zeros(1)})
 
@@ -138,7 +138,7 @@ def test_an_absent_output_is_told() -> None:
     hnp.arrays(np.float32, st.tuples(st.integers(0, 4), st.just(3)), elements=st.floats(width=32)),
     st.sampled_from(["softmax", "sigmoid"]),
 )
-def test_any_logits_give_answers_in_order(tensor: Array, activation: str) -> None:
+def test_any_logits_give_predictions_in_order(tensor: Array, activation: str) -> None:
     told = answers(f"{LOAN}, activation: {activation}", tensor)
     assert len(told) == len(tensor)
     for answer, row in zip(told, tensor, strict=True):
@@ -166,7 +166,7 @@ def judged(output: str, *rows: float | list[float]) -> list[tuple[object, object
     return [(one.get("top_prediction", one.get("value")), one.get("calibrated"), one.get("decision")) for one in told]
 
 
-def test_a_binary_answer_is_decided_by_ranges_of_the_calibrated_probability() -> None:
+def test_a_binary_prediction_is_decided_by_ranges_of_the_calibrated_probability() -> None:
     rules = (
         "kind: binary, labels: [honest, fraud], "
         "calibration: {isotonic: {scores: [0, 0.5, 1], probabilities: [0, 0.2, 1]}}, "

@@ -68,7 +68,7 @@ def test_a_transform_gets_whole_requests_and_its_options() -> None:
 
 
 @pytest.mark.usefixtures("package")
-def test_its_problems_are_told_as_all_others_are() -> None:
+def test_its_problems_are_reported_as_all_others_are() -> None:
     subject = compiled()
     for records, told in [
         ([{"a": 1, "b": 1}, {"a": "x", "b": 1}], ["record 1: feature 'f': it must be a number"]),
@@ -91,14 +91,14 @@ def test_what_makes_another_shape_than_the_spec_says_is_a_fault_of_the_package()
 @pytest.mark.parametrize(
     ("more", "version", "entry", "message"),
     [
-        ("", "1.5.0", "scaled", "the spec was made with acme-features==1.5.0, this image has acme-features==1.4.0"),
+        ("", "1.5.0", "scaled", "the spec was written for acme-features==1.5.0, this image has acme-features==1.4.0"),
         (
             "",
             "1.4.0",
             "scaledd",
             "this image has no transform 'scaledd' of acme-features; it has acme-features:scaled",
         ),
-        (", options: {factor: 0}", "1.4.0", "scaled", "cannot be made: factor 0 makes no sense"),
+        (", options: {factor: 0}", "1.4.0", "scaled", "cannot be created: factor 0 makes no sense"),
         (", options: {facto: 1}", "1.4.0", "scaled", "unexpected keyword argument 'facto'"),
     ],
 )

@@ -20,12 +20,13 @@ from gateway.spec import SpecProblem, parse_spec
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
 
-def compiled(image: str, shape: str, dtype: str = "float32") -> Compiled:
+def compiled(image: str, shape: str, dtype: str = "float32", image_pixels: int = 1 << 22) -> Compiled:
     return compile_spec(
         parse_spec(
             f"features: [{{name: photo, type: image, image: {{{image}}}}}]\n"
             f"input: {{name: a, dtype: {dtype}, shape: {shape}}}\noutput: {{name: b, kind: raw}}\n"
-        )
+        ),
+        image_pixels=image_pixels,
     )
 
 
@@ -87,7 +88,7 @@ def test_jpeg_and_resize() -> None:
     np.testing.assert_allclose(centred.vectorize([{"photo": encoded(red)}])[..., 0], 1, atol=1e-6)
 
 
-def test_what_is_not_a_picture_is_told_so() -> None:
+def test_what_is_not_an_image_is_reported() -> None:
     whole = encoded(np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8))
     gif = encoded(GREY, "GIF")
     told = problems(DIGITS, "not base64!", 5, None, "", "aGVsbG8=", gif, "é", whole[: len(whole) // 8 * 4])
@@ -122,16 +123,18 @@ def test_huge_pictures_are_refused_by_their_header() -> None:
     sizes = [(9000, 9000), (10_000, 10_000), (60_000, 60_000)]  # below, at and above Pillow's own limits
     told = problems(PHOTO, *(b64encode(png_header(*size)).decode() for size in sizes))
     assert told == [
-        "9000 x 9000 pixels are too many; a request may have 67,108,864 in all",
-        "too many pixels; a request may have 67,108,864 in all",
-        "too many pixels; a request may have 67,108,864 in all",
+        "9000 x 9000 pixels are too many; a picture may have 4,194,304 (limits.image_pixels)",
+        "too many pixels; a picture may have 4,194,304 (limits.image_pixels)",
+        "too many pixels; a picture may have 4,194,304 (limits.image_pixels)",
     ]
 
 
 def test_many_large_pictures_share_one_budget() -> None:
-    blank = encoded(Image.new("1", (5000, 5000)))
-    assert problems(PHOTO, blank, blank, blank) == [
-        "5000 x 5000 pixels are too many; a request may have 67,108,864 in all"
+    blank = encoded(Image.new("1", (1000, 1000)))
+    small = compiled("width: 2, height: 2", "[-1, 2, 2, 3]", image_pixels=1_000_000)
+    assert problems(small, *[blank] * 18) == ["the pictures of a request may have 16,000,000 pixels in all"] * 2
+    assert problems(small, encoded(Image.new("1", (1001, 1000)))) == [
+        "1001 x 1000 pixels are too many; a picture may have 1,000,000 (limits.image_pixels)"
     ]
 
 

@@ -87,7 +87,7 @@ def test_unknown_keys_are_left_alone_where_the_spec_says_so() -> None:
     assert problems(only, {"x": 1, "z": 2}) == ["record 0: feature 'z': unknown feature 'z'"]
 
 
-def test_a_key_that_two_features_read_is_told_once() -> None:
+def test_a_key_that_two_features_read_is_reported_once() -> None:
     twice = compiled("name: a, type: float, field: x, min: 0", "name: b, type: float, field: x, log1p: true, min: 0",
                      width=2)  # fmt: skip
     assert twice.vectorize([{"x": 1}]).tolist() == [[1, math.log1p(1)]]

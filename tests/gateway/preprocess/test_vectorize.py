@@ -101,7 +101,7 @@ def test_bools_in_a_bool_tensor() -> None:
     ]
 
 
-def test_every_problem_of_every_record_is_told_at_once() -> None:
+def test_every_problem_of_every_record_is_reported_at_once() -> None:
     loan = compiled(
         "name: income, type: float, min: 0, max: 1.5e6",
         "name: age, type: int",
@@ -141,7 +141,7 @@ def test_every_problem_of_every_record_is_told_at_once() -> None:
     ]
 
 
-def test_an_unknown_word_is_told_next_to_words_of_the_wrong_type() -> None:
+def test_an_unknown_word_is_reported_next_to_words_of_the_wrong_type() -> None:
     purpose = compiled("name: purpose, type: category, vocabulary: [car, home]", width=2)
     assert problems(purpose, {"purpose": "boat"}, {"purpose": 1}, {}) == [
         "record 0: feature 'purpose': unknown category 'boat'; known: car, home",
@@ -170,7 +170,7 @@ def test_vectors_name_the_element() -> None:
     ]
 
 
-def test_many_problems_are_counted_and_the_first_hundred_are_told() -> None:
+def test_many_problems_are_counted_and_the_first_hundred_are_reported() -> None:
     floats = compiled("name: x, type: float", "name: y, type: float")
     with pytest.raises(RecordProblems) as raised:
         floats.vectorize([{"x": "a", "y": None, f"z{index}": 1} for index in range(5000)])

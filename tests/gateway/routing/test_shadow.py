@@ -30,7 +30,7 @@ def server() -> Iterator[FakeModelServer]:
     fake.stop()
 
 
-def test_what_canary_fails_to_answer_stable_answers(tmp_path: Path, server: FakeModelServer) -> None:
+def test_stable_serves_what_fails_on_canary(tmp_path: Path, server: FakeModelServer) -> None:
     gateway = started(tmp_path, server, weights={"stable": 0, "canary": 100}, fallback="stable")
     server.faults.append((grpc.StatusCode.INTERNAL, "the new version is broken"))
     answer = gateway.post(BODY)
@@ -45,7 +45,7 @@ def test_what_canary_fails_to_answer_stable_answers(tmp_path: Path, server: Fake
     assert gateway.stop() == 0
 
 
-def test_mirrored_records_are_compared_and_answered_by_stable_alone(tmp_path: Path, server: FakeModelServer) -> None:
+def test_mirrored_records_are_compared_and_only_stable_responds(tmp_path: Path, server: FakeModelServer) -> None:
     gateway = started(tmp_path, server, shadow="canary")
     server.labels["canary"] = 1
     assert gateway.post(BODY).json()["metadata"]["version_label"] == "stable"

@@ -1,4 +1,4 @@
-"""Preprocessing travels with the version: an answer is never mixed from two of them."""
+"""Preprocessing travels with the version: a response is never mixed from two of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def moving(tmp_path: Path) -> Iterator[Moving]:
     server.stop()
 
 
-def test_a_label_that_moved_is_answered_with_the_spec_of_the_version_that_answers(moving: Moving) -> None:
+def test_after_a_label_moved_the_spec_of_the_version_that_responds_is_used(moving: Moving) -> None:
     gateway, server = moving
     assert gateway.post(BODY).json()["predictions"] == [{"value": 40.0}]
     server.labels["stable"] = 2
@@ -50,7 +50,7 @@ def test_a_tensor_that_the_new_version_refuses_is_made_again_too(moving: Moving)
     assert answer["predictions"] == [{"value": 150.0}]
 
 
-def test_a_version_without_spec_is_a_503_and_never_an_answer(moving: Moving) -> None:
+def test_a_version_without_spec_is_a_503(moving: Moving) -> None:
     gateway, server = moving
     server.loaded.add(4)
     server.labels["stable"] = 4

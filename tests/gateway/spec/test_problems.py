@@ -57,7 +57,7 @@ ignore: [a]
          "output: {name: y, kind: raw}\nextra: perhaps\n", ["line 4: extra: Invalid enum value 'perhaps'"]),
     ],
 )  # fmt: skip
-def test_every_problem_is_told_with_its_line(text: str, told: list[str]) -> None:
+def test_every_problem_is_reported_with_its_line(text: str, told: list[str]) -> None:
     read = read_all(text)
     assert read.spec is None
     assert [str(finding) for finding in read.findings] == told

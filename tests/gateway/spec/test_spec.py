@@ -263,7 +263,7 @@ def test_inputs_that_contradict_the_features(old: str, new: str, message: str) -
     assert str(raised.value) == message
 
 
-def test_all_that_does_not_fit_the_signature_is_told_at_once() -> None:
+def test_all_that_does_not_fit_the_signature_is_reported_at_once() -> None:
     inputs = {
         "numbers": Tensor("float64", (-1, 2)),
         "threshold": Tensor("float32", (-1, 1)),

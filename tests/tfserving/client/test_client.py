@@ -90,7 +90,7 @@ def test_grpc_predicts_with_the_version_the_label_or_the_newest(server: Server) 
         assert {name: array.tolist() for name, array in only.outputs.items()} == {"joined": [b"a1", "ü2".encode()]}
 
 
-def test_an_answer_larger_than_the_limit_of_grpc_arrives(server: Server) -> None:
+def test_a_response_larger_than_the_limit_of_grpc_arrives(server: Server) -> None:
     large = np.ones((700_000, 2), np.float32)
     with Client(server.grpc) as client:
         assert client.predict("m", {"x": large}, timeout=60).outputs["y"].shape == large.shape
@@ -168,7 +168,7 @@ def test_a_silent_peer_ends_in_deadline_exceeded() -> None:
                 assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def test_the_asyncio_clients_answer_as_the_blocking_ones(server: Server) -> None:
+def test_the_asyncio_clients_return_what_the_blocking_ones_do(server: Server) -> None:
     async def ask() -> None:
         async with AsyncClient(server.grpc) as client, AsyncRestClient(server.rest) as rest:
             one, other = await asyncio.gather(client.predict("m", {"x": X}), rest.predict("m", {"x": X}, version=1))

@@ -1,4 +1,4 @@
-"""Requests that no client means to send, against real models: every one is answered in words, and the server lives."""
+"""Requests that no client means to send, against real models: every one gets an error text, and the server lives."""
 
 import json
 import random
@@ -59,7 +59,7 @@ def damaged(rng: random.Random, whole: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_any_body_gets_an_answer_in_words(server: ModelServerProcess, seed: int) -> None:
+def test_any_body_gets_a_response_in_words(server: ModelServerProcess, seed: int) -> None:
     rng = random.Random(seed)
     connection = HTTPConnection("127.0.0.1", server.rest_port, timeout=60)
     for _ in range(REQUESTS):
@@ -141,7 +141,7 @@ UNWANTED = {"UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "DATA_LO
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_any_call_gets_an_answer_in_words(server: ModelServerProcess, seed: int) -> None:
+def test_any_call_gets_a_response_in_words(server: ModelServerProcess, seed: int) -> None:
     rng = random.Random(seed)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         for number in range(REQUESTS):

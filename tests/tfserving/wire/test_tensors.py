@@ -168,7 +168,7 @@ def test_bytes_of_any_shape_and_size(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("array", [np.float32(3), np.arange(6, dtype=np.float64).reshape(2, 3), np.zeros((0, 4), "f4")])
-def test_typed_answers_are_what_the_message_would_be(array: Array | np.float32) -> None:
+def test_typed_responses_are_what_the_message_would_be(array: Array | np.float32) -> None:
     array = np.asarray(array)
     dtype = dtype_of(array)
     sent = TensorProto.FromString(to_typed_bytes(array, dtype, array.shape))

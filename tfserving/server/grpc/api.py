@@ -1,6 +1,6 @@
 """TensorFlow Serving's gRPC services: bytes in, bytes out.
 
-Requests are decoded here, so that an undecodable one is answered as the real server answers it.
+Requests are decoded here, so that an undecodable one gets the response of the real server.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Request = TypeVar("Request", bound=Message)
 
 @dataclass(frozen=True, kw_only=True)
 class GrpcOptions:
-    """`typed_values` is the real server's default form of an answer, else tensor_content; `health` adds the service.
+    """`typed_values` is the real server's default form of a response, else tensor_content; `health` adds the service.
 
     `profiler` only decides how calls of tensorflow.ProfilerService are refused.
     """

@@ -1,4 +1,4 @@
-"""The server half of HTTP/2: calls arrive whole, each gets one answer, and the connection can be drained."""
+"""The server half of HTTP/2: calls arrive whole, each gets one response, and the connection can be drained."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MAX_HEADER_LIST: Final = 16 * 1024
 _WRITE_AHEAD: Final = 1 << 20
 """Bytes that wait for the client to read beyond which it is not read from."""
 _MOST_CORKED: Final = 8
-"""Answers that are kept back while further calls of the same packet are answered."""
+"""Responses that are held back while further calls of the same packet are handled."""
 _PIECE: Final = 100
 """Bytes that Python adds to each received piece of a request."""
 _COUNTED_BLOCK: Final = 1024
@@ -52,7 +52,7 @@ _LINGER: Final = 1.0
 
 
 class Call(http2.Stream):
-    """One request. `connection` takes the answer.
+    """One request. `connection` takes the response.
 
     `taken` says that it has arrived whole, `at_work` that a thread has its bytes, `declared` how long its message is
     (-1: not known yet), `held` how many bytes of the budget it holds.
@@ -79,7 +79,7 @@ class ServerConnection(http2.Connection[Call]):
     """One client. `take` is called with every call that has arrived whole, and answers now or later.
 
     `made` is called with the connection itself when it can be used, after the handshake of TLS, and then `lost` once.
-    A client that does not read its answers is not read from.
+    A client that does not read its responses is not read from.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class ServerConnection(http2.Connection[Call]):
             self._answered(call)
 
     def wants(self, call: Call) -> bool:
-        """Whether the client still waits for the answer. May be asked on any thread."""
+        """Whether the client still waits for the response. May be asked on any thread."""
         return self._open.get(call.id) is call
 
     def worked(self, call: Call) -> None:
@@ -146,7 +146,7 @@ class ServerConnection(http2.Connection[Call]):
         self._release(call)
 
     def drain(self) -> None:
-        """Have the client send further calls elsewhere, and close after the last answer.
+        """Have the client send further calls elsewhere, and close after the last response.
 
         Calls that it sent before it knew are served: the last one is named once the client has echoed a ping.
         """
@@ -330,7 +330,7 @@ class ServerConnection(http2.Connection[Call]):
             raise Violation(frames.STREAM_CLOSED, f"more of stream {number}, which the client has ended")
 
     def _on_goaway(self, last: int) -> None:
-        """The client will send no more calls; what it has sent is answered."""
+        """The client will send no more calls; what it has sent gets a response."""
 
     def _on_ping(self, payload: bytes, *, ack: bool) -> None:
         if ack:

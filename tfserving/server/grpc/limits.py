@@ -42,7 +42,7 @@ class Limits:
     age_grace: float | None = None
     """For the calls of a connection that is drained for its age."""
     ping_interval: float = 300.0
-    """A client that asks more often for a sign of life, without any answer in between, is cut off after some more."""
+    """A client that asks more often for a sign of life, without any response in between, is cut off after some more."""
     idle_ping_interval: float = 7200.0
     """The same for a client without a call."""
     ping_strikes: int = 2
@@ -63,7 +63,7 @@ def limits(arguments: Mapping[str, int | str], *, max_threads: int) -> Limits:
     interval = number("grpc.http2.min_recv_ping_interval_without_data_ms", 300_000) / 1000
     return Limits(
         max_request=number("grpc.max_receive_message_length", _MOST_BYTES),
-        # Above the threads, so that a client with too many calls is told so by the answer that means it.
+        # Above the threads, so that a client with too many calls is told so by the response that means it.
         max_streams=number("grpc.max_concurrent_streams", max(_STREAMS, 2 * max_threads)),
         handshake=number("grpc.server_handshake_timeout_ms", 120_000, 1) / 1000,
         age=seconds("grpc.max_connection_age_ms"),

@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2: the headers of a call and of its answer, and messages in their frames.
+"""gRPC over HTTP/2: the headers of a call and of its response, and messages in their frames.
 
 Source: the gRPC project's "gRPC over HTTP2" protocol description.
 """
@@ -54,7 +54,7 @@ HEAD: Final = (
     + _literal("content-type", b"application/grpc")
     + _literal("grpc-accept-encoding", b"identity, deflate, gzip")
 )
-"""Header block of every answer."""
+"""Header block of every response."""
 OK: Final = _literal("grpc-status", b"0")
 """Trailer block of a success."""
 NOT_GRPC: Final = _literal(":status", b"415")
@@ -67,7 +67,7 @@ def framed(message: bytes) -> bytes:
 
 
 def failure(error: StatusError) -> bytes:
-    """Header block of an answer that is only an error."""
+    """Header block of a response that is only an error."""
     text = quote(cut(error.message).encode("utf-8", "surrogateescape"), safe=_PLAIN)
     return (
         HEAD + _literal("grpc-status", b"%d" % error.code) + (_literal("grpc-message", text.encode()) if text else b"")
@@ -95,7 +95,7 @@ def no_memory() -> StatusError:
 
 
 def unread() -> StatusError:
-    """The error of an answer to a client that does not read."""
+    """The error of a response to a client that does not read."""
     return StatusError(Code.RESOURCE_EXHAUSTED, _UNREAD)
 
 

@@ -24,7 +24,7 @@ from tfserving.wire.status import Code, StatusError, invalid
 _log = logging.getLogger("tfserving.server")
 
 Method = Callable[[bytes, float | None], bytes]
-"""From a request and the seconds that are left for it (None: no limit) to the answer. Errors: StatusError."""
+"""From a request and the seconds that are left for it (None: no limit) to the response. Errors: StatusError."""
 
 _QUICK_BYTES: Final = 64 * 1024
 """Requests above this size are decoded in the pool."""

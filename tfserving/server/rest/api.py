@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from tfserving.json import messages, predict, writer
+from tfserving.json.cost import decoded_bytes
 from tfserving.json.examples import read_examples
 from tfserving.json.predict import Document
 from tfserving.json.reader import read_object
@@ -51,7 +53,7 @@ class RestServer:
     """The REST port: model inference under /v1/, and the metrics if `prometheus_path` is given.
 
     `threads` counts the event loop, see HttpServer. `timeout_ms` bounds each run of a model; 0 or less means no bound.
-    `cors` adds the headers that let browsers on other sites read the answers. `budget` bounds the bytes of all clients.
+    `cors` adds the headers that let browsers on other sites read responses. `budget` bounds the bytes of all clients.
     """
 
     def __init__(
@@ -155,7 +157,7 @@ class RestApi:
             if only_if_quick:
                 if route.verb != "predict":
                     raise NotQuick
-                return Code.OK, self._predict(route.spec(), request.body, only_if_quick=True)
+                return Code.OK, self._predict(route.spec(), read_object(request.body), only_if_quick=True)
             with Hold(self._budget) as held:
                 return Code.OK, self._body(route, request, held)
         except StatusError as error:
@@ -164,11 +166,11 @@ class RestApi:
     def _body(self, route: _Route, request: Request, held: Hold) -> bytes:
         match route.verb or route.part:
             case "predict":
-                return self._predict(route.spec(), _body_of(request, held))
+                return self._predict(route.spec(), _document_of(request, held, self._timeout))
             case "classify":
-                return self._classify(route.spec(), _body_of(request, held))
+                return self._classify(route.spec(), _document_of(request, held, self._timeout))
             case "regress":
-                return self._regress(route.spec(), _body_of(request, held))
+                return self._regress(route.spec(), _document_of(request, held, self._timeout))
             case "status" | "metadata" if not route.model:
                 raise invalid("Missing model name in request.")
             case "status":
@@ -178,13 +180,13 @@ class RestApi:
                 return messages.metadata_body(described.name, described.version, described.signatures)
         raise invalid(f"Malformed request: {request.method} {request.path_and_query}")
 
-    def _predict(self, spec: m.ModelSpec, body: bytes, *, only_if_quick: bool = False) -> bytes:
-        tensors, write = self._tensors(spec, read_object(body))
+    def _predict(self, spec: m.ModelSpec, document: Document, *, only_if_quick: bool = False) -> bytes:
+        tensors, write = self._tensors(spec, document)
         found = self._inference.predict(spec, tensors, timeout=self._timeout, only_if_quick=only_if_quick)
         return write(found.outputs)
 
     def _tensors(self, spec: m.ModelSpec, document: Document) -> tuple[dict[str, Tensor], _Writer]:
-        """The tensors of a predict request and what writes its answer; the signature goes to `spec`."""
+        """The tensors of a predict request and what writes its response; the signature goes to `spec`."""
         signature = predict.signature_name(document)
         inputs = predict.input_types(self._inference.signature(spec, signature), signature)
         spec.signature_name = signature
@@ -200,12 +202,12 @@ class RestApi:
         spec.signature_name = name
         return examples
 
-    def _classify(self, spec: m.ModelSpec, body: bytes) -> bytes:
-        examples = self._examples(spec, read_object(body))
+    def _classify(self, spec: m.ModelSpec, document: Document) -> bytes:
+        examples = self._examples(spec, document)
         return writer.classification_body(self._inference.classify(spec, examples, timeout=self._timeout).result)
 
-    def _regress(self, spec: m.ModelSpec, body: bytes) -> bytes:
-        examples = self._examples(spec, read_object(body))
+    def _regress(self, spec: m.ModelSpec, document: Document) -> bytes:
+        examples = self._examples(spec, document)
         return writer.regression_body(self._inference.regress(spec, examples, timeout=self._timeout).result)
 
 
@@ -245,7 +247,7 @@ class _Route:
 
     @property
     def version_overflows(self) -> bool:
-        """Whether the version is no 64-bit number."""
+        """Whether the version is not a 64-bit number."""
         return self.version is not None and self.version >= 1 << 63
 
     def spec(self) -> m.ModelSpec:
@@ -279,6 +281,18 @@ def _text(name: str) -> str:
     return name if is_utf8(name) else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def _document_of(request: Request, held: Hold, seconds: float | None) -> Document:
+    """The body as JSON, when there is memory for what it becomes; read for at most so many seconds.
+
+    Errors: as of `_body_of` and `read_object`.
+    """
+    body = _body_of(request, held)
+    if len(body) > _QUICK_BYTES and not held.take(decoded_bytes(body), alone=True):
+        raise _no_memory()
+    until = math.inf if seconds is None else time.monotonic() + seconds
+    return read_object(body, lambda: request.gone() or time.monotonic() > until)
+
+
 def _body_of(request: Request, held: Hold) -> bytes:
     """The body, unpacked if its encoding mentions gzip. What cannot be unpacked counts as empty.
 
@@ -291,7 +305,11 @@ def _body_of(request: Request, held: Hold) -> bytes:
     except (Damaged, TooLarge):
         return b""
     except NoRoom as error:
-        raise StatusError(Code.RESOURCE_EXHAUSTED, "the requests in progress leave no memory for this one") from error
+        raise _no_memory() from error
+
+
+def _no_memory() -> StatusError:
+    return StatusError(Code.RESOURCE_EXHAUSTED, "the requests in progress leave no memory for this one")
 
 
 def _is_zipped(request: Request) -> bool:

@@ -1,7 +1,7 @@
 """HTTP/1.x messages as libevent reads and writes them, without any input or output.
 
 TensorFlow Serving's REST port is an evhttp server of libevent 2.1.12. What it accepts (bare line feeds, folded headers,
-HTTP/0.9), what it refuses and how it answers is visible to clients and proxies, so it is kept here.
+HTTP/0.9), what it refuses and how it responds is visible to clients and proxies, so it is kept here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
@@ -34,7 +34,7 @@ _PHRASES = {
 }
 
 LIBEVENT_CONTENT_TYPE = "text/html; charset=ISO-8859-1"
-"""What libevent says of an answer that names no type."""
+"""What libevent says of a response that names no type."""
 
 METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _WITH_BODY = METHODS - {"HEAD"}
@@ -63,12 +63,14 @@ class Request:
     version: tuple[int, int]
     headers: Mapping[str, str]
     body: bytes = b""
+    gone: Callable[[], bool] = bool
+    """Whether the client has left, so that nobody waits for a response."""
     proxied: bool = False
-    """The target was an absolute URL, which makes libevent close the connection after its answer."""
+    """The target was an absolute URL, which makes libevent close the connection after its response."""
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the connection serves another request after the answer."""
+        """Whether the connection serves another request after the response."""
         connection = self.headers.get("connection", "").lower()
         if self.proxied:
             return self.headers.get("proxy-connection", "").lower() == "keep-alive"
@@ -79,7 +81,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """One answer; the length, the date and the connection headers are added when it is written."""
+    """One response; the length, the date and the connection headers are added when it is written."""
 
     status: int
     body: bytes = b""
@@ -89,7 +91,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A message that is answered with libevent's HTML page, after which the connection is closed."""
+    """A message whose response is libevent's HTML page, after which the connection is closed."""
 
     status: int
     version: tuple[int, int] = (1, 1)
@@ -358,7 +360,7 @@ def write_refusal(refusal: Refusal) -> bytes:
 
 
 def write_response(request: Request, response: Response) -> bytes:
-    """The bytes of an answer, with the headers that libevent adds for this request."""
+    """The bytes of a response, with the headers that libevent adds for this request."""
     major, minor = request.version
     connection = request.headers.get("connection", "").lower()
     keeps = connection.startswith("keep-alive")

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from queue import SimpleQueue
 
 from tfserving.server.memory import Budget, Hold
@@ -30,10 +31,10 @@ _log = logging.getLogger(__name__)
 
 _LINGER = 1.0
 """Seconds during which a refused client may go on sending before its connection is cut. Closing at once would reset the
-connection while the client still writes, and the answer would be lost."""
+connection while the client still writes, and the response would be lost."""
 
 _AHEAD = 64 * 1024
-"""Bytes of a request that are not worth counting, and how far a client may send ahead of its answers."""
+"""Bytes of a request that are not worth counting, and how far a client may send ahead of its responses."""
 
 _ACCEPTING_TURNS = 10
 """More turns of the event loop than asyncio takes from accepting a client to calling its protocol."""
@@ -127,7 +128,7 @@ class HttpServer:
 
     @property
     def stopping(self) -> bool:
-        """Whether connections close after the answer in progress."""
+        """Whether connections close after the response in progress."""
         return self._stopping
 
     def opened(self, connection: _Connection) -> None:
@@ -165,10 +166,10 @@ def _written(request: Request, answer: Response | Refusal) -> tuple[bytes, bool]
 
 
 class _Connection(asyncio.Protocol):
-    """One client. Requests are answered one at a time and in order; pipelined ones wait in the parser's buffer.
+    """One client. Requests are handled one at a time and in order; pipelined ones wait in the parser's buffer.
 
-    What it keeps in memory is counted: a large request that is unfinished or in progress, and an answer that the client
-    does not read. A client that does not read, or sends far ahead, is not read from.
+    What it keeps in memory is counted: a large request that is unfinished or in progress, and a response that the
+    client does not read. A client that does not read, or sends far ahead, is not read from.
     """
 
     def __init__(self, server: HttpServer) -> None:
@@ -210,7 +211,7 @@ class _Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         assert self._transport is not None
         self._unread = self._transport.get_write_buffer_size()
-        if not self._hold.set(self._unread, most=self._server.budget.limit):  # one answer may be larger than the part
+        if not self._hold.set(self._unread, most=self._server.budget.limit):  # one response may be larger than the part
             self.abort()
 
     def resume_writing(self) -> None:
@@ -220,7 +221,7 @@ class _Connection(asyncio.Protocol):
             self._go_on()
 
     def answer(self, data: bytes, keep: bool) -> None:
-        """Send an answer; called on the loop."""
+        """Send a response; called on the loop."""
         self.busy = False
         if self._send(data, keep):
             self._go_on()
@@ -250,7 +251,7 @@ class _Connection(asyncio.Protocol):
         return self._hold.set(self._in_progress + self._unread + (ahead if ahead > _AHEAD else 0))
 
     def _send(self, data: bytes, keep: bool) -> bool:
-        """Send an answer; whether the next request may be taken up."""
+        """Send a response; whether the next request may be taken up."""
         if self._in_progress:
             self._in_progress = 0
             self._fits()
@@ -284,9 +285,14 @@ class _Connection(asyncio.Protocol):
         if self._in_progress and not self._fits():
             self._refuse(Refusal(413, request.version, request.method))
             return False
+        if self._in_progress:
+            request = replace(request, gone=self._is_gone)
         answer = self._server.submit(self, request)
         self.busy = answer is None
         return answer is not None and self._send(*answer)
+
+    def _is_gone(self) -> bool:
+        return self._transport is None
 
     def _refuse(self, refusal: Refusal) -> None:
         assert self._transport is not None

@@ -53,7 +53,7 @@ class StateMonitor:
         """Block until each model has a version that became AVAILABLE or ENDed, and return those that ENDed.
 
         States in `before` are old news and do not count. There is no time limit, as in the real server: files may
-        still be on their way. `given_up` set from outside ends the wait; the answer is then empty.
+        still be on their way. `given_up` set from outside ends the wait; the response is then empty.
         """
         reached: dict[str, tuple[int, VersionState]] = {}
         with self._changed:

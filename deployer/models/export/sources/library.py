@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deployer.errors import DeployerError, ExportError
+from deployer.extras import of_import, pip_line
 from deployer.models.proof import reasons
 
 
@@ -29,7 +30,7 @@ def tensorflow() -> Any:
     except ImportError as error:
         raise ExportError(
             "tensorflow is not installed",
-            hint="pip install 'tfserving-deployer[export]', or export in the image of the deployer",
+            hint=f"{pip_line('tensorflow')}, or export in the image of the deployer",
         ) from error
 
 
@@ -47,6 +48,11 @@ def model_code(message: str, hint: str) -> Iterator[None]:
         yield
     except DeployerError:
         raise
+    except ModuleNotFoundError as error:
+        missing = of_import(error, ExportError)
+        if missing is None:
+            raise ExportError(message, cause=str(error), hint=hint) from error
+        raise missing from error
     except Exception as error:
         text = str(error)
         if os.strerror(errno.ENOSPC) in text:  # TensorFlow wraps the error, with the path in front

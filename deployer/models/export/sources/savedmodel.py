@@ -9,6 +9,7 @@ from pathlib import Path
 from deployer.errors import ExportError
 from deployer.models.export.sources.library import tensorflow
 from deployer.models.export.sources.source import Source
+from deployer.records.text import text_of
 from deployer.targets.storage import signatures
 from deployer.targets.storage.disk import OnStep, copy_tree
 from tfserving.wire.tensors import Array
@@ -47,8 +48,8 @@ def _binary(path: Path) -> bytes:
     messages = importlib.import_module("tensorflow.core.protobuf.saved_model_pb2")
     text_format = importlib.import_module("google.protobuf.text_format")
     try:
-        found = text_format.Parse(path.read_text("utf-8"), messages.SavedModel())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+        found = text_format.Parse(text_of(path, ExportError), messages.SavedModel())
+    except text_format.ParseError as error:
         raise ExportError(f"{path} cannot be parsed as a SavedModel", cause=str(error), hint="save it again") from error
     return bytes(found.SerializeToString())
 

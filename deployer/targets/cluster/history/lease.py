@@ -57,7 +57,7 @@ class _Object(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sighting:
+class _Observation:
     """When this process first saw the lease in this state, by its monotonic clock."""
 
     holder: str
@@ -91,7 +91,7 @@ class Lease:
         self._fences = fences
         self._clock = clock
         self._ticks = ticks
-        self._sighting: _Sighting | None = None
+        self._observation: _Observation | None = None
         self._sleep = sleep
         self._who = ""
         self._lost = threading.Event()
@@ -185,10 +185,10 @@ class Lease:
 
     def _unchanged(self, lease: _Object) -> float:
         """Seconds for which this process has seen the lease in its current state."""
-        now, seen = self._ticks(), self._sighting
+        now, seen = self._ticks(), self._observation
         holder, renewed = lease.spec.holder_identity or "", lease.spec.renew_time
         if seen is None or (seen.holder, seen.renewed) != (holder, renewed):
-            seen = self._sighting = _Sighting(holder=holder, renewed=renewed, since=now)
+            seen = self._observation = _Observation(holder=holder, renewed=renewed, since=now)
         return now - seen.since
 
     def _keep(self, who: str, done: threading.Event) -> None:

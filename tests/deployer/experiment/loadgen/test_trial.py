@@ -99,7 +99,7 @@ def test_a_closed_loop_finds_the_ceiling(workers: Workers, gateway: FakeGateway,
     assert 0 < outcome.completed / outcome.seconds <= 101
 
 
-def test_wrong_answers_are_errors_and_no_latencies(workers: Workers, gateway: FakeGateway, records: str) -> None:
+def test_wrong_responses_are_errors_and_no_latencies(workers: Workers, gateway: FakeGateway, records: str) -> None:
     baseline = reference(workers, gateway, records)
     gateway.behaviour = Behaviour(wrong_every=10)
     outcome = workers.run(plan_for(gateway, records, OpenLoop(rate=300), baseline=baseline))
@@ -116,7 +116,7 @@ def test_errors_are_counted_by_code(workers: Workers, gateway: FakeGateway, reco
     assert outcome.answered + outcome.errors["503"] == outcome.sent
 
 
-def test_requests_that_are_never_answered_are_timeouts_and_overflow(
+def test_requests_without_a_response_are_timeouts_and_overflow(
     workers: Workers, gateway: FakeGateway, records: str
 ) -> None:
     gateway.behaviour = Behaviour(stalled=True)
@@ -140,7 +140,7 @@ def test_processes_share_the_load_and_their_histograms_are_merged(
     assert clients.completed > 0
 
 
-def test_the_caller_is_told_when_the_window_opens_and_closes(
+def test_the_caller_learns_when_the_window_opens_and_closes(
     workers: Workers, gateway: FakeGateway, records: str
 ) -> None:
     marks: list[Mark] = []
@@ -157,7 +157,7 @@ def test_merged_histograms_are_the_histogram_of_all_values() -> None:
     assert merged.max_ms == pytest.approx(1598, rel=0.002)
 
 
-def test_a_percentile_with_few_answers_beyond_it_is_not_resolved() -> None:
+def test_a_percentile_with_few_responses_beyond_it_is_not_resolved() -> None:
     latency = recording.summary(recording.encode([0.001 * i for i in range(1, 1001)]))
     assert [(p.percentile, p.beyond, p.resolved) for p in latency.percentiles] == [
         (50.0, 500, True),

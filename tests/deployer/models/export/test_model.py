@@ -107,7 +107,7 @@ def test_warmup_has_one_record_per_batch_size(request_: ExportRequest) -> None:
 
 
 @pytest.mark.parametrize("name", ["linear.keras", "linear.h5", "saved"])
-def test_files_on_disk_become_versions_that_answer_as_they_should(
+def test_files_on_disk_become_versions_that_predict_as_they_should(
     request_: ExportRequest, saved: Path, name: str
 ) -> None:
     path = run(replace(request_, source=str(saved / name))).path
@@ -182,7 +182,7 @@ def test_a_model_without_a_batch_dimension_is_published_with_the_reason(request_
     assert known.warmup_batch_sizes == ()
 
 
-def test_a_model_that_answers_otherwise_once_it_is_written_fails_parity(request_: ExportRequest) -> None:
+def test_a_model_that_predicts_otherwise_once_it_is_written_fails_parity(request_: ExportRequest) -> None:
     request = replace(request_, source="exported_models:counting")
     error = refused(request)
     assert "differs from its source: output 'counted'" in error.message

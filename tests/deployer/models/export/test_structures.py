@@ -320,7 +320,7 @@ def test_a_latin_1_byte_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"x": [1, 2, 3, 4]}\n{"x": "caf\xe9"}\n')
     error = refused(replace(request_of("exported_models:linear", tmp_path), samples=path))
-    assert "rows.jsonl line 2 is not UTF-8" in error.message
+    assert "rows.jsonl:2: not UTF-8" in error.message
     assert "iconv" in error.hint
 
 

@@ -114,7 +114,7 @@ def test_problems_of_signature_currency_and_data_come_together(
     assert result["problems"][0] == f"{rows}:1: feature 'at': unknown feature 'at'"
 
 
-def test_every_refused_row_is_found_though_an_answer_lists_a_hundred(
+def test_every_refused_row_is_found_though_a_response_lists_a_hundred(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, data = tmp_path / "features.yaml", tmp_path / "rows.csv"

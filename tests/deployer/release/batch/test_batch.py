@@ -234,7 +234,7 @@ def test_only_one_run_writes_to_a_folder(target: Target, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("calls", [1, 17, 33])
-def test_a_killed_run_goes_on_where_it_was_and_writes_nothing_twice(
+def test_a_killed_run_continues_where_it_was_and_writes_nothing_twice(
     target: Target, server: FakeModelServer, tmp_path: Path, calls: int
 ) -> None:
     records = [{"a": n, "b": 1} if n % 9 else {"a": "x"} for n in range(1000)]
@@ -325,7 +325,7 @@ def test_a_busy_gateway_makes_it_wait_as_long_as_it_says_and_loses_nothing(tmp_p
     assert [row["top_prediction"] for row in jsonl(found.files[0])] == [str(n % 3) for n in range(200)]
 
 
-def test_a_gateway_that_stays_busy_ends_the_run_and_the_next_one_goes_on(tmp_path: Path) -> None:
+def test_a_gateway_that_stays_busy_ends_the_run_and_the_next_one_continues(tmp_path: Path) -> None:
     clock = FakeTime()
     with FakeGateway(Behaviour(busy=10**6)) as gateway:
         with pytest.raises(WaitTimeout, match="no request succeeded for 60 s; the last response was 429"):

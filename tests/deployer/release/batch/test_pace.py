@@ -11,10 +11,10 @@ from deployer.release.batch.pace import LONGEST_PAUSE, Pace, Rate
 
 def fast(pace: Pace, answers: int, seconds: float = 0.1) -> None:
     for _ in range(answers):
-        pace.answered(0.0, seconds)
+        pace.succeeded(0.0, seconds)
 
 
-def test_fast_answers_open_the_window_up_to_its_limit() -> None:
+def test_fast_responses_open_the_window_up_to_its_limit() -> None:
     pace = Pace(most=4)
     assert pace.wait(0.0, 0) == 0
     assert math.isinf(pace.wait(0.0, 1)), "one request at first"
@@ -27,10 +27,10 @@ def test_fast_answers_open_the_window_up_to_its_limit() -> None:
 def test_a_refusal_halves_the_window_once_and_pauses_as_long_as_it_says() -> None:
     pace = Pace(most=8)
     fast(pace, 60)
-    pace.refused(10.0, 2.0)
+    pace.rejected(10.0, 2.0)
     assert pace.window == 4
-    pace.refused(10.0, 2.0)
-    assert pace.window == 4, "requests of the same round are refused for the same reason"
+    pace.rejected(10.0, 2.0)
+    assert pace.window == 4, "requests of the same round are rejected for the same reason"
     assert pace.wait(10.5, 0) == 1.5
     assert pace.wait(12.0, 0) == 0
 
@@ -40,11 +40,11 @@ def test_refusals_without_a_time_pause_longer_and_longer_but_not_for_ever() -> N
     pauses = []
     for _ in range(12):
         pace.not_before = 0.0
-        pace.refused(0.0, None)
+        pace.rejected(0.0, None)
         pauses.append(pace.wait(0.0, 0))
     assert pauses[0] < pauses[1] < pauses[4]
     assert max(pauses) <= LONGEST_PAUSE
-    pace.refused(0.0, 3600.0)
+    pace.rejected(0.0, 3600.0)
     assert pace.wait(0.0, 0) == LONGEST_PAUSE
 
 

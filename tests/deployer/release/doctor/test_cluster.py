@@ -48,7 +48,7 @@ def recorded(name: str) -> ClusterSnapshot:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_a_sick_release_is_explained_by_its_cause_alone(name: str) -> None:
+def test_an_unhealthy_release_is_explained_by_its_cause_alone(name: str) -> None:
     found = diagnose(recorded(name), target="demo")
 
     (only,) = [finding for finding in found.findings if finding.severity is Severity.ERROR]
@@ -116,7 +116,7 @@ def test_a_config_that_nobody_can_read_is_named() -> None:
     } <= causes
 
 
-def test_a_ready_pod_that_does_not_answer_is_a_finding() -> None:
+def test_a_ready_pod_that_does_not_respond_is_a_finding() -> None:
     sick = recorded("partly")
     ((name, view),) = sick.serving.replicas.items()
     silent = replace(sick.serving, replicas={name: replace(view, served=(), unreachable="timed out")})
@@ -159,7 +159,7 @@ def test_pods_that_cannot_be_created_are_explained_by_the_deployment() -> None:
     assert "PodSecurity" in found.findings[0].evidence
 
 
-def test_the_same_cause_is_said_once_with_all_its_subjects_and_the_worst_first() -> None:
+def test_the_same_cause_is_listed_once_with_all_its_subjects_and_the_worst_first() -> None:
     def finding(pod: str, severity: Severity = Severity.ERROR) -> Finding:
         return Finding(cause=f"{severity}", subjects=(pod,), evidence="e", remedy="r", severity=severity)
 

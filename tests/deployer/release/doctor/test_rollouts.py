@@ -38,7 +38,7 @@ def test_a_rollout_under_way_is_no_illness(tmp_path: Path, policy: Policy, failu
     assert list(lasting_findings(seen(world), None)) == []
 
 
-def test_what_a_dead_deployer_left_is_said_with_the_way_out(tmp_path: Path) -> None:
+def test_what_a_killed_deployer_left_is_reported_with_a_remedy(tmp_path: Path) -> None:
     calm = World(tmp_path / "calm")
     calm.rollouts().start(REQUEST)
     world = World(tmp_path / "killed", at={calm.points.index("shift 5 %: written") + 1: "kill the deployer"})

@@ -1,4 +1,4 @@
-"""The API server as the deployer uses it, against an HTTP server that answers as one."""
+"""The API server as the deployer uses it, against an HTTP server that responds as one."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_list_is_read_page_by_page_with_its_selector(fake: FakeApiServer, api:
     assert {authorization for *_, authorization in fake.seen} == {"Bearer secret"}
 
 
-def test_a_refusal_says_what_the_api_server_said(fake: FakeApiServer, api: ApiServer) -> None:
+def test_an_error_quotes_the_api_server(fake: FakeApiServer, api: ApiServer) -> None:
     fake.answers[pod_path("ns", "p")] = (403, status(403, "Forbidden", "pods is forbidden: User jane cannot get"))
 
     with pytest.raises(Refused) as refused:
@@ -127,7 +127,7 @@ def test_an_object_that_is_not_there_is_none_and_deleting_it_is_no_error(api: Ap
     api.delete(pod_path("ns", "gone"))
 
 
-def test_what_a_pod_answers_is_returned_whatever_its_status(fake: FakeApiServer, api: ApiServer) -> None:
+def test_the_response_of_a_pod_is_returned_whatever_its_status(fake: FakeApiServer, api: ApiServer) -> None:
     path = proxy_path("ns", "p", 8501, "/v1/models/x")
     fake.answers[path] = (404, {"error": "Could not find any versions of model x"})
 
@@ -210,7 +210,9 @@ def test_notes_tell_a_change_under_way_and_an_autoscaler_that_sees_nothing(fake:
     )
 
 
-def test_the_bridge_spreads_requests_over_pods_and_passes_their_answers_on(fake: FakeApiServer, api: ApiServer) -> None:
+def test_the_bridge_spreads_requests_over_pods_and_passes_their_responses_on(
+    fake: FakeApiServer, api: ApiServer
+) -> None:
     for pod in "ab":
         fake.answers[proxy_path("ns", pod, 8080, "/v1/models/m:predict")] = (400, {"error": f"by {pod}"})
 

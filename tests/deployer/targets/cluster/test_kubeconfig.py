@@ -41,7 +41,7 @@ def seen() -> Seen:
 
 @pytest.fixture
 def server(seen: Seen) -> Iterator[str]:
-    """The URL of an API server that answers everything with an empty object."""
+    """The URL of an API server that responds to everything with an empty object."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -110,7 +110,7 @@ class Namespace:
         return [msgspec.convert(pod, Pod) for path, pod in self.fake.objects.items() if path.startswith(PODS)]
 
 
-def test_only_the_pod_that_was_told_follows_something_else() -> None:
+def test_only_the_annotated_pod_follows_another_config() -> None:
     namespace = Namespace()
     namespace.start("a")
     namespace.start("b")

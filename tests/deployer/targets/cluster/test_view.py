@@ -1,4 +1,4 @@
-"""What recorded states of pods mean, said to a person. The records are what an API server answered, shortened."""
+"""Recorded states of pods as text for users. The records are responses of an API server, shortened."""
 
 from __future__ import annotations
 

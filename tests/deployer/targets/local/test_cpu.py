@@ -79,7 +79,7 @@ def test_without_cgroups_it_is_whole_cores_and_says_so(tmp_path: Path, busy: sub
     assert limiter.describe(1) == "affinity to 1 core"
 
 
-def test_a_system_that_offers_nothing_is_told() -> None:
+def test_a_system_that_offers_nothing_is_reported() -> None:
     assert NoLimit().describe(0.5).startswith("none (0.5 CPU was requested")
 
 

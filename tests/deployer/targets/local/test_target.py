@@ -102,7 +102,7 @@ def target(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     target.down(progress=silent)
 
 
-def test_every_replica_serves_what_is_configured_and_the_gateway_answers(target: LocalTarget) -> None:
+def test_every_replica_serves_what_is_configured_and_the_gateway_responds(target: LocalTarget) -> None:
     assert [replica.name for replica in target.replicas()] == ["replica-0", "replica-1"]
     assert all(replica.alive and replica.cpus == 0.5 for replica in target.replicas())
     found = status(target)
@@ -362,7 +362,7 @@ def test_two_deployers_do_not_change_one_release_at_once(small_store: Path, tmp_
         target.up(release(small_store), timeout=1, progress=silent)
 
 
-def test_down_leaves_a_stranger_alone_that_got_the_pid(small_store: Path, tmp_path: Path) -> None:
+def test_down_does_not_stop_an_unrelated_process_that_got_the_pid(small_store: Path, tmp_path: Path) -> None:
     target = LocalTarget(tmp_path)
     target.layout.directory.mkdir(exist_ok=True)
     stale = {"name": "replica-0", "pid": os.getpid(), "started": "1", "argv": [], "http_port": 1}

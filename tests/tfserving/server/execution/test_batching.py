@@ -87,7 +87,7 @@ def ask(
 
 
 def together(runner: Runner, *requests: Sequence[object]) -> list[Any]:
-    """Send requests from one thread each; their answers, or the StatusError each got."""
+    """Send requests from one thread each; their responses, or the StatusError each got."""
 
     def one(rows: Sequence[object]) -> object:
         try:

@@ -37,7 +37,7 @@ def failure_of(call: Callable[..., bytes], body: bytes) -> tuple[grpc.StatusCode
     return caught.value.code(), caught.value.details()
 
 
-def test_the_number_of_calls_of_one_connection_is_told_and_enforced(connect: Connect) -> None:
+def test_the_number_of_calls_of_one_connection_is_announced_and_enforced(connect: Connect) -> None:
     gate = Gate()
     arguments = [("grpc.max_concurrent_streams", 2)]
     with serving({"/s/Gate": gate, "/s/Echo": echo}, arguments=arguments) as (port, _):
@@ -179,7 +179,7 @@ def test_many_tiny_pieces_count_for_what_they_cost(connect: Connect) -> None:
         assert literal(b"grpc-status", b"8") in raw.until(h.HEADERS, 1, h.END_STREAM)[3]
 
 
-def test_a_request_at_work_counts_until_its_work_ends(connect: Connect) -> None:
+def test_a_running_request_counts_until_it_ends(connect: Connect) -> None:
     gate, budget = Gate(), Budget(10_000_000)
     with serving({"/s/Gate": gate}, budget=budget) as (port, _), caller(port) as channel:
         running = channel.unary_unary("/s/Gate").future(bytes(2_000_000), timeout=60)
@@ -192,7 +192,7 @@ def test_a_request_at_work_counts_until_its_work_ends(connect: Connect) -> None:
         eventually(lambda: budget.held == 0, lambda: f"{budget.held} bytes are held")
 
 
-def test_a_client_that_does_not_read_its_answers_gets_errors_instead(connect: Connect) -> None:
+def test_a_client_that_does_not_read_its_responses_gets_errors_instead(connect: Connect) -> None:
     budget = Budget(40_000_000)
     table = {"/s/Big": lambda wire, timeout: bytes(4_000_000), "/s/Echo": echo}
     wide = PREFACE + setting(h.INITIAL_WINDOW_SIZE, h.MAX_WINDOW)

@@ -61,7 +61,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("sent", "expected"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_frame_is_answered_with_its_error_code_and_ends_the_connection(
+def test_a_broken_frame_gets_its_error_code_and_ends_the_connection(
     echo_port: int, sent: bytes, expected: int, connect: Connect, alive: None
 ) -> None:
     raw = connect(echo_port, sent)
@@ -191,7 +191,7 @@ def test_calls_that_are_reset_at_once_use_up_the_patience(echo_port: int, connec
     list(raw.frames())
 
 
-def test_pings_are_answered_until_they_come_too_often(echo_port: int, connect: Connect, alive: None) -> None:
+def test_pings_get_a_response_until_they_come_too_often(echo_port: int, connect: Connect, alive: None) -> None:
     raw = connect(echo_port, HELLO)
     for number in range(3):
         raw.socket.sendall(h.frame(h.PING, 0, 0, b"ping %03d" % number))
@@ -201,7 +201,7 @@ def test_pings_are_answered_until_they_come_too_often(echo_port: int, connect: C
     assert (code(goaway), goaway[3][8:]) == (CALM, b"too_many_pings")
 
 
-def test_an_answer_between_pings_makes_them_welcome(echo_port: int, connect: Connect) -> None:
+def test_a_response_between_pings_makes_them_welcome(echo_port: int, connect: Connect) -> None:
     raw = connect(echo_port, HELLO)
     for number in range(20):
         raw.socket.sendall(request(2 * number + 1, b"") + h.frame(h.PING, 0, 0, bytes(8)))

@@ -18,7 +18,7 @@ from tfserving.wire.tensors import Array
 
 P = ParamSpec("P")
 Call = Callable[[str, bytes], bytes]
-"""From the path of a method and a request to its answer."""
+"""From the path of a method and a request to its response."""
 
 
 def _config(models: Path) -> str:
@@ -53,7 +53,7 @@ def failure(function: Callable[P, object], *arguments: P.args, **options: P.kwar
     return caught.value.code, caught.value.message
 
 
-def test_predict_answers_from_the_highest_version_and_says_which(server: ModelServerProcess) -> None:
+def test_predict_uses_the_highest_version_and_says_which(server: ModelServerProcess) -> None:
     answer = server.client.predict("scale", x(2, 4))
     assert answer.outputs["y"].tolist() == [31, 32]
     assert (answer.version, answer.signature) == (3, "serving_default")
@@ -233,7 +233,7 @@ def test_a_deadline_ends_the_work_and_frees_the_thread(server: ModelServerProces
     assert server.client.predict("slow", x(1), timeout=10).outputs["y"].tolist() == [1]
 
 
-def test_calls_beyond_the_thread_quota_are_refused_while_the_others_are_at_work(
+def test_calls_beyond_the_thread_quota_are_rejected_while_others_run(
     start: Start, models: Path, gate: GatedModel
 ) -> None:
     client = start("--model_name=gated", f"--model_base_path={models}/gated", "--grpc_max_threads=1").client

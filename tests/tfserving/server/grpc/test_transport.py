@@ -136,7 +136,7 @@ def test_another_protocol_ends_its_connection_and_nothing_else(port: int, connec
         assert channel.unary_unary("/s/Echo")(b"alive", timeout=30) == b"alive"
 
 
-def test_a_client_cannot_have_its_answer_cut_into_tiny_frames(port: int, connect: Connect) -> None:
+def test_a_client_cannot_have_its_response_cut_into_tiny_frames(port: int, connect: Connect) -> None:
     raw = connect(port, PREFACE + h.frame(h.SETTINGS, 0, 0, b"\x00\x05\x00\x00\x00\x01") + request(1, b"ab"))
     assert h.DATA not in [frame[0] for frame in raw.frames()]
 
@@ -277,7 +277,7 @@ def test_tls_with_and_without_client_certificates(pems: dict[str, str], tmp_path
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_broken_frame_over_tls_is_answered_with_its_error_code(pems: dict[str, str], tmp_path: Path) -> None:
+def test_a_broken_frame_over_tls_gets_its_error_code(pems: dict[str, str], tmp_path: Path) -> None:
     config = m.SSLConfig(server_key=pems["server.key"], server_cert=pems["server.pem"])
     client = ssl.create_default_context(cadata=pems["ca.pem"])
     client.set_alpn_protocols(["h2"])

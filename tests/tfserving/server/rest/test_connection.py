@@ -12,13 +12,13 @@ from model_server_process import is_open
 from rest_echo import NINES, PREDICT, ZEROS, Served
 
 
-def test_requests_on_one_connection_are_answered_in_order(served: Served) -> None:
+def test_requests_on_one_connection_get_responses_in_order(served: Served) -> None:
     ask = b"GET /v1/models/%s HTTP/1.1\r\n%s\r\n"
     answers = served.raw(ask % (b"echo", b"") + ask % (b"nope", b"") + ask % (b"echo", b"Connection: close\r\n"))
     assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404", b"200"]
 
 
-def test_a_client_that_ends_its_side_still_gets_its_answer(served: Served) -> None:
+def test_a_client_that_ends_its_side_still_gets_its_response(served: Served) -> None:
     assert served.raw(b"GET /v1/models/echo HTTP/1.1\r\n\r\n", end=True).startswith(b"HTTP/1.1 200")
     assert served.raw(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nshort", end=True) == b""
 
@@ -50,7 +50,7 @@ def test_continue_is_sent_before_the_body(served: Served) -> None:
         assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_head_is_answered_without_a_body_and_an_offered_upgrade_is_not_taken_up(served: Served) -> None:
+def test_head_has_no_body_and_an_offered_upgrade_is_ignored(served: Served) -> None:
     """HEAD gets TensorFlow Serving's 400 on every route; what matters is that the connection goes on."""
     head = b"HEAD /v1/models/echo HTTP/1.1\r\n\r\n"
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
@@ -68,7 +68,7 @@ def test_ipv4_and_ipv6_are_both_served(served: Served) -> None:
         socket.create_connection((address, served.server.port), timeout=5).close()
 
 
-def test_one_thread_accepts_and_answers_nothing() -> None:
+def test_one_thread_accepts_and_sends_no_response() -> None:
     served = Served(threads=1)
     with socket.create_connection(("127.0.0.1", served.server.port), timeout=0.3) as client:
         client.sendall(b"GET /v1/models/echo HTTP/1.1\r\n\r\n")

@@ -1,4 +1,4 @@
-"""What clients of the REST port may not do: each bound is met by real sockets, and nobody else notices."""
+"""What clients of the REST port may not do: each bound is met by real sockets, and no one else notices."""
 
 import socket
 import threading
@@ -18,7 +18,7 @@ HUGE = 40_000_000
 
 
 class Served:
-    """A server that answers "/big" and "/huge" with many bytes, waits at "/gate", and else says how long a body was."""
+    """A server that returns many bytes for "/big" and "/huge", waits at "/gate", and else says how long a body was."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget, self.gate, self.asked, self.quick = budget, threading.Event(), 0, False
@@ -147,7 +147,7 @@ def test_a_client_that_does_not_read_is_not_served_on_and_loses_nothing(quick: b
         assert served.asked == requests
 
 
-def test_unread_answers_beyond_the_budget_end_their_connections() -> None:
+def test_unread_responses_beyond_the_budget_end_their_connections() -> None:
     huge = b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n"
     with serving(HUGE + 1_000_000) as served, served.connect() as first, served.connect() as second:
         first.sendall(huge)
@@ -159,7 +159,7 @@ def test_unread_answers_beyond_the_budget_end_their_connections() -> None:
         served.until_held(0)
 
 
-def test_a_client_that_sends_far_ahead_of_its_answers_is_not_read_from() -> None:
+def test_a_client_that_sends_far_ahead_of_its_responses_is_not_read_from() -> None:
     with serving() as served, served.connect() as client:
         client.sendall(post(0, path="/gate"))
         client.setblocking(False)
@@ -174,7 +174,7 @@ def test_a_client_that_sends_far_ahead_of_its_answers_is_not_read_from() -> None
         assert sent < 200_000_000  # no more than the kernel keeps
 
 
-def test_thousands_of_pipelined_requests_are_answered_in_order() -> None:
+def test_thousands_of_pipelined_requests_get_responses_in_order() -> None:
     with serving() as served, served.connect() as client:
         served.quick = True
         client.sendall(b"".join(post(n % 10, b"x" * (n % 10)) for n in range(5000)) + SMALL)

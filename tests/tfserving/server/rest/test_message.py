@@ -123,7 +123,7 @@ def test_bodies() -> None:
     assert request(chunked).body == b"abc0123456789"
 
 
-def test_expectation_is_answered_when_the_body_is_still_to_come() -> None:
+def test_100_continue_is_sent_when_the_body_is_still_to_come() -> None:
     head = b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-Continue\r\n\r\n"
     parser = RequestParser()
     parser.feed(head)
@@ -168,7 +168,7 @@ def test_it_does_not_matter_how_the_bytes_arrive(cuts: list[int]) -> None:
         (b"GET http://a/ HTTP/1.1\r\n", [b"Content-Length: 2"], [b"Connection"], False),
     ],
 )
-def test_answers(head: bytes, present: list[bytes], absent: list[bytes], keeps: bool) -> None:
+def test_responses(head: bytes, present: list[bytes], absent: list[bytes], keeps: bool) -> None:
     asked = request(head + b"\r\n")
     data = write_response(asked, Response(status=200, body=b"ok", content_type="text/plain"))
     assert all(text in data for text in present)

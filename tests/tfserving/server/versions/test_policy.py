@@ -59,7 +59,9 @@ def next_for(*versions: str) -> tuple[bool, int] | None:
         (["1 ready!", "2 ready!", "3 loading"], (False, 1)),
     ],
 )
-def test_a_version_goes_only_when_another_can_answer(versions: list[str], expected: tuple[bool, int] | None) -> None:
+def test_a_version_is_unloaded_only_when_another_is_available(
+    versions: list[str], expected: tuple[bool, int] | None
+) -> None:
     assert next_for(*versions) == expected
 
 

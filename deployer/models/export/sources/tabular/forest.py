@@ -215,10 +215,10 @@ def _member(x: Any, start: Any, size: Any, words: Any, *, floored: bool) -> Any:
     tf = tensorflow()
     safe = tf.clip_by_value(tf.where(tf.math.is_nan(x), tf.zeros_like(x), x), -1.0, float(MOST_CATEGORIES))
     number = tf.cast(tf.floor(safe) if floored else safe, tf.int32)
-    inside = (start >= 0) & (number >= 0) & (number < 32 * size)
-    number = tf.where(inside, number, 0)
-    word = tf.gather(words, tf.where(inside, start + number // 32, 0))
-    return inside & (tf.bitwise.bitwise_and(tf.bitwise.right_shift(word, number % 32), 1) == 1)
+    in_range = (start >= 0) & (number >= 0) & (number < 32 * size)
+    number = tf.where(in_range, number, 0)
+    word = tf.gather(words, tf.where(in_range, start + number // 32, 0))
+    return in_range & (tf.bitwise.bitwise_and(tf.bitwise.right_shift(word, number % 32), 1) == 1)
 
 
 def _padded(groups: Sequence[Sequence[int]], filler: int) -> Array:

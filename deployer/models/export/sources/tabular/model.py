@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from deployer.errors import ExportError
+from deployer.extras import pip_line
 from deployer.models.export.sources.library import tensorflow
 from deployer.models.export.sources.tabular.forest import Keep
 from deployer.models.export.sources.tabular.head import Head
@@ -47,9 +48,9 @@ class Column:
             values = (low + span * (rng.random(rows) * 1.2 - 0.1)).astype(dtype)
             if len(cuts):
                 on = rng.choice(cuts, rows)
-                beside = np.nextafter(on, np.where(rng.random(rows) < 0.5, np.inf, -np.inf).astype(dtype))
+                near = np.nextafter(on, np.where(rng.random(rows) < 0.5, np.inf, -np.inf).astype(dtype))
                 kind = rng.integers(0, 3, rows)
-                values = np.where(kind == 0, values, np.where(kind == 1, on, beside))
+                values = np.where(kind == 0, values, np.where(kind == 1, on, near))
             values[np.abs(values) < SMALLEST] = 0
         if self.missing:
             values[rng.random(rows) < 0.1] = np.nan
@@ -101,7 +102,7 @@ def extra(library: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ExportError(
-            f"reading this file needs {library}, which is not installed", hint="pip install 'tfserving-deployer[trees]'"
+            f"reading this file needs {library}, which is not installed", hint=pip_line("sklearn")
         ) from error
 
 

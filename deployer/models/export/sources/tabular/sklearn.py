@@ -98,7 +98,7 @@ def _converted(model: Any) -> Tabular:
 
 
 def _kind(model: Any) -> str:
-    """The name of a class of scikit-learn itself; a class of somebody else may predict otherwise."""
+    """The name of a class of scikit-learn itself; a third-party class may predict otherwise."""
     return type(model).__name__ if type(model).__module__.startswith("sklearn.") else ""
 
 
