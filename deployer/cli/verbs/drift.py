@@ -38,7 +38,7 @@ def drift(
     *,
     where: TargetOptions,
 ) -> int:
-    """Compare live records and scores with the training data of the versions that answer them.
+    """Compare live records and scores with the training data of the versions that served them.
 
     The gateways count records into the bins that `export --data` stored. The exit code is 7 when a feature or score has
     drifted: its index is at least --threshold, and above what chance gives at this number of records.

@@ -96,6 +96,30 @@ def test_a_model_without_statistics_says_what_to_do(folder: Path) -> None:
     assert "models: loan" in wrong.stderr
 
 
+def test_the_gate_judges_the_records_of_canary(folder: Path) -> None:
+    """Records as in training bring version 2 to traffic; shifted ones do not bring version 3 there."""
+    flags = ("--store", "store", "--model", "loan", "--features", "features.yaml", "--data", "train.jsonl")
+    assert deployer(folder, "export", "saved", *flags).returncode == 0
+    assert deployer(folder, "export", "saved", *flags).returncode == 0
+    same = rollout(folder, 2, shift=0)
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert "drift<0.2" in same.stderr
+    other = rollout(folder, 3, shift=30)
+    assert other.returncode == 7, other.stdout + other.stderr
+    assert "income against training: PSI" in other.stdout + other.stderr
+
+
+def rollout(folder: Path, to: int, shift: float) -> subprocess.CompletedProcess[str]:
+    """One step of half the traffic, under synthetic load."""
+    write(folder / "live.jsonl", 400, shift, to)
+    records = [json.loads(line) for line in (folder / "live.jsonl").read_text().splitlines()]
+    lines = [json.dumps({"record": record, "expected": (record["income"] - 50) / 10 + 1}) for record in records]
+    (folder / "live.jsonl").write_text("\n".join(lines) + "\n")
+    load = ("--labelled", "live.jsonl", "--load", "synthetic", "--load-rate", "200")
+    steps = ("--to", str(to), "--steps", "50", "--soak", "5s", "--gate", "drift<0.2")
+    return deployer(folder, "rollout", "start", "loan", *steps, *load)
+
+
 def send(folder: Path, count: int, shift: float, seed: int) -> None:
     write(folder / "live.jsonl", count, shift, seed)
     lines = (folder / "live.jsonl").read_text().splitlines()
