@@ -215,7 +215,7 @@ class Gateway:
         )
         self.metrics.counter(
             "gateway_drift_records_total",
-            "Records answered, or their scores, by the bin of the training data of version `reference`.",
+            "Records with a prediction, or their scores, by the bin of the training data of version `reference`.",
             self.drift.read,
             *LABELS,
         )
