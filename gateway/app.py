@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -136,12 +137,17 @@ class App:
 
     async def attempt(self, path: str, key: str, body: bytes) -> Response:
         """A prediction that a user tries on the page of the admin port: let in as on the public port."""
-        given = [(b"x-api-key", key.encode("latin-1", "replace"))] if key else []
+        headers = [(b"x-api-key", key.encode("latin-1", "replace"))] if key else []
         scope = {"type": "http", "method": "POST", "raw_path": path.encode("latin-1", "replace"), "query_string": b"",
-                 "headers": given}  # fmt: skip
+                 "headers": headers}  # fmt: skip
+
+        given = iter([body])
 
         async def receive() -> Message:
-            return {"type": "http.request", "body": body, "more_body": False}
+            for whole in given:
+                return {"type": "http.request", "body": whole, "more_body": False}
+            await asyncio.get_running_loop().create_future()  # whoever asks does not leave
+            raise AssertionError("this future has no result")
 
         return await self._answer(Request(scope, receive))
 

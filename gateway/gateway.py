@@ -12,6 +12,7 @@ from random import random
 
 from gateway.active import Active
 from gateway.api.attempt import Outcome
+from gateway.api.large.reader import LargeReader
 from gateway.api.records import Pipeline
 from gateway.api.tensors import TensorApi
 from gateway.backends import pool
@@ -96,6 +97,7 @@ class Gateway:
             time=self.timers.time,
         )
         self.memory = Memory(memory_bytes(limits.memory_bytes), chance)
+        self.large = LargeReader(lambda: self.memory.limit)
         self.pool.pressed = lambda: self.admission.pressed
         self.server = ModelServer(self.pool)
         self.signatures = Signatures(self.server)
@@ -140,6 +142,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Close the connections to the model servers."""
+        await self.large.close()
         await self.shadow.close()
         await self.lookups.close()
         await self.pool.close()

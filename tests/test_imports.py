@@ -21,7 +21,7 @@ OURS = {"deployer", "gateway", "tfserving"}
 
 ALLOWED = {
     "deployer/domain": set[str](),
-    "deployer/rollout": {"jinja2", "msgspec", "numpy"},
+    "deployer/rollout": {"jinja2", "msgspec", "numpy", "requests"},
     "deployer/release": {"jinja2", "msgspec", "numpy", "pyarrow", "yaml"},
     "deployer/targets/cluster": {"kubernetes", "msgspec", "urllib3", "yaml"},
     "gateway/spec": {"msgspec", "numpy", "yaml"},

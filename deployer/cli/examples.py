@@ -24,6 +24,9 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "models inspect": ("deployer models inspect digits --store models --version 2",),
     "models verify": ("deployer models verify digits --store models",),
+    "models compare": (
+        "deployer models compare digits 2 3 4 --store models --records holdout.jsonl --picture trade.png",
+    ),
     "models prune": (
         "deployer models prune digits --store models --keep 3 --dry-run",
         "deployer models prune digits --store pvc://shop/models --keep 5 --protect 4,7",
@@ -31,6 +34,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "publish": (
         "deployer publish digits --store models --to pvc://shop/models --create 10Gi",
         "deployer publish digits --store models --version 2 --to pvc://shop/models",
+    ),
+    "package": (
+        "deployer package digits --store models --version 2 --format sagemaker --output model.tar.gz",
+        "deployer package digits --store models --format docker --output image",
     ),
     "render": (
         "deployer render --output-dir rendered",

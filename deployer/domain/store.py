@@ -68,6 +68,27 @@ class WarmUp(StrEnum):
     """New ones from the sample inputs replace them."""
 
 
+class Format(StrEnum):
+    """What a version directory holds."""
+
+    SAVED_MODEL = "savedmodel"
+    TFLITE = "tflite"
+    """`model.tflite`, which a model server with --prefer_tflite_model serves."""
+
+
+class Quantize(StrEnum):
+    """The numbers of a TFLite model."""
+
+    NONE = "none"
+    """float32, as in the source."""
+    FLOAT16 = "float16"
+    """Weights as float16: half the size."""
+    DYNAMIC = "dynamic"
+    """Weights as int8; activations are quantized while it runs: a quarter of the size."""
+    INT8 = "int8"
+    """Weights and activations as int8, with ranges from the sample inputs; inputs and outputs stay as they are."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TensorFact:
     """One named tensor of a signature. `dtype` is numpy's name ("float32") or "string"; -1 is an unknown dimension.
@@ -126,13 +147,17 @@ class FileFact:
 class ParityFact:
     """Result of the comparison of the written SavedModel with its source model.
 
-    `max_difference` is the largest absolute difference over all numeric outputs of `rows` sample rows.
+    `max_difference` is the largest absolute difference over all numeric outputs of `rows` sample rows. For a quantized
+    model, `error` is the root mean square difference as a share of the range of the source's output, the largest over
+    all outputs, and `agreement` the share of rows with the same highest score, None without scores.
     """
 
     rows: int
     rtol: float
     atol: float
     max_difference: float
+    error: float | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +190,8 @@ class Manifest:
     parity: ParityFact | None = None
     skew: SkewFact | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    format: Format = Format.SAVED_MODEL
+    quantize: Quantize = Quantize.NONE
 
     @property
     def size(self) -> int:

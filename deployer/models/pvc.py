@@ -16,6 +16,7 @@ from deployer.targets.cluster.target import resolved
 from deployer.targets.storage import manifest, signatures
 from deployer.targets.storage.client import Storage, version_directories
 from deployer.targets.storage.pod import NewPvc, require_pvc, storage_in
+from tfserving import tflite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,9 @@ def _verified(
 
 def _graph(storage: Storage, path: str) -> signatures.SavedModelFacts:
     content = storage.read(f"{path}/{signatures.SAVED_MODEL_FILE}")
+    lite = storage.read(f"{path}/{tflite.MODEL_FILE}") if content is None else None
+    if lite is not None:
+        return signatures.decode(lite, f"{path}/{tflite.MODEL_FILE}")
     if content is None:
         raise ExportError(
             f"{path} in the PVC is not a SavedModel: it has no {signatures.SAVED_MODEL_FILE}",

@@ -47,6 +47,8 @@ OWN_FLAGS = frozenset(
         "enable_batching",
         "batching_parameters_file",
         "monitoring_config_file",
+        "prefer_tflite_model",
+        "num_tflite_pools",
         "platform_config_file",
         "tensorflow_session_parallelism",
         "tensorflow_intra_op_parallelism",

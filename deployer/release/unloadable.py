@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deployer.domain.serving import STABLE, ModelState, ServingConfig
 from deployer.targets.base import Progress
-from deployer.targets.local.one_server import Program, one_server
+from deployer.targets.local.one_server import TFLITE, Program, one_server
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ def find(
     wanted = [(name, version) for name, model in state.models.items() for version in model.versions]
     progress(f"trying {len(wanted)} versions on a model server, to find what cannot be loaded")
     paths = {f"v{index}": Path(base_path[name]) / str(version) for index, (name, version) in enumerate(wanted)}
-    with one_server(program, paths, timeout=timeout) as server:
+    with one_server(program, paths, flags=TFLITE, timeout=timeout) as server:
         return tuple(
             Unloadable(model=name, version=version, reason=server.failed[f"v{index}"])
             for index, (name, version) in enumerate(wanted)

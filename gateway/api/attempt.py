@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from gateway.active import Model, Version
+from gateway.api.large.records import LargeRecords
 from gateway.backends.model_server import ModelServer, Prediction
 from gateway.backends.rows import Rows
 from gateway.backends.rpc import RpcError
@@ -138,17 +139,20 @@ async def _tensors(version: Version, records: Sequence[Mapping[str, object]]) ->
     """The input tensors of a request. Errors: BadRequest with every problem of every record."""
     compiled = version.compiled
     try:
-        if len(records) <= RECORDS_AT_ONCE and not compiled.pictures:
-            return compiled.tensors(records)
+        at_once = RECORDS_AT_ONCE
+        if isinstance(records, LargeRecords):
+            at_once = min(at_once, records.at_once)
+        if len(records) <= at_once and not compiled.pictures:
+            return compiled.tensors(records[:])
         if compiled.pictures:  # Pillow decodes them without the interpreter; one thread bounds what that takes
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(_unpacking, compiled.tensors, records)
+            return await loop.run_in_executor(_unpacking, lambda: compiled.tensors(list(records)))
         compiled.require_room(len(records))
         parts: list[Tensors] = []
         problems: list[tuple[int, RecordProblems]] = []
-        for at in range(0, len(records), RECORDS_AT_ONCE):
+        for at in range(0, len(records), at_once):
             try:
-                parts.append(compiled.tensors(records[at : at + RECORDS_AT_ONCE]))
+                parts.append(compiled.tensors(records[at : at + at_once]))
             except RecordProblems as error:
                 problems.append((at, error))
             await asyncio.sleep(0)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from gateway.api.http import JSON, Request, Response
-from gateway.api.predict import Ask, Exchange, respond, target
+from gateway.api.large.messages import Examples, ExamplesTask
+from gateway.api.large.reader import LARGE
+from gateway.api.predict import Ask, Exchange, respond, target, wanted
 from gateway.api.tensors import read_document
 from gateway.backends.model_server import examples_request
 from gateway.backends.rpc import RpcError
@@ -48,14 +51,26 @@ class _Examples:
     examples: list[bytes]
 
 
-def _read(method: Method, write: Written, exchange: Exchange, body: bytes) -> tuple[Ask[Response], _Examples]:
+def _read(method: Method, write: Written, exchange: Exchange, body: bytes) -> tuple[Ask[Response], Any]:
     exchange.trace.kind = "examples"
     exchange.memory.take(decoded_bytes(body))
+    if len(body) > LARGE:
+        return partial(_ask_large, method, write), body
     document = read_document(body)
     signature, examples = str(document.get("signature_name", "")), read_examples(document)
+    return _ask, _examples(method, write, signature, examples)
+
+
+def _examples(method: Method, write: Written, signature: str, examples: list[bytes]) -> _Examples:
     if not is_utf8(signature):
         raise invalid(f"No signature was found with the name: {signature}")
-    return _ask, _Examples(method=method, write=write, signature=signature, examples=examples)
+    return _Examples(method=method, write=write, signature=signature, examples=examples)
+
+
+async def _ask_large(method: Method, write: Written, gateway: Gateway, exchange: Exchange, body: bytes) -> Response:
+    reply = await wanted(exchange, gateway.large.read(ExamplesTask(), body, exchange.deadline))
+    assert isinstance(reply, Examples)
+    return await _ask(gateway, exchange, _examples(method, write, reply.signature, reply.examples))
 
 
 async def _ask(gateway: Gateway, exchange: Exchange, asked: _Examples) -> Response:

@@ -90,6 +90,11 @@ class Request:
         encoding = self._headers.get(b"content-encoding")
         return body if encoding is None or b"gzip" not in encoding else _unpacked(body, limit, share)
 
+    async def left(self) -> None:
+        """Returns when the client has left; to be asked when the body has been read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     async def _rest(self, first: bytes, limit: int, share: Share) -> bytes:
         pieces, size, more = [first], len(first), True
         while more:

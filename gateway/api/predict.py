@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
@@ -12,8 +13,12 @@ import msgspec
 
 from gateway.active import Active, Model
 from gateway.api.attempt import Answer
-from gateway.api.http import JSON, Header, Request, Response, whole_number
-from gateway.api.tensors import read_document
+from gateway.api.http import JSON, ClientGone, Header, Request, Response, whole_number
+from gateway.api.large.messages import Predicting, PredictTask
+from gateway.api.large.reader import LARGE
+from gateway.api.large.records import OUTLINE_BYTES, LargeRecords, decode_outline
+from gateway.api.tensors import Asked, read_document, small
+from gateway.backends.model_server import Metadata
 from gateway.backends.rpc import RpcError
 from gateway.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayError, RequestTimeout
 from gateway.gateway import Gateway
@@ -43,6 +48,9 @@ class Head(Protocol):
 
     def header(self, name: str) -> str | None:
         """The value of a header or of a metadata key, by its lower-case name."""
+
+    async def left(self) -> None:
+        """Returns when the client has left."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,6 +192,8 @@ def _falls_back(gateway: Gateway, exchange: Exchange, failure: GatewayError) -> 
 
 
 def _read(exchange: Exchange, body: bytes) -> tuple[Ask[Response], Document]:
+    if len(body) > LARGE:
+        return _read_large(exchange, body)
     exchange.memory.take(decoded_bytes(body))
     document = _record_document(body)
     if document is not None:
@@ -191,6 +201,45 @@ def _read(exchange: Exchange, body: bytes) -> tuple[Ask[Response], Document]:
         return _predict_records, document
     exchange.trace.kind = "tensors"
     return _predict_tensors, read_document(body)
+
+
+def _read_large(exchange: Exchange, body: bytes) -> tuple[Ask[Response], Any]:
+    """Of records the outline; of tensors nothing yet, they are read in a process of their own."""
+    if b'"records"' not in body:
+        exchange.memory.take(decoded_bytes(body))
+        exchange.trace.kind = "tensors"
+        return _predict_large, body
+    exchange.memory.take(len(body) + OUTLINE_BYTES * body.count(b"{"))
+    exchange.trace.kind = "records"
+    return _predict_records, large_document(body)
+
+
+async def _predict_large(gateway: Gateway, exchange: Exchange, body: bytes) -> Response:
+    model, choice = target(gateway, exchange, {})
+
+    async def read(metadata: Metadata) -> Asked:
+        task = PredictTask(metadata.signatures.SerializeToString())
+        reply = await wanted(exchange, gateway.large.read(task, body, exchange.deadline))
+        assert isinstance(reply, Predicting)
+        return Asked(signature=reply.signature, by_rows=reply.by_rows, inputs=reply.inputs)
+
+    answer = await gateway.tensors.predict(model, choice, read, exchange.deadline, exchange.trace)
+    exchange.trace.mark("encode")
+    return Response(body=answer, headers=(JSON, (b"x-model-version", exchange.trace.version.encode())))
+
+
+async def wanted(exchange: Exchange, work: Coroutine[Any, Any, R]) -> R:
+    """What comes of long work, which ends when its client leaves. Errors: those of the work, ClientGone."""
+    task = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(exchange.request.left())
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        task.cancel()
+        leaving.cancel()
 
 
 async def _predict_records(gateway: Gateway, exchange: Exchange, document: Document) -> Response:
@@ -210,7 +259,7 @@ async def _predict_records(gateway: Gateway, exchange: Exchange, document: Docum
 
 async def _predict_tensors(gateway: Gateway, exchange: Exchange, document: Document) -> Response:
     model, choice = target(gateway, exchange, {})
-    body = await gateway.tensors.predict(model, choice, document, exchange.deadline, exchange.trace)
+    body = await gateway.tensors.predict(model, choice, small(document), exchange.deadline, exchange.trace)
     exchange.trace.mark("encode")
     return Response(body=body, headers=(JSON, (b"x-model-version", exchange.trace.version.encode())))
 
@@ -243,14 +292,23 @@ def _metadata(document: Document, request: Head) -> dict[str, object]:
     return echoed
 
 
-def _records(document: Document, limits: Limits) -> list[Mapping[str, object]]:
+def large_document(body: bytes) -> dict[str, Any]:
+    """The body of a record request without its records decoded. Errors: BadRequest."""
+    try:
+        outline = decode_outline(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"the body is not a valid record request: {error}", stage="decode") from error
+    return {"records": LargeRecords(outline.records), "version": outline.version, "metadata": outline.metadata}
+
+
+def _records(document: Mapping[str, Any], limits: Limits) -> Sequence[Mapping[str, object]]:
     unknown = document.keys() - RECORD_KEYS
     if unknown:
         raise BadRequest(f"unknown key '{min(unknown)[:60]}' beside records", stage="decode")
     if document.get("version", "v1") != "v1":
         raise BadRequest('version: expected "v1"', stage="decode")
     records = document["records"]
-    if not isinstance(records, list):
+    if not isinstance(records, list | LargeRecords):
         raise BadRequest("records: expected an array of objects", stage="decode")
     if not records:
         raise BadRequest("records: there are none; send at least one", stage="decode")
@@ -258,7 +316,7 @@ def _records(document: Document, limits: Limits) -> list[Mapping[str, object]]:
         raise BadRequest(
             f"records: {len(records)} is more than {limits.max_records} (limits.max_records)", stage="decode"
         )
-    return records  # type: ignore[return-value]  # That each is an object is checked with everything else of it.
+    return records  # That each is an object is checked with everything else of it.
 
 
 def target(gateway: Gateway, exchange: Exchange, metadata: Mapping[str, object]) -> tuple[Model, Choice]:

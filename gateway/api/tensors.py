@@ -6,6 +6,8 @@ have other types, the request is converted again for that exact version.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.active import Model
@@ -15,7 +17,7 @@ from gateway.errors import Unavailable
 from gateway.observe.metrics import Metrics
 from gateway.observe.trace import Trace
 from gateway.routing.labels import Choice
-from tfserving.json import predict
+from tfserving.json import predict, writer
 from tfserving.json.predict import Document
 from tfserving.json.reader import read_object
 from tfserving.json.tensors import Inputs
@@ -33,6 +35,33 @@ def read_document(body: bytes) -> Document:
     return document
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A body read for one version. `inputs` are serialized TensorProtos; `by_rows` says how to write the response."""
+
+    signature: str
+    by_rows: bool
+    inputs: Mapping[str, bytes]
+
+
+Read = Callable[[Metadata], Awaitable[Asked]]
+"""What reads a body by the signatures of a version. Errors: StatusError, GatewayError."""
+
+
+def small(document: Document) -> Read:
+    """Reads a body that has been decoded."""
+
+    async def read(metadata: Metadata) -> Asked:
+        signature = str(document.get("signature_name", ""))
+        tensors = predict.tensors(document, _input_types(metadata, signature))
+        inputs = {
+            name: to_proto(tensor.array, dtype=tensor.dtype).SerializeToString() for name, tensor in tensors.items()
+        }
+        return Asked(signature=signature, by_rows="instances" in document, inputs=inputs)
+
+    return read
+
+
 class TensorApi:
     """Answers bodies with `instances` or `inputs`."""
 
@@ -41,29 +70,25 @@ class TensorApi:
         self._signatures = signatures
         self._metrics = metrics
 
-    async def predict(self, model: Model, choice: Choice, document: Document, deadline: float, trace: Trace) -> bytes:
-        """The response's body. Errors: StatusError, RpcError, Unavailable."""
-        signature = str(document.get("signature_name", ""))
+    async def predict(self, model: Model, choice: Choice, read: Read, deadline: float, trace: Trace) -> bytes:
+        """The response's body. Errors: StatusError, RpcError, GatewayError."""
         metadata = await self._signatures.of(model, choice, deadline)
         for _ in range(ATTEMPTS):
-            types = _input_types(metadata, signature)
-            tensors = predict.tensors(document, types)
+            asked = await read(metadata)
             trace.mark("decode")
-            inputs = {
-                name: to_proto(tensor.array, dtype=tensor.dtype).SerializeToString() for name, tensor in tensors.items()
-            }
-            prediction = await self._server.predict(model.name, choice, signature, inputs, deadline)
+            types = _input_types(metadata, asked.signature)
+            prediction = await self._server.predict(model.name, choice, asked.signature, asked.inputs, deadline)
             trace.mark("backend")
             trace.version = str(prediction.version)
             if prediction.version != metadata.version:
                 if choice.version is None:
                     model.resolved[choice] = prediction.version
                 metadata = await self._signatures.of(model, Choice(version=prediction.version), deadline)
-                if _input_types(metadata, signature) != types:
+                if _input_types(metadata, asked.signature) != types:
                     self._metrics.mismatches.add(model.name)
                     choice = Choice(version=prediction.version)
                     continue
-            return _answer(document, prediction)
+            return _answer(asked, prediction)
         raise Unavailable(f"model '{model.name}': the version that responds keeps changing; try later", stage="backend")
 
 
@@ -71,6 +96,6 @@ def _input_types(metadata: Metadata, signature: str) -> Inputs:
     return predict.input_types(metadata.signatures.signature_def.get(signature or DEFAULT_SIGNATURE), signature)
 
 
-def _answer(document: Document, prediction: Prediction) -> bytes:
+def _answer(asked: Asked, prediction: Prediction) -> bytes:
     outputs = {name: Tensor(DTYPES[prediction.dtypes[name]], array) for name, array in prediction.outputs.items()}
-    return predict.body_writer(document)(outputs)
+    return writer.row_body(outputs) if asked.by_rows else writer.column_body(outputs)

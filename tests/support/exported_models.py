@@ -17,6 +17,14 @@ def linear() -> Any:
     return keras.Model(x, keras.layers.Dense(3, activation="softmax", name="scores")(x))
 
 
+def wide() -> Any:
+    """Layers large enough for TFLite to quantize their weights."""
+    keras.utils.set_random_seed(1)
+    x = keras.Input((4,), name="x")
+    hidden = keras.layers.Dense(128, activation="relu")(keras.layers.Dense(128, activation="relu")(x))
+    return keras.Model(x, keras.layers.Dense(3, activation="softmax", name="scores")(hidden))
+
+
 def two_inputs() -> Any:
     keras.utils.set_random_seed(1)
     amount, kind = keras.Input((2,), name="amount"), keras.Input((1,), name="kind", dtype="int32")

@@ -119,6 +119,7 @@ def _build_core(line: CommandLine, metrics: Metrics) -> ModelCore:
         wrap=_batching(line, metrics),
         warm_up=replay if line.on("enable_model_warmup") else no_warm_up,
         metrics=metrics,
+        tflite_interpreters=settings.tflite_interpreters(line),
     )
     manager = Manager(
         check_directory,

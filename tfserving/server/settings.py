@@ -18,8 +18,6 @@ WITHOUT_EFFECT = (
     "platform_config_file",
     "per_process_gpu_memory_fraction",
     "remove_unused_fields_from_bundle_metagraph",
-    "prefer_tflite_model",
-    "num_tflite_pools",
     "num_tflite_interpreters_per_pool",
     "xla_cpu_compilation_enabled",
     "xla_gpu_compilation_enabled",
@@ -87,6 +85,11 @@ class ChannelArgument:
 
     name: str
     value: int | str
+
+
+def tflite_interpreters(line: CommandLine) -> int:
+    """How many interpreters a `model.tflite` gets; 0 when it is not to be served."""
+    return max(1, line.integer("num_tflite_pools", cpus())) if line.on("prefer_tflite_model") else 0
 
 
 def channel_arguments(line: CommandLine) -> Sequence[ChannelArgument]:

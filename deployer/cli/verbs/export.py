@@ -13,12 +13,13 @@ from deployer.cli.options.engine import EngineOption, ImageOption, prover
 from deployer.cli.options.lists import whole
 from deployer.cli.options.pvc import StoreDirectory
 from deployer.cli.verb import DryRun, Verb
-from deployer.domain.store import DEFAULT_SIGNATURE, WarmUp, parse_size, size_text
+from deployer.domain.store import DEFAULT_SIGNATURE, Format, Quantize, WarmUp, parse_size, size_text
 from deployer.errors import UsageError
 from deployer.records.text import text_of
 from deployer.targets.local.state import Engine
 
 if TYPE_CHECKING:
+    from deployer.domain.store import ParityFact
     from deployer.models.export.export import Exported
 
 app = Verb(help="Export a trained model as the next version in the store.")
@@ -75,6 +76,16 @@ def export(
     warmup: Annotated[
         WarmUp, typer.Option("--warmup", help="Keep the warm-up requests that come with the model, or write new ones.")
     ] = WarmUp.KEEP,
+    format: Annotated[Format, typer.Option("--format", help="What the version holds.")] = Format.SAVED_MODEL,
+    quantize: Annotated[Quantize, typer.Option("--quantize", help="Numbers of a TFLite model.")] = Quantize.NONE,
+    max_error: Annotated[
+        float | None,
+        typer.Option("--max-error", min=0, help="Of a quantized model: root mean square, as a share of the range."),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option("--min-agreement", min=0, max=1, help="Of a quantized model: rows with the same highest score."),
+    ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Read a file although it may run code; only for files that you trust.")
     ] = False,
@@ -105,6 +116,7 @@ def export(
     """
     from deployer.models.export import export as usecase
     from deployer.models.proof.parity import Tolerance
+    from deployer.models.proof.quantized import Bounds
 
     if expected is not None and not data:
         raise UsageError("--expected needs --data", hint="name the rows from which training made it")
@@ -129,6 +141,9 @@ def export(
         expected=expected,
         dry_run=dry_run,
         prover=prover(engine, image),
+        format=format,
+        quantize=quantize,
+        bounds=Bounds(error=max_error, agreement=min_agreement),
     )
     exported = usecase.export(request, progress=console.progress)
     console.result("Exported", exported, lambda: _text(exported))
@@ -158,8 +173,10 @@ def _text(exported: Exported) -> str:
     known = exported.manifest
     done = "would be" if exported.dry_run else "is"
     lines = [f"version {exported.version} of model {exported.model} {done} {exported.path} ({size_text(known.size)})"]
+    if known.format is Format.TFLITE:
+        lines.append(f"format     TFLite, {known.quantize}: serve it with --prefer_tflite_model, which a release sets")
     if known.parity:
-        lines.append(f"parity     {known.parity.rows} rows, largest difference {known.parity.max_difference:.3g}")
+        lines.append(f"parity     {_parity(known.parity)}")
     if known.skew:
         lines.append(f"skew       {known.skew.rows} rows, largest difference {known.skew.max_difference:.3g}")
     lines.append(f"batching   {'possible' if known.batchable else 'not possible: ' + known.batching_problem}")
@@ -173,6 +190,13 @@ def _text(exported: Exported) -> str:
     if not exported.dry_run:
         lines.append(f"next       {_next(exported)}")
     return "\n".join(lines)
+
+
+def _parity(fact: ParityFact) -> str:
+    text = f"{fact.rows} rows, largest difference {fact.max_difference:.3g}"
+    if fact.error is not None:
+        text += f", root mean square {fact.error:.2%} of the range"
+    return text if fact.agreement is None else f"{text}, the same highest score in {fact.agreement:.1%}"
 
 
 def _next(exported: Exported) -> str:

@@ -1,7 +1,8 @@
-"""`deployer models`: list, inspect, verify and prune the versions in a store."""
+"""`deployer models`: list, inspect, verify, compare and prune the versions in a store."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,12 +11,13 @@ import typer
 
 from deployer.cli import candidates
 from deployer.cli.console import Table, console
-from deployer.cli.options.engine import EngineOption, prover
+from deployer.cli.options.engine import EngineOption, ImageOption, prover
 from deployer.cli.options.lists import whole
-from deployer.cli.options.pvc import SCHEME, AnyStore, PodOptions, catalog
+from deployer.cli.options.pvc import SCHEME, AnyStore, PodOptions, StoreDirectory, catalog
 from deployer.cli.options.target import StateDir
 from deployer.cli.verb import DryRun, ModelName, Verb
-from deployer.domain.store import size_text
+from deployer.domain.gate import Gate, parse_gate
+from deployer.domain.store import DEFAULT_SIGNATURE, Format, size_text
 from deployer.errors import UsageError
 from deployer.targets.local.state import Engine
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from deployer.models.catalog import Inspection, Verification, VersionSummary
     from deployer.models.prune import Pruned
 
-app = Verb(group=True, help="List, inspect, verify and prune the versions in a store.")
+app = Verb(group=True, help="List, inspect, verify, compare and prune the versions in a store.")
 
 DAMAGED = 4
 """Exit code of `verify` when a file is not what was published (that of ExportError)."""
@@ -89,6 +91,75 @@ def verify(
         checked = loaded(Path(store), checked, prover(engine, pod.image), progress=console.progress)
     console.result("Verification", checked, lambda: "\n".join(map(_verdict, checked)))
     return DAMAGED if any(result.faults for result in checked) else 0
+
+
+@app.command()
+def compare(
+    store: StoreDirectory,
+    model: ModelName,
+    versions: Annotated[list[int], typer.Argument(metavar="VERSION…", help="Two or more versions.")],
+    records: Annotated[Path, typer.Option("--records", help="JSONL file of labelled records, or of inputs.")],
+    signature: Annotated[str, typer.Option("--signature", help="Signature to call.")] = DEFAULT_SIGNATURE,
+    rates: Annotated[Path | None, typer.Option("--rates", help="File of exchange rates for the records.")] = None,
+    requests: Annotated[int, typer.Option("--requests", min=10, help="Timed requests to each version.")] = 1000,
+    gate: Annotated[
+        list[str] | None, typer.Option("--gate", metavar="GATE", help="Such as accuracy>=0.95 or p99<20ms; repeatable.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Picture to write: .png, .svg or .pdf.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("-f", "--file", help="deployer.yaml for threads and gates; by default ./deployer.yaml if any."),
+    ] = None,
+    engine: EngineOption = Engine.EMBEDDED,
+    image: ImageOption = "",
+) -> None:
+    """Compare versions on this machine: accuracy beside latency, CPU time, size, load time and memory.
+
+    Each version runs on a model server of its own, with the threads of the release. The records are sent to all of
+    them in turn.
+    """
+    from deployer.cli.views.compare import compared_text
+    from deployer.models.compare.measure import CompareRequest
+    from deployer.models.compare.measure import compare as measure
+
+    threads, gates = _of_release(file)
+    request = CompareRequest(
+        store=store,
+        model=model,
+        versions=tuple(versions),
+        records=records,
+        signature=signature,
+        rates=rates,
+        requests=requests,
+        threads=threads,
+        gates=(*gates, *map(_gate, gate or ())),
+        program=prover(engine, image).program,
+    )
+    found = measure(request, progress=console.progress)
+    if picture is not None:
+        from deployer.models.compare.picture import draw
+
+        draw(found, picture)
+    console.result("VersionComparison", found, lambda: compared_text(found, str(picture or "")))
+
+
+def _of_release(file: Path | None) -> tuple[int, tuple[Gate, ...]]:
+    """Threads inside an operation, and gates; those of this machine where there is no deployer.yaml."""
+    path = file or Path("deployer.yaml")
+    if file is None and not path.exists():
+        return os.cpu_count() or 1, ()
+    from deployer.release import spec
+    from deployer.release.threads import thread_counts
+
+    release = spec.load(path)
+    return thread_counts(release).intra_op, tuple(release.gates)
+
+
+def _gate(text: str) -> Gate:
+    try:
+        return parse_gate(text)
+    except ValueError as error:
+        raise UsageError(str(error), hint="docs/reference/gates.md describes the gates") from error
 
 
 @app.command()
@@ -177,6 +248,8 @@ def _description(inspection: Inspection) -> str:
             f"batching   {'possible' if known.batchable else 'not possible: ' + known.batching_problem}",
             f"warm-up    batch sizes {', '.join(map(str, known.warmup_batch_sizes)) or 'none: one record'}",
         ]
+        if known.format is Format.TFLITE:
+            lines.append(f"format     TFLite, {known.quantize}")
         if known.parity:
             lines.append(f"parity     {known.parity.rows} rows, largest difference {known.parity.max_difference:.3g}")
         if known.skew:

@@ -9,24 +9,36 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deployer.domain.store import DEFAULT_SIGNATURE, Manifest, ParityFact, SignatureFact, SkewFact, WarmUp, size_text
+from deployer.domain.store import (
+    DEFAULT_SIGNATURE,
+    Format,
+    Manifest,
+    ParityFact,
+    Quantize,
+    SignatureFact,
+    SkewFact,
+    WarmUp,
+    size_text,
+)
 from deployer.errors import ExportError, SpecError, disk_errors
-from deployer.models.export import samples, warmup
+from deployer.models.export import lite, samples, warmup
 from deployer.models.export.samples import Inputs
 from deployer.models.export.sources import Source, open_source
 from deployer.models.features import check as features_check
 from deployer.models.features import training
-from deployer.models.proof import parity
-from deployer.models.proof.served import Prover, Served, row_by_row
+from deployer.models.proof import parity, quantized
+from deployer.models.proof.served import Prover, row_by_row
 from deployer.records.text import text_of
 from deployer.targets.base import Progress
 from deployer.targets.storage import manifest, signatures
 from deployer.targets.storage.disk import OnStep, no_step
 from deployer.targets.storage.layout import ModelStore, Staging
+from tfserving.tflite import MODEL_FILE
+from tfserving.wire.tensors import Array
 
 Clock = Callable[[], datetime]
 
@@ -43,8 +55,8 @@ class ExportRequest:
     With `require_batchable`, a signature that cannot be batched is an error; otherwise it is noted in the manifest.
     With `trust`, a source file may run its own code while it is read. `data` are rows that the feature spec must take,
     and whose distribution goes into the version; `rates` the exchange rates for them, and `expected` what training
-    made of them. `prover` starts the model server of the checks.
-    Errors at construction: ExportError for a metric that is not a finite number.
+    made of them. `prover` starts the model server of the checks. `bounds` are those of a quantized model.
+    Errors at construction: ExportError for a metric that is not a finite number; SpecError for flags that contradict.
     """
 
     source: str
@@ -68,8 +80,18 @@ class ExportRequest:
     expected: Path | None = None
     dry_run: bool = False
     prover: Prover = field(default_factory=Prover)
+    format: Format = Format.SAVED_MODEL
+    quantize: Quantize = Quantize.NONE
+    bounds: quantized.Bounds = field(default_factory=quantized.Bounds)
 
     def __post_init__(self) -> None:
+        if self.quantize is not Quantize.NONE and self.format is not Format.TFLITE:
+            raise SpecError(f"--quantize {self.quantize} needs --format tflite", hint="a SavedModel is not quantized")
+        if self.quantize is Quantize.INT8 and self.samples is None:
+            raise SpecError(
+                "--quantize int8 needs --samples: the ranges of its numbers are taken from them",
+                hint="pass some hundred typical rows, or choose --quantize dynamic",
+            )
         for name, value in self.metrics.items():
             if not math.isfinite(value):
                 raise ExportError(
@@ -121,9 +143,12 @@ def export(
         progress(f"writing version {staging.version} of model {request.model}")
         source.save(staging.path, on_step=on_step)
         facts = signatures.read(staging.path)
+        inputs = _inputs(source, facts.signature(request.signature), request, progress)
+        if request.format is Format.TFLITE:
+            facts = _convert(staging.path, facts, inputs, request, on_step=on_step, progress=progress)
         signature = facts.signature(request.signature)
         skew = _put_features(staging.path, signature, request)
-        checks = _check_on_server(source, staging.path, signature, request, progress=progress)
+        checks = _check_on_server(source, staging.path, signature, inputs, request, progress=progress)
         if checks.batching_problem:
             progress(f"signature '{request.signature}' cannot be batched: {checks.batching_problem}")
         result = Manifest(
@@ -140,6 +165,8 @@ def export(
             parity=checks.parity,
             skew=skew,
             metrics=request.metrics,
+            format=request.format,
+            quantize=request.quantize,
         )
         _check_size(result, request.max_size)
         on_step(f"write {manifest.MANIFEST}")
@@ -206,40 +233,58 @@ def _put_features(version_dir: Path, signature: SignatureFact, request: ExportRe
     return SkewFact(rows=checked.skew.rows, max_difference=checked.skew.max_difference)
 
 
-def _put_statistics(served: Served, staged: Path, request: ExportRequest, progress: Progress) -> None:
-    """Write what the rows of `data` and the scores of the version look like, for `deployer drift`."""
-    if not request.data:
-        return
-    progress("counting features and scores of --data")
-    found = training.statistics(
-        staged / manifest.FEATURES,
-        request.data,
-        request.rates,
-        lambda tensors: served.run(STAGED, request.signature, tensors),
+def _convert(
+    version_dir: Path,
+    facts: signatures.SavedModelFacts,
+    inputs: Inputs,
+    request: ExportRequest,
+    *,
+    on_step: OnStep,
+    progress: Progress,
+) -> signatures.SavedModelFacts:
+    """Replace the written SavedModel with a TFLite model; what that declares. Errors: ExportError."""
+    progress("converting it to TFLite" + (f", {request.quantize}" if request.quantize is not Quantize.NONE else ""))
+    wanted = lite.Conversion(
+        signature=request.signature,
+        fact=facts.signature(request.signature),
+        quantize=request.quantize,
+        inputs=inputs,
     )
-    (staged / manifest.STATISTICS).write_bytes(training.encode(found))
+    content = lite.convert(version_dir, wanted)
+    on_step(f"write {MODEL_FILE}")
+    lite.replace_saved_model(version_dir, content)
+    return replace(facts, signatures=signatures.read(version_dir).signatures)
 
 
 def _check_on_server(
-    source: Source, staged: Path, signature: SignatureFact, request: ExportRequest, *, progress: Progress
+    source: Source,
+    staged: Path,
+    signature: SignatureFact,
+    inputs: Inputs,
+    request: ExportRequest,
+    *,
+    progress: Progress,
 ) -> _CheckResult:
     """Send the sample inputs to the staged version, then load it with its warm-up requests. Errors: ExportError."""
     parts = source.parts()
-    inputs = _inputs(source, signature, parts, request, progress)
+    inputs = {name: array for name, array in inputs.items() if name in signature.inputs}
+    prover = request.prover if request.format is Format.SAVED_MODEL else request.prover.of_tflite()
     versions = {STAGED: staged} | ({SOURCE: source.directory} if source.directory is not None else {})
     progress("loading the version on a model server")
-    with request.prover.serving(versions, warm_up=False) as served:
+    with prover.serving(versions, warm_up=False) as served:
         responses = served.run(STAGED, request.signature, inputs)
         problem = _declared_problem(signature, parts)
         rows = max((len(array) for array in inputs.values() if array.ndim), default=1) if not problem else 1
         progress(f"comparing the responses to {rows} sample row{'' if rows == 1 else 's'} with those of the source")
-        _put_statistics(served, staged, request, progress)
+        if request.data:
+            progress("counting features and scores of --data")
+            training.put(staged, request.data, request.rates, lambda rows: served.run(STAGED, request.signature, rows))
         expected = (
             source.run(request.signature, inputs)
             if source.directory is None
             else served.run(SOURCE, request.signature, inputs)
         )
-        parity_fact = parity.compare(expected, responses, request.tolerance, rows=rows)
+        parity_fact = _parity(expected, responses, request, rows=rows)
         if not problem:
             problem = row_by_row(served, STAGED, request.signature, inputs, responses)
     if problem and request.require_batchable:
@@ -250,7 +295,7 @@ def _check_on_server(
     sizes = request.warmup_batch_sizes if not problem else ()
     kept = _put_warmup(staged, inputs, sizes, request, progress)
     progress("loading the version again, with its warm-up requests")
-    with request.prover.serving({STAGED: staged}, warm_up=True):
+    with prover.serving({STAGED: staged}, warm_up=True):
         pass
     return _CheckResult(
         parity=parity_fact,
@@ -260,13 +305,16 @@ def _check_on_server(
     )
 
 
-def _inputs(
-    source: Source,
-    signature: SignatureFact,
-    parts: Mapping[str, samples.Part],
-    request: ExportRequest,
-    progress: Progress,
-) -> Inputs:
+def _parity(
+    expected: Mapping[str, Array], responses: Mapping[str, Array], request: ExportRequest, *, rows: int
+) -> ParityFact:
+    if request.quantize is Quantize.NONE:
+        return parity.compare(expected, responses, request.tolerance, rows=rows)
+    return quantized.compare(expected, responses, request.quantize, request.bounds, rows=rows)
+
+
+def _inputs(source: Source, signature: SignatureFact, request: ExportRequest, progress: Progress) -> Inputs:
+    parts = source.parts()
     if request.samples:
         return samples.read_inputs(request.samples, signature, parts=parts, note=progress)
     chosen = source.samples(signature, rows=request.sample_rows, seed=request.seed)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from deployer.models.features.check import CHUNK, record_of
 from deployer.records import rows
 from deployer.records.columns import table_columns
+from deployer.targets.storage import manifest
 from gateway.drift import Bins, Measure, measures, scores
 from gateway.postprocess.interpret import Interpreter
 from gateway.preprocess import Rates, RateTable, Tensors, compile_spec
@@ -63,9 +64,10 @@ def statistics(spec: Path, data: Sequence[str], rates: Path | None, run: Run) ->
     )
 
 
-def encode(found: Statistics) -> bytes:
-    """The text of statistics.json."""
-    return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+def put(version_dir: Path, data: Sequence[str], rates: Path | None, run: Run) -> None:
+    """Write statistics.json into a version that has a feature spec. Errors: as for `statistics`."""
+    found = statistics(version_dir / manifest.FEATURES, data, rates, run)
+    (version_dir / manifest.STATISTICS).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
 
 
 class _Values:

@@ -12,6 +12,7 @@ from deployer.models.catalog import Verification
 from deployer.models.proof.served import Prover
 from deployer.targets.base import Progress
 from deployer.targets.storage.layout import ModelStore
+from tfserving.tflite import MODEL_FILE
 
 LOADED_MODEL = "version"
 
@@ -38,5 +39,7 @@ def _load(store: Path, result: Verification, prover: Prover, progress: Progress)
 def prove(path: Path, prover: Prover, progress: Progress) -> None:
     """Load one version directory with its warm-up requests. Errors: ExportError with TensorFlow's reason; ToolError."""
     progress(f"loading {path} on a model server")
+    if (path / MODEL_FILE).exists():
+        prover = prover.of_tflite()
     with prover.serving({LOADED_MODEL: path}, warm_up=True):
         pass

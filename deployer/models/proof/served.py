@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from deployer.errors import ExportError, TargetError
 from deployer.models.proof import reasons
-from deployer.targets.local.one_server import OneServer, Program, one_server
+from deployer.targets.local.one_server import TFLITE, OneServer, Program, one_server
 from tfserving.client import Client, ModelServerError
 from tfserving.wire.tensors import Array, TensorError
 
@@ -29,6 +29,10 @@ class Prover:
     program: Program = field(default_factory=Program)
     flags: tuple[str, ...] = ()
     load_timeout: float = LOAD_TIMEOUT
+
+    def of_tflite(self) -> Prover:
+        """One that serves the model.tflite of a version."""
+        return replace(self, flags=(*self.flags, *TFLITE))
 
     @contextmanager
     def serving(self, versions: Mapping[str, Path], *, warm_up: bool) -> Iterator[Served]:

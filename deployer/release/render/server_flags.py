@@ -37,10 +37,17 @@ def server_flags(release: Release) -> dict[str, flags.Value]:
         "rest_api_num_threads": threads.rest,
         "rest_api_timeout_in_ms": serving.rest_timeout_seconds * 1000,
         "monitoring_config_file": MONITORING_FILE,
+        **tflite_flags(release),
     }
     if release.batching is not None:
         values |= {"enable_batching": True, "batching_parameters_file": BATCHING_FILE}
     return values | dict(serving.flags)
+
+
+def tflite_flags(release: Release) -> dict[str, flags.Value]:
+    """A release may get a TFLite version at any time, and flags of a running server do not change; one interpreter a
+    CPU, because the server would count the CPUs of the node."""
+    return {"prefer_tflite_model": True, "num_tflite_pools": thread_counts(release).intra_op}
 
 
 def server_arguments(release: Release) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from deployer.domain.serving import ServingConfig
 from deployer.domain.workload import Autoscaling, Image, Resources
 from deployer.errors import SpecError
 from deployer.release.render.gateway_file import Document, Specs, routing_document
+from deployer.release.render.server_flags import tflite_flags
 from deployer.release.render.text import to_yaml
 from deployer.release.threads import thread_counts
 from tfserving import flags
@@ -58,7 +59,7 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
             },
         },
         **_own_model_config(serving.rollout_policy),
-        "extraArgs": flags.render(serving.flags),
+        "extraArgs": flags.render({**tflite_flags(release), **serving.flags}),
         "batching": _batching(release),
         "monitoring": {"enabled": True, "path": serving.metrics_path},
         **_scale(serving.replicas, release.autoscaling),

@@ -26,6 +26,9 @@ GRACE_SECONDS = 5.0
 LOAD_ONCE = ("--max_num_load_retries=0", "--load_retry_interval_micros=0", "--num_load_threads=2")
 """A version that cannot be loaded says so at once."""
 
+TFLITE = ("--prefer_tflite_model=true", "--num_tflite_pools=1")
+"""Serve the model.tflite of a version that has one, as a release does."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
@@ -37,13 +40,19 @@ class Program:
 
 
 class OneServer:
-    """A running model server. `failed` holds the server's own message for each model that it could not load."""
+    """A running model server. `failed` holds the server's own message for each model that it could not load.
 
-    def __init__(self, client: Client, failed: Mapping[str, str], running: Running, rest_port: int) -> None:
+    `load_seconds` is how long it took from the order to load the versions until the last was available.
+    """
+
+    def __init__(
+        self, client: Client, failed: Mapping[str, str], running: Running, rest_port: int, load_seconds: float
+    ) -> None:
         self.client = client
         self.failed = failed
         self.running = running
         self.rest_port = rest_port
+        self.load_seconds = load_seconds
 
 
 @contextmanager
@@ -76,8 +85,8 @@ def one_server(
         running = Running.of(process.spawn(argv, log=log, bound_to_parent=True))
         try:
             with Client(f"127.0.0.1:{grpc_port}", options=(("grpc.max_receive_message_length", -1),)) as client:
-                failed = _loaded(client, wanted, running, log, timeout=timeout)
-                yield OneServer(client, failed, running, rest_port)
+                failed, seconds = _loaded(client, wanted, running, log, timeout=timeout)
+                yield OneServer(client, failed, running, rest_port, seconds)
         finally:
             running.stop(grace=GRACE_SECONDS)
             if program.engine is Engine.DOCKER:
@@ -97,12 +106,14 @@ def _config(folder: Path, versions: Mapping[str, Path]) -> ModelServerConfig:
 
 def _loaded(
     client: Client, wanted: ModelServerConfig, running: Running, log: Path, *, timeout: float
-) -> dict[str, str]:
-    """Have the models loaded; the server's message for each that it could not load."""
-    deadline = time.monotonic() + timeout
+) -> tuple[dict[str, str], float]:
+    """Have the models loaded; the server's message for each that it could not load, and the seconds that it took."""
+    began = time.monotonic()
+    deadline = began + timeout
     while not _asked(client, wanted, timeout=max(deadline - time.monotonic(), SERVER_POLL_SECONDS)):
         _check(running, log, deadline)
         time.sleep(SERVER_POLL_SECONDS)
+        began = time.monotonic()
     failed: dict[str, str] = {}
     for model in wanted.models:
         while (message := _state(client, model.name)) is None:
@@ -110,7 +121,7 @@ def _loaded(
             time.sleep(SERVER_POLL_SECONDS)
         if message:
             failed[model.name] = message
-    return failed
+    return failed, time.monotonic() - began
 
 
 def _asked(client: Client, wanted: ModelServerConfig, *, timeout: float) -> bool:

@@ -39,6 +39,8 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     parity: store.ParityFact | None = None
     skew: store.SkewFact | None = None
     metrics: dict[str, float] = {}
+    format: store.Format = store.Format.SAVED_MODEL
+    quantize: store.Quantize = store.Quantize.NONE
     size: int
     files: dict[str, store.FileFact]
 

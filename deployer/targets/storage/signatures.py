@@ -1,4 +1,4 @@
-"""Signatures and TensorFlow version of a SavedModel, read from its bytes without tensorflow."""
+"""Signatures and TensorFlow version of a SavedModel or TFLite model, read from its bytes without tensorflow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from deployer.domain.store import DEFAULT_SIGNATURE, SignatureFact, TensorFact
 from deployer.errors import ExportError
+from tfserving import tflite
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire.tensors import DTYPES
 
@@ -20,7 +21,10 @@ _NUMPY_NAMES = {"float": "float32", "double": "float64", "half": "float16"}
 
 @dataclass(frozen=True, kw_only=True)
 class SavedModelFacts:
-    """The part of saved_model.pb that matters for serving: TensorFlow's version and the signatures by name."""
+    """The part of saved_model.pb that matters for serving: TensorFlow's version and the signatures by name.
+
+    A model.tflite does not say the version.
+    """
 
     tensorflow: str
     signatures: dict[str, SignatureFact]
@@ -38,11 +42,14 @@ class SavedModelFacts:
 
 
 def read(directory: Path) -> SavedModelFacts:
-    """Read `directory`/saved_model.pb: the graph tagged "serve", which TensorFlow Serving loads.
+    """Read `directory`/saved_model.pb: the graph tagged "serve", which TensorFlow Serving loads; or its model.tflite.
 
-    Errors: ExportError when there is no such file, it is not a SavedModel, or no graph has the tag.
+    Errors: ExportError when there is neither file, it is not a SavedModel, or no graph has the tag.
     """
     path = directory / SAVED_MODEL_FILE
+    lite = directory / tflite.MODEL_FILE
+    if not path.exists() and lite.exists():
+        return decode(lite.read_bytes(), lite)
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -52,8 +59,17 @@ def read(directory: Path) -> SavedModelFacts:
     return decode(content, path)
 
 
+def definition(directory: Path, name: str) -> m.SignatureDef:
+    """A signature of a SavedModel that has it, as it was saved."""
+    saved_model = m.SavedModel.FromString((directory / SAVED_MODEL_FILE).read_bytes())
+    (graph,) = (graph for graph in saved_model.meta_graphs if SERVE_TAG in graph.meta_info_def.tags)
+    return graph.signature_def[name]
+
+
 def decode(content: bytes, path: Path | str) -> SavedModelFacts:
-    """Decode the content of a saved_model.pb; errors name `path`."""
+    """Decode the content of a saved_model.pb or a model.tflite; errors name `path`."""
+    if Path(path).name == tflite.MODEL_FILE:
+        return _decode_lite(content, path)
     try:
         saved_model = m.SavedModel.FromString(content)
     except DecodeError as error:
@@ -68,6 +84,14 @@ def decode(content: bytes, path: Path | str) -> SavedModelFacts:
         cause=f"tags: {', '.join(tags) or 'none'}",
         hint="save it with tf.saved_model.save, which sets the tag",
     )
+
+
+def _decode_lite(content: bytes, path: Path | str) -> SavedModelFacts:
+    try:
+        found = tflite.read_signatures(content)
+    except tflite.TfLiteError as error:
+        raise ExportError(f"{path} cannot be read as a TFLite model", hint="export the version again") from error
+    return SavedModelFacts(tensorflow="", signatures={name: _fact(found[name]) for name in sorted(found)})
 
 
 _HINT = "name the directory that tf.saved_model.save or model.export wrote"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
@@ -76,6 +77,10 @@ class Call:
     def header(self, name: str) -> str | None:
         """The value of a key."""
         return self.fields.get(name)
+
+    async def left(self) -> None:
+        """Never returns: grpcio cancels a call whose client has left."""
+        await asyncio.get_running_loop().create_future()
 
     def require(self, model: str | None) -> None:
         """That the caller may ask for a model, or for what concerns none. Errors: Forbidden, TooManyRequests."""

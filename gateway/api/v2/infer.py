@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from gateway.api.http import JSON, Header, Request, Response
-from gateway.api.predict import Ask, Exchange, respond, target
+from gateway.api.large.messages import Inferring, InferTask
+from gateway.api.large.reader import LARGE
+from gateway.api.predict import Ask, Exchange, respond, target, wanted
 from gateway.api.v2.datatypes import TensorProblem, datatype_of, name_of, to_raw, to_values
 from gateway.api.v2.models import choice_named
-from gateway.api.v2.requests import HEADER, InferRequest, memory_needed, read_request
+from gateway.api.v2.requests import HEADER, InferRequest, json_size, memory_needed, read_request
 from gateway.backends.model_server import Prediction
 from gateway.errors import BadRequest, GatewayError
 from gateway.gateway import Gateway
@@ -29,11 +31,20 @@ async def infer(gateway: Gateway, request: Request, params: Params) -> Response:
     return await respond(gateway, request, _with_label(params), _read)
 
 
-def _read(exchange: Exchange, body: bytes) -> tuple[Ask[Response], InferRequest]:
+def _read(exchange: Exchange, body: bytes) -> tuple[Ask[Response], Any]:
     exchange.trace.kind = "tensors"
     header = exchange.request.header(HEADER)
     exchange.memory.take(memory_needed(body, header))
+    if json_size(body, header) > LARGE:
+        return _infer_large, (body, header)
     return _infer, read_request(body, header)
+
+
+async def _infer_large(gateway: Gateway, exchange: Exchange, given: tuple[bytes, str | None]) -> Response:
+    body, header = given
+    reply = await wanted(exchange, gateway.large.read(InferTask(header), body, exchange.deadline))
+    assert isinstance(reply, Inferring)
+    return await _infer(gateway, exchange, InferRequest(**msgspec.structs.asdict(reply)))
 
 
 async def _infer(gateway: Gateway, exchange: Exchange, asked: InferRequest) -> Response:

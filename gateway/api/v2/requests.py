@@ -58,7 +58,7 @@ _decode = msgspec.json.Decoder(_Document).decode
 
 def read_request(body: bytes, header: str | None) -> InferRequest:
     """Read a body; `header` is the value of `HEADER`. Errors: BadRequest that names what is wrong."""
-    size = _json_size(body, header)
+    size = json_size(body, header)
     document = _document(memoryview(body)[:size])
     rest = memoryview(body)[size:]
     inputs: dict[str, bytes] = {}
@@ -89,11 +89,12 @@ def memory_needed(body: bytes, header: str | None) -> int:
 
     Errors: BadRequest for a header that is no number or beyond the body.
     """
-    size = _json_size(body, header)
+    size = json_size(body, header)
     return decoded_bytes(body if size == len(body) else body[:size]) + COPIES * (len(body) - size)
 
 
-def _json_size(body: bytes, header: str | None) -> int:
+def json_size(body: bytes, header: str | None) -> int:
+    """Bytes of the JSON object of a body. Errors: BadRequest for a header that is no number or beyond the body."""
     if header is None:
         return len(body)
     if not (header.isascii() and header.isdecimal() and len(header) < 16) or int(header) > len(body):

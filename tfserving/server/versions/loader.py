@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfserving.server.execution import runtime
+from tfserving import tflite
+from tfserving.server.execution import lite, runtime
 from tfserving.server.execution.servable import DirectRunner, Runner, Servable
 from tfserving.server.metrics import Metrics
 from tfserving.wire import messages_pb2 as m
@@ -41,37 +42,45 @@ class Loader:
     wrap: Wrap = no_batching
     warm_up: WarmUp = no_warm_up
     metrics: Metrics
+    tflite_interpreters: int = 0
+    """For a version with a `model.tflite`; 0 is a server without --prefer_tflite_model."""
 
     def __call__(self, name: str, version: int, path: str) -> Servable:
         """Load one version directory. Errors: StatusError, with TensorFlow's texts where TensorFlow fails."""
         del name, version
         start = time.perf_counter()
         try:
-            session = self._load(path)
+            loaded, signatures = self._load(path)
         except StatusError:
             self.metrics.load_attempt_count.add(1, path, "fail")
             raise
         finally:
             self.metrics.load_latency.add(int((time.perf_counter() - start) * 1e6), path)
         self.metrics.load_attempt_count.add(1, path, "success")
-        runner: Runner = DirectRunner(session)
+        runner: Runner = loaded
         try:
-            runner = self.wrap(path, runner)
-            servable = Servable(m.SignatureDefMap(signature_def=session.meta.signature_def), runner)
+            runner = self.wrap(path, loaded)
+            servable = Servable(m.SignatureDefMap(signature_def=signatures), runner)
             self.warm_up(path, servable)
         except StatusError:
             runner.close()
             raise
         return servable
 
-    def _load(self, path: str) -> runtime.Session:
+    def _load(self, path: str) -> tuple[Runner, Mapping[str, m.SignatureDef]]:
+        file = Path(path, tflite.MODEL_FILE)
+        if self.tflite_interpreters and file.exists():
+            threads = max(1, self.config.intra_op_parallelism_threads)
+            model = lite.load(file, interpreters=self.tflite_interpreters, threads=threads)
+            return model, model.signatures
         if not _maybe_saved_model(path):
             raise StatusError(
                 Code.NOT_FOUND,
                 "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
                 f"`saved_model.pb`)\nSpecified file path: {path}",
             )
-        return runtime.load(path, self.tags, self.config)
+        session = runtime.load(path, self.tags, self.config)
+        return DirectRunner(session), session.meta.signature_def
 
 
 def check_directory(name: str, version: int, path: str) -> None:

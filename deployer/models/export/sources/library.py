@@ -23,7 +23,7 @@ def tensorflow() -> Any:
     """The tensorflow package. Errors: ExportError when it is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        with _muted():
+        with muted():
             tf = importlib.import_module("tensorflow")
             tf.config.list_physical_devices()  # detects GPUs now, while messages about missing GPUs are suppressed
             return tf
@@ -64,7 +64,7 @@ def model_code(message: str, hint: str) -> Iterator[None]:
 
 
 @contextmanager
-def _muted() -> Iterator[None]:
+def muted() -> Iterator[None]:
     """Suppress warnings, and stderr of native code: the import writes about missing GPUs at any log level.
 
     The stderr output is shown if the block fails.

@@ -12,13 +12,16 @@ from deployer.models.export.sources.source import Source
 from deployer.records.text import text_of
 from deployer.targets.storage import signatures
 from deployer.targets.storage.disk import OnStep, copy_tree
+from tfserving.tflite import MODEL_FILE
 from tfserving.wire.tensors import Array
 
 TEXT = "saved_model.pbtxt"
 
 
 class SavedModelSource(Source):
-    """The files are copied unchanged; only a graph in text format is converted to the binary format.
+    """The files are copied unchanged, but for a `model.tflite`, which a server would serve instead of the SavedModel.
+
+    A graph in text format is converted to the binary format.
 
     Errors at construction: ExportError for a directory that is not a SavedModel, naming the SavedModels below it.
     """
@@ -33,6 +36,7 @@ class SavedModelSource(Source):
     def save(self, directory: Path, *, on_step: OnStep) -> None:
         assert self.directory is not None
         copy_tree(self.directory, directory, on_step=on_step)
+        (directory / MODEL_FILE).unlink(missing_ok=True)  # a server would prefer it
         if self._text:
             on_step(f"write {signatures.SAVED_MODEL_FILE}")
             (directory / signatures.SAVED_MODEL_FILE).write_bytes(_binary(directory / TEXT))

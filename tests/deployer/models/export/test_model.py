@@ -159,7 +159,7 @@ def test_samples_from_lines_and_from_npz(request_: ExportRequest, tmp_path: Path
         ('{"x": [1, 2, 3, 4]}\n{"x": [1', "line 2 is not JSON"),
         ('{"x": ["a", "b", "c", "d"]}', "must be float32"),
         ("", "it is empty"),
-        ("\n\n", "it has no rows"),
+        ("\n\n", "the file is empty"),
     ],
 )
 def test_samples_that_do_not_fit(request_: ExportRequest, tmp_path: Path, text: str, why: str) -> None:

@@ -1,0 +1,1 @@
+"""Versions of a model measured beside each other: accuracy and cost."""
