@@ -11,6 +11,7 @@ BENCHES = {
     "protocols": "CPU time of the gateway per request in each protocol, REST and gRPC",
     "admin": "how long the admin port takes while the gateway is saturated and throttled",
     "model_server": "CPU time and latency of one request to the embedded model server",
+    "drift": "CPU time of counting one record for drift, and its share of a request",
     "batch": "rows per second of deployer batch beside one-record requests of the same client on the same cores",
     "libraries": "CPU time of libraries beside the own code that stands in their place",
     "model_server_rest": "CPU time of each step of a REST request, without a model",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.drift import Watch
 from gateway.postprocess.interpret import Interpreter
 from gateway.preprocess import Compiled, RateProblem, Rates, RateTable, compile_spec
 from gateway.routing.labels import NEWEST, Choice, Router
@@ -24,12 +25,16 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model of the config. `resolved` is what answers have shown labels to mean; it is learned while serving."""
+    """One model of the config. `resolved` is what answers have shown labels to mean; it is learned while serving.
+
+    `watches` are those of the versions that know what training saw.
+    """
 
     name: str
     settings: ModelSettings
     router: Router | None
     versions: Mapping[int, Version]
+    watches: Mapping[int, Watch] = field(default_factory=dict)
     resolved: dict[Choice, int] = field(default_factory=dict)
 
     def choose(self, key: str | None, chance: float) -> Choice:
@@ -80,14 +85,17 @@ def _rates(settings: Settings, table: RateTable | None) -> Rates | None:
 
 
 def _model(name: str, settings: ModelSettings, rates: Rates | None, image_pixels: int) -> Model:
-    versions = {}
+    versions: dict[int, Version] = {}
+    watches: dict[int, Watch] = {}
     for key, spec in settings.specs.items():
         try:
             compiled = compile_spec(spec, rates, image_pixels=image_pixels)
         except SpecProblem as error:
             raise SettingsError(f"models.{name}.specs.{key}.{error}") from error
+        if spec.statistics is not None:
+            watches[int(key)] = Watch(spec, spec.statistics, rates)
         versions[int(key)] = Version(
             number=int(key), spec=spec, compiled=compiled, interpreter=Interpreter(spec.output)
         )
     router = Router(settings.routing) if settings.routing is not None else None
-    return Model(name=name, settings=settings, router=router, versions=versions)
+    return Model(name=name, settings=settings, router=router, versions=versions, watches=watches)

@@ -22,6 +22,8 @@ from gateway.backends.objective import Objectives
 from gateway.backends.rpc import RpcError, Transport
 from gateway.backends.signatures import Signatures
 from gateway.backends.transport import GrpcTransport
+from gateway.drift import Drift
+from gateway.drift.live import LABELS
 from gateway.guard.access.door import Door
 from gateway.guard.admission import Admission
 from gateway.guard.memory import Memory, memory_bytes
@@ -100,8 +102,9 @@ class Gateway:
         self.server = ModelServer(self.pool)
         self.signatures = Signatures(self.server)
         self.batcher: Batcher[Outcome] = Batcher(active.settings.batching, self.metrics)
+        self.drift = Drift(time=time.monotonic, chance=chance)
         self.lookups = Lookups(self.metrics, folder)
-        self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics, self.lookups)
+        self.pipeline = Pipeline(self.server, self.signatures, self.batcher, self.metrics, self.lookups, self.drift)
         self.shadow = Shadow(self.pipeline.predict, self.metrics)
         self.tensors = TensorApi(self.server, self.signatures, self.metrics)
         self._connected = False
@@ -134,6 +137,7 @@ class Gateway:
         self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
         self.batcher.configure(active.settings.batching)
         self.active = active
+        self.drift.keep([(model.name, version) for model in active.models.values() for version in model.watches])
         self._labels = None
 
     async def close(self) -> None:
@@ -212,6 +216,28 @@ class Gateway:
             "1 while the config file on disk is invalid and an older one is in force.",
             lambda: {(): float((self.config_error or self.door.problem or self.tls_problem) is not None)},
         )
+        self.metrics.counter(
+            "gateway_drift_records_total",
+            "Records with a prediction, or their scores, by the bin of the training data of version `reference`.",
+            self.drift.read,
+            *LABELS,
+        )
+        gauge(
+            "gateway_drift_training_records",
+            "Rows of the training data of a version by bin.",
+            self._training,
+            "model", "reference", "kind", "feature", "bin",
+        )  # fmt: skip
+
+    def _training(self) -> dict[tuple[str, ...], float]:
+        """What training saw, by model, version, kind, feature and bin."""
+        return {
+            (model.name, str(version), kind, one.name, bin_): float(count)
+            for model in self.active.models.values()
+            for version, watch in model.watches.items()
+            for kind, one in watch.training()
+            for bin_, count in zip(one.bins, one.all_counts, strict=True)
+        }
 
     def _backend_states(self) -> dict[tuple[str, ...], float]:
         states = {"ready": 0.0, "ejected": 0.0, "disconnected": 0.0}

@@ -25,6 +25,7 @@ VERBS = {
     "doctor": "Explain why a release is unhealthy: each cause with its evidence and its remedy.",
     "rollout": "Bring a new version to traffic step by step, judged by gates.",
     "rollback": "Return to the previous stable version at once, without steps or gates.",
+    "drift": "Compare live records and scores with the training data of the versions that served them.",
     "predict": "Send records to a release and compare the predictions with the expected values.",
     "batch": "Predict whole files of records through a release, in order; a run that was killed can continue.",
     "experiment": "Measure latency and throughput over replica counts, and report.",

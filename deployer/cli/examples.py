@@ -62,6 +62,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "deployer status --target cluster -n shop -o json",
     ),
     "doctor": ("deployer doctor --target cluster --keep seen.json",),
+    "drift": ("deployer drift fraud --threshold 0.2 --report drift.html", "deployer drift fraud -o json"),
     "rollout start": (
         "deployer rollout start digits --to 2 --steps 5,25,50 --soak 1m --gate 'p99<1.5*stable' --gate 'error_rate<1%'",
         "deployer rollout start digits --to 2 --gate 'disagreement<2%' --labelled holdout.jsonl --load synthetic",

@@ -34,6 +34,8 @@ class Metric(StrEnum):
     """Largest difference between the exported version and its source model, from the manifest."""
     SKEW = "skew"
     """Largest difference between what training and the feature spec made of the same rows, from the manifest."""
+    DRIFT = "drift"
+    """Largest population stability index of canary's records, against training and against those of stable."""
 
 
 BEFORE_LOAD = frozenset([Metric.SIZE, Metric.PARITY, Metric.SKEW])
@@ -56,6 +58,7 @@ _UNITS: dict[Metric, dict[str, float]] = {
     Metric.MEMORY: {"kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
     Metric.PARITY: {"": 1.0},
     Metric.SKEW: {"": 1.0},
+    Metric.DRIFT: {"": 1.0},
     Metric.LOAD_TIME: {"s": 1.0, "ms": 0.001, "m": 60.0},
 }
 _GATE = re.compile(r"\s*([a-z0-9_]+)\s*(<=|>=|<|>)\s*([0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?)\s*(\*\s*stable|[A-Za-z%]*)\s*")

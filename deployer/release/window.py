@@ -27,6 +27,16 @@ def above(window: LabelWindow, milliseconds: float) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DriftSeen:
+    """One feature or score of canary's records against the same bins of `against`: "training" or "stable"."""
+
+    feature: str
+    against: str
+    live: tuple[int, ...]
+    other: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Observations:
     """All measurements that gates can check. None means not measured.
 
@@ -43,3 +53,4 @@ class Observations:
     accuracy: float | None = None
     parity: float | None = None
     skew: float | None = None
+    drift: tuple[DriftSeen, ...] = ()

@@ -13,7 +13,7 @@ from deployer.release.render import state_of
 from deployer.release.render.text import to_yaml
 from deployer.targets.base import Target
 from gateway.settings import Settings, SettingsError, parse_settings
-from gateway.spec import SpecProblem, dump_spec, parse_spec
+from gateway.spec import FeatureSpec, SpecProblem, Statistics, dump_spec, parse_spec
 from gateway.spec.text import load
 from tfserving.config import ModelServerConfig, Specific
 
@@ -136,9 +136,18 @@ def _parsed(text: str) -> Settings:
         raise SpecError("the gateway would reject its settings", hint=RENDER_HINT) from error
 
 
+def training(model: str, version: int, text: str) -> Statistics | None:
+    """What training saw, from the text of a feature spec; None without statistics. Errors: SpecError."""
+    return _read(model, version, text).statistics
+
+
 def _spec(model: str, version: int, text: str) -> object:
+    return msgspec.to_builtins(dump_spec(_read(model, version, text)))
+
+
+def _read(model: str, version: int, text: str) -> FeatureSpec:
     try:
-        return msgspec.to_builtins(dump_spec(parse_spec(text)))
+        return parse_spec(text)
     except SpecProblem as error:
         raise SpecError(
             f"the feature spec of {model} version {version} is invalid",

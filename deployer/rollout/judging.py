@@ -18,6 +18,7 @@ from deployer.rollout.facts import VersionFacts
 from deployer.rollout.files import ReleaseConfig
 from deployer.rollout.gates import before_traffic
 from deployer.rollout.gates.before_traffic import observations
+from deployer.rollout.gates.drift import drift_seen
 from deployer.rollout.gates.judge import ALPHA, EARLY_ALPHA, judge, overall
 from deployer.rollout.proof import Clock
 from deployer.rollout.steps import Kind, Step
@@ -116,13 +117,15 @@ class Judging:
     def _judge_window(
         self, rollout: Rollout, opened: gateway_metrics.Reading, gates: Sequence[Gate], alpha: float
     ) -> tuple[Judgement, ...]:
-        window = gateway_metrics.between(opened, gateway_metrics.read(self.target, rollout.model))
+        reading = gateway_metrics.read(self.target, rollout.model)
+        window = gateway_metrics.between(opened, reading)
         found = replace(
             observations(rollout),
             canary=window.labels.get(CANARY, LabelWindow()),
             stable=window.labels.get(STABLE, LabelWindow()),
             compared=window.compared,
             disagreed=window.disagreed,
+            drift=drift_seen(rollout, self.facts.features, opened, reading, gates),
         )
         return judge(gates, found, min_samples=rollout.request.min_samples, alpha=alpha)
 

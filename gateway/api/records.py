@@ -15,6 +15,7 @@ from gateway.backends.batching import Batcher
 from gateway.backends.model_server import ModelServer
 from gateway.backends.rpc import RpcError
 from gateway.backends.signatures import Signatures
+from gateway.drift import Drift
 from gateway.errors import BadRequest, Unavailable
 from gateway.lookup import Lookups
 from gateway.observe.metrics import Metrics
@@ -36,18 +37,20 @@ class Pipeline:
         batcher: Batcher[Outcome],
         metrics: Metrics,
         lookups: Lookups,
+        drift: Drift,
     ) -> None:
         self._server = server
         self._signatures = signatures
         self._batcher = batcher
         self._metrics = metrics
         self._lookups = lookups
+        self._drift = drift
 
     async def predict(
         self, model: Model, choice: Choice, records: Sequence[Mapping[str, object]], deadline: float, trace: Trace
     ) -> Answer:
         """Answer one request. Errors: GatewayError, RpcError."""
-        version = await self._version_for(model, choice, deadline)
+        version, label = await self._version_for(model, choice, deadline), choice.label or ""
         for _ in range(ATTEMPTS):
             trace.version = str(version.number)
             looked_up = records
@@ -64,6 +67,7 @@ class Pipeline:
                 actual = outcome.version
                 if outcome.answer is not None:
                     trace.records = len(records)
+                    self._watch(model, version, label, looked_up, outcome.answer)
                     return outcome.answer
             trace.mark("backend")
             self._metrics.mismatches.add(model.name)
@@ -72,6 +76,15 @@ class Pipeline:
             version = self._known(model, choice, actual)
             choice = Choice(version=actual)
         raise Unavailable(f"model '{model.name}': the version that responds keeps changing; try later", stage="backend")
+
+    def _watch(
+        self, model: Model, version: Version, label: str, records: Sequence[Mapping[str, object]], answer: Answer
+    ) -> None:
+        """Count for drift what was answered; labels that the config does not know make no series."""
+        if model.watches:
+            label = label if label in model.settings.labels else ""
+            output = version.spec.output
+            self._drift.take(model.name, version.number, label, records, answer.predictions, model.watches, output)
 
     async def _attempt(
         self,

@@ -56,6 +56,12 @@ class Gauge:
             yield f"{self.name}{_braces(self.labels, labels)} {value:.17g}"
 
 
+class ReadCounter(Gauge):
+    """A number that only grows, and is asked for when the metrics are read."""
+
+    kind = "counter"
+
+
 class Histogram:
     """Observations counted by upper bound, one series per combination of labels."""
 
@@ -141,6 +147,10 @@ class Metrics:
     def gauge(self, name: str, text: str, read: Callable[[], dict[Labels, float]], *labels: str) -> None:
         """Add a gauge; `read` gives its value per combination of `labels`."""
         self.families.append(Gauge(name, text, read, *labels))
+
+    def counter(self, name: str, text: str, read: Callable[[], dict[Labels, float]], *labels: str) -> None:
+        """As `gauge`, for what only grows."""
+        self.families.append(ReadCounter(name, text, read, *labels))
 
     def render(self) -> bytes:
         """The exposition, text format 0.0.4."""

@@ -26,14 +26,15 @@ from gateway.spec.numbers import (
 )
 from gateway.spec.outputs import Binary, Classification, Confidence, Output, Raw, Regression
 from gateway.spec.signature import TensorLike, check_signature
+from gateway.spec.statistics import Distribution, Statistics
 from gateway.spec.timestamps import TimestampFeature
 from gateway.spec.words import BoolFeature, CategoryFeature, CrossFeature, StringFeature, Text, Vocabulary
 
 __all__ = [
     "Binary", "BoolFeature", "Bucketize", "CategoryFeature", "CategoryItems", "Classification", "Clip", "CodeFeature",
-    "Confidence", "CrossFeature", "Currency", "DifferenceFeature", "Dtype", "Feature", "FeatureSpec", "FloatFeature",
-    "ImageFeature", "ImageSize", "Input", "IntFeature", "ListFeature", "Lookup", "MinMax", "NamedInput", "Normalize",
-    "NumberItems", "Output", "RatioFeature", "Raw", "Regression", "SpecProblem", "StringFeature", "Tensor",
-    "TensorLike", "Text", "TimestampFeature", "Transformed", "VectorFeature", "Vocabulary", "check_signature",
-    "dump_spec", "parse_spec", "read_spec",
+    "Confidence", "CrossFeature", "Currency", "DifferenceFeature", "Distribution", "Dtype", "Feature", "FeatureSpec",
+    "FloatFeature", "ImageFeature", "ImageSize", "Input", "IntFeature", "ListFeature", "Lookup", "MinMax", "NamedInput",
+    "Normalize", "NumberItems", "Output", "RatioFeature", "Raw", "Regression", "SpecProblem", "Statistics",
+    "StringFeature", "Tensor", "TensorLike", "Text", "TimestampFeature", "Transformed", "VectorFeature", "Vocabulary",
+    "check_signature", "dump_spec", "parse_spec", "read_spec",
 ]  # fmt: skip

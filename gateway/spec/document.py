@@ -17,6 +17,7 @@ from gateway.spec.fit import tensor_problems
 from gateway.spec.lookup import Lookup
 from gateway.spec.numbers import FloatFeature
 from gateway.spec.outputs import Output
+from gateway.spec.statistics import Statistics
 from gateway.spec.strict import StrictError, convert, nearest
 from gateway.spec.text import load
 from gateway.spec.words import CategoryFeature
@@ -70,7 +71,8 @@ class FeatureSpec(Section, frozen=True, kw_only=True):
     """features.yaml: the features of a record, the input tensors that they fill, the output that is interpreted.
 
     `pass_through` names further outputs that a response carries as they are. `ignore` names keys of a record that are
-    left alone; with `extra: ignore` all unknown keys are.
+    left alone; with `extra: ignore` all unknown keys are. `statistics` is what training saw, and what live records are
+    compared with.
     """
 
     features: Annotated[list[Feature], Meta(min_length=1)]
@@ -81,6 +83,7 @@ class FeatureSpec(Section, frozen=True, kw_only=True):
     lookup: Lookup | None = None
     ignore: tuple[Name, ...] = ()
     extra: Literal["error", "ignore"] = "error"
+    statistics: Statistics | None = None
 
     def __post_init__(self) -> None:
         for problem in contradictions(self):

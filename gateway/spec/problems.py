@@ -141,7 +141,7 @@ def _first(data: object, *, shapes: bool = True) -> Iterator[tuple[str, str]]:
     except StrictError as error:
         if (
             shapes
-            or error.path.split(".")[0].split("[")[0] in ("pass_through", "ignore", "extra")
+            or error.path.split(".")[0].split("[")[0] in ("pass_through", "ignore", "extra", "statistics")
             or (not error.path and "missing required field" in error.what)
         ):
             yield error.path, error.what

@@ -35,6 +35,7 @@ PREFIXES = {
     "lookup": "",
     "ignore and extra": "",
     "pass_through": "",
+    "statistics": "",
 }
 """Where the keys of each table stand in the file."""
 NUMBERS = ("float", "int", "vector", "ratio", "difference", "timestamp")

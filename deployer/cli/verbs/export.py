@@ -91,7 +91,9 @@ def export(
     ] = False,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", metavar="FILE", help="Rows that the feature spec must accept, as in `features check`."),
+        typer.Option(
+            "--data", metavar="FILE", help="Training rows: the spec must accept them; `drift` compares live ones."
+        ),
     ] = None,
     rates: Annotated[
         Path | None, typer.Option("--rates", help="File of exchange rates for the rows of --data.")

@@ -29,6 +29,7 @@ from deployer.models.export import lite, samples, warmup
 from deployer.models.export.samples import Inputs
 from deployer.models.export.sources import Source, open_source
 from deployer.models.features import check as features_check
+from deployer.models.features import training
 from deployer.models.proof import parity, quantized
 from deployer.models.proof.served import Prover, row_by_row
 from deployer.records.text import text_of
@@ -53,8 +54,8 @@ class ExportRequest:
     `warmup_batch_sizes` should be the allowed batch sizes of the release. `max_size` is in bytes, None for no limit.
     With `require_batchable`, a signature that cannot be batched is an error; otherwise it is noted in the manifest.
     With `trust`, a source file may run its own code while it is read. `data` are rows that the feature spec must take,
-    `rates` the exchange rates for them, and `expected` what training made of them. `prover` starts the model server of
-    the checks. `bounds` are those of a quantized model.
+    and whose distribution goes into the version; `rates` the exchange rates for them, and `expected` what training
+    made of them. `prover` starts the model server of the checks. `bounds` are those of a quantized model.
     Errors at construction: ExportError for a metric that is not a finite number; SpecError for flags that contradict.
     """
 
@@ -275,6 +276,9 @@ def _check_on_server(
         problem = _declared_problem(signature, parts)
         rows = max((len(array) for array in inputs.values() if array.ndim), default=1) if not problem else 1
         progress(f"comparing the responses to {rows} sample row{'' if rows == 1 else 's'} with those of the source")
+        if request.data:
+            progress("counting features and scores of --data")
+            training.put(staged, request.data, request.rates, lambda rows: served.run(STAGED, request.signature, rows))
         expected = (
             source.run(request.signature, inputs)
             if source.directory is None

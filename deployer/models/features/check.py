@@ -122,7 +122,7 @@ def _with_data(request: CheckRequest, spec: FeatureSpec, compiled: Compiled, not
         bad += len(rejected)
         problems += found[: max(0, PROBLEMS_LISTED - len(problems))]
         if compared is not None:
-            good = [(row.number - 1, _record(row)) for index, row in enumerate(chunk) if index not in rejected]
+            good = [(row.number - 1, record_of(row)) for index, row in enumerate(chunk) if index not in rejected]
             if good:
                 made = compiled.tensors([record for _, record in good])
                 compared.take([number for number, _ in good], made)
@@ -152,7 +152,7 @@ def _rejected(chunk: Sequence[rows.Row], compiled: Compiled) -> tuple[set[int], 
     valid = [index for index in range(len(chunk)) if index not in rejected]
     while valid:
         try:
-            compiled.tensors([_record(chunk[index]) for index in valid])
+            compiled.tensors([record_of(chunk[index]) for index in valid])
             break
         except RecordProblems as error:
             found += [
@@ -166,6 +166,7 @@ def _rejected(chunk: Sequence[rows.Row], compiled: Compiled) -> tuple[set[int], 
     return rejected, found
 
 
-def _record(row: rows.Row) -> dict[str, Any]:
+def record_of(row: rows.Row) -> dict[str, Any]:
+    """The record of a row without a problem."""
     record: dict[str, Any] = msgspec.json.decode(row.record)
     return record

@@ -15,8 +15,10 @@ from deployer.files import replace_file
 from deployer.release import spec
 from deployer.release.render import render_release
 from deployer.targets.base import Progress
+from gateway.spec.statistics import with_statistics
 
 FEATURES = "assets.extra/features.yaml"
+STATISTICS = "assets.extra/statistics.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +165,11 @@ def _feature_spec(release: Release, model: Model, version: int) -> str | None:
     text = override(model, version)
     if text is not None or not isinstance(release.store, DirectoryStore):
         return text
-    path = Path(release.store.base_path(model.name)) / str(version) / FEATURES
-    return _text(model, version, path, hint="check the store") if path.exists() else None
+    folder = Path(release.store.base_path(model.name)) / str(version)
+    if not (folder / FEATURES).exists():
+        return None
+    text, seen = _text(model, version, folder / FEATURES, hint="check the store"), folder / STATISTICS
+    return with_statistics(text, _text(model, version, seen, hint="check the store") if seen.exists() else None)
 
 
 def override(model: Model, version: int) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from deployer.domain.drift import compare, per_feature
 from deployer.domain.gate import LATENCIES, Gate, Metric
 from deployer.domain.store import size_text
 from deployer.domain.verdict import Judgement, Verdict
@@ -51,6 +52,8 @@ def _judge(gate: Gate, seen: Observations, min_samples: int, alpha: float) -> Ju
     elif gate.metric is Metric.DISAGREEMENT:
         counts = LabelWindow(responses=seen.compared, failed=seen.disagreed)
         verdict, numbers = _share(gate, counts, min_samples, alpha, "differ")
+    elif gate.metric is Metric.DRIFT:
+        verdict, numbers = _drift(gate, seen, min_samples, alpha)
     elif gate.metric is Metric.SAMPLES:
         enough = gate.holds(seen.canary.responses)
         verdict = Verdict.PASS if enough else Verdict.INCONCLUSIVE
@@ -143,6 +146,25 @@ def _share(gate: Gate, seen: LabelWindow, min_samples: int, alpha: float, what: 
     if gate.holds(bad / total):
         return Verdict.PASS, numbers
     return Verdict.INCONCLUSIVE, f"{numbers}; p = {p_value:.2g}"
+
+
+def _drift(gate: Gate, seen: Observations, min_samples: int, alpha: float) -> tuple[Verdict, str]:
+    """Judge the feature that drifts most: it fails when the lower bound of its index is not within the gate."""
+    if not seen.drift:
+        return Verdict.INCONCLUSIVE, "no records of canary were counted, or its version has no statistics of training"
+    each = per_feature(alpha, len(seen.drift))
+    found = [(compare(one.live, one.other, alpha=each), one) for one in seen.drift]
+    worst, where = max(found, key=lambda one: one[0].psi)
+    records = min(min(sum(one.live), sum(one.other)) for one in seen.drift)
+    numbers = f"{where.feature} against {where.against}: PSI {worst.psi:.3f}; {sum(where.live)} records of canary"
+    for one, at in found:
+        if one.psi > one.chance and not gate.holds(one.low):
+            return Verdict.FAIL, f"{at.feature} against {at.against}: PSI {one.psi:.3f}, at least {one.low:.3f}"
+    if records < max(1, min_samples):
+        return Verdict.INCONCLUSIVE, f"{numbers}; {min_samples} needed"
+    if gate.holds(worst.psi):
+        return Verdict.PASS, numbers
+    return Verdict.INCONCLUSIVE, f"{numbers}; by chance up to {worst.chance:.3f}"
 
 
 def _of(seen: LabelWindow, what: str) -> str:

@@ -11,13 +11,14 @@ from deployer.domain.store import Manifest
 from deployer.errors import ExportError, SpecError
 from deployer.targets.storage import manifest
 from deployer.targets.storage.layout import ModelStore
+from gateway.spec.statistics import with_statistics
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVersion:
-    """A version: its size in bytes, and the text of its feature spec, if any. From the manifest, if there is one: the
-    row counts of its warm-up requests, and its largest difference from the source model, and from the preprocessing of
-    training."""
+    """A version: its size in bytes, and the text of its feature spec with its statistics, if any. From the manifest, if
+    there is one: the row counts of its warm-up requests, and its largest difference from the source model, and from the
+    preprocessing of training."""
 
     size: int
     warmup: tuple[int, ...]
@@ -84,6 +85,9 @@ def _read(store: ModelStore, version: int) -> StoredVersion:
     features = path / manifest.FEATURES
     try:
         text = features.read_text("utf-8") if features.exists() else None
+        seen = path / manifest.STATISTICS
+        if text is not None and seen.exists():
+            text = with_statistics(text, seen.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"feature spec {features} cannot be read", hint="export the version again") from error
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -17,6 +17,7 @@ from deployer.targets.storage.disk import require_links_inside
 
 MANIFEST = "assets.extra/manifest.json"
 FEATURES = "assets.extra/features.yaml"
+STATISTICS = "assets.extra/statistics.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 _CHUNK = 1 << 20

@@ -14,6 +14,7 @@ from deployer.targets.storage import manifest
 from deployer.targets.storage.client import Storage, version_directories
 from deployer.targets.storage.contents import Contents, StoredVersion, contents
 from deployer.targets.storage.pod import pvc_path, storage_in
+from gateway.spec.statistics import with_statistics
 
 
 class PvcVersions:
@@ -40,7 +41,10 @@ class PvcVersions:
         path = f"{base}/{manifest.MANIFEST}"
         content, features = self._storage.read(path), self._storage.read(f"{base}/{manifest.FEATURES}")
         known = None if content is None else manifest.decode(content, path)
-        text = None if features is None else features.decode()
+        text = None
+        if features is not None:
+            seen = self._storage.read(f"{base}/{manifest.STATISTICS}")
+            text = with_statistics(features.decode(), None if seen is None else seen.decode())
         return StoredVersion.of(known, size=known.size if known else 0, features=text)
 
 

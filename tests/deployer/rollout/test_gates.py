@@ -10,7 +10,7 @@ import pytest
 
 from deployer.domain.gate import parse_gate
 from deployer.domain.verdict import Judgement, Verdict
-from deployer.release.window import LabelWindow, Observations
+from deployer.release.window import DriftSeen, LabelWindow, Observations
 from deployer.rollout.gates.judge import EARLY_ALPHA, judge, overall
 from deployer.rollout.gates.statistics import binomial_at_least, quantile, rate_excess
 
@@ -132,3 +132,24 @@ def test_the_interval_of_a_quantile_covers_it() -> None:
         covered += found.low <= 20 * 2.302585 <= found.high
     assert covered / 200 > 0.9
     assert quantile(0.9, BOUNDS, [0] * (len(BOUNDS) + 1), 0.05) is None
+
+
+def drifting(live: Sequence[int], against: str = "training") -> DriftSeen:
+    return DriftSeen(feature="amount", against=against, live=tuple(live), other=(2_500, 2_500, 2_500, 2_500))
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        ((), "inconclusive"),
+        ((drifting([250, 260, 240, 250]),), "pass"),
+        ((drifting([600, 300, 80, 20]),), "fail"),
+        ((drifting([250, 260, 240, 250]), drifting([600, 300, 80, 20], "stable")), "fail"),
+        ((drifting([10, 10, 10, 5]),), "inconclusive"),
+        ((drifting([80, 50, 40, 30]),), "pass"),
+        ((drifting([82, 61, 35, 22]),), "inconclusive"),
+    ],
+)
+def test_drift_fails_only_where_the_records_prove_it(seen: tuple[DriftSeen, ...], says: str) -> None:
+    found = verdict("drift<0.2", drift=seen)
+    assert found.verdict == says, found.numbers
