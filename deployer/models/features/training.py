@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from deployer.models.features.check import CHUNK, record_of
+from deployer.models.features.check import ROWS_AT_A_TIME, record_of
 from deployer.records import rows
 from deployer.records.columns import table_columns
 from deployer.targets.storage import manifest
@@ -138,5 +138,5 @@ def _chunks(patterns: Sequence[str], spec: FeatureSpec) -> Iterator[list[dict[st
     read = rows.read(files, table_columns([spec]), counts=counts)
     step = max(1, -(-sum(counts) // ROWS_MAX))
     records = (record_of(row) for row in islice(read, 0, None, step) if not row.problem)
-    while chunk := list(islice(records, CHUNK)):
+    while chunk := list(islice(records, ROWS_AT_A_TIME)):
         yield chunk
