@@ -62,9 +62,13 @@ class Load:
         session.close()
 
 
+PATIENT = {"objective_ms": 5000}
+"""A wait that is never too long: a busy machine must not look like an overload."""
+
+
 def test_a_replica_killed_under_load_loses_no_request_and_is_used_again_when_it_is_back(tmp_path: Path) -> None:
     replicas = [FakeModelServerProcess(port) for port in ports.free(2)]
-    gateway = GatewayProcess(tmp_path, config(*(r.address for r in replicas)), "--drain-seconds", "0")
+    gateway = GatewayProcess(tmp_path, config(*(r.address for r in replicas), limits=PATIENT), "--drain-seconds", "0")
     gateway.until("/routes", lambda routes: [b["state"] for b in routes["backends"]] == ["ready", "ready"])
     load = Load(gateway.url, 8)
     load.more()
@@ -81,7 +85,7 @@ def test_a_replica_killed_under_load_loses_no_request_and_is_used_again_when_it_
 
 def test_sigterm_under_load_finishes_what_was_accepted_and_exits_with_0(tmp_path: Path) -> None:
     server = FakeModelServer(delay=0.02)
-    gateway = GatewayProcess(tmp_path, config(server.address), "--drain-seconds", "600")
+    gateway = GatewayProcess(tmp_path, config(server.address, limits=PATIENT), "--drain-seconds", "600")
     loads = [Load(gateway.url, 6), Load(gateway.url, 2, keep_alive=False)]
     for load in loads:
         load.more()
