@@ -56,6 +56,10 @@ def test_the_release_namespace_is_read_in_one_place(chart: Path) -> None:
     assert text.count(".Release.Namespace") == 1
 
 
+PARENTS = ("global", "enabled")
+"""Values that a parent chart sets: what it shares, and the condition on which it has this chart at all."""
+
+
 @by_chart
 def test_every_value_is_used_and_every_used_value_exists(chart: Path) -> None:
     text = "".join(p.read_text() for p in (chart / "templates").rglob("*") if p.is_file())
@@ -73,7 +77,7 @@ def test_every_value_is_used_and_every_used_value_exists(chart: Path) -> None:
             known.add(here)
             if child.get("properties") and "description" not in child:
                 walk(child, here)
-            elif here != "global":
+            elif here not in PARENTS:
                 leaves.add(here)
 
     walk(schema, "")

@@ -34,10 +34,10 @@ prometheus.io/path: /metrics
 {{/* Where a pod of the release may run and what it needs for that; also of the pod of `helm test`. */}}
 {{- define "gateway.placement" }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.schedulerName }}
-schedulerName: {{ . }}
+schedulerName: {{ . | quote }}
 {{- end }}
 {{- include "gateway.passThrough" (list "imagePullSecrets" .Values.imagePullSecrets) }}
 {{- include "gateway.passThrough" (list "hostAliases" .Values.hostAliases) }}
@@ -55,7 +55,7 @@ terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
 securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
 {{- with .Values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- include "gateway.placement" . }}
 topologySpreadConstraints:
@@ -73,7 +73,7 @@ volumes:
   {{- with .Values.keysSecret }}
   - name: keys
     secret:
-      secretName: {{ . }}
+      secretName: {{ . | quote }}
       defaultMode: 0440
   {{- end }}
   - name: tmp
@@ -86,8 +86,8 @@ volumes:
 
 {{- define "gateway.container" -}}
 name: gateway
-image: {{ include "gateway.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+image: {{ include "gateway.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
 args:
   - --config=/etc/gateway/gateway.yaml
   - --host=0.0.0.0

@@ -1,7 +1,7 @@
 {{- define "tf-serving.initContainers" -}}
 {{- if eq .Values.storage.type "fetch" -}}
 - name: fetch-models
-  image: {{ .Values.storage.fetch.image }}
+  image: {{ .Values.storage.fetch.image | quote }}
   command:
     {{- toYaml .Values.storage.fetch.command | nindent 4 }}
   {{- with .Values.storage.fetch.env }}
@@ -27,8 +27,8 @@
 
 {{- define "tf-serving.container" -}}
 name: model-server
-image: {{ include "tf-serving.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+image: {{ include "tf-serving.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
 {{- with .Values.command }}
 command:
   {{- toYaml . | nindent 2 }}
@@ -78,10 +78,10 @@ securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 volumeMounts:
   - name: models
-    mountPath: {{ .Values.storage.mountPath }}
+    mountPath: {{ .Values.storage.mountPath | quote }}
     readOnly: true
     {{- with .Values.storage.subPath }}
-    subPath: {{ . }}
+    subPath: {{ . | quote }}
     {{- end }}
   # Directories, never single files: a file mounted by subPath is not updated when its ConfigMap changes.
   - {name: model-config, mountPath: /etc/tf-serving/models, readOnly: true}
@@ -99,7 +99,7 @@ volumeMounts:
 - name: models
   {{- if eq .Values.storage.type "fetch" }}
   emptyDir:
-    sizeLimit: {{ .Values.storage.fetch.sizeLimit }}
+    sizeLimit: {{ .Values.storage.fetch.sizeLimit | quote }}
   {{- else }}
   persistentVolumeClaim:
     claimName: {{ include "tf-serving.claimName" . }}
@@ -122,7 +122,7 @@ volumeMounts:
 - name: shm
   emptyDir:
     medium: Memory
-    sizeLimit: {{ .Values.shm.sizeLimit }}
+    sizeLimit: {{ .Values.shm.sizeLimit | quote }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

@@ -6,8 +6,8 @@ tfserving-deployer/model-config
 {{/* Puts the file that the server polls together; the server starts once it is there. */}}
 {{- define "tf-serving.ownModelConfig.container" -}}
 - name: model-config
-  image: {{ default (include "tf-serving.image" .) .Values.ownModelConfig.image }}
-  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  image: {{ default (include "tf-serving.image" .) .Values.ownModelConfig.image | quote }}
+  imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
   restartPolicy: Always
   command: [/bin/sh, -c]
   args:

@@ -60,10 +60,10 @@ prometheus.io/path: {{ .Values.monitoring.path | quote }}
 {{/* Where a pod of the release may run and what it needs for that; also of the pod of `helm test`. */}}
 {{- define "tf-serving.placement" }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.schedulerName }}
-schedulerName: {{ . }}
+schedulerName: {{ . | quote }}
 {{- end }}
 {{- include "tf-serving.passThrough" (list "imagePullSecrets" .Values.imagePullSecrets) }}
 {{- include "tf-serving.passThrough" (list "hostAliases" .Values.hostAliases) }}
@@ -81,7 +81,7 @@ terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
 securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
 {{- with default .Values.runtimeClassName (ternary .Values.gpu.runtimeClassName "" .Values.gpu.enabled) }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- include "tf-serving.placement" . }}
 topologySpreadConstraints:
