@@ -98,8 +98,8 @@ def test_the_documentation_has_the_numbers_and_the_known_failures() -> None:
     numbers = re.findall(r"^\| ([a-z][^|]*) \| ([\d,]+) \|$", page, re.M)
     assert {what.split(" (")[0]: int(number.replace(",", "")) for what, number in numbers} == {
         "recorded": len(cases),
-        "of these do not count": len(cases) - counted,
-        "count": counted,
+        "not counted": len(cases) - counted,
+        "counted": counted,
         "pass": counted - len(known),
         "known failures": len(known),
     }

@@ -94,7 +94,7 @@ def test_files_of_records_are_predicted_to_a_folder_once(directory: Path, tmp_pa
     assert again["kind"] == "Batch"
     assert (again["result"]["resumed"], again["result"]["requests"]) == (701, 0)
     wrong = deployer(directory, *batch, "--version", "1")
-    assert (wrong.returncode, "exclude each other" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "cannot be used together" in wrong.stderr) == (2, True)
 
 
 def test_predictions_are_written_and_bad_records_skipped_when_asked_to(directory: Path, tmp_path: Path) -> None:
