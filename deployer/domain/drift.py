@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 EXPECTED_MIN = 5.0
 """Bins are joined until chance would put so many records into each of them, in the smaller sample."""
-ALPHA = 0.005
+CHANCE = 0.005
 """Probability that records without any drift exceed the chance bound of at least one of all features."""
 
 
@@ -35,7 +35,7 @@ class Divergence:
         return self.psi >= bound and self.psi > self.chance
 
 
-def compare(live: Sequence[int], other: Sequence[int], *, alpha: float = ALPHA) -> Divergence:
+def compare(live: Sequence[int], other: Sequence[int], *, alpha: float = CHANCE) -> Divergence:
     """Two counts of the same bins; the last bins need no order. Errors: ValueError for different numbers of bins."""
     if len(live) != len(other):
         raise ValueError(f"{len(live)} bins cannot be compared with {len(other)}")

@@ -1,6 +1,6 @@
 """Answered records, gathered and counted together: the cost of numpy is shared by many requests.
 
-Above `RATE` records a second, each model's records are sampled: evenly from every request.
+Above `RECORDS_A_SECOND` records a second, each model's records are sampled: evenly from every request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.spec import Distribution, Output
 
 log = logging.getLogger("gateway.drift")
 
-RATE: Final = 500
+RECORDS_A_SECOND: Final = 500
 """Records a second per model, version and label that are counted."""
 TOGETHER: Final = 128
 """Records that are counted at once."""
@@ -38,7 +38,7 @@ class _Gathered:
     output: Output
     together: int
     second: int = 0
-    left: int = RATE
+    left: int = RECORDS_A_SECOND
     records: list[Record] = field(default_factory=list)
     predictions: list[object] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class Drift:
             mine = self._gathered[key] = _Gathered(watches=watches, output=output, together=together)
         second = int(self._time())
         if second != mine.second:
-            mine.second, mine.left = second, RATE
+            mine.second, mine.left = second, RECORDS_A_SECOND
         if len(records) > mine.left:
             if not mine.left:
                 return

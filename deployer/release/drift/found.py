@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deployer.domain.drift import ALPHA, Divergence, compare, per_feature, share_bound
+from deployer.domain.drift import CHANCE, Divergence, compare, per_feature, share_bound
 from deployer.errors import TargetError
 from deployer.release import gateway_metrics
 from deployer.release.gateway_metrics import Reading, Series
@@ -166,7 +166,7 @@ def _label(label: str, version: int, found: Counts, known: Statistics, threshold
         for kind, one in _named(known)
         if sum(row := row_of(found.get((version, version, label, kind, one.name), {}), one))
     ]
-    alpha = per_feature(ALPHA, len(counted))
+    alpha = per_feature(CHANCE, len(counted))
     features = [_feature(kind, one, row, threshold, alpha) for kind, one, row in counted]
     return LabelDrift(
         label=label,

@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 
 from deployer.release.drift.found import FeatureDrift, ModelDrift
 
-WIDTH = 320.0
+BAR_WIDTH = 320.0
 """Of a bar of the largest share, in pixels."""
 
 
@@ -36,4 +36,4 @@ def _bars(feature: FeatureDrift) -> list[tuple[str, float, float, float, float]]
         if one or another
     ]
     most = max((max(first, second) for _, first, second in rows), default=1.0)
-    return [(name, first, second, WIDTH * first / most, WIDTH * second / most) for name, first, second in rows]
+    return [(name, first, second, BAR_WIDTH * first / most, BAR_WIDTH * second / most) for name, first, second in rows]

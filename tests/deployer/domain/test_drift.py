@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deployer.domain.drift import (
-    ALPHA,
+    CHANCE,
     chi_squared_quantile,
     compare,
     jensen_shannon,
@@ -58,7 +58,7 @@ def test_records_without_drift_raise_no_alarm(records: int, threshold: float) ->
             compare(
                 random.multinomial(records, share).tolist(),
                 random.multinomial(TRAINING, share).tolist(),
-                alpha=per_feature(ALPHA, FEATURES),
+                alpha=per_feature(CHANCE, FEATURES),
             )
             for share in shares
         ]
@@ -70,7 +70,7 @@ def test_a_shift_of_half_a_deviation_is_found_by_2000_records() -> None:
     random = np.random.default_rng(11)
     for _ in range(200):
         training = deciles(random.normal(size=TRAINING))
-        found = compare(deciles(random.normal(0.5, size=2_000)), training, alpha=per_feature(ALPHA, FEATURES))
+        found = compare(deciles(random.normal(0.5, size=2_000)), training, alpha=per_feature(CHANCE, FEATURES))
         assert found.beyond(0.1)
         assert 0 < found.low < found.psi
 

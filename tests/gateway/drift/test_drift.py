@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gateway.drift import Drift, Watch
-from gateway.drift.live import RATE, TOGETHER
+from gateway.drift.live import RECORDS_A_SECOND, TOGETHER
 from gateway.postprocess.predictions import Alternative, LabelPrediction
 from gateway.preprocess import Rates, RateTable, compile_spec
 from gateway.spec import SpecProblem, parse_spec
@@ -80,14 +80,14 @@ def test_records_are_counted_together_and_sampled_above_a_rate(watch: Watch) -> 
         drift.take("m", 1, "stable", RECORDS[:1], [said(0.5)], watches, output)
     assert total() == 4 + TOGETHER
     drift.take("m", 1, "stable", RECORDS * 1000, [said(0.5)] * 4000, watches, output)
-    assert total() == RATE
+    assert total() == RECORDS_A_SECOND
     bins = {labels[-1]: value for labels, value in drift.read().items() if labels[5] == "a"}
-    assert bins["missing"] == pytest.approx((RATE - TOGETHER) / 2, rel=0.2)
+    assert bins["missing"] == pytest.approx((RECORDS_A_SECOND - TOGETHER) / 2, rel=0.2)
     drift.take("m", 1, "stable", RECORDS, [said(0.5)] * 4, watches, output)
-    assert total() == RATE
+    assert total() == RECORDS_A_SECOND
     now[0] = 1.0
     drift.take("m", 1, "stable", RECORDS, [said(0.5)] * 4, watches, output)
-    assert total() == RATE + 4
+    assert total() == RECORDS_A_SECOND + 4
     drift.keep([("m", 2)])
     assert total() == 0
 
