@@ -287,7 +287,7 @@ def test_what_is_not_a_pvc_is_rejected(
     to: str, export: Callable[..., publish.LocalVersion], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["publish", "loan", "--store", str(tmp_path), "--to", to]) == 2
-    assert "write pvc://NAMESPACE/CLAIM" in capsys.readouterr().err
+    assert "write pvc://NAMESPACE/PVC" in capsys.readouterr().err
 
 
 def test_a_dry_run_reads_the_store_and_asks_nothing_of_a_cluster(
