@@ -18,9 +18,10 @@ from fake_world import REQUEST, World
 from deployer.domain.notify import Notify, Occasion
 from deployer.domain.rollout import OnFail, Phase
 from deployer.errors import SpecError
+from deployer.release.where import Where
 from deployer.rollout import notify
 from deployer.rollout.notify import Webhook
-from deployer.rollout.rollouts import Rollouts
+from deployer.rollout.rollouts import Rollouts, rollouts_of
 
 QUOTES = '{"title": {{ sentence | tojson }}, "state": "{{ event }}", "by": {{ who | tojson }}, "to": {{ to }}}'
 
@@ -168,3 +169,12 @@ def test_a_template_that_makes_no_json_is_refused_before_the_rollout(template: s
 def test_settings_that_could_never_work_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Notify(**fields)
+
+
+def test_a_webhook_that_cannot_be_used_does_not_keep_anybody_from_an_abort(tmp_path: Path) -> None:
+    described = "release: shop\nstore: models\nmodels: [scale]\nnotify: {webhook: $NOT_SET_ANYWHERE}\n"
+    (tmp_path / "deployer.yaml").write_text(described)
+    said: list[str] = []
+    opened = rollouts_of(Where(file=tmp_path / "deployer.yaml"), "scale", said.append)
+    assert opened.notify is notify.nobody
+    assert said == ["no messages are sent: notify.webhook: its environment variable is not set"]
