@@ -56,11 +56,16 @@ def test_the_node_with_the_card_takes_the_gpu_replica_and_no_other(
     cluster: Any, gpu_node: str, new_namespace: Callable[[str], str], tmp_path: Path
 ) -> None:
     namespace = new_namespace("gpu")
+    targets = {pool: ClusterTarget.open(pool, cluster.place(namespace)) for pool in ("gpu", "cpu")}
     where = {}
-    for pool in ("gpu", "cpu"):
-        target = ClusterTarget.open(pool, cluster.place(namespace))
-        target.helm.apply(target.helm.change(TF_SERVING_CHART, values(pool, namespace, tmp_path)))
-        where[pool] = placed(target)
+    try:
+        for pool, target in targets.items():
+            target.helm.apply(target.helm.change(TF_SERVING_CHART, values(pool, namespace, tmp_path)))
+            where[pool] = placed(target)
+    finally:
+        # Without its node the GPU replica would be scheduled again, and take the card of the next test.
+        for target in targets.values():
+            target.helm.uninstall(timeout=60)
 
     assert where["gpu"].spec.node_name == gpu_node
     assert where["gpu"].spec.containers[0].resources.limits[GPU] == "1"

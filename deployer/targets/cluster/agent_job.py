@@ -6,6 +6,7 @@ dies, the pod exits soon after, and Kubernetes deletes the Job a little later.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import threading
 import time
@@ -28,6 +29,7 @@ from deployer.targets.cluster.state import view
 from deployer.targets.waiting import until_nothing
 
 MAX_JOB_SECONDS = 12 * 3600
+RUN_LABEL = f"{agent_pod.PRODUCT}/run"
 FINISHED_JOB_SECONDS = 60
 """How long Kubernetes keeps a finished Job that was not deleted."""
 
@@ -73,6 +75,7 @@ class AgentJob:
         self._program = program
         self._job = job_name(cluster.names.release, program)
         self._token = token
+        self._selector = f"{RUN_LABEL}={run_id(token)}"
         self.name = ""
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> HttpReply:
@@ -139,7 +142,12 @@ class AgentJob:
             thread.join()
 
     def _probe(self) -> None:
-        self._reply("GET", self._program.probe, None, timeout=API_CALL_TIMEOUT)
+        reply = self._reply("GET", self._program.probe, None, timeout=API_CALL_TIMEOUT)
+        if reply.status != 200:
+            raise TargetError(
+                f"{self._program.what} returned {reply.status} for {self._program.probe}",
+                cause=reply.body.decode(errors="replace")[:300],
+            )
 
     def _reply(self, method: str, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
         where = proxy_path(self._cluster.place.namespace, self.name, PORT, path)
@@ -147,14 +155,21 @@ class AgentJob:
         return self._cluster.api.proxied(method, where, body=body, headers=headers, timeout=timeout)
 
     def _find(self) -> Pod | None:
-        labels = f"batch.kubernetes.io/job-name={self._job}"
-        pods = self._cluster.api.list(pod_path(self._cluster.place.namespace), Pod, labels=labels)
+        pods = self._cluster.api.list(pod_path(self._cluster.place.namespace), Pod, labels=self._selector)
         return next((pod for pod in pods if not pod.terminating), None)
 
 
 def job_name(release: str, program: AgentProgram) -> str:
     """The name of this program's Job for this release."""
     return f"{release}-{program.suffix}"
+
+
+def run_id(token: str) -> str:
+    """A label value that tells the pod of this run from one that an earlier Job of the same name left for a moment.
+
+    It is derived from the token's digest, which the pod's command shows anyway.
+    """
+    return hashlib.sha256(token.encode()).hexdigest()[:16]
 
 
 def job_path(place: Place, name: str = "") -> str:
@@ -175,13 +190,14 @@ def job_manifest(release: str, program: AgentProgram, *, token: str) -> Mapping[
     )
     spec = agent_pod.spec(agent, volume={"name": "tmp", "emptyDir": {}}, grace_seconds=5)
     labels = agent_pod.labels(program.component, instance=release)
+    pod_labels = {**labels, RUN_LABEL: run_id(token)}
     return {
         "metadata": {"name": job_name(release, program), "labels": labels},
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": MAX_JOB_SECONDS,
             "ttlSecondsAfterFinished": FINISHED_JOB_SECONDS,
-            "template": {"metadata": {"labels": labels}, "spec": spec},
+            "template": {"metadata": {"labels": pod_labels}, "spec": spec},
         },
     }
 

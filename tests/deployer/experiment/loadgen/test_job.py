@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,14 +20,14 @@ import pytest
 from eventually import eventually
 from fake_gateway import Behaviour, FakeGateway
 
-from deployer.errors import SpecError, TargetError
+from deployer.errors import SpecError, TargetError, WaitTimeout
 from deployer.experiment.loadgen.agent import TOKEN_HEADER
 from deployer.experiment.loadgen.plan import ClosedLoop, Plan, Reference
 from deployer.experiment.loadgen.remote import RemoteGenerator, load_agent
 from deployer.experiment.loadgen.workers import Mark
 from deployer.records.endpoint import RecordApi
 from deployer.targets.base import HttpReply
-from deployer.targets.cluster.agent_job import AgentJob, agent_job, job_manifest
+from deployer.targets.cluster.agent_job import RUN_LABEL, AgentJob, agent_job, job_manifest, run_id
 from deployer.targets.cluster.api import Place, Refused
 from deployer.targets.cluster.names import Names
 from deployer.targets.cluster.objects import Meta, Pod, PodStatus
@@ -48,6 +49,9 @@ class FakeCluster:
     process: subprocess.Popen[str] | None = None
     port: int = 0
     deleted: list[dict[str, str]] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    lingering: bool = False
+    """Whether an earlier Job of this name has been deleted, and its pod, which comes first in a list, not yet."""
     asked: int = 0
 
     @property
@@ -58,6 +62,7 @@ class FakeCluster:
         assert path == "/apis/batch/v1/namespaces/ns/jobs"
         if self.process is not None:
             raise Refused("there is one", code=409, reason="AlreadyExists")
+        self.labels = manifest["spec"]["template"]["metadata"]["labels"]
         (container,) = manifest["spec"]["template"]["spec"]["containers"]
         _, *command = container["command"]
         command[command.index("$(POD_IP)")] = "127.0.0.1"
@@ -69,9 +74,16 @@ class FakeCluster:
     def list(self, path: str, shape: type[Pod], *, labels: str = "") -> tuple[Pod, ...]:
         if path.endswith("/events") or self.process is None:
             return ()
-        assert labels == "batch.kubernetes.io/job-name=demo-load"
         phase = "Running" if self.process.poll() is None else "Failed"
-        return (Pod(metadata=Meta(name="demo-load-x"), status=PodStatus(phase=phase)),)
+        pods = [("demo-load-x", phase, self.labels)]
+        if self.lingering:
+            pods.insert(0, ("demo-load-old", "Running", {**self.labels, RUN_LABEL: "0" * 16}))
+        wanted = dict(part.split("=") for part in labels.split(","))
+        return tuple(
+            Pod(metadata=Meta(name=name), status=PodStatus(phase=phase))
+            for name, phase, own in pods
+            if wanted.items() <= own.items()
+        )
 
     def call(self, method: str, path: str, *, query: dict[str, str]) -> bytes:
         assert (method, path) == ("DELETE", "/apis/batch/v1/namespaces/ns/jobs/demo-load")
@@ -81,6 +93,8 @@ class FakeCluster:
 
     def proxied(self, method: str, path: str, *, body: bytes | None, headers: dict[str, str], timeout: float) -> Any:
         self.asked += 1
+        if "demo-load-old" in path:
+            return HttpReply(status=403, body=b"the token of another run")
         inside = path.partition(":8080/proxy")[2]
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{inside}", body, headers, method=method)
         try:
@@ -177,6 +191,22 @@ def test_a_generator_that_dies_is_explained(cluster: FakeCluster, records: Path)
 
     assert "Failed" in failed.value.cause
     assert "Killed" in failed.value.cause
+
+
+def test_the_pod_that_an_earlier_job_left_is_not_taken_for_the_new_one(cluster: FakeCluster) -> None:
+    cluster.lingering = True
+    with started(cluster) as job:
+        assert job.machine().cores >= 1
+
+
+def test_a_probe_that_is_refused_is_no_response(cluster: FakeCluster) -> None:
+    with started(cluster):
+        stranger = AgentJob(cast(ClusterTarget, cluster), PROGRAM, "guess")
+        cluster.labels[RUN_LABEL] = run_id("guess")
+        with pytest.raises(WaitTimeout) as refused:
+            stranger.wait(time.monotonic() + 0.5, silent)
+
+    assert "403" in refused.value.message or TOKEN_HEADER in refused.value.message
 
 
 def test_nobody_without_the_token_starts_load(cluster: FakeCluster) -> None:
