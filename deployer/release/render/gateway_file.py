@@ -110,6 +110,8 @@ def _model(release: Release, model: Model, state: ModelState, specs: Mapping[int
             routing["sticky"] = _sticky(model.sticky)
         document["routing"] = routing
     document["max_rows_per_call"] = release.batching.max_batch_size if release.batching else ROWS_PER_CALL
+    if model.cache_seconds is not None:
+        document["cache_seconds"] = model.cache_seconds
     document["specs"] = {str(version): _spec(release, model.name, version, specs[version]) for version in sorted(specs)}
     return document
 
