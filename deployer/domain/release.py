@@ -163,6 +163,9 @@ class Release:
     gates: tuple[Gate, ...] = ()
     experiment: Experiment = field(default_factory=Experiment)
     notify: Notify | None = None
+    models_source: Literal["release", "live"] = "release"
+    """Who owns versions, labels and weights in a cluster: the Helm releases, or two ConfigMaps that only the deployer
+    writes."""
 
     def __post_init__(self) -> None:
         _raise_if(names.release_problem(self.name))

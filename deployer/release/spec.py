@@ -78,6 +78,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     gates: tuple[str, ...] = ()
     experiment: Experiment = msgspec.field(default_factory=Experiment)
     notify: Notify | None = None
+    models_source: Literal["release", "live"] = "release"
 
 
 def load(path: Path) -> Release:
@@ -187,6 +188,7 @@ def _release(document: _Document, directory: Path) -> Release:
         gates=tuple(_at(f"gates[{index}]", parse_gate, text) for index, text in enumerate(document.gates)),
         experiment=experiment,
         notify=document.notify,
+        models_source=document.models_source,
     )
 
 
