@@ -17,6 +17,7 @@ from deployer.release.render.text import to_yaml
 from deployer.targets.cluster import proof
 from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER
 from deployer.targets.cluster.target import ClusterTarget
+from deployer.tools.helm import HelmRelease
 from gateway.settings import ModelSettings, parse_settings
 from gateway.spec import dump_spec
 from tfserving.config import Specific
@@ -60,7 +61,7 @@ class Live:
 def live_release(target: ClusterTarget) -> Live:
     """Read the installed state. Errors: TargetError, ToolError."""
     if (live := target.texts.live()) is not None:
-        return _live_only(live)
+        return _live_only(live, target.helm.tf_serving())
     tf_serving, gateway = target.helm.tf_serving(), target.helm.gateway()
     if tf_serving is None:
         return Live()
@@ -84,7 +85,7 @@ def live_release(target: ClusterTarget) -> Live:
     )
 
 
-def _live_only(texts: Mapping[str, str]) -> Live:
+def _live_only(texts: Mapping[str, str], tf_serving: HelmRelease | None) -> Live:
     """The state in ConfigMaps that only the deployer writes; empty until it has written both."""
     if len(texts) < 2:
         return Live(texts=texts)
@@ -98,7 +99,8 @@ def _live_only(texts: Mapping[str, str]) -> Live:
         ) from error
     models = parse_settings(texts[GATEWAY]).models
     specs, known = _specs(models)
-    return Live(states=state.models, specs=specs, known=known, texts=texts)
+    bounds = msgspec.convert(tf_serving.values, _Values).bounds if tf_serving is not None else None
+    return Live(states=state.models, specs=specs, known=known, bounds=bounds, texts=texts)
 
 
 def _specs(models: Mapping[str, ModelSettings]) -> tuple[Specs, Mapping[str, frozenset[int]]]:

@@ -172,8 +172,8 @@ def differences(directory: Path, target: ClusterTarget) -> tuple[Difference, ...
 
 def _read(path: Path, shape: type[T]) -> T:
     try:
-        document = load(path.read_text("utf-8")) or {}
-        return msgspec.convert(document, shape, str_keys=True)
+        document = load(path.read_text("utf-8"))
+        return msgspec.convert({} if document is None else document, shape, str_keys=True)
     except FileNotFoundError:
         raise SpecError(
             f"{path} does not exist", hint="`deployer rollout start --write-values` and `deployer render` write it"
