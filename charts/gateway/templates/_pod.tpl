@@ -39,7 +39,7 @@ priorityClassName: {{ . | quote }}
 {{- with .Values.schedulerName }}
 schedulerName: {{ . | quote }}
 {{- end }}
-{{- include "gateway.passThrough" (list "imagePullSecrets" .Values.imagePullSecrets) }}
+{{- include "gateway.passThrough" (list "imagePullSecrets" (concat .Values.imagePullSecrets .Values.global.imagePullSecrets | uniq)) }}
 {{- include "gateway.passThrough" (list "hostAliases" .Values.hostAliases) }}
 {{- include "gateway.passThrough" (list "dnsConfig" .Values.dnsConfig) }}
 {{- include "gateway.passThrough" (list "affinity" .Values.affinity) }}

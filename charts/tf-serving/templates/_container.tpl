@@ -1,7 +1,7 @@
 {{- define "tf-serving.initContainers" -}}
 {{- if eq .Values.storage.type "fetch" -}}
 - name: fetch-models
-  image: {{ .Values.storage.fetch.image | quote }}
+  image: {{ include "tf-serving.imageOf" (list . .Values.storage.fetch.image) | quote }}
   command:
     {{- toYaml .Values.storage.fetch.command | nindent 4 }}
   {{- with .Values.storage.fetch.env }}

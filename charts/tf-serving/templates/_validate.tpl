@@ -1,6 +1,9 @@
 {{/* Cross-field errors that a schema cannot say; each names the value and the remedy. */}}
 {{- define "tf-serving.validate" -}}
 {{- $v := .Values -}}
+{{- include "tf-serving.validateService" . -}}
+{{- include "tf-serving.validateBudget" . -}}
+{{- include "tf-serving.validateMonitors" . -}}
 {{- if not $v.models -}}
 {{- fail "models is empty: name at least one, as in --set 'models[0].name=digits,models[0].versions={1},models[0].labels.stable=1'" -}}
 {{- end -}}
