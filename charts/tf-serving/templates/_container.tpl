@@ -11,8 +11,7 @@
   securityContext:
     {{- toYaml .Values.securityContext | nindent 4 }}
   resources:
-    requests: {cpu: 100m, memory: 128Mi}
-    limits: {memory: 128Mi}
+    {{- toYaml .Values.storage.fetch.resources | nindent 4 }}
   volumeMounts:
     - {name: models, mountPath: /models}
     - {name: tmp, mountPath: /tmp}

@@ -186,18 +186,19 @@ def job_manifest(release: str, program: AgentProgram, *, token: str) -> Mapping[
         token=token,
         idle_seconds=program.idle_seconds,
         resources=program.resources,
+        cpu_limit=program.pods.cpu_limit,
         mount={"name": "tmp", "mountPath": "/tmp"},
     )
-    spec = agent_pod.spec(agent, volume={"name": "tmp", "emptyDir": {}}, grace_seconds=5)
+    spec = agent_pod.spec(agent, pods=program.pods, volume={"name": "tmp", "emptyDir": {}}, grace_seconds=5)
     labels = agent_pod.labels(program.component, instance=release)
-    pod_labels = {**labels, RUN_LABEL: run_id(token)}
+    metadata = agent_pod.metadata(program.pods, {**labels, RUN_LABEL: run_id(token)})
     return {
         "metadata": {"name": job_name(release, program), "labels": labels},
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": MAX_JOB_SECONDS,
             "ttlSecondsAfterFinished": FINISHED_JOB_SECONDS,
-            "template": {"metadata": {"labels": pod_labels}, "spec": spec},
+            "template": {"metadata": metadata, "spec": spec},
         },
     }
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from deployer.domain.location import PvcStore
+from deployer.domain.pods import Pods
 from deployer.errors import TargetError
 from deployer.targets.agents import pod as agent_pod
 from deployer.targets.agents import server as agent_server
@@ -73,7 +74,7 @@ def require_pvc(api: ApiServer, store: PvcStore, new: NewPvc | None, progress: P
 
 @contextmanager
 def storage_in(
-    api: ApiServer, store: PvcStore, pvc: Pvc, *, image: str, timeout: float, progress: Progress
+    api: ApiServer, store: PvcStore, pvc: Pvc, *, image: str, pods: Pods, timeout: float, progress: Progress
 ) -> Iterator[Storage]:
     """The store in a PVC, reachable while the context is open; the pod is deleted on every exit.
 
@@ -83,7 +84,7 @@ def storage_in(
     deadline = time.monotonic() + timeout
     name = pod_name(store.pvc)
     token = secrets.token_hex(32)
-    manifest = pod_manifest(store, image=image, token=token, node=_node_of(api, store, pvc))
+    manifest = pod_manifest(store, image=image, pods=pods, token=token, node=_node_of(api, store, pvc))
     _create(api, store, manifest, deadline, progress)
     try:
         storage = Storage(_through_proxy(api, store.namespace, name), token)
@@ -98,10 +99,10 @@ def pod_name(pvc: str) -> str:
     return f"deployer-storage-{hashlib.sha256(pvc.encode()).hexdigest()[:12]}"
 
 
-def pod_manifest(store: PvcStore, *, image: str, token: str, node: str = "") -> dict[str, object]:
+def pod_manifest(store: PvcStore, *, image: str, pods: Pods, token: str, node: str = "") -> dict[str, object]:
     """The pod. It meets the restricted Pod Security Standard, and contains only the sha256 of `token`.
 
-    `node` is the node to schedule it on, empty for any.
+    `node` is the node to schedule it on, empty for any that `pods` allow.
     """
     mount = {"name": "store", "mountPath": "/store", **({"subPath": store.subpath} if store.subpath else {})}
     agent = agent_pod.container(
@@ -111,16 +112,19 @@ def pod_manifest(store: PvcStore, *, image: str, token: str, node: str = "") -> 
         token=token,
         idle_seconds=AGENT_IDLE_SECONDS,
         resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+        cpu_limit=pods.cpu_limit,
         mount=mount,
     )
     volume = {"name": "store", "persistentVolumeClaim": {"claimName": store.pvc}}
-    spec = agent_pod.spec(agent, volume=volume, grace_seconds=2, owns_files=True)
+    spec = agent_pod.spec(agent, pods=pods, volume=volume, grace_seconds=2, owns_files=True)
     spec["activeDeadlineSeconds"] = MAX_POD_SECONDS
     if node:
+        # Only there can the volume be mounted; a rule that keeps replicas apart must not keep this pod away from them.
+        spec.pop("nodeSelector", None)
         only = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
         required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [only]}}
         spec["affinity"] = {"nodeAffinity": required}
-    metadata = {"name": pod_name(store.pvc), "labels": agent_pod.labels(CONTAINER)}
+    metadata = {"name": pod_name(store.pvc), **agent_pod.metadata(pods, agent_pod.labels(CONTAINER))}
     return {"metadata": metadata, "spec": spec}
 
 

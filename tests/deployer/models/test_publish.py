@@ -13,6 +13,7 @@ from storage_process import TOKEN, Agent, running, say_nothing, start
 
 from deployer.cli.__main__ import main
 from deployer.domain.location import PvcStore
+from deployer.domain.pods import Pods
 from deployer.domain.store import Manifest, SignatureFact
 from deployer.errors import ExportError, TargetError, UsageError
 from deployer.models import publish
@@ -302,7 +303,8 @@ def test_a_dry_run_reads_the_store_and_asks_nothing_of_a_cluster(
 
 
 def test_the_pod_is_valid_restricted_and_does_not_hold_the_token() -> None:
-    pod = pod_manifest(PvcStore(namespace="shop", pvc="models", subpath="team"), image="i:1", token=TOKEN, node="n")
+    store = PvcStore(namespace="shop", pvc="models", subpath="team")
+    pod = pod_manifest(store, image="i:1", pods=Pods(), token=TOKEN, node="n")
     kubernetes_validate.validate({"apiVersion": "v1", "kind": "Pod", **pod}, "1.30", strict=True)
     spec = cast(dict[str, Any], pod["spec"])
     (container,) = spec["containers"]

@@ -20,6 +20,7 @@ import pytest
 from eventually import eventually
 from fake_gateway import Behaviour, FakeGateway
 
+from deployer.domain.pods import Pods
 from deployer.errors import SpecError, TargetError, WaitTimeout
 from deployer.experiment.loadgen.agent import TOKEN_HEADER
 from deployer.experiment.loadgen.plan import ClosedLoop, Plan, Reference
@@ -33,7 +34,7 @@ from deployer.targets.cluster.names import Names
 from deployer.targets.cluster.objects import Meta, Pod, PodStatus
 from deployer.targets.cluster.target import ClusterTarget
 
-PROGRAM = load_agent("deployer:1")
+PROGRAM = load_agent("deployer:1", Pods())
 
 
 def silent(_: str) -> None:
