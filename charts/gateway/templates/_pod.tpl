@@ -90,7 +90,7 @@ image: {{ include "gateway.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
 args:
   - --config=/etc/gateway/gateway.yaml
-  - --host=0.0.0.0
+  - "--host=::"
   - --port=8080
   - --admin-port=8081
   {{- if .Values.grpc.enabled }}
