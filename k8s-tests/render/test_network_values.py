@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from deployer.targets.agents import pod as agent_pod
+
 Objects = list[dict[str, Any]]
 Rendered = Callable[..., Objects]
 MODELS: dict[str, dict[str, Any]] = {
@@ -236,6 +238,16 @@ def test_policies_are_narrow_to_the_release(serving: str, gateway: str, related:
     let_in = any(selects(s, pod_labels(gateways)) for s in peers(servers, "ingress", "from"))
     let_out = any(selects(s, pod_labels(servers)) for s in peers(gateways, "egress", "to"))
     assert (let_in, let_out) == (related, related)
+
+
+def test_the_load_generator_of_the_release_is_let_in(rendered: Rendered) -> None:
+    own = agent_pod.labels("load-generator", instance="demo")
+    other = agent_pod.labels("load-generator", instance="demo2")
+    front = {"networkPolicy": {"enabled": True, "from": [{"podSelector": {"matchLabels": {"app": "front"}}}]}}
+    for chart, values in (("gateway", front), ("tf-serving", ON)):
+        let_in = peers(rendered(chart, values, release=f"demo-{chart}"), "ingress", "from")
+        assert any(selects(s, own) for s in let_in)
+        assert not any(selects(s, other) for s in let_in)
 
 
 def test_labels_of_the_user_replace_those_of_the_chart(rendered: Rendered) -> None:

@@ -23,6 +23,7 @@ from deployer.targets.agents.pod import PORT
 from deployer.targets.base import HttpReply, Progress
 from deployer.targets.cluster.api import ApiServer, Refused, pod_path, proxy_path
 from deployer.targets.cluster.objects import Event, Pod, Pvc
+from deployer.targets.cluster.policies import owner_of, policy_manifest, put_policy
 from deployer.targets.cluster.state import view
 from deployer.targets.storage import agent as storage_agent
 from deployer.targets.storage.client import Send, Storage
@@ -85,8 +86,11 @@ def storage_in(
     name = pod_name(store.pvc)
     token = secrets.token_hex(32)
     manifest = pod_manifest(store, image=image, pods=pods, token=token, node=_node_of(api, store, pvc))
-    _create(api, store, manifest, deadline, progress)
+    created = _create(api, store, manifest, deadline, progress)
     try:
+        owner = owner_of(created, version="v1", kind="Pod")
+        policy = policy_manifest(name, agent_pod.labels(CONTAINER, instance=name), owner, calls_release=False)
+        put_policy(api, store.namespace, policy, name, progress)
         storage = Storage(_through_proxy(api, store.namespace, name), token)
         _await_agent(api, store, name, storage, deadline, progress)
         yield storage
@@ -124,7 +128,8 @@ def pod_manifest(store: PvcStore, *, image: str, pods: Pods, token: str, node: s
         only = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
         required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [only]}}
         spec["affinity"] = {"nodeAffinity": required}
-    metadata = {"name": pod_name(store.pvc), **agent_pod.metadata(pods, agent_pod.labels(CONTAINER))}
+    name = pod_name(store.pvc)
+    metadata = {"name": name, **agent_pod.metadata(pods, agent_pod.labels(CONTAINER, instance=name))}
     return {"metadata": metadata, "spec": spec}
 
 
@@ -153,13 +158,14 @@ def _node_of(api: ApiServer, store: PvcStore, pvc: Pvc) -> str:
 
 def _create(
     api: ApiServer, store: PvcStore, manifest: Mapping[str, object], deadline: float, progress: Progress
-) -> None:
-    """Create the pod; wait for the pod of another deployer, and delete one that has ended."""
+) -> bytes:
+    """Create the pod and return it; wait for the pod of another deployer, and delete one that has ended."""
+    created: list[bytes] = []
     path = pod_path(store.namespace, pod_name(store.pvc))
 
     def missing() -> tuple[str, ...]:
         try:
-            api.create(pod_path(store.namespace), manifest)
+            created.append(api.create(pod_path(store.namespace), manifest))
         except Refused as error:
             if error.reason != "AlreadyExists":
                 raise
@@ -180,6 +186,7 @@ def _create(
             f"the pod of a killed deployer exits within {AGENT_IDLE_SECONDS} seconds"
         ),
     )
+    return created[0]
 
 
 def _await_agent(
