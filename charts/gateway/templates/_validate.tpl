@@ -1,6 +1,9 @@
 {{/* Cross-field errors that a schema cannot say; each names the value and the remedy. */}}
 {{- define "gateway.validate" -}}
 {{- $v := .Values -}}
+{{- include "gateway.validateService" . -}}
+{{- include "gateway.validateBudget" . -}}
+{{- include "gateway.validateMonitors" . -}}
 {{- if and (ne $v.models.source "live") (not (get $v.config "models")) -}}
 {{- fail "config.models is empty: name at least one, as in --set config.models.digits.labels.stable=1,config.models.digits.routing.weights.stable=100, or let the deployer own them with --set models.source=live" -}}
 {{- end -}}

@@ -2,6 +2,9 @@
 {{- define "tf-serving.validate" -}}
 {{- $v := .Values -}}
 {{- $models := ternary list $v.models (kindIs "map" $v.models) -}}
+{{- include "tf-serving.validateService" . -}}
+{{- include "tf-serving.validateBudget" . -}}
+{{- include "tf-serving.validateMonitors" . -}}
 {{- if not $v.models -}}
 {{- fail "models is empty: name at least one, as in --set 'models[0].name=digits,models[0].versions={1},models[0].labels.stable=1', or let the deployer own them with --set models.source=live" -}}
 {{- end -}}

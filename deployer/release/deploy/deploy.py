@@ -251,6 +251,7 @@ def _decide(
         store,
         wanted,
         image=request.storage_image or gateway_image(release),
+        pods=release.pods,
         creation=pvc_contents.creation(release.storage),
         timeout=request.timeout,
         progress=progress,

@@ -251,7 +251,14 @@ class ClusterTarget(Target):
             )
         creation = pvc_contents.creation(release.storage)
         return pvc_contents.read_pvc(
-            self.api, release.store, wanted, image=image, creation=creation, timeout=timeout, progress=progress
+            self.api,
+            release.store,
+            wanted,
+            image=image,
+            pods=release.pods,
+            creation=creation,
+            timeout=timeout,
+            progress=progress,
         )
 
     def snapshot(self) -> ClusterSnapshot:
