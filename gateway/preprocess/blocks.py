@@ -18,6 +18,7 @@ from gateway.preprocess.lists import ListBlock
 from gateway.preprocess.missing import Gap, MissingBlock, MissingNumbers
 from gateway.preprocess.numbers import Column, NumberBlock, VectorSource
 from gateway.preprocess.pairs import PairBlock
+from gateway.preprocess.tabular import Transforms
 from gateway.preprocess.text import BoolBlock, CategoryBlock, CrossBlock, StringBlock
 from gateway.preprocess.times import Now, TimestampBlock
 from gateway.spec import (
@@ -163,16 +164,25 @@ def _gap(feature: Feature, column: int) -> Gap | None:
     if isinstance(feature, ImageFeature | CodeFeature) or feature.missing is None:
         return None
     stand_ins, zero = _stand_ins(feature)
+    fill = 0.0 if zero else None
+    if isinstance(feature, IntFeature) and feature.stand_in is not None and not feature.stand_in.is_integer():
+        fill = _transformed(feature, feature.stand_in)  # no whole number that could stand among the others
     flag = column + feature.columns if feature.flag else None
     keys = [feature.key] if isinstance(feature, FloatFeature) else list(feature.keys)
     return Gap(
         keys=keys,
         stand_ins=stand_ins,
         columns=slice(column, column + feature.columns),
-        zero=zero,
+        fill=fill,
         flag=flag,
         required=bool(feature.required),
     )
+
+
+def _transformed(feature: IntFeature, value: float) -> float:
+    matrix = np.array([[value]])
+    Transforms.of([feature], whole=False).apply(matrix)
+    return float(matrix[0, 0])
 
 
 def _stand_ins(feature: Feature) -> tuple[dict[str, object], bool]:
@@ -182,7 +192,7 @@ def _stand_ins(feature: Feature) -> tuple[dict[str, object], bool]:
             value = feature.stand_in
             number: object = feature.placeholder if value is None else value
             if isinstance(feature, IntFeature):
-                number = int(feature.placeholder) if value is None else value
+                number = int(feature.placeholder if value is None or not value.is_integer() else value)
             if isinstance(feature, VectorFeature):
                 number = [number] * feature.length
             found = {feature.key: number}

@@ -91,13 +91,15 @@ class Compiled:
             complete = complete and record.keys() >= known
             if not self._any_key and not record.keys() <= taken:
                 for name in record.keys() - taken:
-                    findings.add(index, shortened(str(name)), partial(self._unknown, str(name), findings))
+                    findings.add(index, shortened(str(name)), partial(self._unknown, record, str(name), findings))
         return complete
 
-    def _unknown(self, name: str, findings: Findings) -> str:
+    def _unknown(self, record: Record, name: str, findings: Findings) -> str:
         # Looking for a near name costs more than all else here; a client with twenty misspelt names has seen enough.
         known = self._known if findings.total <= _SUGGESTIONS_MAX else ()
-        return f"unknown feature '{shortened(name)}'{nearest(name[:100], known)}"
+        flat = "; it is an object, and features read keys of the record itself"
+        close = flat if isinstance(record.get(name), dict) else nearest(name[:100], known)
+        return f"unknown feature '{shortened(name)}'{close}"
 
 
 def compile_spec(

@@ -18,6 +18,9 @@ from gateway.spec.words import BoolFeature, CategoryFeature, CrossFeature, Strin
 _EXACT_MAX = {"float16": 2048, "float32": 1 << 24, "int8": 127, "uint8": 255, "int16": 32767, "uint16": 65535}
 """The whole number up to which a type holds every whole number, for the types in which that can matter."""
 
+_LARGEST_PART = {"year": 9999, "day_of_year": 366, "epoch": 1 << 24, "elapsed": 1 << 24, "age": 1 << 24}
+"""What parts of a moment reach that float16 or the small integers may not hold. float32 holds all seconds, rounded."""
+
 
 class Filled(Protocol):
     """A tensor and the features that fill it."""
@@ -109,6 +112,8 @@ def _capacity_problems(feature: Feature, dtype: str) -> Iterator[str]:
             largest = items.largest
         case CrossFeature(encoding="index"):
             largest = feature.buckets - 1
+        case TimestampFeature() if len(feature.parts) > 1:  # the transforms of a single part check its numbers
+            largest = max((_LARGEST_PART.get(part, 0) for part in feature.parts), default=0)
         case ImageFeature() if not dtype.startswith("float"):
             largest = 255
         case _:

@@ -128,7 +128,10 @@ def check_vocabulary(words: list[str], spec: Vocabulary, who: str) -> None:
     for word in words if spec.text is not None else ():
         normal = spec.text.apply(word) if spec.text is not None else word
         if normal != word and word != spec.stand_in:
-            raise ValueError(f"{who}: '{word}' of the vocabulary is never found, text makes '{normal}' of it")
+            spelled = (word, normal)
+            if unicodedata.normalize("NFKC", word) == unicodedata.normalize("NFKC", normal):
+                spelled = (ascii(word)[1:-1], ascii(normal)[1:-1])  # the two look alike
+            raise ValueError(f"{who}: '{spelled[0]}' of the vocabulary is never found, text makes '{spelled[1]}' of it")
 
 
 class CategoryFeature(Vocabulary, Described, frozen=True, kw_only=True, tag_field="type", tag="category"):
