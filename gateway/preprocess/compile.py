@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -108,13 +109,14 @@ def compile_spec(
     *,
     now: Now = time.time,
     image_pixels: int = PIXELS_MAX,
+    files: Path | None = None,
 ) -> Compiled:
     """Prepares a spec for `tensors`; `rates` is what its currency features convert with, `now` the seconds since
-    1970, `image_pixels` the most that one picture may have.
+    1970, `image_pixels` the most that one picture may have, `files` the folder with the files that it names.
 
-    Errors: SpecProblem when a currency has no rate, or an image no Pillow.
+    Errors: SpecProblem when a currency has no rate, an image no Pillow, or a file cannot be read.
     """
-    return Compiled(spec, World(rates=rates, now=now, image_pixels=image_pixels))
+    return Compiled(spec, World(rates=rates, now=now, image_pixels=image_pixels, files=files))
 
 
 def _check_objects(records: Sequence[object], findings: Findings) -> None:

@@ -78,7 +78,7 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
     Errors: SpecError for a key of `gateway.values` that another key of deployer.yaml sets, and for feature specs that
     no ConfigMap can hold.
     """
-    gateway, config = release.gateway, routing_document(release, state, specs)
+    gateway, config = release.gateway, routing_document(release, state, specs, in_cluster=True)
     if isinstance(release.store, PvcStore):
         check_size(config)
     document: Document = {
@@ -89,9 +89,17 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         "resources": _resources(gateway.resources),
         **_grpc(gateway.grpc_port),
         **({"keysSecret": gateway.auth.keys_secret} if gateway.auth and gateway.auth.keys_secret else {}),
+        **_model_store(release),
         **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
     }
     return to_yaml(_joined(document, gateway.values, "gateway.values")) + "\n"
+
+
+def _model_store(release: Release) -> Document:
+    if not release.gateway.mount_store:
+        return {}
+    store = cluster_store(release.store, release=release.name, namespace=release.namespace)
+    return {"modelStore": {"existingClaim": store.pvc, **({"subPath": store.subpath} if store.subpath else {})}}
 
 
 def _grpc(port: int | None) -> Document:
