@@ -80,6 +80,10 @@ volumes:
       secretName: {{ . | quote }}
       defaultMode: 0440
   {{- end }}
+  {{- with .Values.modelStore.existingClaim }}
+  - name: models
+    persistentVolumeClaim: {claimName: {{ . | quote }}, readOnly: true}
+  {{- end }}
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
@@ -138,6 +142,14 @@ volumeMounts:
   - {name: config, mountPath: /etc/gateway, readOnly: true}
   {{- if .Values.keysSecret }}
   - {name: keys, mountPath: /etc/gateway-keys, readOnly: true}
+  {{- end }}
+  {{- if .Values.modelStore.existingClaim }}
+  - name: models
+    mountPath: /models
+    readOnly: true
+    {{- with .Values.modelStore.subPath }}
+    subPath: {{ . | quote }}
+    {{- end }}
   {{- end }}
   - {name: tmp, mountPath: /tmp}
   {{- with .Values.extraVolumeMounts }}
