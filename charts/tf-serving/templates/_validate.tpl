@@ -49,7 +49,10 @@
 {{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) (not $v.autoscaling.targetCPUUtilizationPercentage) (not $v.autoscaling.metrics) -}}
 {{- fail "autoscaling has no metric: set autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics" -}}
 {{- end -}}
-{{- $cpu := or (dig "requests" "cpu" "" $v.resources) (dig "limits" "cpu" "" $v.resources) -}}
+{{- $resources := default dict $v.resources -}}
+{{- $requests := default dict (get $resources "requests") -}}
+{{- $limits := default dict (get $resources "limits") -}}
+{{- $cpu := or (get $requests "cpu") (get $limits "cpu") -}}
 {{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) $v.autoscaling.targetCPUUtilizationPercentage (not $cpu) -}}
 {{- fail "autoscaling by CPU needs resources.requests.cpu, a share of which it aims at: set it, or set autoscaling.targetCPUUtilizationPercentage to 0 and give autoscaling.metrics" -}}
 {{- end -}}
@@ -82,7 +85,7 @@
 {{- if gt (int $v.batching.maxExecutionBatchSize) (int $v.batching.maxBatchSize) -}}
 {{- fail (printf "batching.maxExecutionBatchSize is %d, more than batching.maxBatchSize (%d): lower it" (int $v.batching.maxExecutionBatchSize) (int $v.batching.maxBatchSize)) -}}
 {{- end -}}
-{{- if and $v.gpu.enabled (hasKey (default dict $v.resources.limits) $v.gpu.resourceName) -}}
+{{- if and $v.gpu.enabled (hasKey $limits $v.gpu.resourceName) -}}
 {{- fail (printf "resources.limits has %s: set gpu.count instead" $v.gpu.resourceName) -}}
 {{- end -}}
 {{- if eq (int $v.serving.threads.rest) 1 -}}
