@@ -140,12 +140,19 @@ def _rows(value: Value) -> Iterator[str]:
     """A value, and the keys of what it is made of where the schema lists them."""
     path = ".".join(value.path)
     yield _row(path, value.schema, _shown(value.default), value.description)
-    for below, nested in (("[]", value.schema.get("items")), (".<NAME>", value.schema.get("additionalProperties"))):
+    yield from _nested(path, value.schema)
+
+
+def _nested(path: str, schema: dict[str, Any]) -> Iterator[str]:
+    """The keys of a map, of the items of a list, and of the values of a map of maps."""
+    parts = (("", schema), ("[]", schema.get("items")), (".<NAME>", schema.get("additionalProperties")))
+    for below, nested in parts:
         if not isinstance(nested, dict):
             continue
         for key, narrowed in nested.get("properties", {}).items():
             default = "required" if key in nested.get("required", ()) else "none"
             yield _row(f"{path}{below}.{key}", narrowed, default, narrowed["description"])
+            yield from _nested(f"{path}{below}.{key}", narrowed)
 
 
 def _row(path: str, narrowed: dict[str, Any], default: str, meaning: str) -> str:
@@ -157,7 +164,7 @@ def _kind(narrowed: dict[str, Any]) -> str:
     """What may stand there, in words: `integer, at least 1`."""
     if "enum" in narrowed:
         allowed = [f"`{word}`" for word in narrowed["enum"]]
-        return f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+        return f"{', '.join(allowed[:-1])} or {allowed[-1]}" if len(allowed) > 1 else allowed[0]
     kinds: list[str] = narrowed["type"] if isinstance(narrowed["type"], list) else [narrowed["type"]]
     words = " or ".join(WORDS.get(kind, kind) for kind in kinds)
     nested = narrowed.get("items") or narrowed.get("additionalProperties")

@@ -165,6 +165,9 @@ class Release:
     experiment: Experiment = field(default_factory=Experiment)
     notify: Notify | None = None
     pods: Pods = field(default_factory=Pods)
+    models_source: Literal["release", "live"] = "release"
+    """Who owns versions, labels and weights in a cluster: the Helm releases, or two ConfigMaps that only the deployer
+    writes."""
 
     def __post_init__(self) -> None:
         _raise_if(names.release_problem(self.name))

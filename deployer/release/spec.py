@@ -80,6 +80,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     experiment: Experiment = msgspec.field(default_factory=Experiment)
     notify: Notify | None = None
     pods: Pods = msgspec.field(default_factory=Pods)
+    models_source: Literal["release", "live"] = "release"
 
 
 def load(path: Path) -> Release:
@@ -190,6 +191,7 @@ def _release(document: _Document, directory: Path) -> Release:
         experiment=experiment,
         notify=document.notify,
         pods=document.pods,
+        models_source=document.models_source,
     )
 
 

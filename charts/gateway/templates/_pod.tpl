@@ -70,6 +70,10 @@ volumes:
   - name: config
     configMap:
       name: {{ include "gateway.suffixed" (list . "config") }}
+      {{- if eq .Values.models.source "live" }}
+      # A named key must exist: the pod waits for the deployer to write it.
+      items: [{key: gateway.yaml, path: gateway.yaml}]
+      {{- end }}
   {{- with .Values.keysSecret }}
   - name: keys
     secret:

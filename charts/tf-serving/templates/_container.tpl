@@ -110,6 +110,10 @@ volumeMounts:
 - name: model-config
   configMap:
     name: {{ include "tf-serving.suffixed" (list . "models") }}
+    {{- if include "tf-serving.live" . }}
+    # A named key must exist: the pod waits for the deployer to write it.
+    items: [{key: model.config, path: model.config}]
+    {{- end }}
 {{- end }}
 - name: server-config
   configMap:

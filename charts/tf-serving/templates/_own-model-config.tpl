@@ -36,6 +36,13 @@ tfserving-deployer/model-config
     sources:
       - configMap:
           name: {{ include "tf-serving.suffixed" (list . "models") }}
+          {{- if include "tf-serving.live" . }}
+          items: [{key: model.config, path: model.config}]
+      - configMap:
+          name: {{ include "tf-serving.suffixed" (list . "models") }}
+          items: [{key: newcomer.config, path: newcomer.config}]
+          optional: true
+          {{- end }}
       - downwardAPI:
           items:
             - path: own.config

@@ -35,14 +35,7 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
     """
     serving, threads = release.serving, thread_counts(release)
     document: Document = {
-        "models": [
-            {
-                "name": model.name,
-                "versions": list(state.models[model.name].versions),
-                "labels": dict(state.models[model.name].labels),
-            }
-            for model in release.models
-        ],
+        "models": _models(release, state),
         **_image(serving.image),
         **_own_server(serving.image),
         "serving": {
@@ -83,6 +76,7 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
     if isinstance(release.store, PvcStore):
         check_size(config)
     document: Document = {
+        **({"models": {"source": "live"}} if release.models_source == "live" else {}),
         "modelServer": {"refreshSeconds": gateway.backend_refresh_seconds},
         "config": config,
         **_image(gateway.image),
@@ -93,6 +87,19 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
     }
     return to_yaml(with_pods(_joined(document, gateway.values, "gateway.values"), release.pods)) + "\n"
+
+
+def _models(release: Release, state: ServingConfig) -> object:
+    """The models. With `models_source: live` the chart does not read them; `deploy --from-values` begins with them."""
+    listed = [
+        {
+            "name": model.name,
+            "versions": list(state.models[model.name].versions),
+            "labels": dict(state.models[model.name].labels),
+        }
+        for model in release.models
+    ]
+    return {"source": "live", "initial": listed} if release.models_source == "live" else listed
 
 
 def _grpc(port: int | None) -> Document:
