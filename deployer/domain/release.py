@@ -168,10 +168,10 @@ class Release:
     gates: tuple[Gate, ...] = ()
     experiment: Experiment = field(default_factory=Experiment)
     notify: Notify | None = None
+    pods: Pods = field(default_factory=Pods)
     models_source: Literal["release", "live"] = "release"
     """Who owns versions, labels and weights in a cluster: the Helm releases, or two ConfigMaps that only the deployer
     writes."""
-    pods: Pods = field(default_factory=Pods)
 
     def __post_init__(self) -> None:
         _raise_if(names.release_problem(self.name))

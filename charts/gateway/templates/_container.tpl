@@ -41,7 +41,7 @@ lifecycle:
     # Addresses are withdrawn while the gateway still accepts; on SIGTERM it finishes what it has.
     sleep: {seconds: {{ .Values.preStopSleepSeconds }}}
 resources:
-  {{- toYaml .Values.resources | nindent 2 }}
+  {{- toYaml (default dict .Values.resources) | nindent 2 }}
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 volumeMounts:
