@@ -61,6 +61,8 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
 
     `labels` says what each label is meant to resolve to: it chooses the feature spec, and the response of the model
     server is checked against it. `specs` holds the features.yaml of each version; one without it takes tensors only.
+    `files` is the folder of the model's versions (with `1`, `2`, …): a file that the spec of a version names, such as a
+    vocabulary, stands in `assets.extra` of that version.
     `max_rows_per_call` is the largest number of rows sent in one RPC (requests above it are split): set it to the
     batching parameter `max_batch_size` when the model server batches, which refuses more. With `cache_seconds`
     responses are kept for that long, and served again to requests with the same input tensors.
@@ -70,6 +72,7 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
     labels: dict[Name, Version] = {}
     routing: Routing | None = None
     specs: dict[VersionKey, FeatureSpec] = {}
+    files: str | None = None
     max_rows_per_call: Positive = 1024
     cache_seconds: Annotated[float, Meta(gt=0)] | None = None
 
