@@ -9,6 +9,7 @@ from typing import Final
 from tfserving.http2 import connection, frames
 from tfserving.http2.frames import END_HEADERS, FRAME, HEADERS, LAST_STREAM, RST_STREAM, frame
 from tfserving.http2.headers import MALFORMED, RESPONSE
+from tfserving.http2.sending import Stream
 
 _PREFACE: Final = frames.CLIENT_PREFACE + frames.opening({frames.ENABLE_PUSH: 0})
 
@@ -25,7 +26,7 @@ class ConnectionEnded(Exception):
     """The connection is gone, and with it every exchange on it."""
 
 
-class Exchange(connection.Stream):
+class Exchange(Stream):
     """One request and its response. `done` resolves when the response is complete; headers and trailers are merged."""
 
     __slots__ = ("block", "body", "done")
