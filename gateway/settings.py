@@ -73,11 +73,15 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
 
 
 class Backends(_Section, frozen=True, kw_only=True):
-    """The model server replicas: a fixed list, or one DNS name whose every address is a replica (headless Service)."""
+    """The model server replicas: a fixed list, or one DNS name whose every address is a replica (headless Service).
+
+    With `scale_to_zero`, no replica is an ordinary state: the gateway is ready, and requests wait for the first one.
+    """
 
     static: list[str] | None = None
     dns: str | None = None
     refresh_seconds: Annotated[float, Meta(ge=0.1)] = 5.0
+    scale_to_zero: bool = False
 
 
 class Limits(_Section, frozen=True, kw_only=True):
