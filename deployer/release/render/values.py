@@ -72,7 +72,7 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
     Errors: SpecError for a key of `gateway.values` that another key of deployer.yaml sets, and for feature specs that
     no ConfigMap can hold.
     """
-    gateway, config = release.gateway, routing_document(release, state, specs)
+    gateway, config = release.gateway, routing_document(release, state, specs, in_cluster=True)
     if isinstance(release.store, PvcStore):
         check_size(config)
     document: Document = {
@@ -84,6 +84,7 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         "resources": _resources(gateway.resources),
         **_grpc(gateway.grpc_port),
         **({"keysSecret": gateway.auth.keys_secret} if gateway.auth and gateway.auth.keys_secret else {}),
+        **_model_store(release),
         **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
     }
     return to_yaml(with_pods(_joined(document, gateway.values, "gateway.values"), release.pods)) + "\n"
@@ -100,6 +101,13 @@ def _models(release: Release, state: ServingConfig) -> object:
         for model in release.models
     ]
     return {"source": "live", "initial": listed} if release.models_source == "live" else listed
+
+
+def _model_store(release: Release) -> Document:
+    if not release.gateway.mount_store:
+        return {}
+    store = cluster_store(release.store, release=release.name, namespace=release.namespace)
+    return {"modelStore": {"existingClaim": store.pvc, **({"subPath": store.subpath} if store.subpath else {})}}
 
 
 def _grpc(port: int | None) -> Document:
