@@ -14,6 +14,7 @@ from deployer.domain.gate import Gate
 from deployer.domain.gateway import Gateway, Sticky
 from deployer.domain.location import PvcStore, Store
 from deployer.domain.notify import Notify
+from deployer.domain.pods import Pods
 from deployer.domain.rollout import Policy
 from deployer.domain.store import DEFAULT_SIGNATURE, model_name_problem
 from deployer.domain.workload import Autoscaling, Image, Resources, at_least
@@ -163,6 +164,10 @@ class Release:
     gates: tuple[Gate, ...] = ()
     experiment: Experiment = field(default_factory=Experiment)
     notify: Notify | None = None
+    models_source: Literal["release", "live"] = "release"
+    """Who owns versions, labels and weights in a cluster: the Helm releases, or two ConfigMaps that only the deployer
+    writes."""
+    pods: Pods = field(default_factory=Pods)
 
     def __post_init__(self) -> None:
         _raise_if(names.release_problem(self.name))

@@ -39,7 +39,7 @@ priorityClassName: {{ . | quote }}
 {{- with .Values.schedulerName }}
 schedulerName: {{ . | quote }}
 {{- end }}
-{{- include "gateway.passThrough" (list "imagePullSecrets" .Values.imagePullSecrets) }}
+{{- include "gateway.passThrough" (list "imagePullSecrets" (concat .Values.imagePullSecrets .Values.global.imagePullSecrets | uniq)) }}
 {{- include "gateway.passThrough" (list "hostAliases" .Values.hostAliases) }}
 {{- include "gateway.passThrough" (list "dnsConfig" .Values.dnsConfig) }}
 {{- include "gateway.passThrough" (list "affinity" .Values.affinity) }}
@@ -70,6 +70,10 @@ volumes:
   - name: config
     configMap:
       name: {{ include "gateway.suffixed" (list . "config") }}
+      {{- if eq .Values.models.source "live" }}
+      # A named key must exist: the pod waits for the deployer to write it.
+      items: [{key: gateway.yaml, path: gateway.yaml}]
+      {{- end }}
   {{- with .Values.keysSecret }}
   - name: keys
     secret:
@@ -94,7 +98,7 @@ image: {{ include "gateway.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
 args:
   - --config=/etc/gateway/gateway.yaml
-  - --host=0.0.0.0
+  - "--host=::"
   - --port=8080
   - --admin-port=8081
   {{- if .Values.grpc.enabled }}

@@ -1,8 +1,11 @@
 {{/* Cross-field errors that a schema cannot say; each names the value and the remedy. */}}
 {{- define "gateway.validate" -}}
 {{- $v := .Values -}}
-{{- if not (get $v.config "models") -}}
-{{- fail "config.models is empty: name at least one, as in --set config.models.digits.labels.stable=1,config.models.digits.routing.weights.stable=100" -}}
+{{- include "gateway.validateService" . -}}
+{{- include "gateway.validateBudget" . -}}
+{{- include "gateway.validateMonitors" . -}}
+{{- if and (ne $v.models.source "live") (not (get $v.config "models")) -}}
+{{- fail "config.models is empty: name at least one, as in --set config.models.digits.labels.stable=1,config.models.digits.routing.weights.stable=100, or let the deployer own them with --set models.source=live" -}}
 {{- end -}}
 {{- range list "version" "backends" -}}
 {{- if hasKey $v.config . -}}{{- fail (printf "config.%s is set by the chart (modelServer.*); remove it" .) -}}{{- end -}}
@@ -54,6 +57,16 @@
 {{/* DNS name of the model servers' headless Service. */}}
 {{- define "gateway.modelServer" -}}
 {{- .Values.modelServer.service | default (printf "%s-tf-serving-headless" (trimSuffix "-gateway" .Release.Name)) -}}
+{{- end }}
+
+{{/* Annotations of a ConfigMap whose content belongs to the deployer: Argo CD and Flux leave it alone. */}}
+{{- define "gateway.liveAnnotations" -}}
+{{- if eq .Values.models.source "live" -}}
+tfserving-deployer/source: live
+argocd.argoproj.io/compare-options: IgnoreExtraneous
+argocd.argoproj.io/sync-options: ServerSideApply=true
+kustomize.toolkit.fluxcd.io/ssa: IfNotPresent
+{{- end -}}
 {{- end }}
 
 {{- define "gateway.config" -}}

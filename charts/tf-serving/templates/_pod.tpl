@@ -65,7 +65,7 @@ priorityClassName: {{ . | quote }}
 {{- with .Values.schedulerName }}
 schedulerName: {{ . | quote }}
 {{- end }}
-{{- include "tf-serving.passThrough" (list "imagePullSecrets" .Values.imagePullSecrets) }}
+{{- include "tf-serving.passThrough" (list "imagePullSecrets" (concat .Values.imagePullSecrets .Values.global.imagePullSecrets | uniq)) }}
 {{- include "tf-serving.passThrough" (list "hostAliases" .Values.hostAliases) }}
 {{- include "tf-serving.passThrough" (list "dnsConfig" .Values.dnsConfig) }}
 {{- include "tf-serving.passThrough" (list "affinity" .Values.affinity) }}

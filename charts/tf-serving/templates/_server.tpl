@@ -60,8 +60,24 @@
 {{- end }}
 {{- end }}
 
+{{/* Whether the deployer owns the models; empty if not. */}}
+{{- define "tf-serving.live" -}}
+{{- if kindIs "map" .Values.models -}}live{{- end -}}
+{{- end }}
+
+{{/* Annotations of a ConfigMap whose content belongs to the deployer: Argo CD and Flux leave it alone. */}}
+{{- define "tf-serving.liveAnnotations" -}}
+{{- if include "tf-serving.live" . -}}
+tfserving-deployer/source: live
+argocd.argoproj.io/compare-options: IgnoreExtraneous
+argocd.argoproj.io/sync-options: ServerSideApply=true
+kustomize.toolkit.fluxcd.io/ssa: IfNotPresent
+{{- end -}}
+{{- end }}
+
 {{- define "tf-serving.modelConfig" -}}
 model_config_list {
+{{- if not (include "tf-serving.live" .) }}
 {{- range .Values.models }}
   config {
     name: {{ .name | quote }}
@@ -78,6 +94,7 @@ model_config_list {
     version_labels { key: {{ $label | quote }} value: {{ int64 $version }} }
     {{- end }}
   }
+{{- end }}
 {{- end }}
 }
 {{- end }}

@@ -1,11 +1,15 @@
 {{/* Cross-field errors that a schema cannot say; each names the value and the remedy. */}}
 {{- define "tf-serving.validate" -}}
 {{- $v := .Values -}}
+{{- $models := ternary list $v.models (kindIs "map" $v.models) -}}
+{{- include "tf-serving.validateService" . -}}
+{{- include "tf-serving.validateBudget" . -}}
+{{- include "tf-serving.validateMonitors" . -}}
 {{- if not $v.models -}}
-{{- fail "models is empty: name at least one, as in --set 'models[0].name=digits,models[0].versions={1},models[0].labels.stable=1'" -}}
+{{- fail "models is empty: name at least one, as in --set 'models[0].name=digits,models[0].versions={1},models[0].labels.stable=1', or let the deployer own them with --set models.source=live" -}}
 {{- end -}}
 {{- $seen := dict -}}
-{{- range $v.models -}}
+{{- range $models -}}
 {{- $model := . -}}
 {{- if hasKey $seen .name -}}{{- fail (printf "models: %q is listed twice; give each model one entry" .name) -}}{{- end -}}
 {{- $_ := set $seen .name true -}}
@@ -16,6 +20,9 @@
 {{- fail (printf "models: label %q of %q points at version %d, which is not in versions; add it there or move the label" $label $model.name (int64 $version)) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if and $v.rolloutAccess.enabled (not (include "tf-serving.live" .)) -}}
+{{- fail "rolloutAccess.enabled needs models.source=live: a rollout that Helm values follow needs rights on every object of both charts" -}}
 {{- end -}}
 {{- if and (eq $v.storage.type "existingClaim") (not $v.persistence.existingClaim) -}}
 {{- fail "storage.type is existingClaim: set persistence.existingClaim to the claim's name" -}}
@@ -30,7 +37,7 @@
 {{- fail "storage.fetch.image is set: set storage.type=fetch too, or remove it" -}}
 {{- end -}}
 {{- $outside := eq $v.storage.type "fetch" -}}
-{{- range $v.models -}}{{- if hasPrefix "gs://" (default "" .basePath) -}}{{- $outside = true -}}{{- end -}}{{- end -}}
+{{- range $models -}}{{- if hasPrefix "gs://" (default "" .basePath) -}}{{- $outside = true -}}{{- end -}}{{- end -}}
 {{- if and $v.networkPolicy.enabled $outside (not $v.networkPolicy.extraEgress) -}}
 {{- fail "models come from outside the cluster, and networkPolicy.enabled closes all egress: allow their way (and DNS) with networkPolicy.extraEgress" -}}
 {{- end -}}

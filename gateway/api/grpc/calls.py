@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from gateway.addresses import plain
 from gateway.api.grpc.reading import Reading
 from gateway.api.http import REQUEST_ID_MAX, new_request_id
 from gateway.api.predict import Ask, Exchange, admitted, allowed_ms, as_gateway_error
@@ -201,7 +202,7 @@ def _entry(call: Call, path: str, size: int, seconds: float) -> Entry:
 
 def _address(peer: str) -> str:
     """The address of `ipv4:127.0.0.1:5000` or `ipv6:[::1]:5000`, which grpcio may write with %5B."""
-    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
+    return plain(unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]"))
 
 
 async def _let_in(gateway: Gateway, call: Call, answer: Answer, read: Read, *, guarded: bool) -> bytes:
