@@ -167,7 +167,5 @@ def test_an_interpreter_that_the_image_does_not_have_is_refused_when_the_config_
         "        features: [{name: f, type: float}]\n        input: {name: x, dtype: float64, shape: [-1, 1]}\n"
         "        output: {name: y, kind: code, entry: bands, package: acme-features==2.0}\n"
     )
-    with pytest.raises(
-        SettingsError, match=r"models\.m\.specs\.1\.output: the spec was written for acme-features==2\.0"
-    ):
+    with pytest.raises(SettingsError, match=r"models\.m\.specs\.1\.output: the spec was written for .*==2\.0"):
         activate(config, None)
