@@ -31,6 +31,11 @@ RUN python requirements.py gateway jwt images redis > more.txt \
 FROM build AS build-deployer
 RUN python requirements.py k8s experiment > more.txt \
  && pip --python /opt/app/bin/python install -c constraints.txt -r more.txt
+# The code is copied and not installed; this is where `deployer --version` looks.
+RUN version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+ && mkdir -p "/opt/app/src/tfserving_deployer-$version.dist-info" \
+ && printf 'Metadata-Version: 2.1\nName: tfserving-deployer\nVersion: %s\n' "$version" \
+    > "/opt/app/src/tfserving_deployer-$version.dist-info/METADATA"
 
 FROM ${BASE} AS modelserver
 COPY --from=build-modelserver /opt/app /opt/app

@@ -30,7 +30,9 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", type=Path, required=True, help="the gateway's config file; read again when it changes"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on, :: for all of IPv4 and IPv6 (default: %(default)s)"
+    )
     parser.add_argument(
         "--port", type=int, default=8080, help="port to listen on, 0 for a free one (default: %(default)s)"
     )
@@ -52,7 +54,8 @@ def main(arguments: list[str]) -> int:
     try:
         import uvloop
 
-        from gateway.lifecycle import Options, PortTaken, run
+        from gateway.lifecycle import Options, run
+        from gateway.listen.sockets import PortTaken
         from gateway.settings import SettingsError
     except ModuleNotFoundError as error:
         return _missing(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gateway.drift import Watch
 from gateway.postprocess.interpret import Interpreter
@@ -11,6 +12,9 @@ from gateway.preprocess import Compiled, RateProblem, Rates, RateTable, compile_
 from gateway.routing.labels import NEWEST, Choice, Router
 from gateway.settings import ModelSettings, Settings, SettingsError, parse_settings, settings_hash
 from gateway.spec import FeatureSpec, SpecProblem
+
+ASSETS = "assets.extra"
+"""The folder of a version with what belongs to it and is not TensorFlow's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +88,24 @@ def _rates(settings: Settings, table: RateTable | None) -> Rates | None:
         raise SettingsError(f"rates: {error}") from error
 
 
+def _files(folder: str | None, version: int) -> Path | None:
+    """Where the files of a version are; TensorFlow Serving also takes version 1 as `001`."""
+    if folder is None:
+        return None
+    base = Path(folder)
+    named = base / str(version)
+    if not named.exists() and base.is_dir():
+        named = next((one for one in base.iterdir() if one.name.isdecimal() and int(one.name) == version), named)
+    return named / ASSETS
+
+
 def _model(name: str, settings: ModelSettings, rates: Rates | None, image_pixels: int) -> Model:
     versions: dict[int, Version] = {}
     watches: dict[int, Watch] = {}
     for key, spec in settings.specs.items():
         try:
-            compiled = compile_spec(spec, rates, image_pixels=image_pixels)
+            files = _files(settings.files, int(key)) if spec.vocabularies else None
+            compiled = compile_spec(spec, rates, image_pixels=image_pixels, files=files)
         except SpecProblem as error:
             raise SettingsError(f"models.{name}.specs.{key}.{error}") from error
         if spec.statistics is not None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 
 from gateway.active import Active
+from gateway.addresses import bracketed
 from gateway.admin import routes
 from gateway.admin.port import AdminPort
 from gateway.app import App
@@ -29,6 +30,7 @@ from gateway.config_file import ConfigFile
 from gateway.gateway import Gateway
 from gateway.listen.draining import let_nobody_in
 from gateway.listen.http_protocol import IDLE_SLACK, Protocol
+from gateway.listen.sockets import PortTaken, listen
 from gateway.settings import SettingsError, Tls
 from gateway.timers import Timers
 
@@ -40,7 +42,6 @@ log = logging.getLogger("gateway.lifecycle")
 
 CONFIG_POLL_SECONDS: Final = 1.0
 """How often the config and the rates file are looked at."""
-BACKLOG: Final = 2048
 CLOSE_DELAY_SECONDS: Final = 0.5
 """Between the last connection let in and the closing of connections on which no request has come."""
 
@@ -56,10 +57,6 @@ class Options:
     grpc_port: int | None
     """None for no gRPC."""
     drain_seconds: float
-
-
-class PortTaken(OSError):
-    """A port cannot be bound; the message names it."""
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]
@@ -154,21 +151,12 @@ async def _serve_grpc(gateway: Gateway, options: Options, tls: ServerTls | None)
         bound = await port.start(options.host, options.grpc_port, tls.grpc_credentials() if tls is not None else None)
     except OSError as error:
         raise PortTaken(str(error)) from error
-    return port, f"[{options.host}]:{bound}" if ":" in options.host else f"{options.host}:{bound}"
+    return port, f"{bracketed(options.host)}:{bound}"
 
 
 def _seconds_to_finish(gateway: Gateway) -> int:
     """Every accepted request has a deadline, so waiting longer than the longest cannot help."""
     return gateway.active.settings.limits.timeout_ms // 1000 + 2
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Errors: PortTaken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 def _tls(settings: Tls | None, folder: Path) -> ServerTls | None:
@@ -183,7 +171,7 @@ def _tls(settings: Tls | None, folder: Path) -> ServerTls | None:
 def _url(listener: socket.socket, tls: ServerTls | None = None) -> str:
     host, port = listener.getsockname()[:2]
     scheme = "http" if tls is None else "https"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    return f"{scheme}://{bracketed(host)}:{port}"
 
 
 class _Signals:

@@ -61,15 +61,20 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
 
     `labels` says what each label is meant to resolve to: it chooses the feature spec, and the response of the model
     server is checked against it. `specs` holds the features.yaml of each version; one without it takes tensors only.
+    `files` is the folder of the model's versions (with `1`, `2`, …): a file that the spec of a version names, such as a
+    vocabulary, stands in `assets.extra` of that version.
     `max_rows_per_call` is the largest number of rows sent in one RPC (requests above it are split): set it to the
-    batching parameter `max_batch_size` when the model server batches, which refuses more.
+    batching parameter `max_batch_size` when the model server batches, which refuses more. With `cache_seconds`
+    responses are kept for that long, and served again to requests with the same input tensors.
     """
 
     signature: str = "serving_default"
     labels: dict[Name, Version] = {}
     routing: Routing | None = None
     specs: dict[VersionKey, FeatureSpec] = {}
+    files: str | None = None
     max_rows_per_call: Positive = 1024
+    cache_seconds: Annotated[float, Meta(gt=0)] | None = None
 
 
 class Backends(_Section, frozen=True, kw_only=True):
@@ -88,7 +93,8 @@ class Limits(_Section, frozen=True, kw_only=True):
     refused. Without it, ten times a model's unloaded latency, at least 100 ms. `timeout_ms` bounds a request, and caps
     what `x-request-timeout-ms` may ask for. `priority_header` names the header in which a client says `high`, `normal`
     or `low`. `memory_bytes` bounds what all requests in progress take together; without it, what the container's limit
-    leaves. `image_pixels` bounds one picture, as sent or as the model takes it.
+    leaves. `image_pixels` bounds one picture, as sent or as the model takes it. `cache_bytes` bounds the responses that
+    are kept for all models with `cache_seconds`.
     """
 
     max_body_bytes: Positive = 10 * 1024 * 1024
@@ -100,6 +106,7 @@ class Limits(_Section, frozen=True, kw_only=True):
     priority_header: str | None = None
     memory_bytes: Annotated[int, Meta(ge=1 << 20)] | None = None
     image_pixels: Positive = 1 << 22
+    cache_bytes: Positive = 1 << 25
 
 
 class Batching(_Section, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ VERBS = {
     "local": "Run a release as processes on this machine.",
     "cluster": "Make and delete a kind cluster to deploy to.",
     "deploy": "Install or upgrade a release in a cluster, and verify that it works.",
+    "diff": "Compare versions, labels and weights in values files with those in the cluster.",
     "status": "Show phase, replicas, versions, labels, weights and the latest rollouts of a release.",
     "dashboard": "Serve one page on this machine that shows a release and its rollouts as they move.",
     "doctor": "Explain why a release is unhealthy: each cause with its evidence and its remedy.",

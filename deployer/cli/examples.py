@@ -57,6 +57,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "deployer deploy --context production -n shop --timeout 15m --yes",
         "deployer deploy --version digits=2",
     ),
+    "diff": ("deployer diff --values clusters/shop",),
     "status": (
         "deployer status --watch",
         "deployer status --target cluster -n shop -o json",

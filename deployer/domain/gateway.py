@@ -33,6 +33,7 @@ class Limits:
     priority_header: str | None = None
     memory_bytes: int | None = None
     image_pixels: int = 1 << 22
+    cache_bytes: int = 1 << 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +127,9 @@ class Gateway:
     With `grpc_port` they serve gRPC as well: locally at this port, 0 takes a free one; in a cluster it is that of the
     Service, 0 takes the chart's default.
 
+    With `mount_store` the gateways of a cluster mount the PVC of the store, which is read-only: feature specs may
+    name files in it.
+
     With `public_docs` the list of models, the schemas of records and the OpenAPI document are public too.
 
     `values` are further values of the chart, used in a cluster only: routes, a NetworkPolicy, monitors.
@@ -144,6 +148,7 @@ class Gateway:
     auth: Auth | None = None
     cors: Cors | None = None
     access_log: AccessLog | None = None
+    mount_store: bool = False
     backend_refresh_seconds: float = 2.0
     autoscaling: Autoscaling | None = None
     values: Mapping[str, object] = field(default_factory=dict)

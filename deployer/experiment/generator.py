@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from deployer.domain.pods import Pods
 from deployer.experiment.loadgen.plan import Outcome, Plan
 from deployer.experiment.loadgen.remote import RemoteGenerator, load_agent
 from deployer.experiment.loadgen.workers import Mark, Workers
@@ -27,13 +28,13 @@ class Generator(Protocol):
 
 
 @contextmanager
-def generator_for(target: Target, *, image: str, timeout: float, progress: Progress) -> Iterator[Generator]:
+def generator_for(target: Target, *, image: str, pods: Pods, timeout: float, progress: Progress) -> Iterator[Generator]:
     """A load generator next to the release, while the context is open.
 
-    `image` is the image of the Job, empty for the deployer's image; `timeout` limits the wait for it. Errors:
-    TargetError, WaitTimeout that says why it does not start.
+    `image` is the image of the Job, empty for the deployer's image; `pods` is what the cluster demands of its pod;
+    `timeout` limits the wait for it. Errors: TargetError, WaitTimeout that says why it does not start.
     """
-    program = load_agent(image or local_image("deployer"))
+    program = load_agent(image or local_image("deployer"), pods)
     with target.run_agent(program, timeout=timeout, progress=progress) as agent:
         if agent is not None:
             yield RemoteGenerator(agent)

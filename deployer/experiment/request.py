@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from deployer.domain.pods import Pods
 from deployer.experiment.loadgen import machine
 from deployer.experiment.results import Environment, LagBounds, Machine, Objective, Settings
 from deployer.targets.base import Target
@@ -21,7 +22,8 @@ class ExperimentRequest:
     enough responses: up to `max_seconds` for the usual number, longer for the minimum that can be judged. Each of
     `rounds` measures all of `replicas`, every second round in reverse order, so that drift of the machine does not look
     like an effect of replicas. `target_rate` is the rate to size for (0: the highest sustained rate). `load_image` is
-    the image of the load generator in a cluster, empty for the deployer's image. `direct` sends by gRPC through one
+    the image of the load generator in a cluster, empty for the deployer's image, and `pods` what the cluster demands of
+    its pod. `direct` sends by gRPC through one
     plain channel that bypasses the gateways: to one replica, or to the Service in a cluster. `direct_records` adds a
     second sweep of that kind, with these records.
     """
@@ -50,6 +52,7 @@ class ExperimentRequest:
     scale_timeout: float = 300.0
     target_rate: float = 0.0
     load_image: str = ""
+    pods: Pods = field(default_factory=Pods)
 
 
 def settings(request: ExperimentRequest, *, through: str, records: int) -> Settings:

@@ -57,8 +57,13 @@ def run(
     """
     _prepare(request)
     if generator is None:
-        started = generator_for(target, image=request.load_image, timeout=request.scale_timeout, progress=progress)
-        with started as found:
+        with generator_for(
+            target,
+            image=request.load_image,
+            pods=request.pods,
+            timeout=request.scale_timeout,
+            progress=progress,
+        ) as found:
             return run(target, request, progress, found)
     with exclusively(target.history()):
         return run_held(target, request, progress, generator)

@@ -17,7 +17,7 @@ from deployer.domain.store import Format, Manifest
 from deployer.errors import ExportError, UsageError, disk_errors
 from deployer.targets.base import Progress
 from deployer.targets.storage import manifest
-from deployer.targets.storage.disk import copy_tree
+from deployer.targets.storage.disk import copy_tree, make_readable
 from deployer.targets.storage.layout import ModelStore
 
 ARCHIVE = ".tar.gz"
@@ -78,6 +78,8 @@ def package(request: PackageRequest, *, progress: Progress) -> Packaged:
         try:
             progress(f"writing {request.output}")
             _WRITERS[request.platform](path, draft, request, known)
+            if draft.is_dir():
+                make_readable(draft)  # COPY keeps modes, and the server in the image is another user
             if request.output.is_dir():
                 request.output.rmdir()
             os.replace(draft, request.output)

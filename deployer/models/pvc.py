@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deployer.domain.location import PvcStore
+from deployer.domain.pods import Pods
 from deployer.domain.store import Manifest, find_faults, model_name_problem
 from deployer.errors import ExportError
 from deployer.models.catalog import Inspection, Verification, VersionSummary, without_manifest
@@ -21,12 +22,14 @@ from tfserving import tflite
 
 @dataclass(frozen=True, kw_only=True)
 class PvcAccess:
-    """Access to a PVC: `image` is the image of the pod, `timeout` limits the wait for it, in seconds."""
+    """Access to a PVC: `image` is the image of the pod, `timeout` limits the wait for it, in seconds; `pods` is what
+    the cluster demands of it."""
 
     pvc: PvcStore
     place: Place
     image: str
     timeout: float = 180.0
+    pods: Pods = field(default_factory=Pods)
 
 
 def reach(access: PvcAccess) -> tuple[Place, ApiServer]:
@@ -44,7 +47,9 @@ def opened(access: PvcAccess, progress: Progress, *, new: NewPvc | None = None) 
     place, api = reach(access)
     progress(f"PVC {access.pvc.pvc} in {place}")
     pvc = require_pvc(api, access.pvc, new, progress)
-    reachable = storage_in(api, access.pvc, pvc, image=access.image, timeout=access.timeout, progress=progress)
+    reachable = storage_in(
+        api, access.pvc, pvc, image=access.image, pods=access.pods, timeout=access.timeout, progress=progress
+    )
     with reachable as storage:
         yield storage
 

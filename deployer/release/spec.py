@@ -14,6 +14,7 @@ from deployer.domain.gate import parse_gate
 from deployer.domain.gateway import Auth, Gateway
 from deployer.domain.location import PvcStore, parse_store
 from deployer.domain.notify import Notify
+from deployer.domain.pods import Pods
 from deployer.domain.release import Batching, Experiment, Model, Release, Serving, Storage
 from deployer.domain.workload import Autoscaling
 from deployer.errors import SpecError
@@ -78,6 +79,8 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     gates: tuple[str, ...] = ()
     experiment: Experiment = msgspec.field(default_factory=Experiment)
     notify: Notify | None = None
+    pods: Pods = msgspec.field(default_factory=Pods)
+    models_source: Literal["release", "live"] = "release"
 
 
 def load(path: Path) -> Release:
@@ -187,6 +190,8 @@ def _release(document: _Document, directory: Path) -> Release:
         gates=tuple(_at(f"gates[{index}]", parse_gate, text) for index, text in enumerate(document.gates)),
         experiment=experiment,
         notify=document.notify,
+        pods=document.pods,
+        models_source=document.models_source,
     )
 
 

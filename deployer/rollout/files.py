@@ -104,6 +104,7 @@ def put_gateways(
         for version, spec in (section.get("specs") or {}).items()
         if kept_specs is None or int(version) in kept_specs
     }
+    _require_files(model, specs, section)
     section["specs"] = {**known, **{str(version): _spec(model, version, spec) for version, spec in specs.items()}}
     changed = to_yaml(document) + "\n"
     if _parsed(changed) == _parsed(text):
@@ -127,6 +128,18 @@ def signature(target: Target, model: str) -> str:
 def versions_with_spec(target: Target, model: str) -> frozenset[int]:
     """Versions whose feature spec the gateways have."""
     return frozenset(map(int, _parsed(target.gateway_config()).models[model].specs))
+
+
+def _require_files(model: str, specs: Mapping[int, str], section: Mapping[str, object]) -> None:
+    """Errors: SpecError for a spec with files where gateways do not see the store."""
+    for version, text in specs.items():
+        if (named := _read(model, version, text).vocabularies) and not section.get("files"):
+            feature, words = next(iter(named.items()))
+            raise SpecError(
+                f"the feature spec of {model} version {version} reads '{feature}' from {words.vocabulary_file}, and "
+                "gateways do not see the store",
+                hint="set gateway.mount_store: true in deployer.yaml and deploy, then start the rollout again",
+            )
 
 
 def _parsed(text: str) -> Settings:

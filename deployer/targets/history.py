@@ -57,7 +57,11 @@ class HistoryStore(Protocol):
 
 def identity() -> str:
     """This deployer as others see it: user, machine and process."""
-    return f"{getpass.getuser()} on {platform.node()} (process {os.getpid()})"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a pod may run as a user that its image does not list
+        user = f"user {os.getuid()}"
+    return f"{user} on {platform.node()} (process {os.getpid()})"
 
 
 def exclusively(histories: HistoryStore) -> AbstractContextManager[None]:

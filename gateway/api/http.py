@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from random import getrandbits
 from typing import Any, Final
 
+from gateway.addresses import plain
 from gateway.errors import BadRequest, BodyTooLarge
 from gateway.guard.access.caller import Caller
 from gateway.guard.memory import Share
@@ -52,7 +53,7 @@ class Request:
         self.trace: Trace | None = None
         """What is known of a prediction once it got a response."""
         address = scope.get("client")
-        self.client: str = address[0] if address else ""
+        self.client: str = plain(address[0]) if address else ""
         self.id = self._own_id() or new_request_id()
         """The client's x-request-id, or a new one."""
 

@@ -10,6 +10,7 @@ from random import random
 from typing import Final
 
 from gateway import settings
+from gateway.addresses import bracketed
 from gateway.backends.choose import Backend, choose
 from gateway.backends.limit import ReplicaLimit
 from gateway.backends.objective import Objectives, Subject
@@ -308,7 +309,10 @@ class Pool:
 
 
 async def resolve(host: str, port: int) -> tuple[str, ...]:
-    """Every address of a name as HOST:PORT, in a stable order. Errors: OSError when the name does not resolve."""
+    """Every address of a name as HOST:PORT, in a stable order. Errors: OSError when the name does not resolve.
+
+    A replica with an address of each family is one replica: only those of the family that the system prefers count.
+    """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    hosts = sorted({str(entry[4][0]) for entry in found})
-    return tuple(f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address in hosts)
+    hosts = sorted({str(entry[4][0]) for entry in found if entry[0] == found[0][0]})
+    return tuple(f"{bracketed(address)}:{port}" for address in hosts)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import assert_never
 
 import numpy as np
@@ -18,7 +19,8 @@ from gateway.preprocess.lists import ListBlock
 from gateway.preprocess.missing import Gap, MissingBlock, MissingNumbers
 from gateway.preprocess.numbers import Column, NumberBlock, VectorSource
 from gateway.preprocess.pairs import PairBlock
-from gateway.preprocess.text import BoolBlock, CategoryBlock, CrossBlock, StringBlock
+from gateway.preprocess.tabular import Transforms
+from gateway.preprocess.text import BoolBlock, CategoryBlock, CrossBlock, StringBlock, Words
 from gateway.preprocess.times import Now, TimestampBlock
 from gateway.spec import (
     BoolFeature,
@@ -37,7 +39,10 @@ from gateway.spec import (
     Tensor,
     TimestampFeature,
     VectorFeature,
+    Vocabulary,
 )
+from gateway.spec.fit import EXACT_MAX
+from gateway.spec.lists import CategoryItems
 
 Placed = Sequence[tuple[FloatFeature | IntFeature, int]]
 """Features of numbers, each with its first column."""
@@ -45,11 +50,12 @@ Placed = Sequence[tuple[FloatFeature | IntFeature, int]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """What a spec needs from outside: exchange rates and the time."""
+    """What a spec needs from outside: exchange rates, the time, and the folder with the files that it names."""
 
     rates: Rates | None = None
     now: Now = time.time
     image_pixels: int = PIXELS_MAX
+    files: Path | None = None
 
 
 def blocks(tensor: Tensor, world: World) -> list[Block]:
@@ -82,7 +88,7 @@ def _alone(feature: Feature, column: int, dtype: str, world: World) -> Block:
             ]
             return NumberBlock(VectorSource(feature), columns, slice(column, column + feature.columns), dtype)
         case CategoryFeature():
-            return CategoryBlock(feature, column)
+            return CategoryBlock(feature, column, _words(feature, feature, dtype, world))
         case CrossFeature():
             return CrossBlock(feature, column)
         case BoolFeature():
@@ -96,13 +102,41 @@ def _alone(feature: Feature, column: int, dtype: str, world: World) -> Block:
         case TimestampFeature():
             return TimestampBlock(feature, column, dtype, world.now)
         case ListFeature():
-            return ListBlock(feature, column, dtype)
+            items = feature.items
+            words = _words(feature, items, dtype, world) if isinstance(items, CategoryItems) else None
+            return ListBlock(feature, column, dtype, words)
         case RatioFeature() | DifferenceFeature():
             return PairBlock(feature, column, dtype)
         case FloatFeature() | IntFeature():
             return _numbers([(feature, column)], dtype, world)
         case _:
             assert_never(feature)
+
+
+def _words(feature: CategoryFeature | ListFeature, spec: Vocabulary, dtype: str, world: World) -> Words:
+    """Errors: SpecProblem for a vocabulary file that cannot be read, or whose words do not fit the spec."""
+    if spec.vocabulary_file is None:
+        return Words(spec)
+    path = f"features: {feature.name}"
+    if world.files is None:
+        raise SpecProblem(
+            path,
+            f"the folder with {spec.vocabulary_file} is not known; set models.NAME.files in the gateway's config, "
+            "in a cluster gateway.mount_store in deployer.yaml",
+        )
+    try:
+        words = Words(spec, world.files / spec.vocabulary_file)
+    except SpecProblem as error:
+        raise SpecProblem(path, error.what) from error
+    for key, word in (
+        ("default", feature.default),
+        ("missing.value", feature.missing.value if feature.missing else None),
+    ):
+        if isinstance(word, str) and word not in words:
+            raise SpecProblem(path, f"{key} '{word}' is not in {spec.vocabulary_file}")
+    if words.count - 1 > EXACT_MAX.get(dtype, words.count):
+        raise SpecProblem(path, f"{spec.vocabulary_file} has {words.count:,} words, {dtype} holds {EXACT_MAX[dtype]:,}")
+    return words
 
 
 def _numbers(placed: Placed, dtype: str, world: World) -> Block:
@@ -154,35 +188,45 @@ def _money(features: Sequence[FloatFeature | IntFeature], rates: Rates | None) -
 
 
 def _with_gap(block: Block, feature: Feature, column: int) -> Block:
-    gap = _gap(feature, column)
+    some_word = block.some_word if isinstance(block, CategoryBlock) else ""
+    gap = _gap(feature, column, some_word)
     return MissingBlock(block, [gap]) if gap is not None else block
 
 
-def _gap(feature: Feature, column: int) -> Gap | None:
-    """What may be missing of a feature, and what it reads then."""
+def _gap(feature: Feature, column: int, some_word: str = "") -> Gap | None:
+    """What may be missing of a feature, and what it reads then; `some_word` is one of the vocabulary."""
     if isinstance(feature, ImageFeature | CodeFeature) or feature.missing is None:
         return None
-    stand_ins, zero = _stand_ins(feature)
+    stand_ins, zero = _stand_ins(feature, some_word)
+    fill = 0.0 if zero else None
+    if isinstance(feature, IntFeature) and feature.stand_in is not None and not feature.stand_in.is_integer():
+        fill = _transformed(feature, feature.stand_in)  # no whole number that could stand among the others
     flag = column + feature.columns if feature.flag else None
     keys = [feature.key] if isinstance(feature, FloatFeature) else list(feature.keys)
     return Gap(
         keys=keys,
         stand_ins=stand_ins,
         columns=slice(column, column + feature.columns),
-        zero=zero,
+        fill=fill,
         flag=flag,
         required=bool(feature.required),
     )
 
 
-def _stand_ins(feature: Feature) -> tuple[dict[str, object], bool]:
+def _transformed(feature: IntFeature, value: float) -> float:
+    matrix = np.array([[value]])
+    Transforms.of([feature], whole=False).apply(matrix)
+    return float(matrix[0, 0])
+
+
+def _stand_ins(feature: Feature, some_word: str) -> tuple[dict[str, object], bool]:
     """What the keys of a feature are read as where it is missing, and whether its columns become 0 after all."""
     match feature:
         case FloatFeature() | IntFeature() | VectorFeature():
             value = feature.stand_in
             number: object = feature.placeholder if value is None else value
             if isinstance(feature, IntFeature):
-                number = int(feature.placeholder) if value is None else value
+                number = int(feature.placeholder if value is None or not value.is_integer() else value)
             if isinstance(feature, VectorFeature):
                 number = [number] * feature.length
             found = {feature.key: number}
@@ -201,7 +245,7 @@ def _stand_ins(feature: Feature) -> tuple[dict[str, object], bool]:
             return {feature.key: bool(value_)}, value_ is None
         case CategoryFeature():
             word = feature.missing.value if feature.missing else None
-            return {feature.key: (feature.vocabulary or [""])[0] if word is None else word}, word is None
+            return {feature.key: some_word if word is None else word}, word is None
         case CrossFeature() | StringFeature():
             word = feature.missing.value if feature.missing else None
             return dict.fromkeys(feature.keys, word or ""), word is None and isinstance(feature, CrossFeature)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -91,13 +92,15 @@ class Compiled:
             complete = complete and record.keys() >= known
             if not self._any_key and not record.keys() <= taken:
                 for name in record.keys() - taken:
-                    findings.add(index, shortened(str(name)), partial(self._unknown, str(name), findings))
+                    findings.add(index, shortened(str(name)), partial(self._unknown, record, str(name), findings))
         return complete
 
-    def _unknown(self, name: str, findings: Findings) -> str:
+    def _unknown(self, record: Record, name: str, findings: Findings) -> str:
         # Looking for a near name costs more than all else here; a client with twenty misspelt names has seen enough.
         known = self._known if findings.total <= _SUGGESTIONS_MAX else ()
-        return f"unknown feature '{shortened(name)}'{nearest(name[:100], known)}"
+        flat = "; it is an object, and features read keys of the record itself"
+        close = flat if isinstance(record.get(name), dict) else nearest(name[:100], known)
+        return f"unknown feature '{shortened(name)}'{close}"
 
 
 def compile_spec(
@@ -106,13 +109,14 @@ def compile_spec(
     *,
     now: Now = time.time,
     image_pixels: int = PIXELS_MAX,
+    files: Path | None = None,
 ) -> Compiled:
     """Prepares a spec for `tensors`; `rates` is what its currency features convert with, `now` the seconds since
-    1970, `image_pixels` the most that one picture may have.
+    1970, `image_pixels` the most that one picture may have, `files` the folder with the files that it names.
 
-    Errors: SpecProblem when a currency has no rate, or an image no Pillow.
+    Errors: SpecProblem when a currency has no rate, an image no Pillow, or a file cannot be read.
     """
-    return Compiled(spec, World(rates=rates, now=now, image_pixels=image_pixels))
+    return Compiled(spec, World(rates=rates, now=now, image_pixels=image_pixels, files=files))
 
 
 def _check_objects(records: Sequence[object], findings: Findings) -> None:

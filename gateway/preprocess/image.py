@@ -11,6 +11,7 @@ import zlib
 from base64 import b64decode
 from io import BytesIO
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -33,6 +34,11 @@ _ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
 """Orientations in EXIF that change width and height with each other."""
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_URL_SAFE = str.maketrans("-_", "+/")
+_FORMATS = {
+    b"GIF8": "a GIF", b"RIFF": "a WebP", b"BM": "a bitmap", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"%PDF": "a PDF",
+    b"<svg": "an SVG", b"<?xm": "an SVG",
+}  # fmt: skip
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, OverflowError, MemoryError)
 
 
@@ -95,7 +101,7 @@ def decode(data: bytes, size: ImageSize, pixels_max: int) -> tuple[Array, int]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageProblem(f"too many pixels; a picture may have {pixels_max:,} (limits.image_pixels)") from error
     except UnidentifiedImageError as error:
-        raise ImageProblem("not an image (PNG or JPEG)") from error
+        raise ImageProblem(f"{_looks_like(data)}, expected a PNG or JPEG") from error
     except _BROKEN as error:
         raise ImageProblem(f"damaged image: {error}") from error
 
@@ -146,19 +152,27 @@ def scale(pixels: Array, size: ImageSize) -> Array:
     return values
 
 
+def _looks_like(data: bytes) -> str:
+    return next((name for start, name in _FORMATS.items() if data.startswith(start)), "not an image")
+
+
 def _payload(value: object) -> bytes:
     if value is ABSENT:
         raise ImageProblem(MISSING)
     if not isinstance(value, str):
         raise ImageProblem(f"expected a base64 string, got {kind_name(value)}")
-    if value.startswith("data:"):
+    if value[:5].lower() == "data:":
         head, _, value = value.partition(",")
-        if not head.endswith(";base64"):
+        if not head.lower().endswith(";base64"):
             raise ImageProblem("a data: URL must hold base64, as data:image/png;base64,…")
+        if not value:
+            raise ImageProblem("the data: URL ends before the picture")
+        value = unquote(value) if "%" in value else value
     try:
-        data = b64decode("".join(value.split()), validate=True)
+        text = "".join(value.split()).translate(_URL_SAFE).rstrip("=")
+        data = b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise ImageProblem("not valid base64") from error
     if not data:
-        raise ImageProblem("not an image (PNG or JPEG)")
+        raise ImageProblem("empty, expected a PNG or JPEG")
     return data

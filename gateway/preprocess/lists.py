@@ -44,15 +44,14 @@ class _Elements:
 class ListBlock:
     """The list of each record, cut and padded, or multi-hot."""
 
-    def __init__(self, feature: ListFeature, column: int, dtype: str) -> None:
+    def __init__(self, feature: ListFeature, column: int, dtype: str, words: Words | None) -> None:
+        """`words` is how words become numbers, for a list of them."""
         self._feature = feature
         self._column = column
         self._reader = Reader([feature.key], [feature.default])
-        self._words: Words | None = None
+        self._words = words
         self._numbers: NumberBlock | None = None
-        if isinstance(feature.items, CategoryItems):
-            self._words = Words(feature.items)
-        else:
+        if not isinstance(feature.items, CategoryItems):
             rules = [Column(key=feature.key, rules=feature.items)]
             self._numbers = NumberBlock(_Elements(), rules, slice(0, 1), dtype)
         self._dtype = dtype

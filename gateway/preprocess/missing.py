@@ -18,13 +18,14 @@ class Gap:
     """One feature whose value may be missing: it is where one of `keys` is null or absent.
 
     `stand_ins` is what the feature reads then in place of what is missing; keys beside `keys` are read so in any case.
-    With `zero` its columns are 0 then, whatever it read. `flag` is the column that says so; None for none.
+    Its columns are `fill` then, whatever it read; None leaves what came of the stand-ins. `flag` is the column that
+    says so; None for none.
     """
 
     keys: Sequence[str]
     stand_ins: Mapping[str, object]
     columns: slice
-    zero: bool
+    fill: float | None
     flag: int | None
     required: bool
 
@@ -57,10 +58,10 @@ class MissingNumbers:
 
 
 def _mark(missing: Array, gaps: Sequence[Gap], out: Array) -> None:
-    """Zeros and flags of what is missing: records x gaps."""
+    """Fills and flags of what is missing: records x gaps."""
     for gap, rows in zip(gaps, missing.T, strict=True):
-        if gap.zero:
-            out[rows, gap.columns] = 0
+        if gap.fill is not None:
+            out[rows, gap.columns] = gap.fill
         if gap.flag is not None:
             out[:, gap.flag] = rows
 

@@ -20,6 +20,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _LAST = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:)(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_SURELY_MILLIS = 300_000_000_000
+"""Too late for seconds (beyond the year 9999), and as milliseconds in 1979 or later."""
 _MANY = 32
 """Texts from which on reading them all at once is faster than one by one."""
 
@@ -131,12 +133,13 @@ def read_number(value: object, scale: int) -> int:
         raise NotAMoment("NaN or Infinity is not a time")
     if abs(value) > 1e18:
         raise NotAMoment(f"there is no time {shown(value)}")
-    return _within(value * scale if isinstance(value, int) else round(value * scale), value)
+    hint = "; format: millis reads milliseconds" if scale == SECOND and value >= _SURELY_MILLIS else ""
+    return _within(value * scale if isinstance(value, int) else round(value * scale), value, hint)
 
 
-def _within(micros: int, value: object) -> int:
+def _within(micros: int, value: object, hint: str = "") -> int:
     if not _FIRST <= micros <= _LAST:
-        raise NotAMoment(f"there is no time {shown(value)}; years go from 1 to 9999")
+        raise NotAMoment(f"there is no time {shown(value)}; years go from 1 to 9999{hint}")
     return micros
 
 

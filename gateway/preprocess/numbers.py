@@ -195,6 +195,8 @@ class NumberBlock:
             return f"expected a {'whole ' if self._whole else ''}number, got {kind_name(value)}"
         if not self._whole:
             return None if isinstance(value, float) or abs(value) < 1 << 1023 else f"too large for {self._dtype}"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{_unreal(value)} is not a number here"
         if isinstance(value, float) and not value.is_integer():
             return f"expected a whole number, got {shown(value)}"
         return None if _INT64.min <= value <= _INT64.max else "too large for int64"
@@ -208,12 +210,16 @@ class NumberBlock:
         """Why a number is outside the bounds of its column."""
         rules, at = column.rules, column.prefix
         if isinstance(value, float) and not math.isfinite(value):
-            return f"{at}{'NaN' if math.isnan(value) else 'Infinity'} is not a number here"
+            return f"{at}{_unreal(value)} is not a number here"
         if rules.min is not None and value < rules.min:
             return f"{at}{shown(value)}{column.unit} is below min {shown(rules.min)}"
         if rules.max is not None and value > rules.max:
             return f"{at}{shown(value)}{column.unit} is above max {shown(rules.max)}"
         return f"{at}{shown(value)}{column.unit} does not fit {self._dtype}"
+
+
+def _unreal(value: float) -> str:
+    return "NaN" if math.isnan(value) else "Infinity"
 
 
 def _within_int64(value: int) -> int:

@@ -94,6 +94,10 @@ def representable(rule: Transformed, limit: float) -> tuple[float, float]:
     rounding.
     """
     shift, divisor = _scale_of(rule)
+    if rule.curve is None and (shift, divisor) == (0.0, 1.0):
+        return (-_FLOAT64_MAX if _clip_bounds(rule)[0] >= -limit else -limit), (
+            _FLOAT64_MAX if _clip_bounds(rule)[1] <= limit else limit
+        )
     limit *= 1 - 1e-6
     ends = [_uncurved(rule, end * divisor + shift) for end in (-limit, limit)]
     low, high = (min(max(end, -_FLOAT64_MAX), _FLOAT64_MAX) for end in sorted(ends))

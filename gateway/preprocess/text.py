@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from gateway.preprocess import farmhash
 from gateway.preprocess.batch import ABSENT, Array, Batch, Reader
 from gateway.preprocess.findings import MISSING, kind_name, listed, shown
-from gateway.spec import BoolFeature, CategoryFeature, CrossFeature, StringFeature, Vocabulary
+from gateway.preprocess.vocabularies import FileWords, read_words
+from gateway.spec import BoolFeature, CategoryFeature, CrossFeature, SpecProblem, StringFeature, Vocabulary
 
 NOT_IN_VOCABULARY = -1
 """The index of a word that the vocabulary does not have and for which none stands in."""
@@ -64,21 +66,45 @@ def text_of(value: object, record: int, key: str, batch: Batch, at: str = "") ->
 class Words:
     """How the words of one feature become indices."""
 
-    def __init__(self, spec: Vocabulary) -> None:
+    def __init__(self, spec: Vocabulary, path: Path | None = None) -> None:
+        """`path` is the vocabulary file of a spec that names one. Errors: SpecProblem for a file that does not fit."""
         self.one_hot = spec.encoding == "one_hot"
-        self._vocabulary = {word: index for index, word in enumerate(spec.vocabulary or ())}
+        self._path = path
+        if path is None:
+            self._file: FileWords | None = None
+            self._vocabulary: Mapping[str, int] = {word: index for index, word in enumerate(spec.vocabulary or ())}
+        else:
+            self._vocabulary = self._file = read_words(path)
+            if spec.stand_in is not None and spec.stand_in not in self._vocabulary:
+                raise SpecProblem("", f"unknown '{spec.stand_in}' is not in {path}")
         self._stand_in = NOT_IN_VOCABULARY if spec.stand_in is None else self._vocabulary[spec.stand_in]
         self._normal = spec.text.apply if spec.text is not None else None
         self._hash: Callable[[str, int], int] = farmhash.bucket if spec.hash == "farmhash" else hash_bucket
         self._buckets = spec.buckets
-        self._seen = dict(self._vocabulary)
+        self._seen = dict(self._vocabulary) if path is None else {}  # words of a file are shared, not copied
         self._most = len(self._seen) + WORDS_CACHED
+
+    @property
+    def count(self) -> int:
+        """Words of the vocabulary."""
+        return len(self._vocabulary)
+
+    @property
+    def first(self) -> str:
+        """Some word of the vocabulary; empty where there is none."""
+        return next(iter(self._vocabulary), "")
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._vocabulary
 
     def look_up(self, values: Sequence[object]) -> list[int] | None:
         """The indices of values that are all words seen before; None where one is not. Words of the vocabulary are
         their own normal form."""
         try:
-            found = list(map(self._seen.get, values))  # type: ignore[arg-type]  # what is no word is not found
+            if self._file is not None:
+                found = self._file.find(values)  # type: ignore[arg-type]  # a list, which is not changed
+            else:
+                found = list(map(self._seen.get, values))  # type: ignore[arg-type]  # what is no word is not found
         except TypeError:
             return None
         return None if None in found else found  # type: ignore[return-value]  # no None is in it
@@ -101,17 +127,23 @@ class Words:
 
     def unknown(self, word: str | None) -> str:
         """The sentence for a word that must not be."""
-        return f"unknown category {shown(word)}; known: {listed(self._vocabulary)}"
+        known = listed(self._vocabulary) if self._path is None else f"the {self.count:,} words of {self._path.name}"
+        return f"unknown category {shown(word)}; known: {known}"
 
 
 class CategoryBlock:
     """A category: one column per word (one_hot) or one column with a number (index, hash_bucket)."""
 
-    def __init__(self, feature: CategoryFeature, column: int) -> None:
+    def __init__(self, feature: CategoryFeature, column: int, words: Words) -> None:
         self._key = feature.key
         self._column = column
         self._reader = Reader([feature.key], [feature.default])
-        self._words = Words(feature)
+        self._words = words
+
+    @property
+    def some_word(self) -> str:
+        """A word that is known, where there is one."""
+        return self._words.first
 
     def fill(self, batch: Batch, out: Array) -> None:
         values = self._reader.read(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
@@ -107,7 +107,7 @@ def ordered(
         raise ValueError(f"{who}{low_key} {low:g} must be below {high_key} {high:g}")
 
 
-def unique(words: Sequence[str], what: str) -> None:
+def unique(words: Collection[str], what: str) -> None:
     seen: set[str] = set()
     for word in words:
         if word in seen:

@@ -14,13 +14,14 @@ from msgspec import Meta
 from gateway.spec.base import Name, Section, SpecProblem, unique
 from gateway.spec.features import Feature
 from gateway.spec.fit import tensor_problems
+from gateway.spec.lists import ListFeature
 from gateway.spec.lookup import Lookup
 from gateway.spec.numbers import FloatFeature
 from gateway.spec.outputs import Output
 from gateway.spec.statistics import Statistics
 from gateway.spec.strict import StrictError, convert, nearest
 from gateway.spec.text import load
-from gateway.spec.words import CategoryFeature
+from gateway.spec.words import CategoryFeature, Vocabulary
 
 Dtype = Literal[
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -97,6 +98,16 @@ class FeatureSpec(Section, frozen=True, kw_only=True):
     def currencies(self) -> dict[str, str]:
         """The currency that each feature of money is converted into, by the names of the features."""
         return {f.name: f.currency.to for f in self.features if isinstance(f, FloatFeature) and f.currency is not None}
+
+    @property
+    def vocabularies(self) -> dict[str, Vocabulary]:
+        """The words of features whose vocabulary is in a file, by the names of the features."""
+        found: dict[str, Vocabulary] = {}
+        for feature in self.features:
+            words = feature.items if isinstance(feature, ListFeature) else feature
+            if isinstance(words, Vocabulary) and words.vocabulary_file is not None:
+                found[feature.name] = words
+        return found
 
     @property
     def keys(self) -> frozenset[str]:

@@ -15,8 +15,11 @@ from gateway.spec.numbers import DifferenceFeature, FloatFeature, IntFeature, Ra
 from gateway.spec.timestamps import WHOLE, TimestampFeature
 from gateway.spec.words import BoolFeature, CategoryFeature, CrossFeature, StringFeature
 
-_EXACT_MAX = {"float16": 2048, "float32": 1 << 24, "int8": 127, "uint8": 255, "int16": 32767, "uint16": 65535}
+EXACT_MAX = {"float16": 2048, "float32": 1 << 24, "int8": 127, "uint8": 255, "int16": 32767, "uint16": 65535}
 """The whole number up to which a type holds every whole number, for the types in which that can matter."""
+
+_LARGEST_PART = {"year": 9999, "day_of_year": 366, "epoch": 1 << 24, "elapsed": 1 << 24, "age": 1 << 24}
+"""What parts of a moment reach that float16 or the small integers may not hold. float32 holds all seconds, rounded."""
 
 
 class Filled(Protocol):
@@ -109,12 +112,14 @@ def _capacity_problems(feature: Feature, dtype: str) -> Iterator[str]:
             largest = items.largest
         case CrossFeature(encoding="index"):
             largest = feature.buckets - 1
+        case TimestampFeature() if len(feature.parts) > 1:  # the transforms of a single part check its numbers
+            largest = max((_LARGEST_PART.get(part, 0) for part in feature.parts), default=0)
         case ImageFeature() if not dtype.startswith("float"):
             largest = 255
         case _:
             pass
-    if largest > _EXACT_MAX.get(dtype, largest):
-        yield f"feature '{feature.name}' gives numbers up to {largest}, {dtype} holds {_EXACT_MAX[dtype]}"
+    if largest > EXACT_MAX.get(dtype, largest):
+        yield f"feature '{feature.name}' gives numbers up to {largest}, {dtype} holds {EXACT_MAX[dtype]}"
 
 
 def _width_problems(tensor: Filled) -> Iterator[str]:

@@ -142,7 +142,7 @@ def _first(data: object, *, shapes: bool = True) -> Iterator[tuple[str, str]]:
         if (
             shapes
             or error.path.split(".")[0].split("[")[0] in ("pass_through", "ignore", "extra", "statistics")
-            or (not error.path and "missing required field" in error.what)
+            or (not error.path and error.what.startswith("missing key"))
         ):
             yield error.path, error.what
 

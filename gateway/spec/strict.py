@@ -14,6 +14,9 @@ from msgspec import inspect
 T = TypeVar("T")
 
 _AT = re.compile(r"^(?P<what>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
+_NO_TEXT = re.compile(r"^Expected str(?: \| null)?, got (?P<got>int|float|bool|datetime|date)$")
+_ABSENT_KEY = re.compile(r"^Object missing required field (\S+)$")
+_YAML_KINDS = {"int": "a number", "float": "a number", "bool": "true or false", "date": "a date", "datetime": "a time"}
 
 
 class StrictError(ValueError):
@@ -38,8 +41,15 @@ def convert(data: object, into: type[T]) -> T:
     except msgspec.ValidationError as error:
         match = _AT.match(str(error))
         if match is None:
-            raise StrictError("", str(error).replace("`", "")) from error
-        raise StrictError(match["path"].lstrip("."), match["what"].replace("`", "")) from error
+            raise StrictError("", _plain(str(error).replace("`", ""))) from error
+        raise StrictError(match["path"].lstrip("."), _plain(match["what"].replace("`", ""))) from error
+
+
+def _plain(what: str) -> str:
+    """What a person who writes YAML can act on."""
+    if match := _NO_TEXT.match(what):
+        return f"{what}; put it in quotes, YAML reads it as {_YAML_KINDS.get(match['got'], match['got'])}"
+    return _ABSENT_KEY.sub(r"missing key '\1'", what)
 
 
 def strangers(data: object, into: type) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -73,13 +74,19 @@ class BoolFeature(FeatureBase, frozen=True, kw_only=True, tag="bool"):
         self.check_presence(self.default, self.missing)
 
 
+VocabularyFile = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.txt$", max_length=100)]
+"""The name of a file beside features.yaml."""
+
+
 class Vocabulary(Section, frozen=True, kw_only=True):
     """The keys that say how a word becomes numbers; features and the items of lists have them.
 
     `unknown` says what becomes of a word outside the vocabulary: a word of it stands in, or `error` (also without it).
+    `vocabulary_file` names a file beside the spec with one word a line, where they are too many to stand in it.
     """
 
     vocabulary: list[str] | None = None
+    vocabulary_file: VocabularyFile | None = None
     encoding: Encoding = "one_hot"
     buckets: Buckets | None = None
     hash: Hash = "crc32"
@@ -98,7 +105,9 @@ class Vocabulary(Section, frozen=True, kw_only=True):
 
     @property
     def largest(self) -> int:
-        """The largest number that the encoding gives,."""
+        """The largest number that the encoding gives; 0 where the words are in a file, which counts when it is read."""
+        if self.vocabulary_file is not None:
+            return 0
         return 1 if self.encoding == "one_hot" else (self.buckets or len(self.vocabulary or ())) - 1
 
     def check_words(self, who: str) -> None:
@@ -106,21 +115,30 @@ class Vocabulary(Section, frozen=True, kw_only=True):
         if self.encoding == "hash_bucket":
             if self.buckets is None:
                 raise ValueError(f"{who}: encoding hash_bucket needs buckets")
-            if self.vocabulary is not None or self.unknown is not None:
+            if self.vocabulary is not None or self.vocabulary_file is not None or self.unknown is not None:
                 raise ValueError(f"{who}: encoding hash_bucket takes any word; vocabulary and unknown do not apply")
             return
         if self.buckets is not None:
             raise ValueError(f"{who}: buckets belongs to encoding hash_bucket, not {self.encoding}")
         if self.hash != "crc32":
             raise ValueError(f"{who}: hash belongs to encoding hash_bucket, not {self.encoding}")
+        if self.vocabulary_file is not None:
+            if self.vocabulary is not None:
+                raise ValueError(f"{who}: vocabulary and vocabulary_file exclude each other; keep one of the two")
+            if self.encoding != "index":
+                raise ValueError(
+                    f"{who}: vocabulary_file needs encoding index; {self.encoding} would have too many columns"
+                )
+            return
         if not self.vocabulary:
             raise ValueError(f"{who}: encoding {self.encoding} needs a vocabulary that is not empty")
         check_vocabulary(self.vocabulary, self, who)
 
 
-def check_vocabulary(words: list[str], spec: Vocabulary, who: str) -> None:
+def check_vocabulary(words: Collection[str], spec: Vocabulary, who: str) -> None:
     """That the words are unique, in their normal form, and have the one that stands in. Errors: ValueError."""
-    unique(words, f"{who}: vocabulary")
+    if not isinstance(words, Mapping):
+        unique(words, f"{who}: vocabulary")
     if spec.unknown == "error" and "error" in words:
         raise ValueError(f"{who}: unknown 'error' is ambiguous, the vocabulary has that word; leave unknown out")
     if spec.stand_in is not None and spec.stand_in not in words:
@@ -128,7 +146,10 @@ def check_vocabulary(words: list[str], spec: Vocabulary, who: str) -> None:
     for word in words if spec.text is not None else ():
         normal = spec.text.apply(word) if spec.text is not None else word
         if normal != word and word != spec.stand_in:
-            raise ValueError(f"{who}: '{word}' of the vocabulary is never found, text makes '{normal}' of it")
+            spelled = (word, normal)
+            if unicodedata.normalize("NFKC", word) == unicodedata.normalize("NFKC", normal):
+                spelled = (ascii(word)[1:-1], ascii(normal)[1:-1])  # the two look alike
+            raise ValueError(f"{who}: '{spelled[0]}' of the vocabulary is never found, text makes '{spelled[1]}' of it")
 
 
 class CategoryFeature(Vocabulary, Described, frozen=True, kw_only=True, tag_field="type", tag="category"):

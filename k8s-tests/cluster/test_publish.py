@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from deployer.domain.location import PvcStore, parse_store
+from deployer.domain.pods import Pods
 from deployer.targets.cluster.api import pod_path
 from deployer.targets.cluster.objects import Pod, Pvc
 from deployer.targets.storage import manifest
@@ -62,7 +63,8 @@ def listed(cluster: Any, store: str) -> dict[str, int]:
     place = parse_store(store, "/")
     assert isinstance(place, PvcStore)
     pvc = cluster.api.read(pvc_path(place), Pvc)
-    reached = storage_in(cluster.api, place, pvc, image=cluster.image("gateway"), timeout=120, progress=ignore)
+    image = cluster.image("gateway")
+    reached = storage_in(cluster.api, place, pvc, image=image, pods=Pods(), timeout=120, progress=ignore)
     with reached as storage:
         found = {}
         for entry in storage.entries("digits") or ():

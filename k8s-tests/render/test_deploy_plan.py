@@ -12,11 +12,13 @@ from deployer.domain.release import Release
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import TargetError
 from deployer.release import spec
+from deployer.release.deploy import installed
 from deployer.release.deploy.deploy import DeployRequest, Plan, execute, plan_of
 from deployer.release.render.values import values_gateway, values_tf_serving
 from deployer.release.where import Where
 from deployer.rollout import files
 from deployer.targets.cluster.helm_releases import GATEWAY_CHART, TF_SERVING_CHART
+from gateway.settings import parse_settings
 
 FEATURES = """
 features: [{name: x, type: category, vocabulary: [red, green], encoding: index, unknown: red}]
@@ -153,3 +155,77 @@ def test_a_text_that_nobody_can_put_right_is_an_error_that_says_what_is_wrong(
 
     assert "demo-tf-serving-models: " in failed.value.cause
     assert "demo-gateway-config: not valid YAML" in failed.value.cause
+
+
+PLAIN_HELM = {
+    "integers": {"requests": {"cpu": 2, "memory": "2Gi"}, "limits": {"cpu": 2, "memory": 2147483648}},
+    "no limits": {"requests": {"cpu": "1"}, "limits": None},
+    "nothing": None,
+    "requests alone": {"requests": {"cpu": "1", "memory": "1Gi"}},
+    "claims": {"requests": {"cpu": 0.5}, "claims": [{"name": "gpu"}]},
+}
+"""Resources as people write them in the values of a chart."""
+
+
+@pytest.mark.parametrize("name", PLAIN_HELM)
+def test_a_release_that_plain_helm_has_installed_is_taken_over(
+    tmp_path: Path, helm_program: str, release: Release, name: str
+) -> None:
+    state, cluster = ServingConfig(models={"m": ONE}), FakeCluster(tmp_path, helm_program)
+    resources = PLAIN_HELM[name]
+    for chart, text in (
+        (TF_SERVING_CHART, values_tf_serving(release, state)),
+        (GATEWAY_CHART, values_gateway(release, state, {"m": {1: FEATURES}})),
+    ):
+        values = {**yaml.safe_load(text), "resources": resources}
+        cluster.target.helm.apply(cluster.target.helm.change(chart, values))
+    cluster.follow()
+
+    found = installed.live_release(cluster.target)
+
+    assert found.states == {"m": ONE}
+    assert found.complete("m")
+    assert found.bounds == installed.Bounds(memory="2147483648" if name == "integers" else "", rows=None)
+
+
+LIVE = "models_source: live\n"
+
+
+@pytest.fixture
+def live_release(tmp_path: Path) -> Release:
+    text = f"release: demo\nnamespace: {NAMESPACE}\nstore: pvc://{NAMESPACE}/models\nmodels: [m]\n{LIVE}"
+    return spec.parse(text, tmp_path)
+
+
+def test_a_release_becomes_live_and_helm_again_with_its_state(
+    release: Release, live_release: Release, cluster: FakeCluster
+) -> None:
+    move(cluster, TWO, {1: FEATURES, 2: FEATURES})
+    models = parse_settings(cluster.target.gateway_config()).models
+    first = planned(live_release, cluster)
+    cluster.adopt_live()
+
+    execute(first, wait=False, timeout=10, progress=lambda _: None)
+
+    assert cluster.target.texts.live() is not None
+    assert parse_settings(cluster.target.gateway_config()).models == models
+    again = planned(live_release, cluster)
+    assert (again.state.models["m"], again.changes, again.own) == (TWO, (), ())
+
+    back = planned(release, cluster)
+    assert back.state.models["m"] == TWO
+    assert {change.name for change in back.changes} == {"demo-tf-serving", "demo-gateway"}
+
+
+def test_a_rollout_of_a_live_release_writes_nothing_into_helm(live_release: Release, cluster: FakeCluster) -> None:
+    first = planned(live_release, cluster)
+    cluster.adopt_live()
+    execute(first, wait=False, timeout=10, progress=lambda _: None)
+    before = {path.name: path.read_bytes() for path in cluster.directory.glob("demo-*.json")}
+
+    put_replicas(cluster, TWO)
+    write_gateways(cluster, TWO, {2: FEATURES})
+    cluster.target.record()
+
+    assert {path.name: path.read_bytes() for path in cluster.directory.glob("demo-*.json")} == before
+    assert planned(live_release, cluster).state.models["m"] == TWO

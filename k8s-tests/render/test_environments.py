@@ -158,3 +158,11 @@ def test_what_no_config_map_holds_is_refused(rendered: Callable[..., Objects]) -
     with pytest.raises(subprocess.CalledProcessError) as refused:
         rendered("tf-serving", {"models": models})
     assert "split them over several releases" in refused.value.stderr
+
+
+@both
+@pytest.mark.parametrize("resources", [None, {"limits": None, "requests": None}, {"limits": None}], ids=str)
+def test_a_namespace_that_sets_resources_itself(chart: str, resources: Any, rendered: Callable[..., Objects]) -> None:
+    """A LimitRange has defaults for pods without resources: whoever wants those removes the chart's by null."""
+    pod = one(rendered(chart, {"resources": resources}), "Deployment")["spec"]["template"]["spec"]
+    assert "limits" not in pod["containers"][0]["resources"]

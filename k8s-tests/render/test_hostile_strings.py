@@ -19,12 +19,18 @@ PLACES: dict[str, dict[str, dict[str, Any]]] = {
         "priorityClassName": {}, "schedulerName": {}, "runtimeClassName": {},
         "ingress.className": {"ingress": {"enabled": True, "hosts": ["a.example.com"]}},
         "ingress.hosts[]": {"ingress": {"enabled": True}},
+        "ingress.path": {"ingress": {"enabled": True, "hosts": ["a.example.com"]}},
+        "service.loadBalancerClass": {"service": {"type": "LoadBalancer"}},
+        "service.loadBalancerSourceRanges[]": {"service": {"type": "LoadBalancer"}},
+        "global.imageRegistry": {}, "podDisruptionBudget.minAvailable": {}, "podDisruptionBudget.maxUnavailable": {},
         "image.repository": {}, "image.tag": {}, "podMonitor.interval": {"podMonitor": {"enabled": True}},
+        "podMonitor.scrapeTimeout": {"podMonitor": {"enabled": True}},
         "config.models.m.signature": {"config": {"models": {"m": {"labels": {"stable": 1}}}}},
     },
     "tf-serving": {
         "priorityClassName": {}, "schedulerName": {}, "runtimeClassName": {}, "image.repository": {}, "image.tag": {},
         "persistence.storageClass": {"persistence": {"enabled": True}},
+        "service.loadBalancerClass": {"service": {"type": "LoadBalancer"}}, "global.imageRegistry": {},
         "helmTest.image": {}, "podMonitor.interval": {"podMonitor": {"enabled": True}},
     },
 }  # fmt: skip

@@ -100,6 +100,8 @@ def test_the_schema_is_closed_and_local(chart: Path) -> None:
             for child in node["properties"].values():
                 closed(child)
 
+    shared = schema["properties"].pop("global")
+    assert "additionalProperties" not in shared, "a parent chart shares what it likes"
     closed(schema)
 
 

@@ -11,6 +11,7 @@ from fake_api import FakeApi
 
 from deployer.targets.cluster.api import Place, pod_path
 from deployer.targets.cluster.helm_releases import HelmReleases
+from deployer.targets.cluster.live_config import LIVE, SOURCE
 from deployer.targets.cluster.names import GATEWAY_KEY, MODELS_KEY, Names
 from deployer.targets.cluster.target import ClusterTarget
 from deployer.tools.helm import Helm
@@ -61,6 +62,13 @@ class FakeCluster:
                 if group:
                     path = f"{group}/namespaces/{NAMESPACE}/{one['kind'].lower()}s/{one['metadata']['name']}"
                     self.api._put(path, one)
+
+    def adopt_live(self) -> None:
+        """Have the two ConfigMaps as the charts make them with `models.source: live`: without content."""
+        for name in (self.target.names.models, self.target.names.gateway_config):
+            path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{name}"
+            metadata = {**self.api.objects[path]["metadata"], "annotations": {SOURCE: LIVE}}
+            self.api._put(path, {"metadata": metadata})
 
     def edit(self, name: str, text: str) -> None:
         """Somebody replaces the one text of a ConfigMap of the release by hand."""

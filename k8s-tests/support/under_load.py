@@ -12,6 +12,7 @@ from threading import Event
 import msgspec
 from eventually import eventually
 
+from deployer.domain.pods import Pods
 from deployer.experiment.generator import generator_for
 from deployer.experiment.loadgen.plan import ClosedLoop, Outcome, Plan, merge
 from deployer.records.endpoint import RecordApi
@@ -69,7 +70,7 @@ class Release:
         """
         plan = self._plan(seconds, clients)
         begun, over = Event(), Event()
-        started = generator_for(self.target, image=self.image, timeout=120, progress=lambda _: None)
+        started = generator_for(self.target, image=self.image, pods=Pods(), timeout=120, progress=lambda _: None)
         with started as job, ThreadPoolExecutor(1) as pool:
 
             def work() -> Outcome:
@@ -96,7 +97,7 @@ class Release:
         """
         plan, over = self._plan(PIECE_SECONDS, 1), Event()
         with (
-            generator_for(self.target, image=self.image, timeout=120, progress=lambda _: None) as job,
+            generator_for(self.target, image=self.image, pods=Pods(), timeout=120, progress=lambda _: None) as job,
             ThreadPoolExecutor(1) as pool,
         ):
 

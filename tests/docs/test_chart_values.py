@@ -27,7 +27,6 @@ def test_what_is_generated_from_the_values_is_up_to_date() -> None:
 @by_chart
 def test_every_value_of_the_schema_has_its_row_and_nothing_else_has(chart: Path) -> None:
     found = dict(values_of(json.loads((chart / "values.schema.json").read_text("utf-8"))))
-    del found["global"]  # Helm's own
     assert sorted(found.keys() ^ rows(chart).keys()) == []
 
 
@@ -51,7 +50,7 @@ def values_of(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dic
     """Every described value of a schema by its path, and what lists and maps of them are made of."""
     for key, inside in schema.get("properties", {}).items():
         here = f"{path}.{key}".lstrip(".")
-        if "description" in inside or here == "global":
+        if "description" in inside:
             yield here, inside
         for below, parts in (("", inside), ("[]", inside.get("items")), (".<>", inside.get("additionalProperties"))):
             if isinstance(parts, dict):

@@ -74,6 +74,8 @@ def columns_of(feature: Document, record: Document, now: float) -> list[float]:
     if feature["type"] in ("ratio", "difference"):
         check_beside_gaps(feature, record, keys)
         return numbers(feature, [value], feature["name"]) + flag
+    if feature["type"] == "int":  # what stands in may be a fraction, such as a mean
+        return numbers(feature, [value], keys[0]) + flag
     if feature["type"] == "vector":
         value = [value] * feature["length"]
     return plain(feature, record | dict.fromkeys(gaps, value), now) + flag

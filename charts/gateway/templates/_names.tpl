@@ -76,7 +76,7 @@ annotations:
 
 {{- define "gateway.image" -}}
 {{- $name := .Values.image.repository -}}
-{{- with .Values.image.registry -}}{{- $name = printf "%s/%s" . $name -}}{{- end -}}
+{{- with default .Values.image.registry .Values.global.imageRegistry -}}{{- $name = printf "%s/%s" . $name -}}{{- end -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" $name .Values.image.digest -}}
 {{- else -}}
@@ -87,4 +87,13 @@ annotations:
 {{/* Grafana takes 40 characters, and one uid once, whatever the namespace. */}}
 {{- define "gateway.dashboardUid" -}}
 {{- printf "%s/%s" (include "gateway.namespace" .) (include "gateway.fullname" .) | sha256sum | trunc 16 | printf "gateway-%s" -}}
+{{- end }}
+
+{{/* An image that a value names as a whole, from the registry that a parent chart names: (list $ image) */}}
+{{- define "gateway.imageOf" -}}
+{{- $image := index . 1 -}}
+{{- with (index . 0).Values.global.imageRegistry -}}
+{{- $image = printf "%s/%s" . (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $image "") -}}
+{{- end -}}
+{{- $image -}}
 {{- end }}

@@ -1,8 +1,11 @@
 {{/* Cross-field errors that a schema cannot say; each names the value and the remedy. */}}
 {{- define "gateway.validate" -}}
 {{- $v := .Values -}}
-{{- if not (get $v.config "models") -}}
-{{- fail "config.models is empty: name at least one, as in --set config.models.digits.labels.stable=1,config.models.digits.routing.weights.stable=100" -}}
+{{- include "gateway.validateService" . -}}
+{{- include "gateway.validateBudget" . -}}
+{{- include "gateway.validateMonitors" . -}}
+{{- if and (ne $v.models.source "live") (not (get $v.config "models")) -}}
+{{- fail "config.models is empty: name at least one, as in --set config.models.digits.labels.stable=1,config.models.digits.routing.weights.stable=100, or let the deployer own them with --set models.source=live" -}}
 {{- end -}}
 {{- range list "version" "backends" -}}
 {{- if hasKey $v.config . -}}{{- fail (printf "config.%s is set by the chart (modelServer.*); remove it" .) -}}{{- end -}}
@@ -31,7 +34,10 @@
 {{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) (not $v.autoscaling.targetCPUUtilizationPercentage) (not $v.autoscaling.metrics) -}}
 {{- fail "autoscaling has no metric: set autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics" -}}
 {{- end -}}
-{{- $cpu := or (dig "requests" "cpu" "" $v.resources) (dig "limits" "cpu" "" $v.resources) -}}
+{{- $resources := default dict $v.resources -}}
+{{- $requests := default dict (get $resources "requests") -}}
+{{- $limits := default dict (get $resources "limits") -}}
+{{- $cpu := or (get $requests "cpu") (get $limits "cpu") -}}
 {{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) $v.autoscaling.targetCPUUtilizationPercentage (not $cpu) -}}
 {{- fail "autoscaling by CPU needs resources.requests.cpu, a share of which it aims at: set it, or set autoscaling.targetCPUUtilizationPercentage to 0 and give autoscaling.metrics" -}}
 {{- end -}}
@@ -40,7 +46,7 @@
 {{- if le (int $v.terminationGracePeriodSeconds) $least -}}
 {{- fail (printf "terminationGracePeriodSeconds must exceed preStopSleepSeconds by the longest request (config.limits.timeout_ms): raise it above %d" $least) -}}
 {{- end -}}
-{{- $limit := dig "limits" "memory" "" (default dict $v.resources) | toString -}}
+{{- $limit := get $limits "memory" | toString -}}
 {{- $mib := ternary (mul 1024 (trimSuffix "Gi" $limit | int)) (trimSuffix "Mi" $limit | int) (hasSuffix "Gi" $limit) -}}
 {{- $needed := add 144 (div (dig "limits" "memory_bytes" 0 $v.config | int64) 1048576) -}}
 {{- if and (regexMatch "^[0-9]+[MG]i$" $limit) (dig "limits" "memory_bytes" nil $v.config) (lt $mib $needed) -}}
@@ -54,6 +60,16 @@
 {{/* DNS name of the model servers' headless Service. */}}
 {{- define "gateway.modelServer" -}}
 {{- .Values.modelServer.service | default (printf "%s-tf-serving-headless" (trimSuffix "-gateway" .Release.Name)) -}}
+{{- end }}
+
+{{/* Annotations of a ConfigMap whose content belongs to the deployer: Argo CD and Flux leave it alone. */}}
+{{- define "gateway.liveAnnotations" -}}
+{{- if eq .Values.models.source "live" -}}
+tfserving-deployer/source: live
+argocd.argoproj.io/compare-options: IgnoreExtraneous
+argocd.argoproj.io/sync-options: ServerSideApply=true
+kustomize.toolkit.fluxcd.io/ssa: IfNotPresent
+{{- end -}}
 {{- end }}
 
 {{- define "gateway.config" -}}

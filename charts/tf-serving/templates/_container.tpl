@@ -1,7 +1,7 @@
 {{- define "tf-serving.initContainers" -}}
 {{- if eq .Values.storage.type "fetch" -}}
 - name: fetch-models
-  image: {{ .Values.storage.fetch.image | quote }}
+  image: {{ include "tf-serving.imageOf" (list . .Values.storage.fetch.image) | quote }}
   command:
     {{- toYaml .Values.storage.fetch.command | nindent 4 }}
   {{- with .Values.storage.fetch.env }}
@@ -11,8 +11,7 @@
   securityContext:
     {{- toYaml .Values.securityContext | nindent 4 }}
   resources:
-    requests: {cpu: 100m, memory: 128Mi}
-    limits: {memory: 128Mi}
+    {{- toYaml .Values.storage.fetch.resources | nindent 4 }}
   volumeMounts:
     - {name: models, mountPath: /models}
     - {name: tmp, mountPath: /tmp}
@@ -111,6 +110,10 @@ volumeMounts:
 - name: model-config
   configMap:
     name: {{ include "tf-serving.suffixed" (list . "models") }}
+    {{- if include "tf-serving.live" . }}
+    # A named key must exist: the pod waits for the deployer to write it.
+    items: [{key: model.config, path: model.config}]
+    {{- end }}
 {{- end }}
 - name: server-config
   configMap:

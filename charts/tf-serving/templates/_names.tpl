@@ -80,7 +80,7 @@ annotations:
 {{- $tag = printf "%s%s" $tag .Values.gpu.imageTagSuffix -}}
 {{- end -}}
 {{- $name := .Values.image.repository -}}
-{{- with .Values.image.registry -}}{{- $name = printf "%s/%s" . $name -}}{{- end -}}
+{{- with default .Values.image.registry .Values.global.imageRegistry -}}{{- $name = printf "%s/%s" . $name -}}{{- end -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" $name .Values.image.digest -}}
 {{- else -}}
@@ -99,4 +99,13 @@ annotations:
 {{/* Grafana takes 40 characters, and one uid once, whatever the namespace. */}}
 {{- define "tf-serving.dashboardUid" -}}
 {{- printf "%s/%s" (include "tf-serving.namespace" .) (include "tf-serving.fullname" .) | sha256sum | trunc 16 | printf "tf-serving-%s" -}}
+{{- end }}
+
+{{/* An image that a value names as a whole, from the registry that a parent chart names: (list $ image) */}}
+{{- define "tf-serving.imageOf" -}}
+{{- $image := index . 1 -}}
+{{- with (index . 0).Values.global.imageRegistry -}}
+{{- $image = printf "%s/%s" . (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $image "") -}}
+{{- end -}}
+{{- $image -}}
 {{- end }}

@@ -6,7 +6,7 @@ tfserving-deployer/model-config
 {{/* Puts the file that the server polls together; the server starts once it is there. */}}
 {{- define "tf-serving.ownModelConfig.container" -}}
 - name: model-config
-  image: {{ default (include "tf-serving.image" .) .Values.ownModelConfig.image | quote }}
+  image: {{ ternary (include "tf-serving.image" .) (include "tf-serving.imageOf" (list . .Values.ownModelConfig.image)) (empty .Values.ownModelConfig.image) | quote }}
   imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
   restartPolicy: Always
   command: [/bin/sh, -c]
@@ -36,6 +36,13 @@ tfserving-deployer/model-config
     sources:
       - configMap:
           name: {{ include "tf-serving.suffixed" (list . "models") }}
+          {{- if include "tf-serving.live" . }}
+          items: [{key: model.config, path: model.config}]
+      - configMap:
+          name: {{ include "tf-serving.suffixed" (list . "models") }}
+          items: [{key: newcomer.config, path: newcomer.config}]
+          optional: true
+          {{- end }}
       - downwardAPI:
           items:
             - path: own.config

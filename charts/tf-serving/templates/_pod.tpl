@@ -32,7 +32,7 @@ prometheus.io/path: {{ .Values.monitoring.path | quote }}
 {{- end }}
 
 {{- define "tf-serving.resources" -}}
-{{- $resources := deepCopy .Values.resources -}}
+{{- $resources := deepCopy (default dict .Values.resources) -}}
 {{- if .Values.gpu.enabled -}}
 {{- $limits := merge (dict .Values.gpu.resourceName .Values.gpu.count) (default dict $resources.limits) -}}
 {{- $_ := set $resources "limits" $limits -}}
@@ -65,7 +65,7 @@ priorityClassName: {{ . | quote }}
 {{- with .Values.schedulerName }}
 schedulerName: {{ . | quote }}
 {{- end }}
-{{- include "tf-serving.passThrough" (list "imagePullSecrets" .Values.imagePullSecrets) }}
+{{- include "tf-serving.passThrough" (list "imagePullSecrets" (concat .Values.imagePullSecrets .Values.global.imagePullSecrets | uniq)) }}
 {{- include "tf-serving.passThrough" (list "hostAliases" .Values.hostAliases) }}
 {{- include "tf-serving.passThrough" (list "dnsConfig" .Values.dnsConfig) }}
 {{- include "tf-serving.passThrough" (list "affinity" .Values.affinity) }}

@@ -1,7 +1,8 @@
 {{/* Whole CPUs that the container may use: its CPU limit, else its request, rounded up. */}}
 {{- define "tf-serving.cpus" -}}
-{{- $requests := default dict .Values.resources.requests -}}
-{{- $limits := default dict .Values.resources.limits -}}
+{{- $resources := default dict .Values.resources -}}
+{{- $requests := default dict (get $resources "requests") -}}
+{{- $limits := default dict (get $resources "limits") -}}
 {{- $cpu := toString (default (default "1" (get $requests "cpu")) (get $limits "cpu")) -}}
 {{- if hasSuffix "m" $cpu -}}
 {{- max 1 (ceil (divf (float64 (trimSuffix "m" $cpu)) 1000)) | int -}}
@@ -60,8 +61,24 @@
 {{- end }}
 {{- end }}
 
+{{/* Whether the deployer owns the models; empty if not. */}}
+{{- define "tf-serving.live" -}}
+{{- if kindIs "map" .Values.models -}}live{{- end -}}
+{{- end }}
+
+{{/* Annotations of a ConfigMap whose content belongs to the deployer: Argo CD and Flux leave it alone. */}}
+{{- define "tf-serving.liveAnnotations" -}}
+{{- if include "tf-serving.live" . -}}
+tfserving-deployer/source: live
+argocd.argoproj.io/compare-options: IgnoreExtraneous
+argocd.argoproj.io/sync-options: ServerSideApply=true
+kustomize.toolkit.fluxcd.io/ssa: IfNotPresent
+{{- end -}}
+{{- end }}
+
 {{- define "tf-serving.modelConfig" -}}
 model_config_list {
+{{- if not (include "tf-serving.live" .) }}
 {{- range .Values.models }}
   config {
     name: {{ .name | quote }}
@@ -78,6 +95,7 @@ model_config_list {
     version_labels { key: {{ $label | quote }} value: {{ int64 $version }} }
     {{- end }}
   }
+{{- end }}
 {{- end }}
 }
 {{- end }}

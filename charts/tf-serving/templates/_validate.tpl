@@ -1,11 +1,15 @@
 {{/* Cross-field errors that a schema cannot say; each names the value and the remedy. */}}
 {{- define "tf-serving.validate" -}}
 {{- $v := .Values -}}
+{{- include "tf-serving.validateService" . -}}
+{{- include "tf-serving.validateBudget" . -}}
+{{- include "tf-serving.validateMonitors" . -}}
+{{- $models := ternary list $v.models (kindIs "map" $v.models) -}}
 {{- if not $v.models -}}
-{{- fail "models is empty: name at least one, as in --set 'models[0].name=digits,models[0].versions={1},models[0].labels.stable=1'" -}}
+{{- fail "models is empty: name at least one, as in --set 'models[0].name=digits,models[0].versions={1},models[0].labels.stable=1', or let the deployer own them with --set models.source=live" -}}
 {{- end -}}
 {{- $seen := dict -}}
-{{- range $v.models -}}
+{{- range $models -}}
 {{- $model := . -}}
 {{- if hasKey $seen .name -}}{{- fail (printf "models: %q is listed twice; give each model one entry" .name) -}}{{- end -}}
 {{- $_ := set $seen .name true -}}
@@ -16,6 +20,9 @@
 {{- fail (printf "models: label %q of %q points at version %d, which is not in versions; add it there or move the label" $label $model.name (int64 $version)) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if and $v.rolloutAccess.enabled (not (include "tf-serving.live" .)) -}}
+{{- fail "rolloutAccess.enabled needs models.source=live: a rollout that Helm values follow needs rights on every object of both charts" -}}
 {{- end -}}
 {{- if and (eq $v.storage.type "existingClaim") (not $v.persistence.existingClaim) -}}
 {{- fail "storage.type is existingClaim: set persistence.existingClaim to the claim's name" -}}
@@ -30,7 +37,7 @@
 {{- fail "storage.fetch.image is set: set storage.type=fetch too, or remove it" -}}
 {{- end -}}
 {{- $outside := eq $v.storage.type "fetch" -}}
-{{- range $v.models -}}{{- if hasPrefix "gs://" (default "" .basePath) -}}{{- $outside = true -}}{{- end -}}{{- end -}}
+{{- range $models -}}{{- if hasPrefix "gs://" (default "" .basePath) -}}{{- $outside = true -}}{{- end -}}{{- end -}}
 {{- if and $v.networkPolicy.enabled $outside (not $v.networkPolicy.extraEgress) -}}
 {{- fail "models come from outside the cluster, and networkPolicy.enabled closes all egress: allow their way (and DNS) with networkPolicy.extraEgress" -}}
 {{- end -}}
@@ -46,7 +53,10 @@
 {{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) (not $v.autoscaling.targetCPUUtilizationPercentage) (not $v.autoscaling.metrics) -}}
 {{- fail "autoscaling has no metric: set autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics" -}}
 {{- end -}}
-{{- $cpu := or (dig "requests" "cpu" "" $v.resources) (dig "limits" "cpu" "" $v.resources) -}}
+{{- $resources := default dict $v.resources -}}
+{{- $requests := default dict (get $resources "requests") -}}
+{{- $limits := default dict (get $resources "limits") -}}
+{{- $cpu := or (get $requests "cpu") (get $limits "cpu") -}}
 {{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) $v.autoscaling.targetCPUUtilizationPercentage (not $cpu) -}}
 {{- fail "autoscaling by CPU needs resources.requests.cpu, a share of which it aims at: set it, or set autoscaling.targetCPUUtilizationPercentage to 0 and give autoscaling.metrics" -}}
 {{- end -}}
@@ -79,7 +89,7 @@
 {{- if gt (int $v.batching.maxExecutionBatchSize) (int $v.batching.maxBatchSize) -}}
 {{- fail (printf "batching.maxExecutionBatchSize is %d, more than batching.maxBatchSize (%d): lower it" (int $v.batching.maxExecutionBatchSize) (int $v.batching.maxBatchSize)) -}}
 {{- end -}}
-{{- if and $v.gpu.enabled (hasKey (default dict $v.resources.limits) $v.gpu.resourceName) -}}
+{{- if and $v.gpu.enabled (hasKey $limits $v.gpu.resourceName) -}}
 {{- fail (printf "resources.limits has %s: set gpu.count instead" $v.gpu.resourceName) -}}
 {{- end -}}
 {{- if eq (int $v.serving.threads.rest) 1 -}}

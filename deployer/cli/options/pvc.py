@@ -14,6 +14,7 @@ from deployer.cli.console import console
 from deployer.cli.options.group import OptionGroup
 from deployer.cli.verb import Kubeconfig, Timeout
 from deployer.domain.location import PvcStore, parse_store
+from deployer.domain.pods import Pods
 from deployer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +50,15 @@ class PodOptions(OptionGroup):
     context: Annotated[str, typer.Option("--context", help="Kube-context of the PVC; by default the current one.")] = ""
     kubeconfig: Kubeconfig = ""
     timeout: Timeout = 180.0
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-f",
+            "--file",
+            help="The deployer.yaml of the release; its section `pods` applies to the pod. By default ./deployer.yaml,"
+            " if there is one for the namespace of the PVC.",
+        ),
+    ] = None
 
     def access(self, store: str) -> PvcAccess:
         """Access to the PVC that an option names. Errors: UsageError."""
@@ -58,7 +68,18 @@ class PodOptions(OptionGroup):
 
         pvc = pvc_store(store)
         place = Place(namespace=pvc.namespace, context=self.context, kubeconfig=self.kubeconfig)
-        return PvcAccess(pvc=pvc, place=place, image=self.image or local_image("deployer"), timeout=self.timeout)
+        image, pods = self.image or local_image("deployer"), self._pods(pvc)
+        return PvcAccess(pvc=pvc, place=place, image=image, timeout=self.timeout, pods=pods)
+
+    def _pods(self, pvc: PvcStore) -> Pods:
+        """What deployer.yaml says of pods. Errors: SpecError."""
+        from deployer.release import spec
+
+        path = self.file or Path("deployer.yaml")
+        if self.file is None and not path.exists():
+            return Pods()
+        release = spec.load(path)
+        return release.pods if self.file is not None or release.namespace == pvc.namespace else Pods()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from deployer.cli.options.choices import ChoiceOptions
 from deployer.cli.options.target import Context, Namespace
 from deployer.cli.verb import DryRun, File, Kubeconfig, Timeout, Verb, Yes
 from deployer.release.deploy import deploy as usecase
+from deployer.release.git import values_files
 from deployer.release.where import Kind, Where
 from deployer.tools.kind import CONTEXT_PREFIX
 
@@ -35,6 +36,15 @@ def deploy(
             "--storage-image", help="Image with Python for the pod that lists the PVC; by default the gateway's."
         ),
     ] = "",
+    from_values: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-values",
+            metavar="DIR",
+            help="Folder with the values files of both charts: models that are not installed begin with their state.",
+            show_default=False,
+        ),
+    ] = None,
     timeout: Timeout = 600.0,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -45,7 +55,13 @@ def deploy(
     are installed for the first time. If there is nothing to change, nothing is written.
     """
     where = Where(file=file, kind=Kind.CLUSTER, context=context, namespace=namespace, kubeconfig=kubeconfig)
-    request = usecase.DeployRequest(where=where, choices=chosen.choices(), storage_image=storage_image, timeout=timeout)
+    request = usecase.DeployRequest(
+        where=where,
+        choices=chosen.choices(),
+        recorded=values_files.choices(from_values) if from_values is not None else {},
+        storage_image=storage_image,
+        timeout=timeout,
+    )
     plan = usecase.plan(request, console.progress)
     if dry_run:
         facts = {"target": plan.target.describe(), "changes": [c.name for c in plan.changes], "diff": plan.diff}
@@ -61,6 +77,7 @@ def deploy(
 def deployed_text(done: usecase.Deployed) -> str:
     """What was done and proven, for a person."""
     head = [f"{name} is at revision {revision}" for name, revision in done.revisions.items()]
+    head += [f"ConfigMap {name} is written" for name in done.written]
     if not done.changed:
         head = [f"nothing to change in {done.target}"]
     rows = [(p.model, p.label, p.version, f"{1000 * p.seconds:.0f} ms", p.refused or None) for p in done.proofs]

@@ -22,6 +22,7 @@ from deployer.cli.options.target import LocalOptions, TargetOptions
 from deployer.cli.verb import DryRun, Timeout, Verb, duration
 from deployer.cli.views.experiment import differences, found_text, outline, swept
 from deployer.domain import release
+from deployer.domain.pods import Pods
 from deployer.errors import ToolError
 from deployer.experiment.results import LagBounds
 from deployer.extras import pip_line
@@ -80,7 +81,7 @@ def run(
 ) -> None:
     """Find the rate that each number of replicas sustains within an objective, and write a folder with a report."""
     _need_libraries()
-    described, _ = _described(where.file, where.state_dir)
+    described, _, pods = _described(where.file, where.state_dir)
     request = replace(
         sweep.request(subject, described, timeout=timeout),
         direct=direct,
@@ -93,6 +94,7 @@ def run(
         seed=described.seed if seed is None else seed,
         target_rate=target_rate,
         load_image=load_image,
+        pods=pods,
     )
     from deployer.experiment import run as experiment
 
@@ -140,7 +142,7 @@ def batching(
     from deployer.experiment.batching import sweep as usecase
     from deployer.experiment.batching.search import candidates
 
-    described, now = _described(where.file, where.state_dir)
+    described, now, _ = _described(where.file, where.state_dir)
     base = now or release.Batching()
     request = usecase.BatchingRequest(
         each=sweep.request(subject, described, timeout=timeout),
@@ -186,14 +188,14 @@ def report(folder: Folder) -> None:
     console.result("Report", {"report": path}, str(path))
 
 
-def _described(file: Path, state_dir: Path | None) -> tuple[release.Experiment, release.Batching | None]:
-    """Both sections of the release; the defaults of one when only its state is named."""
+def _described(file: Path, state_dir: Path | None) -> tuple[release.Experiment, release.Batching | None, Pods]:
+    """Three sections of the release; their defaults when only its state is named."""
     if state_dir is not None and not file.exists():
-        return release.Experiment(), None
+        return release.Experiment(), None, Pods()
     from deployer.release import spec
 
     described = spec.load(file)
-    return described.experiment, described.batching
+    return described.experiment, described.batching, described.pods
 
 
 def _need_libraries() -> None:

@@ -172,14 +172,6 @@ def prune(
         Path | None,
         typer.Option("--model-config", help="Rendered model_config; versions that it serves or labels are kept."),
     ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "-f",
-            "--file",
-            help="The deployer.yaml of the local release that uses the store; by default ./deployer.yaml if it exists.",
-        ),
-    ] = None,
     state_dir: StateDir = None,
     *,
     pod: PodOptions,
@@ -207,7 +199,7 @@ def prune(
             )
     else:
         directory = Path(store)
-        used = in_use.of_local_release(file, state_dir, directory, model)
+        used = in_use.of_local_release(pod.file, state_dir, directory, model)
         used |= in_use.configured(model_config, model, version_numbers(directory, model)) if model_config else {}
         pruned = usecase.prune_directory(
             directory, model, keep=keep, protected=named | used, dry_run=dry_run, progress=console.progress

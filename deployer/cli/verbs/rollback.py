@@ -8,9 +8,11 @@ import typer
 
 from deployer.cli import candidates
 from deployer.cli.console import console
+from deployer.cli.options.record import RecordOptions
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import DryRun, ModelName, Timeout, Verb
 from deployer.cli.verbs.rollout import ended, foreseen
+from deployer.errors import GateFailed
 from deployer.rollout.preview import preview_rollback
 from deployer.rollout.rollouts import rollouts_of
 
@@ -34,14 +36,16 @@ def rollback(
     dry_run: DryRun = False,
     *,
     where: TargetOptions,
+    git: RecordOptions,
 ) -> int:
     """Return to the previous stable version at once, without steps or gates.
 
     An open rollout is aborted. The exit code is 0 when every replica and gateway is verified.
     """
+    git.check(where)
     rollouts = rollouts_of(where, model, console.progress)
     if dry_run:
         return foreseen(preview_rollback(rollouts, to, timeout=timeout))
     done = rollouts.rollback(to, timeout=timeout)
-    code = ended(done)
-    return 0 if done.outcome in ("aborted", "rolled back") else code
+    code = ended(done, where, git)
+    return 0 if code == GateFailed.exit_code and done.outcome in ("aborted", "rolled back") else code

@@ -12,12 +12,13 @@ import typer
 from deployer.cli import candidates
 from deployer.cli.console import console
 from deployer.cli.options.lists import numbers
+from deployer.cli.options.record import RecordOptions
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import DryRun, ModelName, NewTimeout, Timeout, Verb, duration
 from deployer.cli.views.redraw import LiveText
 from deployer.cli.views.rollout import history_text, plan_text, rollout_text, sentence, summary_line
 from deployer.domain.rollout import OnFail, Policy, Rollout, RolloutRequest
-from deployer.errors import UsageError
+from deployer.errors import DeployerError, UsageError
 from deployer.rollout import status as rollout_status
 from deployer.rollout.preview import Preview, preview_start
 from deployer.rollout.rollouts import rollouts_of
@@ -98,6 +99,7 @@ def start(
     dry_run: DryRun = False,
     *,
     where: TargetOptions,
+    git: RecordOptions,
 ) -> int:
     """Roll out a version: load, label, shares of traffic under gates, promote.
 
@@ -106,6 +108,7 @@ def start(
     """
     if no_gates and gate:
         raise UsageError("--no-gates and --gate contradict each other", hint="leave out one of them")
+    git.check(where)
     rollouts = rollouts_of(where, model, console.progress)
     gates = () if no_gates else tuple(gate) if gate is not None else rollouts.gates
     request = _request(
@@ -124,7 +127,9 @@ def start(
         accept_downtime=accept_downtime,
         timeout=timeout,
     )
-    return foreseen(preview_start(rollouts, request)) if dry_run else ended(rollouts.start(request))
+    if dry_run:
+        return foreseen(preview_start(rollouts, request))
+    return ended(rollouts.start(request), where, git)
 
 
 @app.command()
@@ -157,28 +162,30 @@ def status(
 
 
 @app.command()
-def promote(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions) -> int:
+def promote(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions, git: RecordOptions) -> int:
     """Skip the remaining steps and gates, and make the version stable."""
-    return ended(rollouts_of(where, model, console.progress).promote(timeout))
+    git.check(where)
+    return ended(rollouts_of(where, model, console.progress).promote(timeout), where, git)
 
 
 @app.command()
 def pause(model: ModelName, where: TargetOptions) -> None:
     """Pause before the next step; shares of traffic stay as they are."""
-    ended(rollouts_of(where, model, console.progress).pause())
+    ended(rollouts_of(where, model, console.progress).pause(), where, RecordOptions())
 
 
 @app.command()
-def resume(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions) -> int:
+def resume(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions, git: RecordOptions) -> int:
     """Continue after a pause, or after the deployer was killed."""
-    return ended(rollouts_of(where, model, console.progress).resume(timeout))
+    git.check(where)
+    return ended(rollouts_of(where, model, console.progress).resume(timeout), where, git)
 
 
 @app.command()
 def abort(model: ModelName, timeout: NewTimeout = None, *, where: TargetOptions) -> int:
     """Abort the rollout at any step and remove the version from traffic. The exit code is 0 when that is verified."""
     done = rollouts_of(where, model, console.progress).abort(timeout)
-    code = ended(done)
+    code = ended(done, where, RecordOptions())
     return 0 if done.outcome == "aborted" else code
 
 
@@ -190,12 +197,19 @@ def history(model: ModelName, where: TargetOptions) -> None:
     console.result("RolloutHistory", found, lambda: history_text(found))
 
 
-def ended(rollout: Rollout) -> int:
-    """Print where a rollout rests; its exit code."""
+def ended(rollout: Rollout, where: TargetOptions, git: RecordOptions) -> int:
+    """Print where a rollout rests, and record what it left for Git if it has ended; its exit code."""
+    code = rollout_status.exit_code(rollout)
+    if rollout.outcome:
+        try:
+            git.record(where, f"{rollout.model}: version {rollout.request.to} {rollout.outcome}")
+        except DeployerError as error:  # the rollout itself has ended, and its result must be printed
+            console.progress(f"{rollout.outcome}, but the values files were not recorded: {error.message}")
+            code = error.exit_code
     console.result(
         "Rollout", {"phase": rollout.phase, "outcome": rollout.outcome, "rollout": rollout}, sentence(rollout)
     )
-    return rollout_status.exit_code(rollout)
+    return code
 
 
 def foreseen(found: Preview) -> int:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from deployer.domain.pods import Pods
 from deployer.errors import SpecError, TargetError, WaitTimeout
 from deployer.experiment.loadgen.agent import LONG_POLL_SECONDS, TOKEN_HEADER, Report
 from deployer.experiment.loadgen.plan import Outcome, Plan, Reference
@@ -26,8 +27,8 @@ _REQUEST_ATTEMPTS = 5
 T = TypeVar("T")
 
 
-def load_agent(image: str) -> AgentProgram:
-    """The load generator as an agent; `image` is the deployer's image."""
+def load_agent(image: str, pods: Pods) -> AgentProgram:
+    """The load generator as an agent; `image` is the deployer's image, `pods` what a cluster demands of its pod."""
     return AgentProgram(
         module="deployer.experiment.loadgen.agent",
         image=image,
@@ -37,8 +38,9 @@ def load_agent(image: str) -> AgentProgram:
         probe="/machine",
         token_header=TOKEN_HEADER,
         answers_within=LONG_POLL_SECONDS,
-        # No CPU limit: a throttled load generator would measure itself.
+        # No CPU limit unless the cluster demands one: a throttled load generator would measure itself.
         resources={"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        pods=pods,
     )
 
 

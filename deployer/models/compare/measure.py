@@ -18,7 +18,6 @@ from deployer.models.compare.result import Comparison, Measured, front
 from deployer.models.features.holdout import Holdout, plain_answers
 from deployer.models.proof.served import load_error
 from deployer.records import files
-from deployer.records.text import text_of
 from deployer.targets.base import Progress
 from deployer.targets.local.memory import resident
 from deployer.targets.local.one_server import TFLITE, OneServer, Program, one_server
@@ -134,7 +133,7 @@ def _rows(
             f"version {path.name} has no feature spec, so it takes no records",
             hint='write lines of {"inputs": {INPUT: one row}, "expected": …}',
         )
-    holdout = Holdout(text_of(features), request.rates, f"version {path.name}")
+    holdout = Holdout(features, request.rates, f"version {path.name}")
     return holdout, holdout.tensors([sample.record or {} for sample in samples])
 
 

@@ -6,6 +6,7 @@ The checks run on the model server that will serve the version, so the server ca
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from deployer.targets.base import Progress
 from deployer.targets.storage import manifest, signatures
 from deployer.targets.storage.disk import OnStep, no_step
 from deployer.targets.storage.layout import ModelStore, Staging
+from gateway.spec import parse_spec
 from tfserving.tflite import MODEL_FILE
 from tfserving.wire.tensors import Array
 
@@ -227,6 +229,9 @@ def _put_features(version_dir: Path, signature: SignatureFact, request: ExportRe
             cause="\n       ".join(checked.problems),
             hint="correct the feature spec, or export the model that it belongs to",
         )
+    for name in {str(words.vocabulary_file) for words in parse_spec(text).vocabularies.values()}:
+        if path != target:
+            shutil.copyfile(path.parent / name, target.parent / name)
     target.write_bytes(text)
     if checked.skew is None:
         return None

@@ -18,9 +18,11 @@ from deployer.records.columns import table_columns
 from deployer.records.text import text_of
 from gateway.preprocess import Compiled, RateProblem, Rates, RateTable, compile_spec
 from gateway.preprocess.problems import RecordProblems
+from gateway.preprocess.vocabularies import read_words
 from gateway.spec import FeatureSpec, SpecProblem
 from gateway.spec.problems import Finding, Lines, read_all
 from gateway.spec.signature import signature_problems
+from gateway.spec.words import check_vocabulary
 
 ROWS_AT_A_TIME: Final = 1000
 """Rows that are preprocessed together."""
@@ -67,13 +69,14 @@ def check(request: CheckRequest) -> Checked:
         return Checked(problems=tuple(found), notes=("signature and data are checked once the spec is valid",))
     if request.signature is not None:
         found += [str(finding) for finding in signature_findings(spec, read.lines, request.signature)]
+    found += [str(finding) for finding in vocabulary_findings(spec, read.lines, request.spec.parent)]
     rates, problems, note = _rates(spec, read.lines, request.rates)
     found += [str(finding) for finding in problems]
     notes += note
     if found or not request.data or (rates is None and spec.currencies):
         return Checked(problems=tuple(found), notes=tuple(notes))
     try:
-        compiled = compile_spec(spec, rates)
+        compiled = compile_spec(spec, rates, files=request.spec.parent)
     except SpecProblem as error:
         finding = Finding(line=read.lines.of(error.path, error.what), path=error.path, what=error.what)
         return Checked(problems=(str(finding),), notes=tuple(notes))
@@ -86,6 +89,19 @@ def signature_findings(spec: FeatureSpec, lines: Lines, signature: SignatureFact
         Finding(line=lines.of(problem.path, problem.what), path=problem.path, what=problem.what)
         for problem in signature_problems(spec, signature.inputs, signature.outputs, signature.defaults)
     ]
+
+
+def vocabulary_findings(spec: FeatureSpec, lines: Lines, folder: Path) -> list[Finding]:
+    """What is wrong with the vocabulary files that a spec names, in its folder."""
+    found = []
+    for name, words in spec.vocabularies.items():
+        path = f"features: {name}"
+        try:
+            known = read_words(folder / str(words.vocabulary_file))
+            check_vocabulary(known, words, f"feature '{name}'")
+        except ValueError as error:
+            found.append(Finding(line=lines.of(path), path="", what=str(error)))
+    return found
 
 
 def _rates(spec: FeatureSpec, lines: Lines, path: Path | None) -> tuple[Rates | None, list[Finding], list[str]]:

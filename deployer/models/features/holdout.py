@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from deployer.errors import SpecError
+from deployer.records.text import text_of
 from gateway.preprocess import RateProblem, Rates, RateTable, compile_spec
 from gateway.preprocess.problems import RecordProblems
 from gateway.spec import Binary, Classification, FeatureSpec, Regression, SpecProblem, parse_spec
@@ -18,11 +19,12 @@ from tfserving.wire.tensors import Array
 class Holdout:
     """The feature spec of one version."""
 
-    def __init__(self, text: str, rates: Path | None, name: str) -> None:
+    def __init__(self, path: Path, rates: Path | None, name: str) -> None:
+        """`path` is features.yaml of the version. Errors: SpecError."""
         try:
-            self._spec: FeatureSpec = parse_spec(text)
+            self._spec: FeatureSpec = parse_spec(text_of(path))
             table = Rates(RateTable.load(rates)) if rates is not None else None
-            self._compiled = compile_spec(self._spec, table)
+            self._compiled = compile_spec(self._spec, table, files=path.parent)
         except (SpecProblem, RateProblem) as error:
             raise SpecError(f"the feature spec of {name} cannot be used: {error}", hint="export it again") from error
         self._name = name

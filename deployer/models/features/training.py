@@ -42,7 +42,7 @@ def statistics(spec: Path, data: Sequence[str], rates: Path | None, run: Run) ->
     """
     text = parse_spec(spec.read_bytes())
     table = Rates(RateTable.load(rates)) if rates is not None else None
-    compiled, interpreter = compile_spec(text, table), Interpreter(text.output)
+    compiled, interpreter = compile_spec(text, table, files=spec.parent), Interpreter(text.output)
     features = _Collected(measures(text, table))
     said: dict[str, _Values] = {}
     count = asked = 0

@@ -20,6 +20,7 @@ from deployer.errors import SpecError, TargetError, UsageError
 from deployer.release import memory
 from deployer.release.deploy.installed import Bounds, Live, live_release
 from deployer.release.deploy.live_texts import Restored
+from deployer.release.deploy.own_texts import OwnText, own_texts
 from deployer.release.kind_cluster import gateway_image
 from deployer.release.render.gateway_file import Specs
 from deployer.release.render.render import Choice, override
@@ -40,12 +41,14 @@ from deployer.targets.storage.contents import Contents
 class DeployRequest:
     """What to deploy, and where.
 
-    `choices` are versions, labels and weights of models that are not installed yet. `storage_image` is the image of the
+    `choices` are versions, labels and weights of models that are not installed yet, `recorded` those for models without
+    a choice, ignored for what is installed. `storage_image` is the image of the
     pod that reads the PVC, empty for the gateway's image. `timeout` limits the whole deployment, in seconds.
     """
 
     where: Where
     choices: Mapping[str, Choice] = field(default_factory=dict)
+    recorded: Mapping[str, Choice] = field(default_factory=dict)
     storage_image: str = ""
     timeout: float = 600.0
 
@@ -55,16 +58,18 @@ class Plan:
     """The plan of a deployment.
 
     `drift` are sentences about a scale that differs from the installed values. `restored` are configuration texts that
-    were made invalid by manual edits.
+    were made invalid by manual edits. `own` are texts that only the deployer writes. A chart is None where others
+    apply its manifests, as a GitOps controller does.
     """
 
     release: Release
     target: ClusterTarget
     state: ServingConfig
-    tf_serving: Change
-    gateway: Change
+    tf_serving: Change | None
+    gateway: Change | None
     drift: tuple[str, ...]
     restored: tuple[Restored, ...] = ()
+    own: tuple[OwnText, ...] = ()
 
     @property
     def repairs(self) -> tuple[str, ...]:
@@ -74,18 +79,27 @@ class Plan:
     @property
     def touched(self) -> tuple[str, ...]:
         """The names of the Helm releases and ConfigMaps that will change."""
-        return (*(change.name for change in self.changes), *(text.name for text in self.restored))
+        return (*(change.name for change in self.changes), *(text.name for text in self._texts))
 
     @property
     def changes(self) -> tuple[Change, ...]:
         """The Helm releases that need an upgrade, in the order of the upgrades."""
-        return tuple(change for change in (self.tf_serving, self.gateway) if change.needed)
+        return tuple(change for change in (self.tf_serving, self.gateway) if change is not None and change.needed)
+
+    @property
+    def installed(self) -> bool:
+        """Whether the release had a state before this deployment."""
+        return self.tf_serving is None or self.tf_serving.before is not None
 
     @property
     def diff(self) -> str:
         """Unified diff of configuration texts and manifests, live against new; empty if nothing changes."""
-        found = (*(text.diff for text in self.restored), *(change.diff for change in self.changes))
+        found = (*(text.diff for text in self._texts), *(change.diff for change in self.changes))
         return "\n".join(diff for diff in found if diff)
+
+    @property
+    def _texts(self) -> tuple[Restored | OwnText, ...]:
+        return (*self.restored, *self.own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +114,13 @@ class Deployed:
     revisions: Mapping[str, int]
     repairs: tuple[str, ...]
     proofs: tuple[Smoke, ...]
+    written: tuple[str, ...] = ()
+    """Names of the ConfigMaps that the deployer itself has written."""
 
     @property
     def changed(self) -> bool:
         """Whether anything was changed."""
-        return bool(self.revisions or self.repairs)
+        return bool(self.revisions or self.repairs or self.written)
 
 
 def plan(request: DeployRequest, progress: Progress) -> Plan:
@@ -123,18 +139,31 @@ def plan_of(release: Release, target: ClusterTarget, request: DeployRequest, pro
     progress(f"deploying to {target.describe()}")
     live = live_release(target)
     state, specs = _decide(release, store, live, target, request, progress)
-    progress("rendering both charts against the cluster")
-    tf_serving = target.helm.change(TF_SERVING_CHART, _document(values_tf_serving(release, state)))
-    gateway = target.helm.change(GATEWAY_CHART, _document(values_gateway(release, state, specs)))
+    own = release.models_source == "live"
+    tf_serving = gateway = None
+    if own and _applied_by_others(target):
+        progress("the manifests are applied by others; only versions, labels and weights are deployed")
+    else:
+        progress("rendering both charts against the cluster")
+        values = _document(values_tf_serving(release, state)), _document(values_gateway(release, state, specs))
+        if own:
+            values = without_state(*values)
+        tf_serving, gateway = map(target.helm.change, (TF_SERVING_CHART, GATEWAY_CHART), values)
     return Plan(
         release=release,
         target=target,
         state=state,
         tf_serving=tf_serving,
         gateway=gateway,
-        drift=() if tf_serving.before is None else _drift(release, target),
+        drift=() if tf_serving is None or tf_serving.before is None else _drift(release, target),
         restored=live.restored,
+        own=own_texts(release, state, specs, live.texts) if own else (),
     )
+
+
+def _applied_by_others(target: ClusterTarget) -> bool:
+    """Whether the model servers are there without a Helm release."""
+    return target.scaling.exists() and target.helm.tf_serving() is None
 
 
 def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> Deployed:
@@ -150,7 +179,7 @@ def execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> De
 
 def _require_unchanged(plan: Plan) -> None:
     """Refuse a plan whose release has moved on since: it would take back what a rollout did meanwhile."""
-    if plan.tf_serving.before is None:
+    if not plan.installed:
         return
     for name, state in live_release(plan.target).states.items():
         if plan.state.models.get(name, state) != state:
@@ -165,14 +194,23 @@ def _execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> D
     revisions = {}
     for sentence in plan.repairs:
         progress(f"repairing: {sentence}")
-    for text in plan.restored:
-        target.restore(text.component, text.after)
+    for restored in plan.restored:
+        target.restore(restored.component, restored.after)
     if plan.drift and not target.scaling.resume():
         target.scaling.to(plan.release.serving.replicas)
+    if plan.release.models_source == "release" and target.texts.live() is not None:
+        target.texts.give_to_helm()
     for change, component in ((plan.tf_serving, MODEL_SERVER), (plan.gateway, GATEWAY)):
-        if change.needed:
+        upgraded = change is not None and change.needed
+        if change is not None and change.needed:
             progress(f"{'upgrading' if change.before else 'installing'} {change.name}")
             revisions[change.name] = target.helm.apply(change)
+        text = next((text for text in plan.own if text.component == component), None)
+        if text is not None:
+            progress(f"writing ConfigMap {text.name}")
+            target.texts.live()  # a write is based on a read, and helm may have changed the ConfigMap
+            target.texts.write(component, text.after)
+        if upgraded or text is not None:
             target.touch(component)
         if wait:
             _verify(target, component, deadline, progress)
@@ -182,6 +220,7 @@ def _execute(plan: Plan, *, wait: bool, timeout: float, progress: Progress) -> D
         revisions=revisions,
         repairs=plan.repairs,
         proofs=_predict(plan, progress) if wait else (),
+        written=tuple(text.name for text in plan.own),
     )
 
 
@@ -201,21 +240,23 @@ def _decide(
                 hint=f"use `deployer rollout start {name} --to N`",
             )
     new = [model.name for model in release.models if model.name not in live.states]
+    choices = {name: request.choices.get(name, request.recorded.get(name, Choice())) for name in new}
     known = {name: state for name, state in live.states.items() if release.has(name)}
     if all(live.complete(model.name) for model in release.models) and live.bounds == Bounds.of(release):
         return ServingConfig(models=known), _specs(release, known, live.specs, live.specs)
     wanted = {name: state.versions for name, state in known.items()}
-    wanted |= {name: request.choices.get(name, Choice()).named() for name in new}
+    wanted |= {name: choice.named() for name, choice in choices.items()}
     contents = pvc_contents.read_pvc(
         target.api,
         store,
         wanted,
         image=request.storage_image or gateway_image(release),
+        pods=release.pods,
         creation=pvc_contents.creation(release.storage),
         timeout=request.timeout,
         progress=progress,
     )
-    states = {**known, **{name: _first(name, request.choices.get(name, Choice()), contents) for name in new}}
+    states = {**known, **{name: _first(name, choice, contents) for name, choice in choices.items()}}
     _check_memory(release, contents)
     _check_warmup(release, contents)
     exported = {
@@ -317,6 +358,16 @@ def _predict(plan: Plan, progress: Progress) -> tuple[Smoke, ...]:
             proofs.append(smoke(plan.target, place, model.name, label, signature=model.signature))
             progress(f"{model.name} label {label}: version {proofs[-1].version} responds through {place}")
     return tuple(proofs)
+
+
+def without_state(
+    tf_serving: Mapping[str, object], gateway: Mapping[str, object]
+) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    """The values without versions, labels and weights, which no Helm release of a live release holds."""
+    config = gateway["config"]
+    assert isinstance(config, Mapping)
+    settings = {key: value for key, value in config.items() if key != "models"}
+    return {**tf_serving, "models": {"source": "live"}}, {**gateway, "config": settings}
 
 
 def _document(text: str) -> Mapping[str, object]:

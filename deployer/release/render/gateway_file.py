@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import msgspec
 
 from deployer.domain.gateway import Auth, Sticky
-from deployer.domain.location import PvcStore
+from deployer.domain.location import MODELS_MOUNT, DirectoryStore, PvcStore
 from deployer.domain.release import Model, Release
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import DeployerError, SpecError
 from deployer.release.render.text import fill
 from gateway.settings import Settings, SettingsError, parse_settings
-from gateway.spec import SpecProblem, dump_spec
+from gateway.spec import FeatureSpec, SpecProblem, dump_spec
 from gateway.spec.problems import read_all
 
 Specs = Mapping[str, Mapping[int, str]]
@@ -29,13 +30,21 @@ ROWS_PER_CALL = 1024
 KEYS_MOUNT = "/etc/gateway-keys/keys.yaml"
 """Where the gateway chart mounts the Secret with API keys."""
 
+ASSETS = "assets.extra"
+"""Folder of a version with its feature spec and the files that this names."""
+
 LOCAL_BACKEND = "127.0.0.1:8500"
 """The backend of a local gateway until the local target sets its replicas."""
 
 
 def gateway_text(release: Release, state: ServingConfig, specs: Specs) -> str:
     """The whole file. Errors: SpecError for a feature spec or a setting that the gateway would reject."""
-    document: Document = {"version": "v1", **routing_document(release, state, specs), "backends": _backends(release)}
+    in_cluster = isinstance(release.store, PvcStore)
+    document: Document = {
+        "version": "v1",
+        **routing_document(release, state, specs, in_cluster=in_cluster),
+        "backends": _backends(release),
+    }
     text = fill("gateway.yaml.j2", release=release.name, settings=document)
     try:
         parsed = parse_settings(text)
@@ -49,12 +58,17 @@ def gateway_text(release: Release, state: ServingConfig, specs: Specs) -> str:
     return text
 
 
-def routing_document(release: Release, state: ServingConfig, specs: Specs) -> Document:
-    """The settings without `version` and `backends`, which the gateway chart sets itself."""
+def routing_document(release: Release, state: ServingConfig, specs: Specs, *, in_cluster: bool = False) -> Document:
+    """The settings without `version` and `backends`, which the gateway chart sets itself.
+
+    `in_cluster` says that gateways read files of the store where the chart mounts it.
+    """
     gateway = release.gateway
     document: Document = {
         "models": {
-            model.name: _model(release, model, state.models[model.name], specs.get(model.name, {}))
+            model.name: _model(
+                release, model, state.models[model.name], specs.get(model.name, {}), in_cluster=in_cluster
+            )
             for model in release.models
         },
         "limits": {key: value for key, value in asdict(gateway.limits).items() if value is not None},
@@ -102,7 +116,9 @@ def _auth(auth: Auth, *, in_cluster: bool) -> Document:
     return document
 
 
-def _model(release: Release, model: Model, state: ModelState, specs: Mapping[int, str]) -> Document:
+def _model(
+    release: Release, model: Model, state: ModelState, specs: Mapping[int, str], *, in_cluster: bool
+) -> Document:
     document: Document = {"signature": model.signature, "labels": dict(state.labels)}
     if state.weights:
         routing: Document = {"weights": dict(state.weights)}
@@ -110,6 +126,12 @@ def _model(release: Release, model: Model, state: ModelState, specs: Mapping[int
             routing["sticky"] = _sticky(model.sticky)
         document["routing"] = routing
     document["max_rows_per_call"] = release.batching.max_batch_size if release.batching else ROWS_PER_CALL
+    if in_cluster and release.gateway.mount_store:
+        document["files"] = f"{MODELS_MOUNT}/{model.name}"
+    elif not in_cluster and isinstance(release.store, DirectoryStore):
+        document["files"] = release.store.base_path(model.name)
+    if model.cache_seconds is not None:
+        document["cache_seconds"] = model.cache_seconds
     document["specs"] = {str(version): _spec(release, model.name, version, specs[version]) for version in sorted(specs)}
     return document
 
@@ -133,6 +155,7 @@ def _spec(release: Release, model: str, version: int, text: str) -> Document:
             hint=_CORRECT,
         )
     _check_rates(release, model, version, read.spec.currencies)
+    _check_files(release, model, version, read.spec)
     return dump_spec(read.spec)
 
 
@@ -152,6 +175,21 @@ def _check_rates(release: Release, model: str, version: int, currencies: Mapping
             raise SpecError(
                 f"{where}, which gateway.rates of deployer.yaml does not have",
                 hint=f"it has {', '.join(sorted({rates.base, *rates.table}))}; add {to}",
+            )
+
+
+def _check_files(release: Release, model: str, version: int, spec: FeatureSpec) -> None:
+    for feature, words in spec.vocabularies.items():
+        where = f"the feature spec of {model} version {version} reads '{feature}' from {words.vocabulary_file}"
+        if isinstance(release.store, PvcStore):
+            if not release.gateway.mount_store:
+                raise SpecError(
+                    f"{where}, and gateways do not see the store",
+                    hint="set gateway.mount_store: true in deployer.yaml; gateways then mount the PVC, read-only",
+                )
+        elif not (Path(release.store.base_path(model)) / str(version) / ASSETS / str(words.vocabulary_file)).is_file():
+            raise SpecError(
+                f"{where}, which the version does not have", hint="export it with the file beside its feature spec"
             )
 
 

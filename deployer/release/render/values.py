@@ -11,6 +11,7 @@ from deployer.domain.serving import ServingConfig
 from deployer.domain.workload import Autoscaling, Image, Resources
 from deployer.errors import SpecError
 from deployer.release.render.gateway_file import Document, Specs, routing_document
+from deployer.release.render.pods import with_pods
 from deployer.release.render.server_flags import tflite_flags
 from deployer.release.render.size import check_size
 from deployer.release.render.text import to_yaml
@@ -34,14 +35,7 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
     """
     serving, threads = release.serving, thread_counts(release)
     document: Document = {
-        "models": [
-            {
-                "name": model.name,
-                "versions": list(state.models[model.name].versions),
-                "labels": dict(state.models[model.name].labels),
-            }
-            for model in release.models
-        ],
+        "models": _models(release, state),
         **_image(serving.image),
         **_own_server(serving.image),
         "serving": {
@@ -59,7 +53,7 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
                 "rest": threads.rest,
             },
         },
-        **_own_model_config(serving.rollout_policy),
+        **_own_model_config(serving.rollout_policy, release.pods.cpu_limit),
         "extraArgs": flags.render({**tflite_flags(release), **serving.flags}),
         "batching": _batching(release),
         "monitoring": {"enabled": True, "path": serving.metrics_path},
@@ -69,7 +63,7 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
         **_storage(release),
         **_grace(PRE_STOP_SECONDS + serving.rest_timeout_seconds, serving.values),
     }
-    return to_yaml(_joined(document, serving.values, "serving.values")) + "\n"
+    return to_yaml(with_pods(_joined(document, serving.values, "serving.values"), release.pods)) + "\n"
 
 
 def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
@@ -78,10 +72,11 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
     Errors: SpecError for a key of `gateway.values` that another key of deployer.yaml sets, and for feature specs that
     no ConfigMap can hold.
     """
-    gateway, config = release.gateway, routing_document(release, state, specs)
+    gateway, config = release.gateway, routing_document(release, state, specs, in_cluster=True)
     if isinstance(release.store, PvcStore):
         check_size(config)
     document: Document = {
+        **({"models": {"source": "live"}} if release.models_source == "live" else {}),
         "modelServer": {"refreshSeconds": gateway.backend_refresh_seconds},
         "config": config,
         **_image(gateway.image),
@@ -89,9 +84,30 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         "resources": _resources(gateway.resources),
         **_grpc(gateway.grpc_port),
         **({"keysSecret": gateway.auth.keys_secret} if gateway.auth and gateway.auth.keys_secret else {}),
+        **_model_store(release),
         **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
     }
-    return to_yaml(_joined(document, gateway.values, "gateway.values")) + "\n"
+    return to_yaml(with_pods(_joined(document, gateway.values, "gateway.values"), release.pods)) + "\n"
+
+
+def _models(release: Release, state: ServingConfig) -> object:
+    """The models. With `models_source: live` the chart does not read them; `deploy --from-values` begins with them."""
+    listed = [
+        {
+            "name": model.name,
+            "versions": list(state.models[model.name].versions),
+            "labels": dict(state.models[model.name].labels),
+        }
+        for model in release.models
+    ]
+    return {"source": "live", "initial": listed} if release.models_source == "live" else listed
+
+
+def _model_store(release: Release) -> Document:
+    if not release.gateway.mount_store:
+        return {}
+    store = cluster_store(release.store, release=release.name, namespace=release.namespace)
+    return {"modelStore": {"existingClaim": store.pvc, **({"subPath": store.subpath} if store.subpath else {})}}
 
 
 def _grpc(port: int | None) -> Document:
@@ -136,9 +152,11 @@ def _own_server(image: Image) -> Document:
     return {"command": [], "nodeSelector": {"kubernetes.io/arch": None}}
 
 
-def _own_model_config(policy: Policy) -> Document:
+def _own_model_config(policy: Policy, cpu_limit: str) -> Document:
     """With the resource-preserving policy, pods need their own model_config during a rollout."""
-    return {"ownModelConfig": {"enabled": True}} if policy is Policy.RESOURCES else {}
+    if policy is not Policy.RESOURCES:
+        return {}
+    return {"ownModelConfig": {"enabled": True, **({"resources": {"limits": {"cpu": cpu_limit}}} if cpu_limit else {})}}
 
 
 def _scale(replicas: int, autoscaling: Autoscaling | None) -> Document:

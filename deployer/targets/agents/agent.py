@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from deployer.domain.pods import Pods
 from deployer.targets.base import HttpReply
 
 
@@ -15,7 +16,7 @@ class AgentProgram:
 
     `component` is the pod's component label; the Job is named `RELEASE-SUFFIX`; `what` is the name in messages. A GET
     of `probe` returns 200 once the agent is ready; responses take at most `answers_within` seconds. The agent exits
-    after `idle_seconds` without a request, because its deployer is dead then.
+    after `idle_seconds` without a request, because its deployer is dead then. In a cluster its pod is as `pods` say.
     """
 
     module: str
@@ -28,6 +29,7 @@ class AgentProgram:
     answers_within: float
     idle_seconds: int = 60
     resources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    pods: Pods = field(default_factory=Pods)
 
 
 class Agent(Protocol):

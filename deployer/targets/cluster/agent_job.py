@@ -25,6 +25,7 @@ from deployer.targets.base import HttpReply, Progress
 from deployer.targets.cluster.api import API_CALL_TIMEOUT, ApiServer, Place, Refused, pod_path, proxy_path
 from deployer.targets.cluster.names import Names
 from deployer.targets.cluster.objects import Event, Pod
+from deployer.targets.cluster.policies import owner_of, policy_manifest, put_policy
 from deployer.targets.cluster.state import view
 from deployer.targets.waiting import until_nothing
 
@@ -56,8 +57,12 @@ def agent_job(cluster: Cluster, program: AgentProgram, *, timeout: float, progre
     deadline = time.monotonic() + timeout
     name, token = job_name(cluster.names.release, program), secrets.token_hex(32)
     progress(f"starting Job {name} with image {program.image}")
-    _create(cluster, program, token, deadline, progress)
+    created = _create(cluster, program, token, deadline, progress)
     try:
+        owner = owner_of(created, version="batch/v1", kind="Job")
+        labels = agent_pod.labels(program.component, instance=cluster.names.release)
+        policy = policy_manifest(name, labels, owner, calls_release=True)
+        put_policy(cluster.api, cluster.place.namespace, policy, name, progress)
         job = AgentJob(cluster, program, token)
         job.wait(deadline, progress)
         with job.kept_alive():
@@ -186,18 +191,19 @@ def job_manifest(release: str, program: AgentProgram, *, token: str) -> Mapping[
         token=token,
         idle_seconds=program.idle_seconds,
         resources=program.resources,
+        cpu_limit=program.pods.cpu_limit,
         mount={"name": "tmp", "mountPath": "/tmp"},
     )
-    spec = agent_pod.spec(agent, volume={"name": "tmp", "emptyDir": {}}, grace_seconds=5)
+    spec = agent_pod.spec(agent, pods=program.pods, volume={"name": "tmp", "emptyDir": {}}, grace_seconds=5)
     labels = agent_pod.labels(program.component, instance=release)
-    pod_labels = {**labels, RUN_LABEL: run_id(token)}
+    metadata = agent_pod.metadata(program.pods, {**labels, RUN_LABEL: run_id(token)})
     return {
         "metadata": {"name": job_name(release, program), "labels": labels},
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": MAX_JOB_SECONDS,
             "ttlSecondsAfterFinished": FINISHED_JOB_SECONDS,
-            "template": {"metadata": {"labels": pod_labels}, "spec": spec},
+            "template": {"metadata": metadata, "spec": spec},
         },
     }
 
@@ -212,14 +218,15 @@ class _Job(msgspec.Struct, frozen=True):
     status: _JobStatus = _JobStatus()
 
 
-def _create(cluster: Cluster, program: AgentProgram, token: str, deadline: float, progress: Progress) -> None:
-    """Create the Job; a finished one is deleted first, a running one is waited for."""
+def _create(cluster: Cluster, program: AgentProgram, token: str, deadline: float, progress: Progress) -> bytes:
+    """Create the Job and return it; a finished one is deleted first, a running one is waited for."""
+    created: list[bytes] = []
     release = cluster.names.release
     name, manifest = job_name(release, program), job_manifest(release, program, token=token)
 
     def missing() -> tuple[str, ...]:
         try:
-            cluster.api.create(job_path(cluster.place), manifest)
+            created.append(cluster.api.create(job_path(cluster.place), manifest))
         except Refused as error:
             if error.reason != "AlreadyExists":
                 raise
@@ -239,6 +246,7 @@ def _create(cluster: Cluster, program: AgentProgram, token: str, deadline: float
             f"only one at a time can run; the Job of a killed deployer ends within {program.idle_seconds} seconds"
         ),
     )
+    return created[0]
 
 
 def _delete(cluster: Cluster, name: str) -> None:

@@ -125,9 +125,9 @@ class ApiServer:
         body = msgspec.json.encode(content)  # JSON is YAML
         self.call("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, timeout=timeout)
 
-    def create(self, path: str, content: object, *, timeout: float = API_CALL_TIMEOUT) -> None:
-        """POST a new object to a collection."""
-        self.call("POST", path, body=msgspec.json.encode(content), timeout=timeout)
+    def create(self, path: str, content: object, *, timeout: float = API_CALL_TIMEOUT) -> bytes:
+        """POST a new object to a collection; returns it as JSON."""
+        return self.call("POST", path, body=msgspec.json.encode(content), timeout=timeout)
 
     def delete(self, path: str, *, timeout: float = API_CALL_TIMEOUT) -> None:
         """Delete an object; it is not an error if it does not exist."""

@@ -28,6 +28,10 @@ class _Owned(msgspec.Struct, frozen=True):
     metadata: _OwnedMeta
 
 
+SOURCE, LIVE = "tfserving-deployer/source", "live"
+"""Annotation of a ConfigMap whose content only the deployer writes: no Helm release holds it."""
+
+
 class LiveConfig:
     """The text under one key of a ConfigMap. Errors of every method: TargetError.
 
@@ -40,6 +44,12 @@ class LiveConfig:
         self._key = key
         self._path = f"/api/v1/namespaces/{namespace}/configmaps/{name}"
         self._version = ""
+        self._source = ""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether only the deployer writes it, as of the last read: the values of no Helm release follow it."""
+        return self._source == LIVE
 
     def read(self) -> str | None:
         """The current text; None if there is none."""
@@ -47,6 +57,7 @@ class LiveConfig:
         if found is None:
             return None
         self._version = found.metadata.resource_version
+        self._source = found.metadata.annotations.get(SOURCE, "")
         return found.data.get(self._key)
 
     def write(self, text: str | None) -> None:

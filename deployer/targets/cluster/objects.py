@@ -79,6 +79,12 @@ class ContainerStatus(_Object, frozen=True, kw_only=True):
     last_state: ContainerState = ContainerState()
 
 
+class PodAddress(_Object, frozen=True, kw_only=True):
+    """An address of a pod; there is one of each family."""
+
+    ip: str
+
+
 class PodStatus(_Object, frozen=True, kw_only=True):
     """status of a pod."""
 
@@ -86,6 +92,7 @@ class PodStatus(_Object, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
     pod_ip: str = msgspec.field(default="", name="podIP")
+    pod_ips: tuple[PodAddress, ...] = msgspec.field(default=(), name="podIPs")
     conditions: tuple[Condition, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
@@ -147,6 +154,11 @@ class Pod(_Object, frozen=True, kw_only=True):
     def terminating(self) -> bool:
         """Whether it is being terminated."""
         return bool(self.metadata.deletion_timestamp)
+
+    def addresses(self, port: int) -> frozenset[str]:
+        """HOST:PORT of each of its addresses, those of IPv6 in brackets."""
+        hosts = {self.status.pod_ip, *(address.ip for address in self.status.pod_ips)} - {""}
+        return frozenset(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts)
 
     @property
     def ready(self) -> bool:

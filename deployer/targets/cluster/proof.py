@@ -59,14 +59,18 @@ def gateways(target: ClusterTarget, text: str) -> Problems:
 
 def missing_backends(target: ClusterTarget, replicas: Sequence[Pod]) -> Problems:
     """Gateways whose backends are not exactly these replicas."""
-    wanted = {f"{pod.status.pod_ip}:{GRPC_PORT}" for pod in replicas}
+    wanted = [pod.addresses(GRPC_PORT) for pod in replicas]
+    every = frozenset[str]().union(*wanted)
 
     def missing(pod: Pod) -> Problems:
         try:
             known = {backend.address for backend in routes(target, pod.name).backends}
         except DeployerError as error:
             return (f"{pod.name} does not list its backends ({error})",)
-        return () if known == wanted else (f"{pod.name} uses {len(known & wanted)} of {len(wanted)} replicas",)
+        used, more = sum(not addresses.isdisjoint(known) for addresses in wanted), len(known - every)
+        if used == len(wanted) and not more:
+            return ()
+        return (f"{pod.name} uses {used} of {len(wanted)} replicas{f' and {more} more' if more else ''}",)
 
     pods = [pod for pod in target.pods(GATEWAY) if pod.ready and not pod.terminating]
     return tuple(problem for problems in target.parallel(missing, pods) for problem in problems)

@@ -39,6 +39,10 @@ class Scale:
             raise TargetError(f"there is no Deployment {self._name}", hint="`deployer deploy` installs it")
         return found
 
+    def exists(self) -> bool:
+        """Whether the Deployment exists."""
+        return self._api.find(self._deployment, Deployment) is not None
+
     def autoscaler(self) -> Autoscaler | None:
         """The autoscaler, None if there is none."""
         found = self._api.list(self._autoscalers, Autoscaler)

@@ -39,15 +39,16 @@ from deployer.targets.cluster.api import (
     proxy_path,
 )
 from deployer.targets.cluster.bridge import bridge
-from deployer.targets.cluster.helm_releases import HelmReleases, gateway_values, models_of
+from deployer.targets.cluster.helm_releases import HelmReleases
 from deployer.targets.cluster.history.configmaps import ConfigMapHistory
-from deployer.targets.cluster.live_config import LiveConfig, as_helm_writes
-from deployer.targets.cluster.names import GATEWAY, GATEWAY_KEY, MODEL_SERVER, MODELS_KEY, NEWCOMER_KEY, Names
+from deployer.targets.cluster.live_config import LiveConfig
+from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER, NEWCOMER_KEY, Names
 from deployer.targets.cluster.objects import Event, Pod, Service
 from deployer.targets.cluster.own_configs import OwnConfigs
 from deployer.targets.cluster.scale import Scale
 from deployer.targets.cluster.state import cpu, memory, view
 from deployer.targets.cluster.state.snapshot import ClusterSnapshot, snapshot
+from deployer.targets.cluster.texts import ConfigTexts
 from deployer.targets.rest import is_admin_page
 from deployer.targets.storage import pvc_contents
 from deployer.targets.storage.contents import Contents
@@ -78,13 +79,10 @@ class ClusterTarget(Target):
         self.helm = helm
         self.scaling = Scale(api, place.namespace, names.tf_serving)
         self.gateway_scaling = Scale(api, place.namespace, names.gateway)
-        self._models = LiveConfig(api, namespace=place.namespace, name=names.models, key=MODELS_KEY)
-        self._gateways = LiveConfig(api, namespace=place.namespace, name=names.gateway_config, key=GATEWAY_KEY)
+        self.texts = ConfigTexts(names, place, api, helm)
         newcomer = LiveConfig(api, namespace=place.namespace, name=names.models, key=NEWCOMER_KEY)
         pods = partial(self.pods, MODEL_SERVER)
         self._own = OwnConfigs(api, namespace=place.namespace, newcomer=newcomer, pods=pods)
-        self._unrecorded = {MODEL_SERVER, GATEWAY}
-        """Components whose Helm values may differ from the live configuration; unknown at the start, so both."""
 
     @classmethod
     def open(cls, release: str, place: Place) -> ClusterTarget:
@@ -152,52 +150,35 @@ class ClusterTarget(Target):
         )
 
     def model_config(self) -> str:
-        return self._installed(self._models)
+        return self.texts.read(MODEL_SERVER)
 
     def put_model_config(self, text: str) -> None:
         self.put_model_config_without_refresh(text)
         self.touch(MODEL_SERVER)
 
     def put_model_config_without_refresh(self, text: str) -> None:
-        models_of(text)  # fails if the chart could not render it
-        self._unrecorded.add(MODEL_SERVER)
-        self._models.write(text)
+        self.texts.write(MODEL_SERVER, text)
 
     def gateway_config(self) -> str:
-        return self._installed(self._gateways)
+        return self.texts.read(GATEWAY)
 
     def put_gateway_config(self, text: str) -> None:
-        gateway_values(text)
-        self._unrecorded.add(GATEWAY)
-        self._gateways.write(as_helm_writes(text))
+        self.texts.write(GATEWAY, text)
         self.touch(GATEWAY)
 
     def restore(self, component: str, text: str) -> None:
         """Restore the text that Helm wrote last, and Helm's ownership of it. Errors: WriteConflict."""
-        config = self._models if component == MODEL_SERVER else self._gateways
-        config.write(text)
-        config.disown()
+        self.texts.restore(component, text)
         self.touch(component)
 
     def record(self) -> None:
-        recorders = {MODEL_SERVER: self._record_models, GATEWAY: self._record_gateways}
-        # Helm needs seconds for each, mostly waiting.
-        self.parallel(
-            lambda component: recorders[component](), [name for name in recorders if name in self._unrecorded]
-        )
+        scales = {MODEL_SERVER: self.scaling, GATEWAY: self.gateway_scaling}
 
-    def _record_models(self) -> None:
-        self.helm.put_models(self.model_config(), replicas=self.scaling.deployment().spec.replicas)
-        self._models.disown()
-        self._unrecorded.discard(MODEL_SERVER)
+        def record(component: str) -> None:
+            if self.texts.record(component, replicas=scales[component].deployment().spec.replicas):
+                self.touch(component)
 
-    def _record_gateways(self) -> None:
-        text = self.gateway_config()
-        self.helm.put_gateway(text, replicas=self.gateway_scaling.deployment().spec.replicas)
-        self._gateways.disown()
-        self._unrecorded.discard(GATEWAY)
-        if self.gateway_config() != text:
-            self.touch(GATEWAY)
+        self.parallel(record, self.texts.unrecorded())  # Helm needs seconds for each, mostly waiting.
 
     @contextmanager
     def held(self, *, timeout: float, progress: Progress) -> Iterator[None]:
@@ -270,7 +251,14 @@ class ClusterTarget(Target):
             )
         creation = pvc_contents.creation(release.storage)
         return pvc_contents.read_pvc(
-            self.api, release.store, wanted, image=image, creation=creation, timeout=timeout, progress=progress
+            self.api,
+            release.store,
+            wanted,
+            image=image,
+            pods=release.pods,
+            creation=creation,
+            timeout=timeout,
+            progress=progress,
         )
 
     def snapshot(self) -> ClusterSnapshot:
@@ -372,15 +360,6 @@ class ClusterTarget(Target):
             raise TargetError(
                 self._unreachable(name), cause=error.cause or error.message, hint="`deployer doctor` finds the reason"
             ) from error
-
-    def _installed(self, config: LiveConfig) -> str:
-        text = config.read()
-        if text is None:
-            raise TargetError(
-                f"release {self.names.release} is not installed in {self.place}",
-                hint="`deployer deploy` installs it; -n and --context select another place",
-            )
-        return text
 
     def _unreachable(self, name: str) -> str:
         """Why a pod does not respond, from its own state."""

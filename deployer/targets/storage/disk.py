@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,24 @@ def require_links_inside(root: Path) -> None:
                 )
             if path.parent.resolve().is_relative_to(seen):
                 raise ExportError(f"{path} is a link to a directory around itself", hint="remove it")
+
+
+def make_readable(root: Path) -> None:
+    """Let every user read what is below `root`: model servers in pods and containers run as another user.
+
+    Under `umask 077` they could not open a version. Whoever may not see it is kept out by the directory of the store.
+    Errors: OSError.
+    """
+    for folder, _, names in os.walk(root):
+        _add_mode(Path(folder), 0o055)
+        for name in names:
+            _add_mode(Path(folder) / name, 0o044)
+
+
+def _add_mode(path: Path, bits: int) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & bits != bits:
+        path.chmod(mode | bits)
 
 
 def sync_tree(root: Path, *, on_step: OnStep = no_step) -> None:

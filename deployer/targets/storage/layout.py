@@ -28,7 +28,7 @@ from pathlib import Path
 
 from deployer.domain.store import model_name_problem, next_version, version_of
 from deployer.errors import ExportError
-from deployer.targets.storage.disk import OnStep, locked, no_step, sync, sync_tree, try_lock
+from deployer.targets.storage.disk import OnStep, locked, make_readable, no_step, sync, sync_tree, try_lock
 
 FOREIGN_STALE_SECONDS = 24 * 3600.0
 """Age after which an unfinished directory of another host counts as left over."""
@@ -104,6 +104,8 @@ class ModelStore:
         made = [folder for folder in (self.base, self.root) if not folder.exists()]
         try:
             self.base.mkdir(parents=True, exist_ok=True)
+            for folder in made:
+                make_readable(folder)
         except OSError as error:
             raise ExportError(f"store {self.base} cannot be created", hint="check the path and permissions") from error
         with ExitStack() as held:
@@ -118,11 +120,12 @@ class ModelStore:
             yield Staging(version=version, path=path)
 
     def publish(self, staging: Staging, *, on_step: OnStep = no_step) -> Path:
-        """Flush a complete staging directory to the disk and rename it to its number.
+        """Make a complete staging directory readable for servers, flush it to the disk and rename it to its number.
 
         Returns the version's directory. Errors: ExportError when that version was created meanwhile; it is not
         changed.
         """
+        make_readable(staging.path)
         sync_tree(staging.path, on_step=on_step)
         target = self.base / str(staging.version)
         with locked(self.base):

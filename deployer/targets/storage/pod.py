@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from deployer.domain.location import PvcStore
+from deployer.domain.pods import Pods
 from deployer.errors import TargetError
 from deployer.targets.agents import pod as agent_pod
 from deployer.targets.agents import server as agent_server
@@ -22,6 +23,7 @@ from deployer.targets.agents.pod import PORT
 from deployer.targets.base import HttpReply, Progress
 from deployer.targets.cluster.api import ApiServer, Refused, pod_path, proxy_path
 from deployer.targets.cluster.objects import Event, Pod, Pvc
+from deployer.targets.cluster.policies import owner_of, policy_manifest, put_policy
 from deployer.targets.cluster.state import view
 from deployer.targets.storage import agent as storage_agent
 from deployer.targets.storage.client import Send, Storage
@@ -73,7 +75,7 @@ def require_pvc(api: ApiServer, store: PvcStore, new: NewPvc | None, progress: P
 
 @contextmanager
 def storage_in(
-    api: ApiServer, store: PvcStore, pvc: Pvc, *, image: str, timeout: float, progress: Progress
+    api: ApiServer, store: PvcStore, pvc: Pvc, *, image: str, pods: Pods, timeout: float, progress: Progress
 ) -> Iterator[Storage]:
     """The store in a PVC, reachable while the context is open; the pod is deleted on every exit.
 
@@ -83,9 +85,12 @@ def storage_in(
     deadline = time.monotonic() + timeout
     name = pod_name(store.pvc)
     token = secrets.token_hex(32)
-    manifest = pod_manifest(store, image=image, token=token, node=_node_of(api, store, pvc))
-    _create(api, store, manifest, deadline, progress)
+    manifest = pod_manifest(store, image=image, pods=pods, token=token, node=_node_of(api, store, pvc))
+    created = _create(api, store, manifest, deadline, progress)
     try:
+        owner = owner_of(created, version="v1", kind="Pod")
+        policy = policy_manifest(name, agent_pod.labels(CONTAINER, instance=name), owner, calls_release=False)
+        put_policy(api, store.namespace, policy, name, progress)
         storage = Storage(_through_proxy(api, store.namespace, name), token)
         _await_agent(api, store, name, storage, deadline, progress)
         yield storage
@@ -98,10 +103,10 @@ def pod_name(pvc: str) -> str:
     return f"deployer-storage-{hashlib.sha256(pvc.encode()).hexdigest()[:12]}"
 
 
-def pod_manifest(store: PvcStore, *, image: str, token: str, node: str = "") -> dict[str, object]:
+def pod_manifest(store: PvcStore, *, image: str, pods: Pods, token: str, node: str = "") -> dict[str, object]:
     """The pod. It meets the restricted Pod Security Standard, and contains only the sha256 of `token`.
 
-    `node` is the node to schedule it on, empty for any.
+    `node` is the node to schedule it on, empty for any that `pods` allow.
     """
     mount = {"name": "store", "mountPath": "/store", **({"subPath": store.subpath} if store.subpath else {})}
     agent = agent_pod.container(
@@ -111,16 +116,20 @@ def pod_manifest(store: PvcStore, *, image: str, token: str, node: str = "") -> 
         token=token,
         idle_seconds=AGENT_IDLE_SECONDS,
         resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+        cpu_limit=pods.cpu_limit,
         mount=mount,
     )
     volume = {"name": "store", "persistentVolumeClaim": {"claimName": store.pvc}}
-    spec = agent_pod.spec(agent, volume=volume, grace_seconds=2, owns_files=True)
+    spec = agent_pod.spec(agent, pods=pods, volume=volume, grace_seconds=2, owns_files=True)
     spec["activeDeadlineSeconds"] = MAX_POD_SECONDS
     if node:
+        # Only there can the volume be mounted; a rule that keeps replicas apart must not keep this pod away from them.
+        spec.pop("nodeSelector", None)
         only = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
         required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [only]}}
         spec["affinity"] = {"nodeAffinity": required}
-    metadata = {"name": pod_name(store.pvc), "labels": agent_pod.labels(CONTAINER)}
+    name = pod_name(store.pvc)
+    metadata = {"name": name, **agent_pod.metadata(pods, agent_pod.labels(CONTAINER, instance=name))}
     return {"metadata": metadata, "spec": spec}
 
 
@@ -149,13 +158,14 @@ def _node_of(api: ApiServer, store: PvcStore, pvc: Pvc) -> str:
 
 def _create(
     api: ApiServer, store: PvcStore, manifest: Mapping[str, object], deadline: float, progress: Progress
-) -> None:
-    """Create the pod; wait for the pod of another deployer, and delete one that has ended."""
+) -> bytes:
+    """Create the pod and return it; wait for the pod of another deployer, and delete one that has ended."""
+    created: list[bytes] = []
     path = pod_path(store.namespace, pod_name(store.pvc))
 
     def missing() -> tuple[str, ...]:
         try:
-            api.create(pod_path(store.namespace), manifest)
+            created.append(api.create(pod_path(store.namespace), manifest))
         except Refused as error:
             if error.reason != "AlreadyExists":
                 raise
@@ -176,6 +186,7 @@ def _create(
             f"the pod of a killed deployer exits within {AGENT_IDLE_SECONDS} seconds"
         ),
     )
+    return created[0]
 
 
 def _await_agent(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from deployer.domain import release
 from deployer.domain.location import PvcStore
+from deployer.domain.pods import Pods
 from deployer.errors import SpecError, TargetError
 from deployer.targets.base import Progress
 from deployer.targets.cluster.api import ApiServer
@@ -60,6 +61,7 @@ def read_pvc(
     wanted: Mapping[str, Iterable[int]],
     *,
     image: str,
+    pods: Pods,
     creation: str,
     timeout: float,
     progress: Progress,
@@ -76,6 +78,6 @@ def read_pvc(
             f"there is no PVC {store.pvc} in namespace {store.namespace}, so no version can be served",
             hint=f"`deployer publish MODEL --store DIR --to pvc://{store.namespace}/{store.pvc} {creation}`",
         )
-    with storage_in(api, store, pvc, image=image, timeout=timeout, progress=progress) as storage:
+    with storage_in(api, store, pvc, image=image, pods=pods, timeout=timeout, progress=progress) as storage:
         stored = PvcVersions(storage)
         return contents(wanted, stored.versions, stored.read)

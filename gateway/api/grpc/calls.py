@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from gateway.addresses import plain
 from gateway.api.grpc.reading import Reading
 from gateway.api.http import REQUEST_ID_MAX, new_request_id
 from gateway.api.predict import Ask, Exchange, admitted, allowed_ms, as_gateway_error
@@ -23,7 +24,7 @@ from gateway.guard.access.caller import Caller
 from gateway.guard.memory import Share
 from gateway.observe.access_log import Entry, described, now
 from gateway.observe.context import OUT, TraceContext, continued
-from gateway.observe.trace import Trace
+from gateway.observe.trace import CACHE_STATUS, Trace
 from gateway.routing.labels import Choice
 from gateway.settings import Limits
 from tfserving.wire.status import HTTP_STATUS, Code, StatusError
@@ -117,7 +118,10 @@ async def answered(gateway: Gateway, call: Call, name: str, choice: Choice, ask:
         raise
     exchange.trace.finish(gateway.metrics, 200, "")
     call.trace = exchange.trace
-    call.context.set_trailing_metadata((("x-request-id", call.id),))
+    trailing = [("x-request-id", call.id)]
+    if exchange.trace.cache:
+        trailing.append(("cache-status", CACHE_STATUS[exchange.trace.cache].decode()))
+    call.context.set_trailing_metadata(tuple(trailing))
     return response
 
 
@@ -201,7 +205,7 @@ def _entry(call: Call, path: str, size: int, seconds: float) -> Entry:
 
 def _address(peer: str) -> str:
     """The address of `ipv4:127.0.0.1:5000` or `ipv6:[::1]:5000`, which grpcio may write with %5B."""
-    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
+    return plain(unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]"))
 
 
 async def _let_in(gateway: Gateway, call: Call, answer: Answer, read: Read, *, guarded: bool) -> bytes:

@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from gateway.addresses import bracketed
 from gateway.api.grpc import health
 from gateway.api.grpc.calls import handled
 from gateway.api.grpc.inference import INFERENCE, SERVICE, UNGUARDED
@@ -53,7 +54,7 @@ class GrpcPort:
     async def start(self, host: str, port: int, credentials: object = None) -> int:
         """Bind and serve, with TLS where there are `credentials`; the port, which is another than `port` when that is
         0. Errors: OSError."""
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = f"{bracketed(host)}:{port}"
         try:
             if credentials is None:
                 bound: int = self._server.add_insecure_port(address)

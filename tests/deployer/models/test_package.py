@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -62,6 +63,20 @@ def test_vertex_takes_the_folder(store: Path, tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base/1").symlink_to(tmp_path / "artifact", target_is_directory=True)  # as its container mounts it
     assert_serves(tmp_path, tmp_path / "base")
+
+
+@pytest.mark.parametrize("platform", ["docker", "vertex"])
+def test_a_package_made_under_a_private_umask_can_be_read_by_any_server(
+    store: Path, tmp_path: Path, platform: str
+) -> None:
+    before = os.umask(0o077)
+    try:
+        assert package(store, platform, tmp_path / "made") == 0
+    finally:
+        os.umask(before)
+    for path in [tmp_path / "made", *(tmp_path / "made").rglob("*")]:
+        wanted = 0o055 if path.is_dir() else 0o044
+        assert path.stat().st_mode & wanted == wanted, path
 
 
 @pytest.mark.parametrize("version", [1, 2])

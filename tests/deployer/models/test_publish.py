@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +14,14 @@ from storage_process import TOKEN, Agent, running, say_nothing, start
 
 from deployer.cli.__main__ import main
 from deployer.domain.location import PvcStore
+from deployer.domain.pods import Pods
 from deployer.domain.store import Manifest, SignatureFact
 from deployer.errors import ExportError, TargetError, UsageError
 from deployer.models import publish
 from deployer.models.publish import UPLOAD_CHUNK_BYTES, Published
 from deployer.models.pvc import PvcCatalog
+from deployer.targets.agents import pod as agent_pod
+from deployer.targets.cluster.policies import owner_of, policy_manifest
 from deployer.targets.storage import agent as storage_agent
 from deployer.targets.storage import manifest
 from deployer.targets.storage.layout import ModelStore
@@ -301,8 +305,23 @@ def test_a_dry_run_reads_the_store_and_asks_nothing_of_a_cluster(
     assert capsys.readouterr().out.startswith("version 3 of model loan would be published (4 files")
 
 
+def test_the_policy_of_the_pod_lets_it_call_nobody() -> None:
+    pod = cast(dict[str, Any], pod_manifest(PvcStore(namespace="shop", pvc="m"), image="i", pods=Pods(), token=TOKEN))
+    own = agent_pod.labels("storage-agent", instance=pod["metadata"]["name"])
+    created = json.dumps({"metadata": {"name": pod["metadata"]["name"], "uid": "u"}}).encode()
+    owner = owner_of(created, version="v1", kind="Pod")
+    policy = cast(dict[str, Any], policy_manifest("p", own, owner, calls_release=False))
+    kubernetes_validate.validate(policy, "1.30", strict=True)
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert policy["spec"]["egress"] == []
+    assert policy["metadata"]["ownerReferences"] == [
+        {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": "u"}
+    ]
+
+
 def test_the_pod_is_valid_restricted_and_does_not_hold_the_token() -> None:
-    pod = pod_manifest(PvcStore(namespace="shop", pvc="models", subpath="team"), image="i:1", token=TOKEN, node="n")
+    store = PvcStore(namespace="shop", pvc="models", subpath="team")
+    pod = pod_manifest(store, image="i:1", pods=Pods(), token=TOKEN, node="n")
     kubernetes_validate.validate({"apiVersion": "v1", "kind": "Pod", **pod}, "1.30", strict=True)
     spec = cast(dict[str, Any], pod["spec"])
     (container,) = spec["containers"]

@@ -104,3 +104,14 @@ def test_killed_at_any_point_the_same_specs_are_left(tmp_path: Path, verb: str, 
         done = getattr(world.rollouts(), verb)()
         assert (done.phase, world.specs()) == (Phase.HEALTHY, left), (point, done.reason)
         assert world.release.broken_rules == [], point
+
+
+def test_a_spec_with_a_file_waits_until_gateways_see_the_store(tmp_path: Path) -> None:
+    world = Specified(tmp_path)
+    features = FEATURES.replace(
+        "{name: x, type: float}", "{name: x, type: category, encoding: index, vocabulary_file: w.txt}"
+    )
+    rollouts = replace(world.rollouts(), facts=lambda version: VersionFacts(size=1000, features=features))
+    ended = rollouts.start(replace(REQUEST, to=2))
+    assert ended.reason.endswith("reads 'x' from w.txt, and gateways do not see the store")
+    assert world.specs() == {1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from deployer.targets.cluster.history import lease as cluster_lease
 from deployer.targets.cluster.history.configmaps import ConfigMapHistory
 from deployer.targets.cluster.history.lease import LEASE_SECONDS, PROCESS
 from deployer.targets.cluster.live_config import LiveConfig, as_helm_writes
-from deployer.targets.history import FileHistory, HistoryStore
+from deployer.targets.history import FileHistory, HistoryStore, identity
 from deployer.tools import process_mark
 
 
@@ -296,3 +297,14 @@ def test_a_process_that_cannot_be_seen_from_here_has_not_ended(mark: str) -> Non
 def test_a_number_that_came_round_again_is_another_process() -> None:
     where, number, _ = process_mark.own().rsplit(" ", 2)
     assert process_mark.has_ended(f"{where} {number} 1")
+
+
+def test_a_deployer_whose_user_has_no_name_still_says_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a pod, which may run as a user that its image does not list."""
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 65532")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+
+    assert identity().startswith(f"user {os.getuid()} on ")

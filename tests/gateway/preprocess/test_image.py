@@ -96,9 +96,9 @@ def test_what_is_not_an_image_is_reported() -> None:
         "not valid base64",
         "expected a base64 string, got number",
         "expected a base64 string, got null",
-        "not an image (PNG or JPEG)",
-        "not an image (PNG or JPEG)",
-        "not an image (PNG or JPEG)",
+        "empty, expected a PNG or JPEG",
+        "not an image, expected a PNG or JPEG",
+        "a GIF, expected a PNG or JPEG",
         "not valid base64",
     ]
     assert told[-1].startswith("damaged image: ")
@@ -154,6 +154,17 @@ def test_data_urls_and_wrapped_base64() -> None:
     tensor = DIGITS.vectorize([{"photo": one} for one in (f"data:image/png;base64,{text}", wrapped, text)])
     assert (tensor == tensor[0]).all()
     assert problems(DIGITS, "data:image/png,abc") == ["a data: URL must hold base64, as data:image/png;base64,…"]
+
+
+def test_base64_as_programs_write_it() -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (8, 8), dtype=np.uint8)
+    plain = encoded(noise)
+    url_safe = plain.replace("+", "-").replace("/", "_")
+    assert url_safe != plain
+    percent = plain.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
+    for text in [url_safe, plain.rstrip("="), f"DATA:image/png;name=a.png;BASE64,{plain}",
+                 f"data:image/png;base64,{percent}"]:  # fmt: skip
+        np.testing.assert_array_equal(DIGITS.vectorize([{"photo": text}])[0, :, :, 0], noise * 0.0625)
 
 
 def test_a_picture_is_turned_as_its_exif_says_where_the_spec_asks_for_it() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.preprocess import Compiled, Rates, RateTable, compile_spec
 from gateway.preprocess.problems import RecordProblems
-from gateway.spec import parse_spec
+from gateway.spec import SpecProblem, parse_spec
 
 FRAUD = """
 features:
@@ -178,3 +178,45 @@ def test_a_pad_that_the_tensor_cannot_hold_is_refused() -> None:
     with pytest.raises(ValueError, match="feature 'x': pad -1 does not fit uint8"):
         compiled("name: x, type: list, length: 2, pad: -1, items: {type: category, vocabulary: [a], encoding: index}",
                  width=2, dtype="uint8")  # fmt: skip
+
+
+def test_a_mean_that_is_no_whole_number_stands_in_for_whole_numbers() -> None:
+    features = ["name: n, type: int, clip: {max: 1}, normalize: {mean: 1.5, std: 2}, missing: {mean: true, flag: true}",
+                "name: m, type: int, log1p: true, min: 0, missing: {value: 2.5}"]  # fmt: skip
+    subject = compiled(*features, width=3)
+    tensor = subject.vectorize([{}, {"n": 1, "m": 3}, {"n": None}])
+    gap = [-0.25, 1, math.log1p(2.5)]
+    np.testing.assert_array_equal(tensor, [gap, [-0.25, 0, math.log1p(3)], gap])
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "told"),
+    [
+        ("type: timestamp, format: seconds, parts: [hour]", 1767225600123, "format: millis reads milliseconds"),
+        ("type: int", float("nan"), "NaN is not a number here"),
+        ("type: float, field: x", {"age": 1}, "expected a number, got object"),
+    ],
+)
+def test_the_sentence_names_the_remedy(feature: str, value: object, told: str) -> None:
+    (problem,) = problems(compiled(f"name: x, {feature}"), {"x": value})
+    assert told in problem
+
+
+def test_nested_records_are_told_that_records_are_flat() -> None:
+    told = problems(compiled("name: user.age, type: int"), {"user": {"age": 3}})
+    assert told[1].endswith("unknown feature 'user'; it is an object, and features read keys of the record itself")
+
+
+@pytest.mark.parametrize(("dtype", "fits"), [("float16", 65504.0), ("float32", 3.4028234663852886e38)])
+def test_the_largest_number_of_a_type_fits(dtype: str, fits: float) -> None:
+    subject = compiled("name: x, type: float", dtype=dtype)
+    assert subject.vectorize([{"x": fits}, {"x": -fits}]).tolist() == [[fits], [-fits]]
+    assert problems(subject, {"x": fits * 1.001})
+
+
+@pytest.mark.parametrize(
+    ("parts", "dtype"), [("[hour, year]", "uint8"), ("[day, day_of_year]", "int8"), ("[hour, epoch]", "float16")]
+)
+def test_parts_that_the_tensor_cannot_hold_are_refused(parts: str, dtype: str) -> None:
+    with pytest.raises(SpecProblem, match=f"gives numbers up to .*, {dtype} holds"):
+        compiled(f"name: x, type: timestamp, parts: {parts}", width=2, dtype=dtype)

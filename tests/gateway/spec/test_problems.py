@@ -52,7 +52,7 @@ ignore: [a]
         ("features: 3", ["line 1: features: Expected array, got int"]),
         ("[1]", ["line 1: Expected object, got array"]),
         ("features: [{name: a, type: float}]\ninput: {name: x, dtype: float32, shape: [-1, 1]}\n",
-         ["line 1: Object missing required field output"]),
+         ["line 1: missing key 'output'"]),
         ("features: [{name: a, type: float}]\ninput: {name: x, dtype: float32, shape: [-1, 1]}\n"
          "output: {name: y, kind: raw}\nextra: perhaps\n", ["line 4: extra: Invalid enum value 'perhaps'"]),
     ],

@@ -20,6 +20,7 @@ import pytest
 from eventually import eventually
 from fake_gateway import Behaviour, FakeGateway
 
+from deployer.domain.pods import Pods
 from deployer.errors import SpecError, TargetError, WaitTimeout
 from deployer.experiment.loadgen.agent import TOKEN_HEADER
 from deployer.experiment.loadgen.plan import ClosedLoop, Plan, Reference
@@ -33,7 +34,7 @@ from deployer.targets.cluster.names import Names
 from deployer.targets.cluster.objects import Meta, Pod, PodStatus
 from deployer.targets.cluster.target import ClusterTarget
 
-PROGRAM = load_agent("deployer:1")
+PROGRAM = load_agent("deployer:1", Pods())
 
 
 def silent(_: str) -> None:
@@ -53,12 +54,21 @@ class FakeCluster:
     lingering: bool = False
     """Whether an earlier Job of this name has been deleted, and its pod, which comes first in a list, not yet."""
     asked: int = 0
+    policies: list[dict[str, Any]] = field(default_factory=list)
+    forbidden: bool = False
+    """Whether nobody here may create a NetworkPolicy."""
 
     @property
     def api(self) -> FakeCluster:
         return self
 
-    def create(self, path: str, manifest: Any) -> None:
+    def apply(self, path: str, content: Any) -> None:
+        assert path == "/apis/networking.k8s.io/v1/namespaces/ns/networkpolicies/demo-load"
+        if self.forbidden:
+            raise Refused("you may not", code=403, reason="Forbidden")
+        self.policies.append(content)
+
+    def create(self, path: str, manifest: Any) -> bytes:
         assert path == "/apis/batch/v1/namespaces/ns/jobs"
         if self.process is not None:
             raise Refused("there is one", code=409, reason="AlreadyExists")
@@ -70,6 +80,7 @@ class FakeCluster:
         self.process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
+        return json.dumps({**manifest, "metadata": {**manifest["metadata"], "uid": "uid-1"}}).encode()
 
     def list(self, path: str, shape: type[Pod], *, labels: str = "") -> tuple[Pod, ...]:
         if path.endswith("/events") or self.process is None:
@@ -218,6 +229,26 @@ def test_nobody_without_the_token_starts_load(cluster: FakeCluster) -> None:
 
     assert "403" in refused.value.message
     assert TOKEN_HEADER in refused.value.cause
+
+
+def test_the_policy_of_the_job_goes_with_it_and_lets_it_call_the_release(cluster: FakeCluster) -> None:
+    with started(cluster) as job:
+        assert job.machine().cores >= 1
+    (policy,) = cluster.policies
+    kubernetes_validate.validate(policy, "1.30", strict=True)
+    (owner,) = policy["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("Job", "demo-load", "uid-1")
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= cluster.labels.items()
+    assert policy["spec"]["ingress"] == [{"ports": [{"port": 8080, "protocol": "TCP"}]}], "the API server has no labels"
+    assert {"podSelector": {}} in policy["spec"]["egress"][0]["to"]
+
+
+def test_where_policies_are_forbidden_the_job_runs_without_and_says_so(cluster: FakeCluster) -> None:
+    said: list[str] = []
+    cluster.forbidden = True
+    with agent_job(cast(ClusterTarget, cluster), PROGRAM, timeout=60, progress=said.append) as agent:
+        assert RemoteGenerator(agent).machine().cores >= 1
+    assert any("without a NetworkPolicy" in line for line in said)
 
 
 def test_the_agent_ends_when_nobody_asks_any_more() -> None:

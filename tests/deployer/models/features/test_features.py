@@ -181,3 +181,28 @@ def test_an_export_keeps_the_skew_in_the_manifest_and_refuses_bad_rows(
     assert main([*export, "--data", str(rows)]) == 3
     assert f"{rows}:1: feature 'income': expected a number, got string" in capsys.readouterr().err
     assert not (store / "loan" / "2").exists()
+
+
+def test_an_export_takes_the_vocabulary_file_along(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, store = tmp_path / "features.yaml", tmp_path / "store"
+    spec.write_text(
+        "features:\n  - {name: a, type: vector, length: 2}\n"
+        "  - {name: city, type: category, encoding: index, vocabulary_file: cities.txt, text: {case: lower}}\n"
+        "input: {name: x, dtype: float32, shape: [-1, 3]}\noutput: {name: y, kind: regression}\n"
+    )
+    export = ["export", str(model), "--store", str(store), "--model", "trips", "--features", str(spec)]
+    for content, problem in [
+        (None, "cities.txt cannot be read"),
+        ("oslo\nRome\n", "'Rome' of the vocabulary is never found"),
+    ]:
+        if content is not None:
+            (tmp_path / "cities.txt").write_text(content)
+        assert main(export) == 3
+        assert f"line 3: {'vocabulary file' if content is None else 'feature'}" in (said := capsys.readouterr().err)
+        assert problem in said
+    (tmp_path / "cities.txt").write_text("oslo\nrome\n")
+    assert main(export) == 0
+    assert (store / "trips" / "1" / "assets.extra" / "cities.txt").read_text() == "oslo\nrome\n"
+    assert "assets.extra/cities.txt" in json.loads((store / "trips/1/assets.extra/manifest.json").read_text())["files"]

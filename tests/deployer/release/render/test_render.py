@@ -300,3 +300,31 @@ output: {{name: y, kind: regression}}
     with pytest.raises(SpecError, match=r"MiB, and a ConfigMap holds 1 MiB") as refused:
         render_release(release, TWO, {"loan": {1: FEATURES, 2: large}})
     assert "loan version 2" in refused.value.cause
+
+
+WITH_FILE = FEATURES.replace("vocabulary: [\"<a>\", 'b\"', \"ü\"], encoding: one_hot, unknown: \"ü\"",
+                             "vocabulary_file: words.txt, encoding: index").replace("[-1, 4]", "[-1, 2]")  # fmt: skip
+
+
+def test_gateways_of_a_cluster_read_vocabularies_from_the_mounted_store() -> None:
+    release = spec.parse(
+        "release: demo\nstore: pvc://ml/models/team\nmodels: [loan]\ngateway: {mount_store: true}\n", Path("/srv")
+    )
+    files = render_release(release, TWO, {"loan": {2: WITH_FILE}}).files
+    values = yaml.safe_load(files["gateway-values.yaml"])
+    assert values["modelStore"] == {"existingClaim": "models", "subPath": "team"}
+    assert values["config"]["models"]["loan"]["files"] == "/models/loan"
+    without = spec.parse("release: demo\nstore: pvc://ml/models\nmodels: [loan]\n", Path("/srv"))
+    with pytest.raises(SpecError, match=r"reads 'purpose' from words\.txt, and gateways do not see the store"):
+        render_release(without, TWO, {"loan": {2: WITH_FILE}})
+
+
+def test_a_vocabulary_file_must_be_in_the_version(tmp_path: Path) -> None:
+    release = spec.parse("release: demo\nstore: m\nmodels: [loan]\n", tmp_path)
+    with pytest.raises(SpecError, match=r"words\.txt, which the version does not have"):
+        render_release(release, TWO, {"loan": {2: WITH_FILE}})
+    assets = tmp_path / "m" / "loan" / "2" / "assets.extra"
+    assets.mkdir(parents=True)
+    (assets / "words.txt").write_text("a\n")
+    document = yaml.safe_load(render_release(release, TWO, {"loan": {2: WITH_FILE}}).files["gateway.yaml"])
+    assert document["models"]["loan"]["files"] == str(tmp_path / "m" / "loan")

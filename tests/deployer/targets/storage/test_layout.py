@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,27 @@ def test_links_are_published_as_files(tmp_path: Path) -> None:
     disk.copy_tree(source, tmp_path / "copy")
     assert not (tmp_path / "copy/variables/variables.data").is_symlink()
     assert (tmp_path / "copy/variables/variables.data").read_text() == "x"
+
+
+@pytest.fixture
+def private_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("private_umask")
+def test_a_version_exported_under_a_private_umask_can_be_read_by_model_servers(store: ModelStore) -> None:
+    version = publish(store)
+    found = [store.root, store.base, version, *version.rglob("*")]
+    assert len(found) == 7
+    for path in found:
+        mode = path.stat().st_mode & 0o777
+        assert mode == (0o755 if path.is_dir() else 0o644), f"{path} has {mode:o}"
+
+
+@pytest.mark.usefixtures("private_umask")
+def test_a_directory_that_was_there_keeps_its_mode(store: ModelStore) -> None:
+    store.root.mkdir()
+    publish(store)
+    assert store.root.stat().st_mode & 0o777 == 0o700

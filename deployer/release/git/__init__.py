@@ -1,0 +1,1 @@
+"""The state of a release in a cluster, as values files in a Git repository."""
