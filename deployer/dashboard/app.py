@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -123,19 +122,15 @@ class App:
         file = (folder / path).resolve()
         if folder not in file.parents or not file.is_file():
             return await _text(send, 404, "there is no such report")
-        content = await asyncio.to_thread(_read, file)
+        content = await asyncio.to_thread(file.read_bytes)
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        await _send(send, 200, kind.encode(), content, (b"content-security-policy", b"sandbox"))
+        return await _send(send, 200, kind.encode(), content, (b"content-security-policy", b"sandbox"))
 
 
 @cache
 def page() -> bytes:
     """The file."""
     return resources.files(__package__).joinpath("page.html").read_bytes()
-
-
-def _read(file: Path) -> bytes:
-    return file.read_bytes()
 
 
 async def _disconnected(receive: Receive) -> None:

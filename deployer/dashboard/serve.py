@@ -66,7 +66,13 @@ def served(where: Where, *, port: int, reports: Path, read_only: bool) -> Iterat
 
 
 def serve(
-    where: Where, *, port: int, reports: Path, read_only: bool, announce: Callable[[str], None], say: Callable[[str], None]
+    where: Where,
+    *,
+    port: int,
+    reports: Path,
+    read_only: bool,
+    announce: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> None:
     """Serve until interrupted; `announce` gets the URL. An action that runs is finished first. Errors: as `served`."""
     with served(where, port=port, reports=reports, read_only=read_only) as dashboard:

@@ -112,7 +112,8 @@ class Watcher:
                 continue
             for label in find(target, name).labels:
                 worst = [
-                    {"name": one.name, "psi": one.psi, "drifted": one.drifted} for one in label.features[:DRIFT_FEATURES]
+                    {"name": one.name, "psi": one.psi, "drifted": one.drifted}
+                    for one in label.features[:DRIFT_FEATURES]
                 ]
                 facts = {"model": name, "label": label.label, "version": label.version, "records": label.records}
                 rows.append({**facts, "features": worst})

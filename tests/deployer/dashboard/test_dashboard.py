@@ -1,4 +1,4 @@
-"""The dashboard of a real local release in a real Chromium: a rollout that is watched, paused and aborted on the page."""
+"""The dashboard of a real local release in a real Chromium: a rollout is watched, paused and aborted on the page."""
 
 from __future__ import annotations
 
