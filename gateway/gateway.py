@@ -155,7 +155,8 @@ class Gateway:
         await self.pool.close()
 
     def unready(self) -> list[str]:
-        """What keeps the gateway from being ready: it shuts down, or no model server was ever connected.
+        """What keeps the gateway from being ready: it shuts down, or no model server was ever connected, unless
+        there may be none (`backends.scale_to_zero`).
 
         Neither depends on load, and a gateway whose model servers are all gone stays ready: it says 503 with a
         Retry-After, which tells a client more than a Service without endpoints.
@@ -163,7 +164,7 @@ class Gateway:
         if self.draining:
             return ["the gateway is shutting down"]
         self._connected = self._connected or any(b.transport.connected for b in self.pool.backends)
-        if self._connected:
+        if self._connected or self.active.settings.backends.scale_to_zero:
             return []
         return [f"none of {len(self.pool.backends)} model servers has been connected since the start"]
 

@@ -44,6 +44,9 @@
 {{- if and $v.autoscaling.enabled (lt (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
 {{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas: raise the one or lower the other" -}}
 {{- end -}}
+{{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) (eq (int $v.autoscaling.minReplicas) 0) -}}
+{{- fail "autoscaling.minReplicas is 0: only KEDA scales to zero; set autoscaling.keda.enabled=true, or raise it" -}}
+{{- end -}}
 {{- if and $v.autoscaling.keda.enabled (not $v.autoscaling.enabled) -}}
 {{- fail "autoscaling.keda.enabled needs autoscaling.enabled=true" -}}
 {{- end -}}
