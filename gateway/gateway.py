@@ -17,6 +17,7 @@ from gateway.api.records import Pipeline
 from gateway.api.tensors import TensorApi
 from gateway.backends import pool
 from gateway.backends.batching import Batcher
+from gateway.backends.cache import ResponseCache
 from gateway.backends.model_server import ModelServer
 from gateway.backends.objective import Objectives
 from gateway.backends.rpc import RpcError, Transport
@@ -96,10 +97,12 @@ class Gateway:
             chance=chance,
             time=self.timers.time,
         )
-        self.memory = Memory(memory_bytes(limits.memory_bytes), chance)
+        self.memory = Memory(_memory_for_requests(active), chance)
         self.large = LargeReader(lambda: self.memory.limit)
         self.pool.pressed = lambda: self.admission.pressed
-        self.server = ModelServer(self.pool)
+        self.cache = ResponseCache(self.metrics, self.timers.time)
+        self.cache.configure(active.settings.models, limits.cache_bytes)
+        self.server = ModelServer(self.pool, self.cache)
         self.signatures = Signatures(self.server)
         self.batcher: Batcher[Outcome] = Batcher(active.settings.batching, self.metrics)
         self.drift = Drift(time=time.monotonic, chance=chance)
@@ -133,7 +136,8 @@ class Gateway:
         self.pool.resize(limits.max_concurrency)
         self.objectives.configure(limits.objective_ms, limits.timeout_ms / 2000)
         self.admission.resize(limits.max_concurrency, limits.max_queue)
-        self.memory.limit = memory_bytes(limits.memory_bytes)
+        self.memory.limit = _memory_for_requests(active)
+        self.cache.configure(active.settings.models, limits.cache_bytes)
         self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
         self.batcher.configure(active.settings.batching)
         self.active = active
@@ -148,7 +152,8 @@ class Gateway:
         await self.pool.close()
 
     def unready(self) -> list[str]:
-        """What keeps the gateway from being ready: it shuts down, or no model server was ever connected.
+        """What keeps the gateway from being ready: it shuts down, or no model server was ever connected, unless
+        there may be none (`backends.scale_to_zero`).
 
         Neither depends on load, and a gateway whose model servers are all gone stays ready: it says 503 with a
         Retry-After, which tells a client more than a Service without endpoints.
@@ -156,7 +161,7 @@ class Gateway:
         if self.draining:
             return ["the gateway is shutting down"]
         self._connected = self._connected or any(b.transport.connected for b in self.pool.backends)
-        if self._connected:
+        if self._connected or self.active.settings.backends.scale_to_zero:
             return []
         return [f"none of {len(self.pool.backends)} model servers has been connected since the start"]
 
@@ -197,6 +202,7 @@ class Gateway:
         gauge("gateway_places", "Requests that may be processed at a time now.", lambda: {(): self.admission.places})
         gauge("gateway_request_memory_bytes", "Memory that requests take now.", lambda: {(): self.memory.held})
         gauge("gateway_request_memory_limit_bytes", "Memory that they may take.", lambda: {(): self.memory.limit})
+        gauge("gateway_cache_bytes", "Memory of the responses in the cache.", lambda: {(): float(self.cache.size)})
         gauge(
             "gateway_objective_seconds",
             "Latency objective of a model, configured or learned.",
@@ -244,3 +250,10 @@ class Gateway:
         for backend in self.pool.backends:
             states[backend.state] += 1
         return {(state,): count for state, count in states.items()}
+
+
+def _memory_for_requests(active: Active) -> int:
+    """Bytes that requests may take; a cache takes its own from what the container leaves."""
+    limits = active.settings.limits
+    cached = any(model.cache_seconds is not None for model in active.settings.models.values())
+    return memory_bytes(limits.memory_bytes, besides=limits.cache_bytes if cached else 0)

@@ -64,7 +64,8 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
     `files` is the folder of the model's versions (with `1`, `2`, …): a file that the spec of a version names, such as a
     vocabulary, stands in `assets.extra` of that version.
     `max_rows_per_call` is the largest number of rows sent in one RPC (requests above it are split): set it to the
-    batching parameter `max_batch_size` when the model server batches, which refuses more.
+    batching parameter `max_batch_size` when the model server batches, which refuses more. With `cache_seconds`
+    responses are kept for that long, and served again to requests with the same input tensors.
     """
 
     signature: str = "serving_default"
@@ -73,14 +74,19 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
     specs: dict[VersionKey, FeatureSpec] = {}
     files: str | None = None
     max_rows_per_call: Positive = 1024
+    cache_seconds: Annotated[float, Meta(gt=0)] | None = None
 
 
 class Backends(_Section, frozen=True, kw_only=True):
-    """The model server replicas: a fixed list, or one DNS name whose every address is a replica (headless Service)."""
+    """The model server replicas: a fixed list, or one DNS name whose every address is a replica (headless Service).
+
+    With `scale_to_zero`, no replica is an ordinary state: the gateway is ready, and requests wait for the first one.
+    """
 
     static: list[str] | None = None
     dns: str | None = None
     refresh_seconds: Annotated[float, Meta(ge=0.1)] = 5.0
+    scale_to_zero: bool = False
 
 
 class Limits(_Section, frozen=True, kw_only=True):
@@ -91,7 +97,8 @@ class Limits(_Section, frozen=True, kw_only=True):
     refused. Without it, ten times a model's unloaded latency, at least 100 ms. `timeout_ms` bounds a request, and caps
     what `x-request-timeout-ms` may ask for. `priority_header` names the header in which a client says `high`, `normal`
     or `low`. `memory_bytes` bounds what all requests in progress take together; without it, what the container's limit
-    leaves. `image_pixels` bounds one picture, as sent or as the model takes it.
+    leaves. `image_pixels` bounds one picture, as sent or as the model takes it. `cache_bytes` bounds the responses that
+    are kept for all models with `cache_seconds`.
     """
 
     max_body_bytes: Positive = 10 * 1024 * 1024
@@ -103,6 +110,7 @@ class Limits(_Section, frozen=True, kw_only=True):
     priority_header: str | None = None
     memory_bytes: Annotated[int, Meta(ge=1 << 20)] | None = None
     image_pixels: Positive = 1 << 22
+    cache_bytes: Positive = 1 << 25
 
 
 class Batching(_Section, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ class Limits:
     priority_header: str | None = None
     memory_bytes: int | None = None
     image_pixels: int = 1 << 22
+    cache_bytes: int = 1 << 25
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,17 +27,21 @@ def _raise_if(problem: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One model. `features` maps a version to the path of a feature spec that replaces the exported one."""
+    """One model. `features` maps a version to the path of a feature spec that replaces the exported one. With
+    `cache_seconds` the gateways keep its responses for that long."""
 
     name: str
     signature: str = DEFAULT_SIGNATURE
     features: Mapping[int, str] = field(default_factory=dict)
     sticky: Sticky | None = None
+    cache_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _raise_if(model_name_problem(self.name))
         if not self.signature:
             raise ValueError("signature is empty; leave it out for serving_default")
+        if self.cache_seconds is not None and self.cache_seconds <= 0:
+            raise ValueError("cache_seconds must be above 0; leave it out to keep no responses")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,10 +168,10 @@ class Release:
     gates: tuple[Gate, ...] = ()
     experiment: Experiment = field(default_factory=Experiment)
     notify: Notify | None = None
+    pods: Pods = field(default_factory=Pods)
     models_source: Literal["release", "live"] = "release"
     """Who owns versions, labels and weights in a cluster: the Helm releases, or two ConfigMaps that only the deployer
     writes."""
-    pods: Pods = field(default_factory=Pods)
 
     def __post_init__(self) -> None:
         _raise_if(names.release_problem(self.name))

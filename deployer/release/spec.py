@@ -79,8 +79,8 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     gates: tuple[str, ...] = ()
     experiment: Experiment = msgspec.field(default_factory=Experiment)
     notify: Notify | None = None
-    models_source: Literal["release", "live"] = "release"
     pods: Pods = msgspec.field(default_factory=Pods)
+    models_source: Literal["release", "live"] = "release"
 
 
 def load(path: Path) -> Release:
@@ -190,8 +190,8 @@ def _release(document: _Document, directory: Path) -> Release:
         gates=tuple(_at(f"gates[{index}]", parse_gate, text) for index, text in enumerate(document.gates)),
         experiment=experiment,
         notify=document.notify,
-        models_source=document.models_source,
         pods=document.pods,
+        models_source=document.models_source,
     )
 
 

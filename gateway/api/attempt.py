@@ -83,7 +83,7 @@ class Attempt:
     async def run(self, rows: Rows, deadline: float, trace: Trace) -> Outcome:
         """Ask for predictions of rows. Errors: GatewayError, RpcError."""
         await self._require_fit(deadline)
-        prediction = await self._send(rows, deadline)
+        prediction = await self._send(rows, deadline, trace)
         if prediction.version != self.version.number:
             return Outcome(version=prediction.version, answer=None)
         trace.mark("backend")
@@ -99,15 +99,16 @@ class Attempt:
                 raise
             # Not loaded (any more): the call itself will say what answers now.
 
-    async def _send(self, rows: Rows, deadline: float) -> Prediction:
+    async def _send(self, rows: Rows, deadline: float, trace: Trace) -> Prediction:
         if len(rows) > self.model.settings.max_rows_per_call:
-            return await self._send_in_pieces(rows, deadline)
-        return await self._call(rows, self.choice, deadline)
+            return await self._send_in_pieces(rows, deadline, trace)
+        return await self._call(rows, self.choice, deadline, trace)
 
-    async def _call(self, rows: Rows, whom: Choice, deadline: float) -> Prediction:
-        return await self.server.predict(self.model.name, whom, self.model.settings.signature, rows.encoded(), deadline)
+    async def _call(self, rows: Rows, whom: Choice, deadline: float, trace: Trace) -> Prediction:
+        signature = self.model.settings.signature
+        return await self.server.predict(self.model.name, whom, signature, rows.encoded(), deadline, trace)
 
-    async def _send_in_pieces(self, rows: Rows, deadline: float) -> Prediction:
+    async def _send_in_pieces(self, rows: Rows, deadline: float, trace: Trace) -> Prediction:
         """The first piece shows which version responds; the others ask for exactly that one."""
         model, version = self.model, self.version
         size = model.settings.max_rows_per_call
@@ -116,7 +117,7 @@ class Attempt:
 
         async def send(piece: Rows, whom: Choice) -> Prediction:
             async with places:
-                return await self._call(piece, whom, deadline)
+                return await self._call(piece, whom, deadline, trace)
 
         first = await send(pieces[0], self.choice)
         if first.version != version.number:

@@ -24,7 +24,7 @@ from gateway.errors import BadRequest, DeadlinePassed, FromModelServer, GatewayE
 from gateway.gateway import Gateway
 from gateway.guard.admission import NORMAL, PRIORITIES
 from gateway.guard.memory import Share
-from gateway.observe.trace import UNKNOWN, Trace
+from gateway.observe.trace import BYPASS, CACHE_STATUS, UNKNOWN, Trace
 from gateway.routing.labels import NEWEST, Choice
 from gateway.settings import Limits, Sticky
 from tfserving.json.cost import decoded_bytes
@@ -106,6 +106,8 @@ async def respond(gateway: Gateway, request: Request, params: Mapping[str, str |
         response = error_response(failure, exchange.metadata)
     exchange.trace.finish(gateway.metrics, response.status, stage)
     request.trace = exchange.trace
+    if exchange.trace.cache:
+        response = replace(response, headers=(*response.headers, (b"cache-status", CACHE_STATUS[exchange.trace.cache])))
     if request.header("x-server-timing") is not None:
         timing = (b"server-timing", exchange.trace.server_timing())
         response = replace(response, headers=(*response.headers, timing))
@@ -334,12 +336,20 @@ def target(gateway: Gateway, exchange: Exchange, metadata: Mapping[str, object])
         which = f"Latest({name})" if choice.version is None else f"Specific({name}, {choice.version})"
         raise RpcError(Code.NOT_FOUND, f"Servable not found for request: {which}")
     trace.model = name
+    if model.settings.cache_seconds is not None and _uncached(exchange.request):
+        trace.looked_up(BYPASS)
     if choice.version is None and choice.label is None:
         sticky = model.router.sticky if model.router is not None else None
         choice = model.choose(sticky_key(sticky, exchange.request, metadata), gateway.chance())
     if choice.label is not None:
         trace.label = choice.label if choice.label in model.settings.labels else UNKNOWN
     return model, choice
+
+
+def _uncached(request: Head) -> bool:
+    """Whether a client wants a response of a model server itself."""
+    asked = request.header("cache-control") or ""
+    return "no-cache" in asked or "no-store" in asked
 
 
 def sticky_key(sticky: Sticky | None, request: Head, metadata: Mapping[str, object]) -> str | None:

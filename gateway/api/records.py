@@ -96,7 +96,8 @@ class Pipeline:
         trace: Trace,
     ) -> Outcome:
         attempt = Attempt(server=self._server, signatures=self._signatures, model=model, choice=choice, version=version)
-        if self._batcher.enabled:
+        # Records of several requests in one call would not be found again.
+        if self._batcher.enabled and not self._server.cache.on(model.name):
             # By identity: after a change of the config, rows of the old spec are not joined with those of the new one.
             key = (model.name, choice, id(version))
             most = model.settings.max_rows_per_call

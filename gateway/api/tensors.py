@@ -77,7 +77,7 @@ class TensorApi:
             asked = await read(metadata)
             trace.mark("decode")
             types = _input_types(metadata, asked.signature)
-            prediction = await self._server.predict(model.name, choice, asked.signature, asked.inputs, deadline)
+            prediction = await self._server.predict(model.name, choice, asked.signature, asked.inputs, deadline, trace)
             trace.mark("backend")
             trace.version = str(prediction.version)
             if prediction.version != metadata.version:

@@ -8,8 +8,10 @@ from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
+from gateway.backends.cache import ResponseCache, digest_of
 from gateway.backends.pool import Pool
 from gateway.backends.rpc import RpcError
+from gateway.observe.trace import Trace
 from gateway.routing.labels import Choice
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
@@ -51,10 +53,11 @@ class Metadata:
 
 
 class ModelServer:
-    """Typed calls through a pool of replicas."""
+    """Typed calls through a pool of replicas, and of Predict through the cache of the models that have one."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, cache: ResponseCache) -> None:
         self._pool = pool
+        self.cache = cache
 
     async def predict(
         self,
@@ -63,17 +66,40 @@ class ModelServer:
         signature: str,
         inputs: Inputs,
         deadline: float,
+        trace: Trace,
         outputs: Sequence[str] = (),
     ) -> Prediction:
         """Predict, and return only `outputs` if any are named. Errors: RpcError."""
         request = predict_request(model, choice, signature, inputs, outputs)
-        return read_prediction(await self._pool.call(methods.PREDICT, request, deadline, (model, choice)))
+        if not self.cache.takes(model, len(request), trace):
+            return read_prediction(await self._pool.call(methods.PREDICT, request, deadline, (model, choice)))
+        digest = digest_of(signature, inputs, outputs)
+        return read_prediction(await self._cached(model, choice, digest, request, deadline, trace))
 
     async def forward(
         self, method: methods.Method, message: bytes, deadline: float, subject: tuple[str, Choice]
     ) -> bytes:
         """A serialized request of another party, for a model and what it asks of it. Errors: RpcError."""
         return await self._pool.call(method, message, deadline, subject)
+
+    async def forward_predict(self, head: m.RequestHead, deadline: float, choice: Choice, trace: Trace) -> bytes:
+        """A PredictRequest of another party, of which the model is read and the rest is as it came; `choice` stands in
+        it. Errors: RpcError."""
+        model, message = head.model_spec.name, head.SerializeToString()
+        if not self.cache.takes(model, len(message), trace):
+            return await self._pool.call(methods.PREDICT, message, deadline, (model, choice))
+        unnamed = m.RequestHead.FromString(message)
+        unnamed.ClearField("model_spec")
+        digest = digest_of(head.model_spec.signature_name, {"": unnamed.SerializeToString()}, ())
+        return await self._cached(model, choice, digest, message, deadline, trace)
+
+    async def _cached(
+        self, model: str, choice: Choice, digest: bytes, request: bytes, deadline: float, trace: Trace
+    ) -> bytes:
+        async def call() -> bytes:
+            return await self._pool.call(methods.PREDICT, request, deadline, (model, choice))
+
+        return await self.cache.response(model, choice, digest, deadline, trace, call, version_in)
 
     async def metadata(self, model: str, choice: Choice, deadline: float) -> Metadata:
         """GetModelMetadata of what the choice resolves to. Errors: RpcError."""
@@ -97,6 +123,14 @@ class ModelServer:
             methods.GET_MODEL_STATUS, request.SerializeToString(), deadline, (model, Choice(version=version))
         )
         return m.GetModelStatusResponse.FromString(answer)
+
+
+def version_in(answer: bytes) -> int:
+    """The version that a serialized response of Predict, Classify or Regress names. Errors: RpcError."""
+    try:
+        return m.ResponseHead.FromString(answer).model_spec.version.value
+    except DecodeError as error:
+        raise RpcError(Code.INTERNAL, f"the model server's response cannot be decoded: {error}") from error
 
 
 def read_prediction(answer: bytes) -> Prediction:

@@ -46,6 +46,11 @@ EJECTED_SHARE: Final = 0.5
 PLACES_FOR: Final = 0.02
 """Seconds for which the sum of all limits is kept."""
 
+FIRST_REPLICA_PAUSE: Final = 0.05
+"""Seconds between two looks for the first replica, where there may be none."""
+_NO_ADDRESS: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+"""What a name without addresses is resolved to, as that of a headless Service without ready pods."""
+
 Resolve = Callable[[str, int], Awaitable[tuple[str, ...]]]
 
 
@@ -134,6 +139,10 @@ class Pool:
         while True:
             knowing = self._knowing(subject)
             backend = choose(knowing, tried, self._chance) or choose(self.backends, tried, self._chance)
+            if backend is None and self._waits_for_the_first(deadline):
+                await asyncio.sleep(FIRST_REPLICA_PAUSE)
+                tried.clear()
+                continue
             if backend is None:
                 raise last or RpcError(Code.UNAVAILABLE, self._no_replica(), local=True)
             started = self._time()
@@ -172,6 +181,11 @@ class Pool:
             repeated.append(fault)
             if fault is not Fault.POISONED:
                 tried.append(backend)
+
+    def _waits_for_the_first(self, deadline: float) -> bool:
+        """Whether no replica is an ordinary state, and one may still come before the deadline."""
+        some = any(backend.transport.connected for backend in self.backends)
+        return self._where.scale_to_zero and not some and self._time() + FIRST_REPLICA_PAUSE < deadline
 
     def _wait_for_room(self, deadline: float, pause: float) -> bool:
         return self._time() + pause < deadline
@@ -274,8 +288,10 @@ class Pool:
             try:
                 wanted = await self._resolve(host.strip("[]"), int(port))
             except OSError as error:
-                log.warning("cannot resolve %s (%s); the known addresses stay", host, error)
-                return
+                if not (self._where.scale_to_zero and error.errno in _NO_ADDRESS):
+                    log.warning("cannot resolve %s (%s); the known addresses stay", host, error)
+                    return
+                wanted = ()
         known = {backend.address: backend for backend in self.backends}
         new = [
             Backend(address, self._connect(address), ReplicaLimit(self._time(), self._most))

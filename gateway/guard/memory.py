@@ -82,12 +82,12 @@ class Share:
         self.cut(0)
 
 
-def memory_bytes(configured: int | None) -> int:
-    """Bytes that requests may take: as configured, else what the limit of the container leaves."""
+def memory_bytes(configured: int | None, *, besides: int = 0) -> int:
+    """Bytes that requests may take: as configured, else what the limit of the container and `besides` leave."""
     if configured is not None:
         return configured
     limit = _container()
-    return WITHOUT_LIMIT if limit is None else max(LIMIT_LEAST, limit - OWN_BYTES)
+    return WITHOUT_LIMIT if limit is None else max(LIMIT_LEAST, limit - OWN_BYTES - besides)
 
 
 def _container() -> int | None:

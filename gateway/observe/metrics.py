@@ -131,6 +131,10 @@ class Metrics:
             "gateway_lookups_total", "Keys looked up: known, asked (of the store), missed (in both), or failed.",
             "store", "result",
         )  # fmt: skip
+        self.cache_requests = Counter(
+            "gateway_cache_requests_total", "Calls that the response cache was asked for.", "model", "result"
+        )
+        self.cache_dropped = Counter("gateway_cache_dropped_total", "Responses that were dropped.", "reason")
         self.callers = Counter(
             "gateway_caller_requests_total", "Requests with a response, by API key.", "caller", "code"
         )
@@ -140,8 +144,8 @@ class Metrics:
         self.reloads = Counter("gateway_config_reloads_total", "Config files read after a change.", "result")
         self.families: list[Counter | Gauge | Histogram] = [
             self.requests, self.errors, self.seconds, self.stage_seconds, self.records, self.retries, self.shed,
-            self.mismatches, self.fallbacks, self.shadow, self.lookups, self.callers, self.denied, self.ejections,
-            self.batch_rows, self.reloads,
+            self.mismatches, self.fallbacks, self.shadow, self.lookups, self.cache_requests, self.cache_dropped,
+            self.callers, self.denied, self.ejections, self.batch_rows, self.reloads,
         ]  # fmt: skip
 
     def gauge(self, name: str, text: str, read: Callable[[], dict[Labels, float]], *labels: str) -> None:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Final
 
 from gateway.observe.metrics import Metrics
 
 UNKNOWN = "unknown"
 """Stands for a model or label that the config does not know: clients cannot create series."""
+HIT, COLLAPSED, MISS, BYPASS = "hit", "collapsed", "miss", "bypass"
+"""What the response cache did: knew the response; joined a call of an equal request; asked; was told not to look."""
+CACHE_STATUS: Final = {
+    HIT: b"gateway; hit",
+    COLLAPSED: b"gateway; fwd=miss; collapsed",
+    MISS: b"gateway; fwd=miss",
+    BYPASS: b"gateway; fwd=request",
+}
+"""The same as the header Cache-Status (RFC 9211)."""
+_FARTHER: Final = ("", HIT, COLLAPSED, MISS, BYPASS)
 
 
 class Trace:
     """Who a request was for and how long its stages took."""
 
-    __slots__ = ("_marked", "failed", "kind", "label", "model", "records", "stages", "started", "version")
+    __slots__ = ("_marked", "cache", "failed", "kind", "label", "model", "records", "stages", "started", "version")
 
     def __init__(self) -> None:
         self.model = UNKNOWN
@@ -23,6 +34,8 @@ class Trace:
         self.records = 0
         self.failed = ""
         """The stage that refused it."""
+        self.cache = ""
+        """What the response cache did, where there is one."""
         self.stages: list[tuple[str, float]] = []
         self.started = self._marked = perf_counter()
 
@@ -36,6 +49,11 @@ class Trace:
         """Take over the stages that this request has gone through together with others."""
         self.stages += shared.stages
         self._marked = perf_counter()
+
+    def looked_up(self, result: str) -> None:
+        """Take a result of the response cache; of a request that made several calls, the farthest that one went."""
+        if _FARTHER.index(result) > _FARTHER.index(self.cache):
+            self.cache = result
 
     def server_timing(self) -> bytes:
         """The stages as the header Server-Timing, in milliseconds."""

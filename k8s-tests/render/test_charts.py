@@ -131,6 +131,7 @@ def test_the_server_reads_what_the_chart_renders(render: Render) -> None:
         ("gateway", f"{ROUTE[1]},config.limits.timeout_ms=60000", "raise it above 65"),
         ("gateway", f"{ROUTE[1]},config.limits.memory_bytes=200000000", "raise it to 334Mi"),
         ("tf-serving", f"{MODEL[1]},autoscaling.enabled=true,autoscaling.maxReplicas=1", "below autoscaling.min"),
+        ("tf-serving", f"{MODEL[1]},autoscaling.enabled=true,autoscaling.minReplicas=0", "only KEDA scales to zero"),
         ("tf-serving", f"{MODEL[1]},batching.enabled=true,batching.allowedBatchSizes={{8}}", "must equal"),
         ("tf-serving", f"{MODEL[1]},batching.enableLargeBatchSplitting=true", "needs batching.maxExecutionBatchSize"),
         ("tf-serving", f"{MODEL[1]},batching.maxExecutionBatchSize=8", "set both or neither"),

@@ -12,6 +12,7 @@ from deployer.domain.release import Release
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import TargetError
 from deployer.release import spec
+from deployer.release.deploy import installed
 from deployer.release.deploy.deploy import DeployRequest, Plan, execute, plan_of
 from deployer.release.render.values import values_gateway, values_tf_serving
 from deployer.release.where import Where
@@ -154,6 +155,37 @@ def test_a_text_that_nobody_can_put_right_is_an_error_that_says_what_is_wrong(
 
     assert "demo-tf-serving-models: " in failed.value.cause
     assert "demo-gateway-config: not valid YAML" in failed.value.cause
+
+
+PLAIN_HELM = {
+    "integers": {"requests": {"cpu": 2, "memory": "2Gi"}, "limits": {"cpu": 2, "memory": 2147483648}},
+    "no limits": {"requests": {"cpu": "1"}, "limits": None},
+    "nothing": None,
+    "requests alone": {"requests": {"cpu": "1", "memory": "1Gi"}},
+    "claims": {"requests": {"cpu": 0.5}, "claims": [{"name": "gpu"}]},
+}
+"""Resources as people write them in the values of a chart."""
+
+
+@pytest.mark.parametrize("name", PLAIN_HELM)
+def test_a_release_that_plain_helm_has_installed_is_taken_over(
+    tmp_path: Path, helm_program: str, release: Release, name: str
+) -> None:
+    state, cluster = ServingConfig(models={"m": ONE}), FakeCluster(tmp_path, helm_program)
+    resources = PLAIN_HELM[name]
+    for chart, text in (
+        (TF_SERVING_CHART, values_tf_serving(release, state)),
+        (GATEWAY_CHART, values_gateway(release, state, {"m": {1: FEATURES}})),
+    ):
+        values = {**yaml.safe_load(text), "resources": resources}
+        cluster.target.helm.apply(cluster.target.helm.change(chart, values))
+    cluster.follow()
+
+    found = installed.live_release(cluster.target)
+
+    assert found.states == {"m": ONE}
+    assert found.complete("m")
+    assert found.bounds == installed.Bounds(memory="2147483648" if name == "integers" else "", rows=None)
 
 
 LIVE = "models_source: live\n"

@@ -158,3 +158,26 @@ def test_what_no_config_map_holds_is_refused(rendered: Callable[..., Objects]) -
     with pytest.raises(subprocess.CalledProcessError) as refused:
         rendered("tf-serving", {"models": models})
     assert "split them over several releases" in refused.value.stderr
+
+
+@both
+@pytest.mark.parametrize("resources", [None, {"limits": None, "requests": None}, {"limits": None}], ids=str)
+def test_a_namespace_that_sets_resources_itself(chart: str, resources: Any, rendered: Callable[..., Objects]) -> None:
+    """A LimitRange has defaults for pods without resources: whoever wants those removes the chart's by null."""
+    pod = one(rendered(chart, {"resources": resources}), "Deployment")["spec"]["template"]["spec"]
+    assert "limits" not in pod["containers"][0]["resources"]
+
+
+def test_keda_scales_model_servers_to_zero_behind_gateways_that_wait(rendered: Callable[..., Objects]) -> None:
+    from gateway.settings import parse_settings
+
+    scaled = {"autoscaling": {"enabled": True, "minReplicas": 0, "maxReplicas": 4, "keda": TRIGGER}}
+    objects = rendered("tf-serving", scaled)
+    assert one(objects, "ScaledObject")["spec"]["minReplicaCount"] == 0
+    assert not [o for o in objects if o["kind"] == "PodDisruptionBudget"]
+    for waits in (True, False):
+        objects = rendered("gateway", {"modelServer": {"scaleToZero": waits}})
+        (text,) = (
+            o["data"]["gateway.yaml"] for o in objects if o["kind"] == "ConfigMap" and "gateway.yaml" in o["data"]
+        )
+        assert parse_settings(text).backends.scale_to_zero is waits

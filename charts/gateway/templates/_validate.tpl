@@ -34,7 +34,10 @@
 {{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) (not $v.autoscaling.targetCPUUtilizationPercentage) (not $v.autoscaling.metrics) -}}
 {{- fail "autoscaling has no metric: set autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics" -}}
 {{- end -}}
-{{- $cpu := or (dig "requests" "cpu" "" $v.resources) (dig "limits" "cpu" "" $v.resources) -}}
+{{- $resources := default dict $v.resources -}}
+{{- $requests := default dict (get $resources "requests") -}}
+{{- $limits := default dict (get $resources "limits") -}}
+{{- $cpu := or (get $requests "cpu") (get $limits "cpu") -}}
 {{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) $v.autoscaling.targetCPUUtilizationPercentage (not $cpu) -}}
 {{- fail "autoscaling by CPU needs resources.requests.cpu, a share of which it aims at: set it, or set autoscaling.targetCPUUtilizationPercentage to 0 and give autoscaling.metrics" -}}
 {{- end -}}
@@ -43,7 +46,7 @@
 {{- if le (int $v.terminationGracePeriodSeconds) $least -}}
 {{- fail (printf "terminationGracePeriodSeconds must exceed preStopSleepSeconds by the longest request (config.limits.timeout_ms): raise it above %d" $least) -}}
 {{- end -}}
-{{- $limit := dig "limits" "memory" "" (default dict $v.resources) | toString -}}
+{{- $limit := get $limits "memory" | toString -}}
 {{- $mib := ternary (mul 1024 (trimSuffix "Gi" $limit | int)) (trimSuffix "Mi" $limit | int) (hasSuffix "Gi" $limit) -}}
 {{- $needed := add 144 (div (dig "limits" "memory_bytes" 0 $v.config | int64) 1048576) -}}
 {{- if and (regexMatch "^[0-9]+[MG]i$" $limit) (dig "limits" "memory_bytes" nil $v.config) (lt $mib $needed) -}}
@@ -71,5 +74,6 @@ kustomize.toolkit.fluxcd.io/ssa: IfNotPresent
 
 {{- define "gateway.config" -}}
 {{- $backends := dict "dns" (printf "%s:%d" (include "gateway.modelServer" .) (int .Values.modelServer.port)) "refresh_seconds" .Values.modelServer.refreshSeconds -}}
+{{- if .Values.modelServer.scaleToZero -}}{{- $_ := set $backends "scale_to_zero" true -}}{{- end -}}
 {{- toYaml (merge (dict "version" "v1" "backends" $backends) .Values.config) -}}
 {{- end }}

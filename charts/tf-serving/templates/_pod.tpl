@@ -32,7 +32,7 @@ prometheus.io/path: {{ .Values.monitoring.path | quote }}
 {{- end }}
 
 {{- define "tf-serving.resources" -}}
-{{- $resources := deepCopy .Values.resources -}}
+{{- $resources := deepCopy (default dict .Values.resources) -}}
 {{- if .Values.gpu.enabled -}}
 {{- $limits := merge (dict .Values.gpu.resourceName .Values.gpu.count) (default dict $resources.limits) -}}
 {{- $_ := set $resources "limits" $limits -}}

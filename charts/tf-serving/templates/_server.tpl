@@ -1,7 +1,8 @@
 {{/* Whole CPUs that the container may use: its CPU limit, else its request, rounded up. */}}
 {{- define "tf-serving.cpus" -}}
-{{- $requests := default dict .Values.resources.requests -}}
-{{- $limits := default dict .Values.resources.limits -}}
+{{- $resources := default dict .Values.resources -}}
+{{- $requests := default dict (get $resources "requests") -}}
+{{- $limits := default dict (get $resources "limits") -}}
 {{- $cpu := toString (default (default "1" (get $requests "cpu")) (get $limits "cpu")) -}}
 {{- if hasSuffix "m" $cpu -}}
 {{- max 1 (ceil (divf (float64 (trimSuffix "m" $cpu)) 1000)) | int -}}

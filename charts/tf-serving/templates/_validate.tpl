@@ -1,10 +1,10 @@
 {{/* Cross-field errors that a schema cannot say; each names the value and the remedy. */}}
 {{- define "tf-serving.validate" -}}
 {{- $v := .Values -}}
-{{- $models := ternary list $v.models (kindIs "map" $v.models) -}}
 {{- include "tf-serving.validateService" . -}}
 {{- include "tf-serving.validateBudget" . -}}
 {{- include "tf-serving.validateMonitors" . -}}
+{{- $models := ternary list $v.models (kindIs "map" $v.models) -}}
 {{- if not $v.models -}}
 {{- fail "models is empty: name at least one, as in --set 'models[0].name=digits,models[0].versions={1},models[0].labels.stable=1', or let the deployer own them with --set models.source=live" -}}
 {{- end -}}
@@ -44,6 +44,9 @@
 {{- if and $v.autoscaling.enabled (lt (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) -}}
 {{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas: raise the one or lower the other" -}}
 {{- end -}}
+{{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) (eq (int $v.autoscaling.minReplicas) 0) -}}
+{{- fail "autoscaling.minReplicas is 0: only KEDA scales to zero; set autoscaling.keda.enabled=true, or raise it" -}}
+{{- end -}}
 {{- if and $v.autoscaling.keda.enabled (not $v.autoscaling.enabled) -}}
 {{- fail "autoscaling.keda.enabled needs autoscaling.enabled=true" -}}
 {{- end -}}
@@ -53,7 +56,10 @@
 {{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) (not $v.autoscaling.targetCPUUtilizationPercentage) (not $v.autoscaling.metrics) -}}
 {{- fail "autoscaling has no metric: set autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics" -}}
 {{- end -}}
-{{- $cpu := or (dig "requests" "cpu" "" $v.resources) (dig "limits" "cpu" "" $v.resources) -}}
+{{- $resources := default dict $v.resources -}}
+{{- $requests := default dict (get $resources "requests") -}}
+{{- $limits := default dict (get $resources "limits") -}}
+{{- $cpu := or (get $requests "cpu") (get $limits "cpu") -}}
 {{- if and $v.autoscaling.enabled (not $v.autoscaling.keda.enabled) $v.autoscaling.targetCPUUtilizationPercentage (not $cpu) -}}
 {{- fail "autoscaling by CPU needs resources.requests.cpu, a share of which it aims at: set it, or set autoscaling.targetCPUUtilizationPercentage to 0 and give autoscaling.metrics" -}}
 {{- end -}}
@@ -86,7 +92,7 @@
 {{- if gt (int $v.batching.maxExecutionBatchSize) (int $v.batching.maxBatchSize) -}}
 {{- fail (printf "batching.maxExecutionBatchSize is %d, more than batching.maxBatchSize (%d): lower it" (int $v.batching.maxExecutionBatchSize) (int $v.batching.maxBatchSize)) -}}
 {{- end -}}
-{{- if and $v.gpu.enabled (hasKey (default dict $v.resources.limits) $v.gpu.resourceName) -}}
+{{- if and $v.gpu.enabled (hasKey $limits $v.gpu.resourceName) -}}
 {{- fail (printf "resources.limits has %s: set gpu.count instead" $v.gpu.resourceName) -}}
 {{- end -}}
 {{- if eq (int $v.serving.threads.rest) 1 -}}

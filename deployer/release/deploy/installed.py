@@ -114,20 +114,33 @@ def _specs(models: Mapping[str, ModelSettings]) -> tuple[Specs, Mapping[str, fro
 
 
 class _Batching(msgspec.Struct, frozen=True, rename="camel"):
-    enabled: bool = False
-    max_batch_size: int = 0
+    enabled: bool | None = None
+    max_batch_size: int | None = None
+
+
+class _Limits(msgspec.Struct, frozen=True):
+    memory: str | int | float | None = None
+
+
+class _Resources(msgspec.Struct, frozen=True):
+    limits: _Limits | None = None
 
 
 class _Values(msgspec.Struct, frozen=True):
-    """The values of the installed release that matter here."""
+    """The values of the installed release that matter here, as anybody may have written them for plain Helm: a null
+    removes a default of the chart, and a quantity may be a number."""
 
-    resources: dict[str, dict[str, str]] = {}
-    batching: _Batching = _Batching()
+    resources: _Resources | None = None
+    batching: _Batching | None = None
 
     @property
     def bounds(self) -> Bounds:
-        rows = self.batching.max_batch_size if self.batching.enabled else None
-        return Bounds(memory=self.resources.get("limits", {}).get("memory", ""), rows=rows)
+        batching = self.batching or _Batching()
+        limits = self.resources.limits if self.resources else None
+        memory = limits.memory if limits else None
+        return Bounds(
+            memory="" if memory is None else str(memory), rows=batching.max_batch_size if batching.enabled else None
+        )
 
 
 def _unrouted(versions: tuple[int, ...], labels: Mapping[str, int]) -> ModelState:

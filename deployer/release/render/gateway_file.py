@@ -130,6 +130,8 @@ def _model(
         document["files"] = f"{MODELS_MOUNT}/{model.name}"
     elif not in_cluster and isinstance(release.store, DirectoryStore):
         document["files"] = release.store.base_path(model.name)
+    if model.cache_seconds is not None:
+        document["cache_seconds"] = model.cache_seconds
     document["specs"] = {str(version): _spec(release, model.name, version, specs[version]) for version in sorted(specs)}
     return document
 

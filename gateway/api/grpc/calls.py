@@ -24,7 +24,7 @@ from gateway.guard.access.caller import Caller
 from gateway.guard.memory import Share
 from gateway.observe.access_log import Entry, described, now
 from gateway.observe.context import OUT, TraceContext, continued
-from gateway.observe.trace import Trace
+from gateway.observe.trace import CACHE_STATUS, Trace
 from gateway.routing.labels import Choice
 from gateway.settings import Limits
 from tfserving.wire.status import HTTP_STATUS, Code, StatusError
@@ -118,7 +118,10 @@ async def answered(gateway: Gateway, call: Call, name: str, choice: Choice, ask:
         raise
     exchange.trace.finish(gateway.metrics, 200, "")
     call.trace = exchange.trace
-    call.context.set_trailing_metadata((("x-request-id", call.id),))
+    trailing = [("x-request-id", call.id)]
+    if exchange.trace.cache:
+        trailing.append(("cache-status", CACHE_STATUS[exchange.trace.cache].decode()))
+    call.context.set_trailing_metadata(tuple(trailing))
     return response
 
 

@@ -106,7 +106,7 @@ async def _ask(gateway: Gateway, exchange: Exchange, asked: tuple[Call, pb.Model
         raise BadRequest("parameters.signature_name: expected text", stage="decode")
     trace.mark("decode")
     wanted = list(dict.fromkeys(output.name for output in request.outputs))
-    prediction = await gateway.server.predict(model.name, choice, signature, inputs, exchange.deadline, wanted)
+    prediction = await gateway.server.predict(model.name, choice, signature, inputs, exchange.deadline, trace, wanted)
     trace.mark("backend")
     trace.version = str(prediction.version)
     response = pb.ModelInferResponse(model_name=model.name, model_version=trace.version, id=request.id)

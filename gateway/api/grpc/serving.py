@@ -17,7 +17,7 @@ from gateway.active import Model
 from gateway.api.grpc.calls import Answer, Call, answered, deadline_of, read
 from gateway.api.predict import Exchange, sticky_key, target
 from gateway.api.v2.models import routed
-from gateway.backends.model_server import choose_in
+from gateway.backends.model_server import choose_in, version_in
 from gateway.backends.rpc import RpcError
 from gateway.gateway import Gateway
 from gateway.routing.labels import NEWEST, Choice
@@ -40,7 +40,7 @@ class _Forwarded:
 async def _predict(method: Method, kind: str, gateway: Gateway, message: bytes, call: Call) -> bytes:
     """Predict, Classify, Regress."""
     head = read(m.RequestHead, message)
-    onward = _Forwarded(method=method, request=head, specs=(head.model_spec,), version=_version)
+    onward = _Forwarded(method=method, request=head, specs=(head.model_spec,), version=version_in)
     return await _routed(gateway, call, kind, onward)
 
 
@@ -65,8 +65,12 @@ async def _routed(gateway: Gateway, call: Call, kind: str, onward: _Forwarded) -
         for spec in free:
             choose_in(spec, choice)
         exchange.trace.mark("decode")
-        message, subject = onward.request.SerializeToString(), (model.name, choice)
-        response = await gateway.server.forward(onward.method, message, exchange.deadline, subject)
+        if onward.method is methods.PREDICT:
+            assert isinstance(onward.request, m.RequestHead)
+            response = await gateway.server.forward_predict(onward.request, exchange.deadline, choice, exchange.trace)
+        else:
+            message, subject = onward.request.SerializeToString(), (model.name, choice)
+            response = await gateway.server.forward(onward.method, message, exchange.deadline, subject)
         exchange.trace.mark("backend")
         exchange.trace.version = str(onward.version(response))
         return response
@@ -127,13 +131,6 @@ def _mostly(model: Model, call: Call) -> Choice:
     sticky = model.router.sticky if model.router is not None else None
     key = sticky_key(sticky, call, call.fields)
     return model.choose(key, 0.0) if key is not None else routed(model)
-
-
-def _version(response: bytes) -> int:
-    try:
-        return m.ResponseHead.FromString(response).model_spec.version.value
-    except DecodeError as error:
-        raise RpcError(Code.INTERNAL, f"the model server's response cannot be decoded: {error}") from error
 
 
 def _first_version(response: bytes) -> int:

@@ -55,7 +55,7 @@ async def _infer(gateway: Gateway, exchange: Exchange, asked: InferRequest) -> R
     trace = exchange.trace
     trace.mark("decode")
     prediction = await gateway.server.predict(
-        model.name, choice, signature, asked.inputs, exchange.deadline, asked.outputs
+        model.name, choice, signature, asked.inputs, exchange.deadline, trace, asked.outputs
     )
     trace.mark("backend")
     trace.version = str(prediction.version)

@@ -12,12 +12,14 @@ import pytest
 from fake_model_server import FakeModelServer
 
 from gateway import settings
+from gateway.backends.cache import ResponseCache
 from gateway.backends.model_server import ModelServer
 from gateway.backends.objective import Objectives
 from gateway.backends.pool import Pool
 from gateway.backends.rpc import RpcError, Transport
 from gateway.backends.transport import GrpcTransport
 from gateway.observe.metrics import Metrics
+from gateway.observe.trace import Trace
 from gateway.routing.labels import NEWEST, Choice
 from tfserving.http2 import frames
 from tfserving.wire import methods
@@ -59,7 +61,8 @@ def with_pool(
 
 async def predict(pool: Pool, rows: Array = ROWS, choice: Choice = NEWEST, seconds: float = 5.0) -> Array:
     deadline = asyncio.get_running_loop().time() + seconds
-    prediction = await ModelServer(pool).predict("m", choice, "", {"x": to_bytes(rows)}, deadline)
+    server = ModelServer(pool, ResponseCache(Metrics(), asyncio.get_running_loop().time))
+    prediction = await server.predict("m", choice, "", {"x": to_bytes(rows)}, deadline, Trace())
     return prediction.outputs["y"]
 
 

@@ -1,0 +1,65 @@
+{{/* The container of the gateway. */}}
+{{- define "gateway.container" -}}
+name: gateway
+image: {{ include "gateway.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
+args:
+  - --config=/etc/gateway/gateway.yaml
+  - "--host=::"
+  - --port=8080
+  - --admin-port=8081
+  {{- if .Values.grpc.enabled }}
+  - --grpc-port=9000
+  {{- end }}
+  {{- range .Values.extraArgs }}
+  - {{ . | quote }}
+  {{- end }}
+ports:
+  - {name: http, containerPort: 8080, protocol: TCP}
+  - {name: admin, containerPort: 8081, protocol: TCP}
+  {{- if .Values.grpc.enabled }}
+  - {name: grpc, containerPort: 9000, protocol: TCP}
+  {{- end }}
+{{- with .Values.extraEnv }}
+env:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+readinessProbe:
+  httpGet: {path: /readyz, port: admin}
+  periodSeconds: {{ .Values.probes.readiness.periodSeconds }}
+  failureThreshold: {{ .Values.probes.readiness.failureThreshold }}
+livenessProbe:
+  httpGet: {path: /livez, port: admin}
+  periodSeconds: {{ .Values.probes.liveness.periodSeconds }}
+  failureThreshold: {{ .Values.probes.liveness.failureThreshold }}
+lifecycle:
+  preStop:
+    # Addresses are withdrawn while the gateway still accepts; on SIGTERM it finishes what it has.
+    sleep: {seconds: {{ .Values.preStopSleepSeconds }}}
+resources:
+  {{- toYaml (default dict .Values.resources) | nindent 2 }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+volumeMounts:
+  # A directory, never a single file: a file mounted by subPath is not updated when its ConfigMap changes.
+  - {name: config, mountPath: /etc/gateway, readOnly: true}
+  {{- if .Values.keysSecret }}
+  - {name: keys, mountPath: /etc/gateway-keys, readOnly: true}
+  {{- end }}
+  {{- if .Values.modelStore.existingClaim }}
+  - name: models
+    mountPath: /models
+    readOnly: true
+    {{- with .Values.modelStore.subPath }}
+    subPath: {{ . | quote }}
+    {{- end }}
+  {{- end }}
+  - {name: tmp, mountPath: /tmp}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
