@@ -1,4 +1,4 @@
-"""examples/own-code as its README says: a package of the user's preprocesses, is compared with training, and responds."""
+"""examples/own-code as its README says: a user's package preprocesses, is compared with training, and responds."""
 
 from __future__ import annotations
 
