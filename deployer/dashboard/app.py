@@ -1,7 +1,7 @@
 """The page over HTTP: a table of routes behind a token. Only whoever has the printed URL, on this machine, gets in.
 
-A page of another site that resolves its name to loopback (DNS rebinding) is stopped by the Host header; one that sends a
-form, by the token header, which browsers do not send across sites without asking first.
+A page of another site that resolves its name to loopback (DNS rebinding) is stopped by the Host header; one that sends
+a form, by the token header, which browsers do not send across sites without asking first.
 """
 
 from __future__ import annotations

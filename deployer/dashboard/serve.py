@@ -20,7 +20,7 @@ from deployer.errors import UsageError
 from deployer.release.where import Where, open_target
 
 LOOPBACK = "127.0.0.1"
-CLOSE_SECONDS = 2
+SERVER_CLOSE_SECONDS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ def served(where: Where, *, port: int, reports: Path, read_only: bool) -> Iterat
     server = uvicorn.Server(
         uvicorn.Config(
             app, lifespan="off", ws="none", access_log=False, log_config=None, proxy_headers=False,
-            server_header=False, timeout_graceful_shutdown=CLOSE_SECONDS,
+            server_header=False, timeout_graceful_shutdown=SERVER_CLOSE_SECONDS,
         )
     )  # fmt: skip
     # Not in the main thread: there uvicorn would take the signals, which the verb handles.
@@ -61,7 +61,7 @@ def served(where: Where, *, port: int, reports: Path, read_only: bool) -> Iterat
         board.close()
         server.should_exit = True
         watcher.close()
-        thread.join(CLOSE_SECONDS + 5)
+        thread.join(SERVER_CLOSE_SECONDS + 5)
         listener.close()
 
 

@@ -15,7 +15,7 @@ from deployer.errors import DeployerError
 from deployer.release import gateway_metrics
 from deployer.release.doctor.doctor import doctor
 from deployer.release.drift.found import find, statistics
-from deployer.release.status import status
+from deployer.release.status import Status, status
 from deployer.release.where import Where, open_target
 from deployer.rollout.overview import ModelPhase, of_histories, with_rollouts
 from deployer.rollout.status import history, with_history
@@ -25,6 +25,7 @@ RELEASE_SECONDS = 1.0
 DOCTOR_SECONDS = 60.0
 DRIFT_SECONDS = 15.0
 REPORTS_SECONDS = 5.0
+WATCHER_CLOSE_SECONDS = 4.0
 REPORT = "report.html"
 DRIFT_FEATURES = 8
 """The worst features that are shown of each label."""
@@ -55,11 +56,12 @@ class Watcher:
         self._examine.set()
 
     def close(self) -> None:
-        """End the threads, each after what it does now."""
+        """End the threads, each after what it does now; one that waits for a replica is not waited for long."""
         self._stop.set()
         self._examine.set()
+        deadline = time.monotonic() + WATCHER_CLOSE_SECONDS
         for thread in self._threads:
-            thread.join(10)
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def _run(
         self, topic: str, every: float, work: Callable[[Target], object], wake: threading.Event | None = None
@@ -84,7 +86,7 @@ class Watcher:
         cards = tuple(self._model(target, found.release, model) for model in found.models)
         return view.whole(found, cards, at=time.time(), read_only=self.read_only)
 
-    def _model(self, target: Target, release: view.Status, model: ModelPhase) -> view.ModelCard:
+    def _model(self, target: Target, release: Status, model: ModelPhase) -> view.ModelCard:
         histories, live = target.history(), self._figures(target, model.model)
         try:
             now = with_history(release, histories, model.model, now=time.time())
