@@ -109,7 +109,8 @@ def test_a_rollout_moves_on_the_page_and_is_paused_and_aborted_there(shown: Show
         _pressed(browser, "a", "Abort the rollout of scale to version 2?")
         browser.click("#yes")
         eventually(lambda: "aborted" in browser.text("#models"), lambda: browser.text("#models"))
-        assert browser.run("return document.querySelectorAll('[data-act]').length") == 0
+        buttons = "return document.querySelectorAll('[data-act]').length"
+        eventually(lambda: browser.run(buttons) == 0, "a rollout that has ended has no buttons")
         browser.click("summary")
         assert "judge 50 %" in browser.text("details table")
         assert [text for text in browser.complaints() if "[DOM]" not in text] == []
