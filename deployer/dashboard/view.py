@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployer.dashboard.live import LabelFigures
-from deployer.domain.rollout import Event, Rollout
+from deployer.domain.rollout import Event, Phase, Rollout
 from deployer.domain.verdict import Judgement
 from deployer.release.status import ReplicaStatus, Status
 from deployer.rollout.overview import Overview
@@ -125,8 +125,13 @@ def model_card(
 
 
 def possible(rollout: Rollout) -> tuple[str, ...]:
-    """The actions that a rollout accepts now."""
-    return tuple(event.value for event in ACTIONS if reaction(rollout, event) is not Reaction.REFUSE)
+    """The actions that a rollout accepts now, and that would change something."""
+    paused = rollout.phase is Phase.PAUSED
+    return tuple(
+        event.value
+        for event in ACTIONS
+        if reaction(rollout, event) is not Reaction.REFUSE and not (paused and event is Event.PAUSE)
+    )
 
 
 def _rollout(status: RolloutStatus, rollout: Rollout) -> RolloutCard:
