@@ -106,12 +106,11 @@ def _model(name: str, settings: ModelSettings, rates: Rates | None, image_pixels
         try:
             files = _files(settings.files, int(key)) if spec.vocabularies else None
             compiled = compile_spec(spec, rates, image_pixels=image_pixels, files=files)
+            interpreter = Interpreter(spec.output)
         except SpecProblem as error:
             raise SettingsError(f"models.{name}.specs.{key}.{error}") from error
         if spec.statistics is not None:
             watches[int(key)] = Watch(spec, spec.statistics, rates)
-        versions[int(key)] = Version(
-            number=int(key), spec=spec, compiled=compiled, interpreter=Interpreter(spec.output)
-        )
+        versions[int(key)] = Version(number=int(key), spec=spec, compiled=compiled, interpreter=interpreter)
     router = Router(settings.routing) if settings.routing is not None else None
     return Model(name=name, settings=settings, router=router, versions=versions, watches=watches)

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import random
 
@@ -61,7 +62,7 @@ class Gateway:
         active: Active,
         *,
         folder: Path = Path(),
-        connect: Callable[[str], Transport] = GrpcTransport,
+        connect: Callable[[str], Transport] | None = None,
         resolve: pool.Resolve = pool.resolve,
         chance: Callable[[], float] = random,
     ) -> None:
@@ -80,9 +81,10 @@ class Gateway:
         self.access_log = AccessLog()
         self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
         self.timers = Timers(asyncio.get_running_loop(), slack=BODY_SLACK)
+        self._connection_age = active.settings.backends.max_connection_age_seconds
         self.objectives = Objectives(limits.objective_ms, limits.timeout_ms / 2000)
         self.pool = pool.Pool(
-            connect=connect,
+            connect=connect or partial(GrpcTransport, max_age=lambda: self._connection_age),
             resolve=resolve,
             metrics=self.metrics,
             objectives=self.objectives,
@@ -132,6 +134,7 @@ class Gateway:
         await self.door.adopt(active.settings.auth)
         await self.lookups.configure(active.settings.stores)
         limits = active.settings.limits
+        self._connection_age = active.settings.backends.max_connection_age_seconds
         await self.pool.configure(active.settings.backends)
         self.pool.resize(limits.max_concurrency)
         self.objectives.configure(limits.objective_ms, limits.timeout_ms / 2000)

@@ -81,12 +81,15 @@ class Backends(_Section, frozen=True, kw_only=True):
     """The model server replicas: a fixed list, or one DNS name whose every address is a replica (headless Service).
 
     With `scale_to_zero`, no replica is an ordinary state: the gateway is ready, and requests wait for the first one.
+    With `max_connection_age_seconds` connections are made anew after that time, so that replicas that were added behind
+    one address (a load balancer, a Service with an IP) get their part of the calls.
     """
 
     static: list[str] | None = None
     dns: str | None = None
     refresh_seconds: Annotated[float, Meta(ge=0.1)] = 5.0
     scale_to_zero: bool = False
+    max_connection_age_seconds: Annotated[float, Meta(ge=1)] | None = None
 
 
 class Limits(_Section, frozen=True, kw_only=True):

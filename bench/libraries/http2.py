@@ -20,7 +20,8 @@ from deployer.tools.ports import free
 from gateway.backends.transport import GrpcTransport
 from tfserving.http2 import frames
 from tfserving.server.grpc import message as gm
-from tfserving.server.grpc.connection import Call, ServerConnection
+from tfserving.server.grpc.call import Call
+from tfserving.server.grpc.connection import ServerConnection
 from tfserving.server.grpc.limits import Limits
 from tfserving.server.memory import Budget
 

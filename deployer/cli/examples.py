@@ -62,6 +62,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "deployer status --watch",
         "deployer status --target cluster -n shop -o json",
     ),
+    "dashboard": (
+        "deployer dashboard",
+        "deployer dashboard --target cluster -n shop --read-only",
+    ),
     "doctor": ("deployer doctor --target cluster --keep seen.json",),
     "drift": ("deployer drift fraud --threshold 0.2 --report drift.html", "deployer drift fraud -o json"),
     "rollout start": (

@@ -71,6 +71,11 @@ def exit_code(rollout: Rollout) -> int:
 
 def rollout_status(target: Target, histories: HistoryStore, model: str, *, now: float) -> RolloutStatus:
     """Read the history, and query every replica and gateway. Errors: as for `release.status`."""
+    return with_history(status(target), histories, model, now=now)
+
+
+def with_history(found: Status, histories: HistoryStore, model: str, *, now: float) -> RolloutStatus:
+    """A status, combined with the history of one of its models; `now` is in seconds since 1970. Errors: TargetError."""
     rollout = histories.read(model).rollout
     steps = tuple(map(str, plan(rollout))) if rollout is not None else ()
     busy = rollout is not None and current(rollout) is not None and rollout.open
@@ -89,7 +94,7 @@ def rollout_status(target: Target, histories: HistoryStore, model: str, *, now: 
         steps=steps,
         seconds_left=left,
         window_left=window,
-        release=status(target),
+        release=found,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from tfserving.http2 import connection, frames
 from tfserving.http2.frames import END_HEADERS, FRAME, HEADERS, LAST_STREAM, RST_STREAM, frame
 from tfserving.http2.headers import MALFORMED, RESPONSE
+from tfserving.http2.sending import Stream
 
 _PREFACE: Final = frames.CLIENT_PREFACE + frames.opening({frames.ENABLE_PUSH: 0})
 
@@ -25,7 +26,7 @@ class ConnectionEnded(Exception):
     """The connection is gone, and with it every exchange on it."""
 
 
-class Exchange(connection.Stream):
+class Exchange(Stream):
     """One request and its response. `done` resolves when the response is complete; headers and trailers are merged."""
 
     __slots__ = ("block", "body", "done")
@@ -45,6 +46,7 @@ class Connection(connection.Connection[Exchange]):
         self._loop = loop
         self._max_response = max_response_bytes
         self._waiting: deque[Exchange] = deque()
+        self._retired = False
         self._next_id = 1
         self.ready: asyncio.Future[None] = loop.create_future()
         """Resolves when the peer has sent its SETTINGS: it speaks HTTP/2."""
@@ -77,6 +79,11 @@ class Connection(connection.Connection[Exchange]):
             self._after_close()
         elif exchange in self._waiting:
             self._waiting.remove(exchange)
+
+    def retire(self) -> None:
+        """Close when the exchanges that were requested are complete; nobody requests another one."""
+        self._retired = True
+        self._after_close()
 
     def close(self) -> None:
         """Close at once; open exchanges end with ConnectionEnded."""
@@ -176,7 +183,7 @@ class Connection(connection.Connection[Exchange]):
     def _after_close(self) -> None:
         while self._waiting and len(self._open) < self._peer_max_streams and not self.going_away.is_set():
             self._open_exchange(self._waiting.popleft())
-        if self.going_away.is_set() and not self._open:
+        if (self.going_away.is_set() or (self._retired and not self._waiting)) and not self._open:
             self._transport.close()
 
     def _violation(self, what: str) -> None:

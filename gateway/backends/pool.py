@@ -14,6 +14,7 @@ from gateway.addresses import bracketed
 from gateway.backends.choose import Backend, choose
 from gateway.backends.limit import ReplicaLimit
 from gateway.backends.objective import Objectives, Subject
+from gateway.backends.outliers import EJECTED_FIRST, EJECTED_MOST, seconds_out
 from gateway.backends.retry import MOST, REPEATABLE, Fault, RetryBudget, fault_of
 from gateway.backends.rpc import RpcError, Transport
 from gateway.observe.metrics import Metrics
@@ -24,8 +25,6 @@ from tfserving.wire.status import Code
 log = logging.getLogger("gateway.backends.pool")
 
 FAILURES_UNTIL_EJECTED: Final = 3
-EJECTED_FIRST, EJECTED_MOST = 1.0, 30.0
-"""Seconds out of use before a probe; doubled each time the probe fails."""
 PROBE_TIMEOUT: Final = 1.0
 SILENCE: Final = 1.0
 """Seconds without a byte from a connection after which a call that timed out counts against the replica."""
@@ -37,12 +36,6 @@ MISSING_SECONDS: Final = 1.0
 """How long a replica that did not know a version or label is not asked for it, while others may know it."""
 MISSING_KEPT: Final = 4096
 """Replicas and what they lack that are remembered; clients choose the names, so there must be an end."""
-OUTLIER_LOAD: Final = 1.0
-"""Mean load (latency as a share of the objective) past which a replica at its least limit may be an outlier."""
-TIMES_OTHERS: Final = 3.0
-"""How many times the median load of the other replicas makes an outlier."""
-EJECTED_SHARE: Final = 0.5
-"""Largest share of the replicas that are out of use for their latency."""
 PLACES_FOR: Final = 0.02
 """Seconds for which the sum of all limits is kept."""
 
@@ -197,24 +190,12 @@ class Pool:
         load = self._objectives.load(subject, seconds)
         if not backend.limit.answered(load, now, pressed=self.pressed()):
             return
-        if backend.limit.load <= OUTLIER_LOAD:
-            backend.slow_times = 0
-        elif (trial or backend.limit.value <= 1) and not backend.ejected and self._is_outlier(backend):
-            backend.slow_times += 1
+        out = seconds_out(backend, self.backends, trial=trial)
+        if out is not None:
             backend.ejected = True
             self._metrics.ejections.add()
-            seconds_out = min(EJECTED_FIRST * 2 ** (backend.slow_times - 1), EJECTED_MOST)
-            log.warning("%s is out of use for %.0f s: its latency is an outlier", backend.address, seconds_out)
-            self._spawn(self._try_again(backend, seconds_out))
-
-    def _is_outlier(self, backend: Backend) -> bool:
-        """Whether the others are much faster, and enough of them are left without this one."""
-        connected = [one for one in self.backends if one.transport.connected]
-        others = sorted(one.limit.load for one in connected if one is not backend and not one.ejected)
-        out = sum(one.ejected for one in connected) + 1
-        if not others or out > len(connected) * EJECTED_SHARE:
-            return False
-        return backend.limit.load > TIMES_OTHERS * others[len(others) // 2]
+            log.warning("%s is out of use for %.0f s: its latency is an outlier", backend.address, out)
+            self._spawn(self._try_again(backend, out))
 
     async def _try_again(self, backend: Backend, seconds: float) -> None:
         """Give a replica that was slow one call after a while; that call decides."""

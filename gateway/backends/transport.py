@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 from urllib.parse import unquote
@@ -23,6 +24,10 @@ CONNECT_TIMEOUT: Final = 3.0
 """Seconds for TCP connect and the peer's SETTINGS together."""
 BACKOFF_FIRST, BACKOFF_MOST = 0.05, 2.0
 """Seconds between attempts to connect: doubled each time, with jitter."""
+AGE_JITTER: Final = 0.2
+"""Share of its greatest age by which a connection may be made anew earlier, so that not all are at once."""
+AGE_LOOK: Final = 5.0
+"""Seconds after which it is looked again how old a connection may become."""
 DEADLINE_SLACK: Final = 0.002
 """Seconds by which a call may outlast its deadline."""
 MAX_RESPONSE_BYTES: Final = 256 * 1024 * 1024
@@ -45,10 +50,16 @@ _RESET_TO_CODE = {7: Code.UNAVAILABLE, 8: Code.CANCELLED, 11: Code.RESOURCE_EXHA
 
 
 class GrpcTransport:
-    """`rpc.Transport` over TCP. `address` is HOST:PORT."""
+    """`rpc.Transport` over TCP. `address` is HOST:PORT.
 
-    def __init__(self, address: str) -> None:
+    `max_age` says after how many seconds a connection is made anew, if at all: the new one is open before the old one
+    gets no more calls, and those of the old one are finished.
+    """
+
+    def __init__(self, address: str, *, max_age: Callable[[], float | None] = lambda: None) -> None:
         self.address = address
+        self._max_age = max_age
+        self._retired: list[Connection] = []
         self._connection: Connection | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._timers: Timers
@@ -102,9 +113,9 @@ class GrpcTransport:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
-        if self._connection is not None:
-            self._connection.close()
-            await self._connection.ended.wait()
+        for connection in (*self._retired, *([self._connection] if self._connection is not None else [])):
+            connection.close()
+            await connection.ended.wait()
 
     def _header_block(self, path: str, timeout: float) -> bytes:
         """Static-table and literal fields only: the peer's decoder keeps no state, so the prefix is made once."""
@@ -134,7 +145,7 @@ class GrpcTransport:
         backoff = BACKOFF_FIRST
         while True:
             try:
-                self._connection = await self._connect()
+                connection = await self._connect()
             except (OSError, ConnectionEnded, TimeoutError) as error:
                 self._failure = f"cannot connect: {error or type(error).__name__}"
                 self._attempted.set()
@@ -142,11 +153,33 @@ class GrpcTransport:
                 backoff = min(backoff * 2, BACKOFF_MOST)
                 continue
             backoff = BACKOFF_FIRST
+            self._use(connection)
             self._attempted.set()
             log.info("connected to %s", self.address)
-            await self._connection.going_away.wait()
-            log.warning("connection to %s ended", self.address)
-            await asyncio.sleep(BACKOFF_FIRST * random.uniform(0.5, 1.0))
+            await self._until_over(connection)
+            if connection.going_away.is_set():
+                log.warning("connection to %s ended", self.address)
+                await asyncio.sleep(BACKOFF_FIRST * random.uniform(0.5, 1.0))
+
+    def _use(self, connection: Connection) -> None:
+        """Send calls over this connection from now on; those of the one before are finished there."""
+        before, self._connection = self._connection, connection
+        self._retired = [one for one in self._retired if not one.ended.is_set()]
+        if before is not None and not before.ended.is_set():
+            before.retire()
+            self._retired.append(before)
+
+    async def _until_over(self, connection: Connection) -> None:
+        """Returns when a connection takes no more calls, or is as old as it may become."""
+        time = asyncio.get_running_loop().time
+        born, share = time(), random.uniform(1 - AGE_JITTER, 1.0)
+        while not connection.going_away.is_set():
+            most = self._max_age()
+            left = AGE_LOOK if most is None else min(AGE_LOOK, born + most * share - time())
+            if left <= 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(connection.going_away.wait(), left)
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()

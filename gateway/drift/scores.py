@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.postprocess.predictions import LabelPrediction, ValuePrediction
-from gateway.spec import Binary, Classification, Output, Raw, Regression
+from gateway.spec import Binary, Classification, CodeOutput, Output, Raw, Regression
 
 Array = NDArray[Any]
 
@@ -44,7 +44,7 @@ def scores(predictions: Sequence[object], output: Output) -> dict[str, Values]:
         case Regression():
             values = [one.value for one in predictions if isinstance(one, ValuePrediction)]
             return {"value": Values(numbers=np.array(values, dtype=np.float64))}
-        case Raw():
+        case Raw() | CodeOutput():
             return {}
 
 

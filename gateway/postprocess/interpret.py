@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.postprocess.activation import sigmoid, softmax
 from gateway.postprocess.judge import DECIMALS, judge_labels, judge_scores, judge_values
 from gateway.postprocess.predictions import Alternative, LabelPrediction, Prediction, RowPrediction, ValuePrediction
-from gateway.spec import Binary, Classification, Confidence, Output, Raw, Regression
+from gateway.spec import Binary, Classification, CodeOutput, Confidence, Output, Raw, Regression, SpecProblem
+from gateway.spec.installed import made
 
 Array = NDArray[Any]
 
@@ -23,6 +25,9 @@ TOP_K = 5
 
 SMALL = 128
 """Scores up to which plain arithmetic is faster than numpy."""
+
+Code = Callable[[Mapping[str, Array]], Sequence[object]]
+"""An interpreter: from the outputs of the model, each with one row per record, to one value per record."""
 
 Ranked = tuple[list[int], list[float]]
 """Indices of the best labels and their scores; both empty for a row that is not finite."""
@@ -39,7 +44,14 @@ class Interpreter:
     """Reads the outputs of one version by its spec."""
 
     def __init__(self, output: Output) -> None:
+        """Errors: SpecProblem for an interpreter that the image does not have."""
         self._output = output
+        self._code: Code | None = None
+        if isinstance(output, CodeOutput):
+            try:
+                self._code = made("interpreter", output.entry, output.package, output.options)
+            except SpecProblem as error:
+                raise SpecProblem("output", error.what) from error
 
     def interpret(self, outputs: Mapping[str, Array]) -> Sequence[Prediction]:
         """One prediction per row of the output tensor.
@@ -61,6 +73,18 @@ class Interpreter:
                 return judge_values(regress(_one_per_record(tensor, output.name), output), output)
             case Raw():
                 return rows(tensor, output.name)
+            case CodeOutput():
+                return self._by_code(outputs, len(tensor), output)
+
+    def _by_code(self, outputs: Mapping[str, Array], count: int, output: CodeOutput) -> list[RowPrediction]:
+        assert self._code is not None
+        values = list(self._code(outputs))
+        if len(values) != count:
+            raise OutputProblem(f"interpreter '{output.entry}' gave {len(values)} values for {count} records")
+        try:
+            return [RowPrediction(_json(msgspec.to_builtins(value, enc_hook=_plain))) for value in values]
+        except (TypeError, ValueError) as error:
+            raise OutputProblem(f"interpreter '{output.entry}' gave what JSON does not have: {error}") from error
 
 
 def classify(scores: Array, output: Classification) -> list[LabelPrediction]:
@@ -179,10 +203,18 @@ def _one_per_record(tensor: Array, name: str) -> Array:
     return tensor.reshape(-1).astype(np.float64)
 
 
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
 def _json(value: object) -> object:
     match value:
         case list():
             return [_json(element) for element in value]
+        case dict():
+            return {str(key): _json(element) for key, element in value.items()}
         case float():
             return value if math.isfinite(value) else None
         case bytes():

@@ -7,17 +7,14 @@ is loaded. Nothing is ever read from the model store.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from gateway.preprocess.batch import ABSENT, Array, Batch, Reader
 from gateway.preprocess.findings import MISSING
 from gateway.spec import CodeFeature, SpecProblem
-
-GROUP: Final = "tfserving_deployer.transforms"
-"""The group of entry points. Each names a function that takes the options of the spec and returns a transform."""
+from gateway.spec.installed import made as made_by
 
 Transform = Callable[[Mapping[str, Sequence[object]]], Any]
 """From the values of each key, one per record, to records x columns of numbers. Errors: `BadValues`."""
@@ -63,27 +60,8 @@ class CodeBlock:
 
 def load(feature: CodeFeature) -> Transform:
     """The transform that a feature names. Errors: SpecProblem."""
-    path = f"features: {feature.name}"
-    package, _, version = feature.package.partition("==")
-    found = [point for point in entry_points(group=GROUP) if point.name == feature.entry and _of(point) == package]
-    if not found:
-        known = ", ".join(sorted(f"{_of(point)}:{point.name}" for point in entry_points(group=GROUP))) or "none"
-        raise SpecProblem(
-            path,
-            f"this image has no transform '{feature.entry}' of {package}; it has {known}. Install {feature.package}",
-        )
-    (point, *_) = found
-    installed = point.dist.version if point.dist is not None else ""
-    if installed != version:
-        raise SpecProblem(path, f"the spec was written for {feature.package}, this image has {package}=={installed}")
     try:
-        transform: Transform = point.load()(**(feature.options or {}))
-    except Exception as error:
-        raise SpecProblem(
-            path, f"transform '{feature.entry}' of {feature.package} cannot be created: {error}"
-        ) from error
+        transform: Transform = made_by("transform", feature.entry, feature.package, feature.options)
+    except SpecProblem as error:
+        raise SpecProblem(f"features: {feature.name}", error.what) from error
     return transform
-
-
-def _of(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else ""

@@ -24,7 +24,7 @@ from gateway.spec.numbers import (
     Transformed,
     VectorFeature,
 )
-from gateway.spec.outputs import Binary, Classification, Confidence, Output, Raw, Regression
+from gateway.spec.outputs import Binary, Classification, CodeOutput, Confidence, Output, Raw, Regression
 from gateway.spec.signature import TensorLike, check_signature
 from gateway.spec.statistics import Distribution, Statistics
 from gateway.spec.timestamps import TimestampFeature
@@ -32,9 +32,9 @@ from gateway.spec.words import BoolFeature, CategoryFeature, CrossFeature, Strin
 
 __all__ = [
     "Binary", "BoolFeature", "Bucketize", "CategoryFeature", "CategoryItems", "Classification", "Clip", "CodeFeature",
-    "Confidence", "CrossFeature", "Currency", "DifferenceFeature", "Distribution", "Dtype", "Feature", "FeatureSpec",
-    "FloatFeature", "ImageFeature", "ImageSize", "Input", "IntFeature", "ListFeature", "Lookup", "MinMax", "NamedInput",
-    "Normalize", "NumberItems", "Output", "RatioFeature", "Raw", "Regression", "SpecProblem", "Statistics",
-    "StringFeature", "Tensor", "TensorLike", "Text", "TimestampFeature", "Transformed", "VectorFeature", "Vocabulary",
-    "check_signature", "dump_spec", "parse_spec", "read_spec",
+    "CodeOutput", "Confidence", "CrossFeature", "Currency", "DifferenceFeature", "Distribution", "Dtype", "Feature",
+    "FeatureSpec", "FloatFeature", "ImageFeature", "ImageSize", "Input", "IntFeature", "ListFeature", "Lookup",
+    "MinMax", "NamedInput", "Normalize", "NumberItems", "Output", "RatioFeature", "Raw", "Regression", "SpecProblem",
+    "Statistics", "StringFeature", "Tensor", "TensorLike", "Text", "TimestampFeature", "Transformed", "VectorFeature",
+    "Vocabulary", "check_signature", "dump_spec", "parse_spec", "read_spec",
 ]  # fmt: skip

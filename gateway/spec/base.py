@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 
 Positive = Annotated[int, Meta(ge=1)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Package = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+$", max_length=200)]
+"""A Python package and its version: NAME==VERSION."""
 
 
 class SpecProblem(ValueError):

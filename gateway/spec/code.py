@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gateway.spec.base import FeatureBase, Name
+from gateway.spec.base import FeatureBase, Name, Package
 
 
 class CodeFeature(FeatureBase, frozen=True, kw_only=True, tag="code"):
@@ -16,7 +16,7 @@ class CodeFeature(FeatureBase, frozen=True, kw_only=True, tag="code"):
     """
 
     entry: Name
-    package: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+$", max_length=200)]
+    package: Package
     of: Annotated[list[Name], Meta(min_length=1, max_length=100)]
     length: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     options: dict[str, str | float | bool | None] | None = None

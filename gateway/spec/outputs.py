@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from gateway.spec.base import Name, Positive, Section, finite, ordered, unique
+from gateway.spec.base import Name, Package, Positive, Section, finite, ordered, unique
 from gateway.spec.rules import Calibration, LabelRules, ScoreRules, ValueRules
 
 
@@ -78,4 +78,15 @@ class Raw(_Output, frozen=True, kw_only=True, tag="raw"):
     """The row of the output tensor as it is."""
 
 
-Output = Classification | Binary | Regression | Raw
+class CodeOutput(_Output, frozen=True, kw_only=True, tag="code"):
+    """What the interpreter of an installed package makes of the outputs.
+
+    `package` is NAME==VERSION: what the spec was made with, and what the image must have. `options` go to the function.
+    """
+
+    entry: Name
+    package: Package
+    options: dict[str, str | float | bool | None] | None = None
+
+
+Output = Classification | Binary | Regression | Raw | CodeOutput

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gateway.spec.base import SpecProblem
 from gateway.spec.document import FeatureSpec, Tensor
-from gateway.spec.outputs import Classification, Output, Raw
+from gateway.spec.outputs import Classification, CodeOutput, Output, Raw
 
 _TENSORFLOW_NAMES = {"float": "float32", "double": "float64", "half": "float16"}
 
@@ -89,7 +89,7 @@ def _output_problems(output: Output, outputs: Mapping[str, TensorLike]) -> Itera
             "output.name", f"the spec reads '{output.name}', the signature's outputs are {_names(outputs)}"
         )
         return
-    if isinstance(output, Raw):
+    if isinstance(output, Raw | CodeOutput):
         return
     if _dtype_name(tensor.dtype) not in ("float16", "bfloat16", "float32", "float64"):
         yield SpecProblem(

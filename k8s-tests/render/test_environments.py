@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +184,39 @@ def test_keda_scales_model_servers_to_zero_behind_gateways_that_wait(rendered: C
             o["data"]["gateway.yaml"] for o in objects if o["kind"] == "ConfigMap" and "gateway.yaml" in o["data"]
         )
         assert parse_settings(text).backends.scale_to_zero is waits
+
+
+@both
+def test_the_test_pod_does_not_go_through_the_proxy_of_the_cluster(chart: str) -> None:
+    """Some clusters put HTTP_PROXY into every pod. The script asks a server of the real protocol on loopback."""
+    models = {
+        "/v1/models/m/metadata": {"metadata": {"signature_def": {"signature_def": {"serving_default": {"inputs": {
+            "x": {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": "-1"}, {"size": "2"}]}}}}}}}},
+        "/v1/models/m:predict": {"outputs": [[1.0]]},
+    }  # fmt: skip
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(models[self.path]).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    asked: list[Any] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_address[1]}"
+        argv = [sys.executable, "-I", str(CHARTS / chart / "files" / "predict.py"), base, "m"]
+        proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
+        done = subprocess.run(argv, env=proxy, capture_output=True, text=True, timeout=60, check=False)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert asked == [{"signature_name": "serving_default", "inputs": {"x": [[0, 0]]}}]

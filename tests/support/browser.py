@@ -58,7 +58,13 @@ class Browser(AbstractContextManager["Browser"]):
         self._ask("POST", "/url", {"url": url})
 
     def text(self, selector: str) -> str:
-        return str(self._ask("GET", f"/element/{self._find(selector)}/text"))
+        """The text that the first such element shows. A page that redraws replaces elements at any time."""
+        while True:
+            try:
+                return str(self._ask("GET", f"/element/{self._find(selector)}/text"))
+            except AssertionError as error:
+                if "stale element" not in str(error):
+                    raise
 
     def type(self, selector: str, keys: str) -> None:
         """Replace what a field has."""

@@ -29,6 +29,8 @@ class Seen:
     rows: int
     seconds_left: float
     metadata: dict[str, str] = field(default_factory=dict)
+    peer: str = ""
+    """The other end of the connection."""
 
 
 @dataclass
@@ -91,7 +93,9 @@ class FakeModelServer:
         spec, x = request.model_spec, to_array(request.inputs["x"])
         asked = spec.version.value if spec.HasField("version") else None
         metadata = {key: str(value) for key, value in context.invocation_metadata()}
-        self.seen.append(Seen(asked, spec.version_label, len(x), context.time_remaining() or 0.0, metadata))
+        self.seen.append(
+            Seen(asked, spec.version_label, len(x), context.time_remaining() or 0.0, metadata, context.peer())
+        )
         if self.faults:
             context.abort(*self.faults.pop(0))
         if self.always is not None:

@@ -8,10 +8,7 @@ prepared once; received ones need a decoder.
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
-from collections import deque
-from typing import Final, Generic, TypeVar
 
 import hpack
 
@@ -21,7 +18,6 @@ from tfserving.http2.frames import (
     CONTINUATION,
     DATA,
     DEFAULT_FRAME,
-    DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
@@ -49,38 +45,10 @@ from tfserving.http2.frames import (
     without_padding,
 )
 from tfserving.http2.headers import MAX_BLOCK, HeaderDecoder, Pseudo
-
-_LARGEST_SENT: Final = 2**20
-"""Longest frame that is sent, also to a peer that takes longer ones: only between frames it can be seen to pause."""
-_PATIENCE: Final = 10_000
-"""Frames without a use that a peer may send between two responses or requests; each costs about as much as a call's."""
+from tfserving.http2.sending import LARGEST_SENT, S, Sender
 
 
-class Stream:
-    """One exchange: what was received, and what is left to send.
-
-    `fields` are headers and trailers by lower-case name. `unsent` is the part of the body that the peer's windows did
-    not allow yet, `after` the frames that follow it (empty: the body ends the stream). `taken_in` are the bytes
-    received since the peer was last allowed more.
-    """
-
-    __slots__ = ("after", "chunks", "fields", "id", "received", "taken_in", "unsent", "window")
-
-    def __init__(self) -> None:
-        self.id = 0
-        self.fields: dict[str, str] = {}
-        self.chunks: list[bytes] = []
-        self.received = 0
-        self.taken_in = 0
-        self.unsent: memoryview | None = None
-        self.after = b""
-        self.window = 0
-
-
-S = TypeVar("S", bound=Stream)
-
-
-class Connection(asyncio.Protocol, Generic[S]):
+class Connection(Sender[S]):
     """One end of a connection, from its first byte to its close. The subclass decides what streams mean.
 
     `stream_window` and `window` are what `opening` announced; `pseudo` are the fields that the peer's heads have.
@@ -94,10 +62,10 @@ class Connection(asyncio.Protocol, Generic[S]):
         stream_window: int = MAX_WINDOW,
         window: int = MAX_WINDOW,
     ) -> None:
+        super().__init__()
         self._max_frame = max_frame
         self._stream_refill = stream_window // 2
         self._refill = window // 4
-        self._transport: asyncio.Transport
         self._partial = bytearray()
         self._wanted = 0
         self._settled = False
@@ -106,17 +74,10 @@ class Connection(asyncio.Protocol, Generic[S]):
         self._headers = HeaderDecoder(pseudo)
         self._block_size = 0
         self._headers_of: tuple[int, int, bytearray] | None = None
-        self._open: dict[int, S] = {}
         self._last = 0
         """Highest stream that the peer has opened."""
-        self._blocked: deque[S] = deque()
-        self._paused = False
-        self._peer_window = DEFAULT_WINDOW
-        self._peer_initial_window = DEFAULT_WINDOW
-        self._peer_max_frame = DEFAULT_FRAME
         self._peer_max_streams = LAST_STREAM
         self._unacknowledged = 0
-        self._patience = _PATIENCE
         self._failure = ""
 
     # ---- what a subclass says ------------------------------------------------------------------------------
@@ -151,9 +112,6 @@ class Connection(asyncio.Protocol, Generic[S]):
         """Whether a stream is or was open."""
         return number > 0
 
-    def _write(self, data: bytes) -> None:
-        self._transport.write(data)
-
     # ---- asyncio.Protocol ----------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -170,13 +128,6 @@ class Connection(asyncio.Protocol, Generic[S]):
             last = self._last.to_bytes(4, "big") + broken.code.to_bytes(4, "big")
             self._write(frame(GOAWAY, 0, 0, last + str(broken).encode()))
             self._violation(str(broken))
-
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        self._flush()
 
     # ---- frames --------------------------------------------------------------------------------------------
 
@@ -320,7 +271,7 @@ class Connection(asyncio.Protocol, Generic[S]):
                     stream.window += value - self._peer_initial_window
                 self._peer_initial_window = value
             elif key == MAX_FRAME_SIZE:
-                self._peer_max_frame = min(value, _LARGEST_SENT)
+                self._peer_max_frame = min(value, LARGEST_SENT)
         self._write(frame(SETTINGS, ACK, 0))
         self._on_settings()
         self._flush()
@@ -345,72 +296,6 @@ class Connection(asyncio.Protocol, Generic[S]):
             raise Violation(PROTOCOL_ERROR, f"a WINDOW_UPDATE of stream {number}, which was never opened")
         if self._blocked:
             self._flush()
-
-    # ---- sending -------------------------------------------------------------------------------------------
-
-    def _send(self, stream: S, head: bytes, body: bytes, after: bytes = b"") -> bool:
-        """Frames `head`, the body, frames `after`: in one piece when the peer's windows and reading allow it.
-
-        Without `after` the last frame of the body ends the stream. False, and nothing sent, when the body would have to
-        wait and `_may_wait` forbids it.
-        """
-        size = len(body)
-        self._patience = _PATIENCE
-        if (
-            size <= self._peer_window
-            and size <= self._peer_initial_window
-            and size <= self._peer_max_frame
-            and not self._paused
-        ):
-            self._peer_window -= size
-            data = FRAME.pack(size >> 8, size & 255, DATA, 0 if after else END_STREAM, stream.id)
-            self._write(b"".join((head, data, body, after)))
-            return True
-        if not self._may_wait(stream, size):
-            return False
-        self._write(head)
-        stream.unsent = memoryview(body)
-        stream.after = after
-        stream.window += self._peer_initial_window
-        self._blocked.append(stream)
-        self._flush()
-        return True
-
-    def _may_wait(self, stream: S, size: int) -> bool:
-        """Whether the body of a stream may be kept until the peer allows it."""
-        return True
-
-    def _flush(self) -> None:
-        """Send what the peer allows of the bodies that did not fit at once."""
-        if self._paused or self._peer_window <= 0:
-            return
-        for _ in range(len(self._blocked)):
-            stream = self._blocked.popleft()
-            if self._open.get(stream.id) is not stream:
-                continue
-            if self._send_body(stream):
-                self._on_sent(stream)
-            else:
-                self._blocked.append(stream)
-
-    def _on_sent(self, stream: S) -> None:
-        """A body that had to wait has been sent."""
-
-    def _send_body(self, stream: S) -> bool:
-        while stream.unsent is not None:
-            size = min(len(stream.unsent), stream.window, self._peer_window, self._peer_max_frame)
-            if size <= 0 or self._paused:
-                return False
-            piece, rest = stream.unsent[:size], stream.unsent[size:]
-            stream.window -= size
-            self._peer_window -= size
-            self._patience = _PATIENCE
-            flags = 0 if rest or stream.after else END_STREAM
-            self._write(FRAME.pack(size >> 8, size & 255, DATA, flags, stream.id) + bytes(piece))
-            stream.unsent = rest or None
-        if stream.after:
-            self._write(stream.after)
-        return True
 
     def _violation(self, what: str) -> None:
         self._failure = f"the peer broke HTTP/2: {what}"

@@ -11,6 +11,8 @@ from deployer.models.features.profile import Profile
 
 VOCABULARY_MAX: Final = 50
 """More words than this are hashed."""
+YEAR_2000, YEAR_2100 = 946_684_800, 4_102_444_800
+"""Seconds since 1970."""
 COLUMNS_MAX: Final = 30
 """Inputs with more columns become one vector when there is no data."""
 
@@ -53,7 +55,11 @@ def _from_data(key: str, profile: Profile, total: int) -> tuple[str, str]:
             missing = missing or (f", missing: {{value: {profile.low:.6g}, flag: true}}" if gap else "")
             skewed = profile.low >= 0 and profile.deviation > profile.mean > 0
             hint = "; decide: log1p: true, min: 0?" if skewed else ""
-            return f"{name}, type: {kind}{scale}{missing}", f"{profile.low:g} to {profile.high:g}{seen}{hint}"
+            hint = _hint_of_time(profile) or hint
+            values = f"{profile.low:g} to {profile.high:g}"
+            if profile.low == profile.high:
+                values = f"always {profile.low:g}: decide: leave it out, it says nothing that a model could learn"
+            return f"{name}, type: {kind}{scale}{missing}", f"{values}{seen}{hint}"
         case "bool":
             return f"{name}, type: bool" + (", missing: {flag: true}" if gap else ""), f"true or false{seen}"
         case "time":
@@ -86,7 +92,19 @@ def _from_data(key: str, profile: Profile, total: int) -> tuple[str, str]:
                 return f"{name}, type: vector, length: {longest}", f"always {longest} numbers{seen}"
             return f"{name}, type: list, length: {longest}, items: {{type: number}}", f"up to {longest} elements{seen}"
         case kind:
-            return f"{name}, type: float", f"decide: {kind} values, {dict(profile.kinds)}{seen}"
+            found = ", ".join(f"{count} {one}" for one, count in profile.kinds.most_common()) or "no value"
+            why = {"object": "features read keys of the record itself", "empty": "nothing to learn from"}.get(
+                kind, kind
+            )
+            return f"{name}, type: float", f"decide: {why}; the data has {found}{seen}"
+
+
+def _hint_of_time(profile: Profile) -> str:
+    """Whether whole numbers look like moments of this century."""
+    for form, scale in (("seconds", 1), ("millis", 1000)):
+        if profile.whole and profile.low >= YEAR_2000 * scale and profile.high <= YEAR_2100 * scale:
+            return f"; decide: a time? then type: timestamp, format: {form}"
+    return ""
 
 
 def _is_identifier(profile: Profile, total: int) -> bool:

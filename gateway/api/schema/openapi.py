@@ -11,7 +11,7 @@ import msgspec
 from gateway.api.schema.record import JsonSchema, record_schema
 from gateway.postprocess.predictions import LabelPrediction, RowPrediction, ValuePrediction
 from gateway.preprocess.problems import Problem
-from gateway.spec import Binary, Classification, FeatureSpec, Raw, Regression
+from gateway.spec import Binary, Classification, CodeOutput, FeatureSpec, Raw, Regression
 
 _JSON = "application/json"
 _REF = "#/components/schemas/{name}"
@@ -21,6 +21,7 @@ _PREDICTIONS: dict[type, type] = {
     Binary: LabelPrediction,
     Regression: ValuePrediction,
     Raw: RowPrediction,
+    CodeOutput: RowPrediction,
 }
 
 _ERRORS = {

@@ -13,7 +13,7 @@ from fake_model_server import FakeModelServer
 
 from gateway import settings
 from gateway.backends.cache import ResponseCache
-from gateway.backends.model_server import ModelServer
+from gateway.backends.model_server import ModelServer, predict_request
 from gateway.backends.objective import Objectives
 from gateway.backends.pool import Pool
 from gateway.backends.rpc import RpcError, Transport
@@ -363,3 +363,31 @@ def test_a_replica_that_has_just_learned_a_label_is_asked_when_no_other_has_it(t
         np.testing.assert_allclose(await predict(pool, choice=Choice(label="canary")), [60, 140])
 
     with_pool(work, *(server.address for server in two))
+
+
+def test_a_connection_is_made_anew_at_its_age_and_calls_in_flight_are_finished_on_the_old_one() -> None:
+    server = FakeModelServer()
+    message = predict_request("m", NEWEST, "", {"x": to_bytes(ROWS)})
+
+    async def work() -> None:
+        transport = GrpcTransport(server.address, max_age=lambda: 0.2)
+        await transport.start()
+        server.gate.clear()
+        first = asyncio.ensure_future(transport.call(methods.PREDICT.path, message, 30))
+        others: list[asyncio.Future[bytes]] = []
+        async with asyncio.timeout(20):
+            while len({seen.peer for seen in server.seen}) < 3:
+                await asyncio.sleep(0.05)
+                others.append(asyncio.ensure_future(transport.call(methods.PREDICT.path, message, 30)))
+                assert transport.connected
+                if len(others) > 20:
+                    server.gate.set()  # of the server's threads, each call takes one
+        server.gate.set()
+        responses = await asyncio.gather(first, *others)
+        assert len({bytes(response) for response in responses}) == 1
+        await transport.close()
+
+    try:
+        asyncio.run(work())
+    finally:
+        server.stop()

@@ -59,8 +59,11 @@ def test_exponents_without_a_dot_are_numbers() -> None:
         ("min: 0", "mni: 0", "features[0]: unknown key 'mni' for type float; did you mean 'min'?"),
         ("output:", "outputs:", "unknown key 'outputs'; did you mean 'output'?"),
         ("type: category", "type: categry", "features[2].type: unknown type 'categry'; did you mean 'category'?"),
-        ("kind: classification", "kind: ranks", "output.kind: unknown kind 'ranks'; one of binary, classification, "
-         "raw, regression"),
+        (
+            "kind: classification",
+            "kind: ranks",
+            "output.kind: unknown kind 'ranks'; one of binary, classification, code, raw, regression",
+        ),
         ("type: float", "",
          "features[0]: missing key 'type'; one of bool, category, code, cross, difference, "
          "float, image, int, list, ratio, string, timestamp, vector"),

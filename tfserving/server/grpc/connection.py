@@ -23,6 +23,7 @@ from tfserving.http2.frames import (
 )
 from tfserving.http2.headers import MALFORMED, REQUEST
 from tfserving.server.grpc import message as gm
+from tfserving.server.grpc.call import Account, Call
 from tfserving.server.grpc.limits import Limits
 from tfserving.server.memory import Budget
 from tfserving.wire.status import StatusError
@@ -51,30 +52,6 @@ _LINGER: Final = 1.0
 """Seconds during which a client that broke the protocol may still read why."""
 
 
-class Call(http2.Stream):
-    """One request. `connection` takes the response.
-
-    `taken` says that it has arrived whole, `at_work` that a thread has its bytes, `declared` how long its message is
-    (-1: not known yet), `held` how many bytes of the budget it holds.
-    """
-
-    __slots__ = ("at_work", "connection", "declared", "held", "taken")
-
-    def __init__(self, connection: ServerConnection, number: int, fields: dict[str, str]) -> None:
-        super().__init__()
-        self.connection = connection
-        self.id = number
-        self.fields = fields
-        self.taken = self.at_work = False
-        self.declared = -1
-        self.held = 0
-
-    @property
-    def body(self) -> bytes:
-        """All that was received; whole when the call is handed over."""
-        return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-
-
 class ServerConnection(http2.Connection[Call]):
     """One client. `take` is called with every call that has arrived whole, and answers now or later.
 
@@ -96,8 +73,7 @@ class ServerConnection(http2.Connection[Call]):
         self._made = made
         self._lost = lost
         self._limits = limits
-        self._budget = budget
-        self._held = 0
+        self._account = Account(budget)
         self._reset_by_us: dict[int, None] = {}
         self._forgotten = 0
         """Highest stream that is no longer in `_reset_by_us`."""
@@ -143,7 +119,7 @@ class ServerConnection(http2.Connection[Call]):
     def worked(self, call: Call) -> None:
         """The thread that had the call's bytes has let them go."""
         call.at_work = False
-        self._release(call)
+        self._account.release(call)
 
     def drain(self) -> None:
         """Have the client send further calls elsewhere, and close after the last response.
@@ -273,7 +249,7 @@ class ServerConnection(http2.Connection[Call]):
             call = self._open[number] = Call(self, number, fields)
             if ended:
                 self._complete(call)
-            elif self._block_size > _COUNTED_BLOCK and not self._hold(call, self._block_size):
+            elif self._block_size > _COUNTED_BLOCK and not self._account.hold(call, self._block_size):
                 self.refuse(call, gm.failure(gm.no_memory()))
         elif call.taken:
             self._on_broken(call, frames.STREAM_CLOSED, "headers after its end")
@@ -302,7 +278,7 @@ class ServerConnection(http2.Connection[Call]):
                 raise gm.too_large(call.declared, self._limits.max_request)
         if call.received > max(call.declared, 0) + gm.PREFIX:
             raise gm.not_one_message()
-        if not self._hold(call, len(call.chunks[-1]) + _PIECE):
+        if not self._account.hold(call, len(call.chunks[-1]) + _PIECE):
             raise gm.no_memory()
 
     def _complete(self, call: Call) -> None:
@@ -351,28 +327,12 @@ class ServerConnection(http2.Connection[Call]):
     # ---- the end of calls and of the connection ------------------------------------------------------------
 
     def _may_wait(self, stream: Call, size: int) -> bool:
-        return self._hold(stream, size, alone=True)
-
-    def _hold(self, call: Call, size: int, *, alone: bool = False) -> bool:
-        """Count bytes that a call keeps in memory; with `alone` the first ones of a client only against the total."""
-        if self._held + size > self._budget.one_client and not (alone and not self._held):
-            return False
-        if not self._budget.take(size):
-            return False
-        self._held += size
-        call.held += size
-        return True
-
-    def _release(self, call: Call) -> None:
-        if call.held:
-            self._budget.give(call.held)
-            self._held -= call.held
-            call.held = 0
+        return self._account.hold(stream, size, alone=True)
 
     def _answered(self, call: Call) -> None:
         self._open.pop(call.id, None)
         if call.held and not call.at_work:
-            self._release(call)
+            self._account.release(call)
         if not self._open and self._last_served != frames.LAST_STREAM:
             self._uncork()
             self._transport.close()
@@ -380,7 +340,7 @@ class ServerConnection(http2.Connection[Call]):
     def _forget_calls(self) -> None:
         for call in self._open.values():
             if not call.at_work:
-                self._release(call)
+                self._account.release(call)
         self._open.clear()
         self._blocked.clear()
 

@@ -15,7 +15,8 @@ from typing import Final, Protocol
 
 from tfserving.server.execution.servable import NotQuick
 from tfserving.server.grpc import message as gm
-from tfserving.server.grpc.connection import Call, ServerConnection
+from tfserving.server.grpc.call import Call
+from tfserving.server.grpc.connection import ServerConnection
 from tfserving.server.grpc.limits import limits
 from tfserving.server.memory import Budget, Hold
 from tfserving.server.sockets import listen, new_loop

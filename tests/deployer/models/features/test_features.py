@@ -206,3 +206,25 @@ def test_an_export_takes_the_vocabulary_file_along(
     assert main(export) == 0
     assert (store / "trips" / "1" / "assets.extra" / "cities.txt").read_text() == "oslo\nrome\n"
     assert "assets.extra/cities.txt" in json.loads((store / "trips/1/assets.extra/manifest.json").read_text())["files"]
+
+
+def test_a_skeleton_says_what_to_decide_about_odd_columns(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "odd.jsonl"
+    odd = [
+        {"ms": 1_767_225_600_000 + at, "s": 1_767_225_600 + at, "same": 7, "user": {"id": at}, "void": None}
+        for at in range(30)
+    ]
+    rows.write_text("".join(json.dumps(record) + "\n" for record in odd))
+    assert main(["features", "init", str(model), "--data", str(rows), "--file", "-"]) == 0
+    text = capsys.readouterr().out
+    for key, comment in [
+        ("ms", "decide: a time? then type: timestamp, format: millis"),
+        ("s", "decide: a time? then type: timestamp, format: seconds"),
+        ("same", "always 7: decide: leave it out"),
+        ("user", "decide: features read keys of the record itself; the data has 30 object"),
+        ("void", "decide: nothing to learn from; the data has no value; 100.0% missing"),
+    ]:
+        (line,) = [line for line in text.splitlines() if f"name: {key}," in line]
+        assert comment in line
