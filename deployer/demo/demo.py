@@ -14,11 +14,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from deployer.demo import rollout
-from deployer.demo.models import HEAVY, PROGRESS_PREFIX, RESULT, Offline
-from deployer.demo.samples import DIGITS, SAMPLES, Sample
+from deployer.demo import forms, rollout
+from deployer.demo.models import FORMS, HEAVY, PROGRESS_PREFIX, RESULT, Offline
+from deployer.demo.samples import DIGITS, SAMPLES, TUMOR, Sample
 from deployer.errors import TargetError, ToolError, UsageError, WaitTimeout
 from deployer.experiment import run
+from deployer.experiment.report import folder
 from deployer.experiment.request import ExperimentRequest
 from deployer.experiment.results import Experiment, Objective
 from deployer.release import local
@@ -79,7 +80,8 @@ class Accuracy:
 class DemoReport:
     """What was shown, and where it can be read again.
 
-    `answers` counts the responses of each version of digits while versions changed; no request failed.
+    `answers` counts the responses of each version of digits while versions changed; no request failed. `forms` is
+    the comparison of tumor as a SavedModel, as TFLite and as a forest, with its picture.
     """
 
     out: Path
@@ -88,6 +90,7 @@ class DemoReport:
     headline: str
     report: Path | None
     seconds: float
+    forms: forms.Forms | None = None
 
 
 def demo(request: DemoRequest, progress: Progress) -> DemoReport:
@@ -100,9 +103,14 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
     samples = [SAMPLES[name] for name in request.models]
     _clear(request, progress)
     rolling = DIGITS.name in request.models
-    heading = _Heading(progress, begun=begun, steps=5 + request.measure + 2 * rolling)
+    comparing = request.measure and TUMOR.name in request.models
+    heading = _Heading(progress, begun=begun, steps=5 + request.measure + comparing + 2 * rolling)
     heading(f"Train, export and predict offline: two versions of {' and '.join(request.models)}")
     offline = _prepare(request, progress)
+    compared = None
+    if comparing:
+        heading(f"Compare {TUMOR.name} as a SavedModel, as TFLite and as a forest of scikit-learn")
+        compared = forms.compare(request.out, progress)
     heading("Render every file of the release: label stable is version 1, canary is version 2")
     choices = _describe(request, samples, progress)
     heading(f"Start {request.replicas} replicas and a gateway")
@@ -118,6 +126,10 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
         if request.measure:
             heading(f"Measure the load that 1 and {request.replicas} replicas sustain")
             result = _measure(request, target, progress)
+            if compared is not None:
+                title = f"Three forms of {TUMOR.name}"
+                caption = "Accuracy over latency of a model server on this machine; the red line is the gate."
+                folder.add_picture(request.out / "experiment", title, caption, compared.picture.read_bytes())
             progress(result.headline)
         heading("Stop everything")
     return DemoReport(
@@ -127,6 +139,7 @@ def demo(request: DemoRequest, progress: Progress) -> DemoReport:
         headline=result.headline if result else "",
         report=request.out / "experiment" / "report.html" if result else None,
         seconds=time.monotonic() - begun,
+        forms=compared,
     )
 
 
@@ -164,6 +177,7 @@ def _prepare(request: DemoRequest, progress: Progress) -> Offline:
     """Train and export in a child, telling what it says as it goes. Errors: ToolError, WaitTimeout."""
     out, log = request.out, request.out / "export.log"
     models = [*request.models, *([HEAVY] if request.measure else [])]
+    models += [FORMS] if request.measure and TUMOR.name in models else []
     argv = [sys.executable, "-m", "deployer.demo.models", str(out), *models]
     child = Running.of(process.spawn(argv, log=log, bound_to_parent=True))
     shown, deadline = 0, time.monotonic() + PREPARE_TIMEOUT

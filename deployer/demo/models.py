@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from deployer.demo import forms
 from deployer.demo.samples import DIGITS, SAMPLES, offline_accuracy
 from deployer.models.export.export import ExportRequest, export
 from deployer.targets.base import Progress
@@ -22,6 +23,8 @@ HEAVY = "digits_conv"
 HEAVY_SOURCE = "deployer.demo.samples:digits_conv"
 BAD_SOURCE = "deployer.demo.samples:digits_bad"
 """Version 3 of digits, which a rollout is to stop."""
+FORMS = "forms"
+"""Stands among the models for the further forms of tumor, see `deployer.demo.forms`."""
 RESULT = "offline.json"
 PROGRESS_PREFIX = "demo: "
 """Begins the lines of the child's output that are meant for the user; the others are TensorFlow's."""
@@ -32,7 +35,8 @@ Offline = dict[str, dict[int, float]]
 
 def prepare(out: Path, models: Sequence[str], progress: Progress) -> Offline:
     """Write feature specs and held-out records, train and export every version, and ask each one offline."""
-    for name in models:
+    exported = [name for name in models if name != FORMS]
+    for name in exported:
         sample = SAMPLES.get(name, DIGITS)
         sources = [HEAVY_SOURCE] if name == HEAVY else list(sample.versions.values())
         if name == DIGITS.name:
@@ -47,11 +51,13 @@ def prepare(out: Path, models: Sequence[str], progress: Progress) -> Offline:
             )
             export(request, progress=lambda _: None)
     found: Offline = {}
-    for name in models:
+    for name in exported:
         place = ModelStore(root=out / "store", model=name)
         found[name] = {v: offline_accuracy(place.path(v), SAMPLES.get(name, DIGITS)) for v in place.versions()}
         shares = (f"version {version} is correct for {100 * share:.1f} %" for version, share in found[name].items())
         progress(f"offline, {name}: {', '.join(shares)}")
+    if FORMS in models:
+        forms.publish(out, progress)
     return found
 
 

@@ -30,9 +30,11 @@ def demo(
     """Run the whole toolkit on this machine, on real data.
 
     Trains and exports two versions of two models, serves them, sends held-out records, compares the accuracy with
-    that of the models themselves, promotes a good version and aborts a bad one under load, and measures the load that
-    one and two replicas sustain. Stops everything at the end.
+    that of the models themselves, compares a model with its TFLite form and with a forest of scikit-learn, promotes
+    a good version and aborts a bad one under load, and measures the load that one and two replicas sustain. Stops
+    everything at the end.
     """
+    from deployer.cli.views.compare import compared_text
     from deployer.demo import demo as usecase
 
     request = usecase.DemoRequest(out=out, cpus=cpus_per_replica, engine=engine, measure=measure, timeout=timeout)
@@ -44,7 +46,8 @@ def demo(
     table = Table(columns=("model", "label", "version", "records", "offline", "gateway", "grpc"), rows=rows)
     changed = ", ".join(f"{count} by version {version}" for version, count in sorted(found.answers.items()))
     rolled = f"\n\nAll requests succeeded while versions changed: {changed}" if found.answers else ""
+    forms = f"\n\n{compared_text(found.forms.comparison, str(found.forms.picture))}" if found.forms else ""
     report = f"\n\n{found.headline}\nReport: {found.report}" if found.report else ""
     console.result(
-        "Demo", found, f"{table}{rolled}{report}\n\nDone in {found.seconds:.0f} s; everything is in {found.out}"
+        "Demo", found, f"{table}{rolled}{forms}{report}\n\nDone in {found.seconds:.0f} s; everything is in {found.out}"
     )

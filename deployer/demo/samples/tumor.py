@@ -20,6 +20,7 @@ INPUT, OUTPUT = "measurements", "probability"
 LABELS = ["benign", "malignant"]
 TUMOR_HOLDOUT = 0.25
 TUMOR_SEED = 11
+FOREST_TREES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,25 @@ def tumor_v1() -> Any:
 def tumor_v2() -> Any:
     """One hidden layer, learnt to the end."""
     return _fit(hidden=32, epochs=20)
+
+
+def forest() -> Any:
+    """A random forest of scikit-learn on the measurements as they are: trees need no normalisation."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    data = _tumors()
+    trees = RandomForestClassifier(n_estimators=FOREST_TREES, random_state=TUMOR_SEED)
+    return trees.fit(data.train, data.train_labels)
+
+
+def forest_features() -> FeatureSpecDocument:
+    """features.yaml of the forest: the same 30 numbers, not normalised."""
+    names = _tumors().names
+    return {
+        "features": [{"name": name, "type": "float", "min": 0.0} for name in names],
+        "input": {"name": "inputs", "dtype": "float32", "shape": [-1, len(names)]},
+        "output": {"name": "probabilities", "kind": "classification", "labels": LABELS},
+    }
 
 
 def features() -> FeatureSpecDocument:

@@ -58,6 +58,12 @@ def write_report(folder: Path, experiment: Experiment) -> None:
     replace_file(folder / REPORT_HTML, html.render(experiment, drawn).encode())
 
 
+def add_picture(folder: Path, title: str, caption: str, svg: bytes) -> None:
+    """Put a section with a picture from elsewhere into the report that `write` wrote; `write_report` drops it."""
+    report = folder / REPORT_HTML
+    replace_file(report, html.with_picture(report.read_text("utf-8"), title, caption, svg).encode())
+
+
 def read(folder: Path) -> Experiment:
     """Read `experiment.json` of a folder. Errors: SpecError when it is missing or from an incompatible version."""
     path = folder / EXPERIMENT_JSON

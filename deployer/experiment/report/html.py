@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from base64 import b64encode
 from collections.abc import Sequence
+from html import escape
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
@@ -13,6 +14,8 @@ from deployer.experiment.capacity import judge, times_text
 from deployer.experiment.latency import PERCENTILES, Percentile
 from deployer.experiment.report.plots import COLOURS, Plot
 from deployer.experiment.results import Experiment, Kind, Trial
+
+METHOD = "<h2>Method</h2>"
 
 
 def render(experiment: Experiment, plots: Sequence[Plot]) -> str:
@@ -37,6 +40,13 @@ def render(experiment: Experiment, plots: Sequence[Plot]) -> str:
         open_kind=Kind.OPEN,
         representative={c.trial for capacities in sweeps for c in capacities},
     )
+
+
+def with_picture(report: str, title: str, caption: str, svg: bytes) -> str:
+    """The report with one more section, before its method."""
+    image = f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{b64encode(svg).decode()}">'
+    figure = f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+    return report.replace(METHOD, f"<h2>{escape(title)}</h2>\n{figure}\n\n{METHOD}", 1)
 
 
 def _milliseconds(found: Percentile) -> str:
