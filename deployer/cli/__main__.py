@@ -23,7 +23,7 @@ VERBS = {
     "deploy": "Install or upgrade a release in a cluster, and verify that it works.",
     "diff": "Compare versions, labels and weights in values files with those in the cluster.",
     "status": "Show phase, replicas, versions, labels, weights and the latest rollouts of a release.",
-    "dashboard": "Serve one page on this machine that shows a release and its rollouts as they move.",
+    "dashboard": "Serve one page on this machine that shows a release and its rollouts as they move, until Ctrl-C.",
     "doctor": "Explain why a release is unhealthy: each cause with its evidence and its remedy.",
     "rollout": "Bring a new version to traffic step by step, judged by gates.",
     "rollback": "Return to the previous stable version at once, without steps or gates.",

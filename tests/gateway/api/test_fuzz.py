@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from typing import Any
 
@@ -57,7 +58,12 @@ def test_any_json_gets_a_prediction_or_a_reason(
 def test_every_bad_record_is_named_with_feature_and_reason(
     gateway: GatewayProcess, server: FakeModelServer, records: list[dict[str, Any]]
 ) -> None:
-    answer = gateway.post(json.dumps({"records": records}).encode())
+    body = json.dumps({"records": records})
+    answer = gateway.post(body.encode())
+    if re.search("NaN|Infinity", body) and re.search(r"\d{309}", body):
+        # Neither reader takes it: one no NaN, the other, as TensorFlow Serving, no number that is larger than a double.
+        assert (answer.status_code, bool(answer.json()["error"])) == (400, True)
+        return
     fine = [
         set(record) == {"a", "b"}
         and all(type(value) in (int, float) and abs(value) < 3e38 for value in record.values())
