@@ -38,8 +38,7 @@ class Restored:
     @property
     def diff(self) -> str:
         """Unified diff of the two texts."""
-        lines = (self.before.splitlines(), self.after.splitlines())
-        return "\n".join(difflib.unified_diff(*lines, f"{self.name} (live)", f"{self.name} (new)", lineterm=""))
+        return text_diff(self.before, self.after, self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +91,14 @@ def usable(target: ClusterTarget, tf_serving: HelmRelease, gateway: HelmRelease)
         cause="; ".join(f"{configmaps[key]}: {why}" for key, why in problems.items() if why) or contradiction,
         hint="`helm history` shows the revisions, `helm rollback` restores one",
     )
+
+
+def text_diff(before: str, after: str, name: str) -> str:
+    """Unified diff of a configuration text, live against new; empty if nothing changes."""
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"{name} (live)", f"{name} (new)", lineterm=""
+    )
+    return "\n".join(lines)
 
 
 def _models_problem(text: str) -> str:

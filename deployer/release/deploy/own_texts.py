@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployer.domain.release import Release
 from deployer.domain.serving import ServingConfig
+from deployer.release.deploy.live_texts import text_diff
 from deployer.release.render import server_files
 from deployer.release.render.gateway_file import Specs, gateway_text
 from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER, Names
@@ -27,8 +27,7 @@ class OwnText:
     @property
     def diff(self) -> str:
         """Unified diff of the two texts."""
-        lines = (self.before.splitlines(), self.after.splitlines())
-        return "\n".join(difflib.unified_diff(*lines, f"{self.name} (live)", f"{self.name} (new)", lineterm=""))
+        return text_diff(self.before, self.after, self.name)
 
 
 def own_texts(release: Release, state: ServingConfig, specs: Specs, current: Mapping[str, str]) -> tuple[OwnText, ...]:
