@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "cli.md"
 sys.path.insert(0, str(ROOT))
 
-from deployer.cli.__main__ import OPTIONS, VERBS  # noqa: E402
+from deployer.cli.__main__ import OPTIONS  # noqa: E402
 from deployer.cli.examples import EXAMPLES  # noqa: E402
 from deployer.cli.verb import command_of  # noqa: E402
+from deployer.cli.verbs import VERBS, app_of, module_of  # noqa: E402
 
 INTRODUCTION = """# Command line
 
@@ -43,15 +45,16 @@ def kinds() -> str:
     """What `kind` can be, by verb, as the verbs print it."""
     rows = ["## Kinds of results\n", "| Verb | `kind` with `-o json` |", "|---|---|"]
     for verb in VERBS:
-        source = (ROOT / "deployer" / "cli" / "verbs" / f"{verb}.py").read_text("utf-8")
-        found = dict.fromkeys(re.findall(r"console\.result\(\s*\"(\w+)\"", source))
-        others = ", ".join(f"`{other}`" for other in re.findall(r"from deployer\.cli\.verbs\.(\w+) import", source))
-        rows.append(f"| `{verb}` | {', '.join(f'`{kind}`' for kind in found) or f'as {others}'} |")
+        source = Path(inspect.getfile(import_module(module_of(verb)))).read_text("utf-8")
+        found = ", ".join(f"`{kind}`" for kind in dict.fromkeys(re.findall(r"console\.result\(\s*\"(\w+)\"", source)))
+        other = re.search(r"from deployer\.cli\.verbs\.\w+\.(\w+) import", source)
+        shared = f"as `{other[1]}`" if other else "none: it prints a script"
+        rows.append(f"| `{verb}` | {found or shared} |")
     return "\n".join(rows)
 
 
 def load(verb: str) -> Any:
-    return command_of(import_module(f"deployer.cli.verbs.{verb}").app, verb)
+    return command_of(app_of(verb), verb)
 
 
 def command(name: str, found: Any, *, depth: int) -> Iterator[str]:

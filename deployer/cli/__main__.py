@@ -1,4 +1,4 @@
-"""The `deployer` command: a static table of verbs, so that `--help` imports nothing that a verb needs."""
+"""The `deployer` command: help from the table of verbs alone, and one verb imported when it is called."""
 
 from __future__ import annotations
 
@@ -6,36 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
-VERBS = {
-    "init": "Write a commented deployer.yaml: every key, with its default.",
-    "features": "Create a feature spec from a model and its data, or check one and list all its problems.",
-    "export": "Export a trained model as the next version in the store.",
-    "models": "List, inspect, verify, compare and prune the versions in a store.",
-    "publish": "Copy versions from a store to a PVC; each becomes visible once its checksums are verified.",
-    "package": "Write a version in the form that another platform takes: SageMaker, Vertex AI or an image.",
-    "render": "Write all files of a release; change nothing that is running.",
-    "local": "Run a release as processes on this machine.",
-    "cluster": "Make and delete a kind cluster to deploy to.",
-    "deploy": "Install or upgrade a release in a cluster, and verify that it works.",
-    "diff": "Compare versions, labels and weights in values files with those in the cluster.",
-    "status": "Show phase, replicas, versions, labels, weights and the latest rollouts of a release.",
-    "dashboard": "Serve one page on this machine that shows a release and its rollouts as they move, until Ctrl-C.",
-    "doctor": "Explain why a release is unhealthy: each cause with its evidence and its remedy.",
-    "rollout": "Bring a new version to traffic step by step, judged by gates.",
-    "rollback": "Return to the previous stable version at once, without steps or gates.",
-    "drift": "Compare live records and scores with the training data of the versions that served them.",
-    "predict": "Send records to a release and compare the predictions with the expected values.",
-    "batch": "Predict whole files of records through a release, in order; a run that was killed can continue.",
-    "experiment": "Measure latency and throughput over replica counts, and report.",
-    "explain": "Explain a key of deployer.yaml: its default and its meaning, and the keys below it.",
-    "completion": "Print the script that completes verbs, options, models, versions and labels in a shell.",
-    "demo": "Run the whole toolkit on this machine, on real data.",
-}
-"""Verb to one-line help. The verb `x` is `deployer.cli.verbs.x:app`, imported when it is called."""
+from deployer.cli.verbs import GROUPS, TITLES, VERBS, app_of
 
 COMPLETION = "_DEPLOYER_COMPLETE"
 """Environment variable that the completion script sets when it asks what can follow."""
@@ -79,12 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def overview() -> str:
     """The top-level help, from the table alone."""
     width = max(map(len, [*VERBS, *OPTIONS])) + 2
-    verbs = "".join(f"  {verb:<{width}}{text}\n" for verb, text in VERBS.items())
+    verbs = "\n".join(
+        f"{TITLES[group]}:\n" + "".join(f"  {verb:<{width}}{text}\n" for verb, text in verbs.items())
+        for group, verbs in GROUPS.items()
+    )
     options = "".join(f"  {option:<{width}}{text}\n" for option, text in OPTIONS.items())
     return (
         "Usage: deployer VERB [OPTIONS] [ARGUMENTS]\n\n"
         "TensorFlow models into production: export, serve, preprocess, roll out, measure.\n\n"
-        f"Verbs:\n{verbs}\nOptions:\n{options}\n"
+        f"{verbs}\nOptions:\n{options}\n"
         "`deployer VERB --help` explains one verb.\n"
     )
 
@@ -103,7 +80,7 @@ def _run(argv: list[str]) -> int:
             raise UsageError(f"there is no verb {argv[0]!r}", hint=_nearest(argv[0]))
         from deployer.cli.verb import invoke
 
-        return invoke(import_module(f"deployer.cli.verbs.{argv[0]}").app, argv)
+        return invoke(app_of(argv[0]), argv)
     except DeployerError as error:
         return console.fail(error)
     except Terminated:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from enum import StrEnum
-from importlib import import_module
 from typing import Any
 
 import typer
 
 from deployer.cli.verb import command_of
+from deployer.cli.verbs import app_of
 
 
 class Shell(StrEnum):
@@ -39,7 +39,7 @@ def print_completions(verbs: Mapping[str, str], variable: str) -> int:
     root.params = []  # without Typer's --install-completion, which edits the user's files
     words = f"{os.environ.get('COMP_WORDS', '')} {os.environ.get('_TYPER_COMPLETE_ARGS', '')}".split()
     if verb := next((word for word in words[1:2] if word in verbs), None):
-        root.commands[verb] = command_of(import_module(f"deployer.cli.verbs.{verb}").app, verb)
+        root.commands[verb] = command_of(app_of(verb), verb)
     try:
         root.main(args=[], prog_name="deployer", complete_var=variable)
     except SystemExit as end:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -13,8 +12,9 @@ from markdown_pages import Page, pages
 from paths import ROOT
 from replay.__main__ import arguments
 
-from deployer.cli.__main__ import OPTIONS, VERBS
+from deployer.cli.__main__ import OPTIONS
 from deployer.cli.verb import command_of
+from deployer.cli.verbs import VERBS, app_of
 from gateway.__main__ import command_line
 from tfserving.flags import FLAGS, parse
 
@@ -66,7 +66,7 @@ def test_enough_commands_were_found() -> None:
 def command_at(words: list[str]) -> tuple[Any, list[str]]:
     """The command that words lead to, and the words that are left."""
     assert words[0] in VERBS, f"there is no verb {words[0]}"
-    command = command_of(import_module(f"deployer.cli.verbs.{words[0]}").app, words[0])
+    command = command_of(app_of(words[0]), words[0])
     rest = words[1:]
     while nested := getattr(command, "commands", {}):
         assert rest, "names a group and no command of it"
@@ -85,7 +85,7 @@ def options_of(command: Any) -> Iterator[str]:
 
 def known_options() -> set[str]:
     """Every option of any program of ours."""
-    verbs = (command_of(import_module(f"deployer.cli.verbs.{verb}").app, verb) for verb in VERBS)
+    verbs = (command_of(app_of(verb), verb) for verb in VERBS)
     own = {option for verb in verbs for option in options_of(verb)}
     common = {option for group in OPTIONS for option in group.split(", ")}
     gateway = {option for action in command_line()._actions for option in action.option_strings}

@@ -11,7 +11,8 @@ from paths import ROOT
 from source_code import calls, modules, strings
 from type_keys import leaves
 
-from deployer.cli.__main__ import OPTIONS, VERBS
+from deployer.cli.__main__ import OPTIONS
+from deployer.cli.verbs import VERBS
 from deployer.errors import SpecError
 from deployer.release import spec
 from deployer.release.render.server_flags import PORTS, server_flags

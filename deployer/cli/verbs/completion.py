@@ -22,6 +22,7 @@ def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bas
 
     fish: write it to ~/.config/fish/completions/deployer.fish.
     """
-    from deployer.cli.__main__ import COMPLETION, VERBS
+    from deployer.cli.__main__ import COMPLETION
+    from deployer.cli.verbs import VERBS
 
     return print_script(shell, VERBS, COMPLETION)

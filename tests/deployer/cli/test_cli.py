@@ -7,15 +7,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
 import typer
 
-from deployer.cli import __main__ as cli
 from deployer.cli.examples import EXAMPLES
 from deployer.cli.verb import command_of, duration, duration_text
+from deployer.cli.verbs import VERBS, app_of
 
 
 def deployer(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +26,7 @@ def deployer(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_verb_and_version_is_one_line() -> None:
     shown = deployer("--help")
     assert shown.returncode == 0
-    for verb, text in cli.VERBS.items():
+    for verb, text in VERBS.items():
         assert f"  {verb} " in shown.stdout
         assert text in shown.stdout
     version = deployer("--version")
@@ -45,10 +44,10 @@ def test_top_level_help_imports_nothing_heavy() -> None:
     assert not imported & {"typer", "rich", "msgspec", "yaml", "numpy", "grpc", "requests", "jinja2", "tensorflow"}
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_says_of_itself_what_the_table_says(verb: str) -> None:
-    command = typer.main.get_command(import_module(f"deployer.cli.verbs.{verb}").app)
-    assert (command.help or "").strip().splitlines()[0] == cli.VERBS[verb]
+    command = typer.main.get_command(app_of(verb))
+    assert (command.help or "").strip().splitlines()[0] == VERBS[verb]
 
 
 def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -60,11 +59,7 @@ def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from leaves(below, f"{name} {child}")
 
 
-COMMANDS = dict(
-    leaf
-    for verb in cli.VERBS
-    for leaf in leaves(command_of(import_module(f"deployer.cli.verbs.{verb}").app, verb), verb)
-)
+COMMANDS = dict(leaf for verb in VERBS for leaf in leaves(command_of(app_of(verb), verb), verb))
 
 
 def test_every_command_has_an_example_and_no_example_is_of_another() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.cli.verbs.status import whole
+from deployer.cli.verbs.release.status import whole
 from deployer.domain.history import History
 from deployer.domain.rollout import Course, Phase, Rollout, RolloutRequest
 from deployer.domain.serving import ModelState

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from msgspec.structs import replace as replace_struct
 
-from deployer.cli.verbs.doctor import text
+from deployer.cli.verbs.release.doctor import text
 from deployer.release.doctor.cluster import diagnose
 from deployer.release.doctor.doctor import read
 from deployer.release.doctor.finding import Diagnosis, Finding, Severity, merged

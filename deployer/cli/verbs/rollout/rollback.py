@@ -11,7 +11,7 @@ from deployer.cli.console import console
 from deployer.cli.options.record import RecordOptions
 from deployer.cli.options.target import TargetOptions
 from deployer.cli.verb import DryRun, ModelName, Timeout, Verb
-from deployer.cli.verbs.rollout import ended, foreseen
+from deployer.cli.verbs.rollout.rollout import ended, foreseen
 from deployer.errors import GateFailed
 from deployer.rollout.preview import preview_rollback
 from deployer.rollout.rollouts import rollouts_of

@@ -11,7 +11,7 @@ from deployer.cli.console import console
 from deployer.cli.options.choices import ChoiceOptions
 from deployer.cli.options.target import LocalOptions, StateDir
 from deployer.cli.verb import DURATION, DryRun, File, Timeout, Verb, duration
-from deployer.cli.verbs import status as status_verb
+from deployer.cli.verbs.release import status as status_verb
 from deployer.errors import UsageError
 from deployer.release import local
 from deployer.release.status import status
