@@ -37,7 +37,8 @@ def endpoint(
         raise TargetError("no gateway of the release is reachable", hint="`deployer status` shows which are running")
     through = ", ".join(f"{g.name} at {g.url}" for g in reachable)
     path = ModelPath(model=model, label=label, version=version).predict_path
-    return through, RecordApi(urls=tuple(g.url for g in reachable), path=path, api_key=api_key())
+    urls, tls = tuple(g.url for g in reachable), reachable[0].tls
+    return through, RecordApi(urls=urls, path=path, api_key=api_key(), tls=tls)
 
 
 def load_endpoint(
@@ -50,7 +51,8 @@ def load_endpoint(
     settings, load_endpoints = _settings(target, model), target.load_endpoints()
     if not direct:
         path = ModelPath(model=model, label=label).predict_path
-        return ", ".join(load_endpoints.gateways), RecordApi(urls=load_endpoints.gateways, path=path, api_key=api_key())
+        urls, tls = load_endpoints.gateways, load_endpoints.tls
+        return ", ".join(urls), RecordApi(urls=urls, path=path, api_key=api_key(), tls=tls)
     replica = next((r.name for r in target.replicas() if r.alive), None)
     if replica is None:
         raise TargetError("no replica of the release is running", hint="`deployer status` shows their state")

@@ -215,6 +215,7 @@ def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> Local
         bound_to_parent=request.bound,
         container=_container(release) if request.engine is Engine.DOCKER else None,
         record=str(_record_path(release)),
+        tls=release.gateway.tls,
     )
 
 

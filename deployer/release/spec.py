@@ -11,7 +11,7 @@ import msgspec
 import yaml
 
 from deployer.domain.gate import parse_gate
-from deployer.domain.gateway import Auth, Gateway
+from deployer.domain.gateway import Auth, Gateway, Tls
 from deployer.domain.location import PvcStore, parse_store
 from deployer.domain.notify import Notify
 from deployer.domain.pods import Pods
@@ -169,6 +169,8 @@ def _release(document: _Document, directory: Path) -> Release:
         gateway = replace(gateway, stores=placed)
     if gateway.auth is not None:
         gateway = replace(gateway, auth=_with_paths(gateway.auth, directory))
+    if gateway.tls is not None:
+        gateway = replace(gateway, tls=_tls_with_paths(gateway.tls, directory))
     if experiment.records:
         experiment = replace(experiment, records=str(directory / experiment.records))
     return _at(
@@ -202,6 +204,12 @@ def _with_paths(auth: Auth, directory: Path) -> Auth:
     if auth.jwt is not None and auth.jwt.jwks_file is not None:
         auth = replace(auth, jwt=replace(auth.jwt, jwks_file=str(directory / auth.jwt.jwks_file)))
     return auth
+
+
+def _tls_with_paths(tls: Tls, directory: Path) -> Tls:
+    """The same for the certificates, keys and authorities."""
+    named = {key: value for key, value in asdict(tls).items() if key.endswith("_file") and value is not None}
+    return replace(tls, **{key: str(directory / value) for key, value in named.items()})
 
 
 def _at(path: str, make: Callable[..., T], *arguments: object, **fields: object) -> T:

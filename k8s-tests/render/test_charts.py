@@ -145,6 +145,9 @@ def test_the_server_reads_what_the_chart_renders(render: Render) -> None:
         ("tf-serving", f"{MODEL[1]},serving.loadThreads=1", "minimum"),
         ("gateway", "", "config.models is empty"),
         ("gateway", f"{ROUTE[1]},config.backends.dns=x", "is set by the chart"),
+        ("gateway", f"{ROUTE[1]},tlsSecret=s", "set config.tls.cert_file to /etc/gateway-tls/tls.crt"),
+        ("gateway", f"{ROUTE[1]},clientCaSecret=s", "set config.tls.client_ca_file to /etc/gateway-client-ca/ca.crt"),
+        ("gateway", f"{ROUTE[1]},config.tls.cert_file=/etc/gateway-tls/tls.crt", "file of tlsSecret, which is empty"),
         ("gateway", f"{ROUTE[1]},keysSecret=keys", "set config.auth.keys_file to /etc/gateway-keys/keys.yaml"),
         (
             "gateway",

@@ -50,6 +50,12 @@ volumeMounts:
   {{- if .Values.keysSecret }}
   - {name: keys, mountPath: /etc/gateway-keys, readOnly: true}
   {{- end }}
+  {{- if .Values.tlsSecret }}
+  - {name: tls, mountPath: /etc/gateway-tls, readOnly: true}
+  {{- end }}
+  {{- if .Values.clientCaSecret }}
+  - {name: client-ca, mountPath: /etc/gateway-client-ca, readOnly: true}
+  {{- end }}
   {{- if .Values.modelStore.existingClaim }}
   - name: models
     mountPath: /models

@@ -13,6 +13,7 @@
 {{- if and $v.keysSecret (ne (dig "auth" "keys_file" "" $v.config) "/etc/gateway-keys/keys.yaml") -}}
 {{- fail "keysSecret is mounted and not used: set config.auth.keys_file to /etc/gateway-keys/keys.yaml" -}}
 {{- end -}}
+{{- include "gateway.validateTls" . -}}
 {{- if and $v.ingress.enabled $v.httpRoutes -}}
 {{- fail "ingress.enabled and httpRoutes are both set: traffic would enter twice; keep one" -}}
 {{- end -}}
@@ -54,6 +55,24 @@
 {{- end -}}
 {{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled -}}
 {{- fail "serviceMonitor and podMonitor are both on: every series would be scraped twice; keep one" -}}
+{{- end -}}
+{{- end }}
+
+{{/* What is mounted is used, and what is used is mounted. */}}
+{{- define "gateway.validateTls" -}}
+{{- $v := .Values -}}
+{{- $tls := default dict (get $v.config "tls") -}}
+{{- $mounted := dict "tlsSecret" "/etc/gateway-tls" "clientCaSecret" "/etc/gateway-client-ca" -}}
+{{- range $file := list (list "tlsSecret" "cert_file" "tls.crt") (list "tlsSecret" "key_file" "tls.key") (list "clientCaSecret" "client_ca_file" "ca.crt") -}}
+{{- $secret := index $file 0 -}}{{- $key := index $file 1 -}}
+{{- $path := printf "%s/%s" (get $mounted $secret) (index $file 2) -}}
+{{- $named := get $tls $key | default "" -}}
+{{- if and (get $v $secret) (ne $named $path) -}}
+{{- fail (printf "%s is mounted and not used: set config.tls.%s to %s" $secret $key $path) -}}
+{{- end -}}
+{{- if and (eq $named $path) (not (get $v $secret)) -}}
+{{- fail (printf "config.tls.%s is the file of %s, which is empty: name the Secret there" $key $secret) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from deployer.domain.gateway import Auth, Sticky
+from deployer.domain.gateway import Auth, Sticky, Tls
 from deployer.domain.location import MODELS_MOUNT, DirectoryStore, PvcStore
 from deployer.domain.release import Model, Release
 from deployer.domain.serving import ModelState, ServingConfig
@@ -29,6 +29,9 @@ ROWS_PER_CALL = 1024
 
 KEYS_MOUNT = "/etc/gateway-keys/keys.yaml"
 """Where the gateway chart mounts the Secret with API keys."""
+
+TLS_MOUNT = "/etc/gateway-tls"
+"""Where it mounts the Secret with the certificate."""
 
 ASSETS = "assets.extra"
 """Folder of a version with its feature spec and the files that this names."""
@@ -88,6 +91,8 @@ def routing_document(release: Release, state: ServingConfig, specs: Specs, *, in
         document["cors"] = {**asdict(gateway.cors), "origins": list(gateway.cors.origins)}
     if gateway.access_log is not None:
         document["access_log"] = asdict(gateway.access_log)
+    if gateway.tls is not None:
+        document["tls"] = _tls(gateway.tls, in_cluster=isinstance(release.store, PvcStore))
     if gateway.public_docs:
         document["public_docs"] = True
     return document
@@ -114,6 +119,28 @@ def _auth(auth: Auth, *, in_cluster: bool) -> Document:
         jwt = {**asdict(auth.jwt), "algorithms": list(auth.jwt.algorithms)}
         document["jwt"] = {key: value for key, value in jwt.items() if value is not None}
     return document
+
+
+def _tls(tls: Tls, *, in_cluster: bool) -> Document:
+    """The section. Errors: SpecError where the release runs without the certificate that deployer.yaml names
+    elsewhere, and for certificates of clients in a cluster."""
+    here, there = ("secret", "cert_file") if in_cluster else ("cert_file", "secret")
+    if getattr(tls, here) is None:
+        place = "in a cluster" if in_cluster else "on this machine"
+        raise SpecError(
+            f"gateway.tls.{there} does not work {place}, and gateway.tls.{here} is not set",
+            hint="set both in a deployer.yaml that is used in both places; leave tls out for ports without TLS",
+        )
+    if not in_cluster:
+        files = {"cert_file": tls.cert_file, "key_file": tls.key_file, "client_ca_file": tls.client_ca_file}
+        return {key: value for key, value in files.items() if value is not None}
+    if tls.client_ca_file is not None:
+        raise SpecError(
+            "gateway.tls.client_ca_file does not work in a cluster: requests of the deployer reach gateways through the"
+            " API server, which shows them no certificate",
+            hint="ask for keys or tokens (gateway.auth), or for certificates at the Ingress",
+        )
+    return {"cert_file": f"{TLS_MOUNT}/tls.crt", "key_file": f"{TLS_MOUNT}/tls.key"}
 
 
 def _model(

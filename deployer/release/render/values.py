@@ -84,6 +84,7 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         "resources": _resources(gateway.resources),
         **_grpc(gateway.grpc_port),
         **({"keysSecret": gateway.auth.keys_secret} if gateway.auth and gateway.auth.keys_secret else {}),
+        **({"tlsSecret": gateway.tls.secret} if gateway.tls and gateway.tls.secret else {}),
         **_model_store(release),
         **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
     }

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from deployer.domain import quantity
+from deployer.domain.gateway import Tls
 from deployer.domain.location import PvcStore
 from deployer.domain.release import Release
 from deployer.errors import SpecError, TargetError
@@ -54,6 +55,7 @@ from deployer.targets.storage import pvc_contents
 from deployer.targets.storage.contents import Contents
 from deployer.targets.waiting import until_nothing
 from deployer.tools import process
+from deployer.tools.client_tls import client_tls
 from deployer.tools.helm import Helm
 
 CONFIG_CHANGED = "tfserving-deployer/config-changed"
@@ -72,8 +74,11 @@ class ClusterTarget(Target):
     kind = "cluster"
     needs_refresh = True
 
-    def __init__(self, names: Names, place: Place, api: ApiServer, helm: HelmReleases) -> None:
+    def __init__(
+        self, names: Names, place: Place, api: ApiServer, helm: HelmReleases, *, tls: Tls | None = None
+    ) -> None:
         self.names = names
+        self.tls = tls
         self.place = place
         self.api = api
         self.helm = helm
@@ -85,13 +90,16 @@ class ClusterTarget(Target):
         self._own = OwnConfigs(api, namespace=place.namespace, newcomer=newcomer, pods=pods)
 
     @classmethod
-    def open(cls, release: str, place: Place) -> ClusterTarget:
-        """Open the release of this name; HELM in the environment is the helm program. Errors: TargetError."""
+    def open(cls, release: str, place: Place, *, tls: Tls | None = None) -> ClusterTarget:
+        """Open the release of this name; HELM in the environment is the helm program. `tls` is that of the gateways.
+
+        Errors: TargetError.
+        """
         place = resolved(place)
         program = os.environ.get("HELM", "helm")
         helm = Helm(namespace=place.namespace, context=place.context, kubeconfig=place.kubeconfig, program=program)
         names = Names(release=release)
-        return cls(names, place, connect(place), HelmReleases(names, helm))
+        return cls(names, place, connect(place), HelmReleases(names, helm), tls=tls)
 
     # -- Target
 
@@ -204,9 +212,11 @@ class ClusterTarget(Target):
     def load_endpoints(self) -> LoadEndpoints:
         domain = f"{self.place.namespace}.svc"
         gateway, model_servers = self._port(self.names.gateway, "http"), self._port(self.names.tf_serving, "grpc")
+        scheme, tls = ("http", None) if self.tls is None else ("https", client_tls(self.tls))
         return LoadEndpoints(
-            gateways=(f"http://{self.names.gateway}.{domain}:{gateway}",),
+            gateways=(f"{scheme}://{self.names.gateway}.{domain}:{gateway}",),
             model_servers=f"{self.names.tf_serving}.{domain}:{model_servers}",
+            tls=tls,
         )
 
     def _port(self, service: str, name: str) -> int:
@@ -352,7 +362,8 @@ class ClusterTarget(Target):
         port: int | None = None,
     ) -> HttpReply:
         """POST with a body, GET without one, through the API server; by default to the port for clients."""
-        where = proxy_path(self.place.namespace, name, port or self.names.http_port(name), path)
+        secure = self.tls is not None and port is None and self.names.is_gateway(name)
+        where = proxy_path(self.place.namespace, name, port or self.names.http_port(name), path, secure=secure)
         method = "GET" if body is None else "POST"
         try:
             return self.api.proxied(method, where, body=body, headers=headers, timeout=timeout)

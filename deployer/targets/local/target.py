@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployer.domain.gateway import Tls
 from deployer.domain.location import DirectoryStore
 from deployer.domain.release import Release
 from deployer.errors import TargetError
@@ -35,6 +36,7 @@ from deployer.targets.rest import is_admin_page
 from deployer.targets.snapshot import LocalSnapshot
 from deployer.targets.storage.contents import Contents, in_directory
 from deployer.tools import docker
+from deployer.tools.client_tls import client_tls
 from deployer.tools.running import Running
 from tfserving import flags
 
@@ -49,7 +51,7 @@ class LocalRelease:
     `bound_to_parent` all processes, but not containers, die with this process. `container` is the container of each
     replica with the engine docker, else None. `record` is the file in the store in which the release is recorded,
     empty for none. Processes listen on `host`, replica I on the ports `port_base` + 2 I (gRPC) and the next one
-    (REST); 0 takes free ones.
+    (REST); 0 takes free ones. `tls` is that of the gateways, None for plain HTTP.
     """
 
     name: str
@@ -65,6 +67,7 @@ class LocalRelease:
     record: str = ""
     host: str = "127.0.0.1"
     port_base: int = 0
+    tls: Tls | None = None
 
 
 class LocalTarget(Target):
@@ -109,6 +112,7 @@ class LocalTarget(Target):
                 record=wanted.record,
                 host=wanted.host,
                 port_base=wanted.port_base,
+                tls=wanted.tls,
             )
             gateway_ports = GatewayPorts(http=wanted.gateway_port, grpc=wanted.grpc_port)
             kept = self._supervisor.keep(
@@ -155,16 +159,19 @@ class LocalTarget(Target):
         )
 
     def gateways(self) -> tuple[GatewayReplica, ...]:
+        state = self._state()
+        scheme, tls = ("http", None) if state.tls is None else ("https", client_tls(state.tls))
         return tuple(
             GatewayReplica(
                 name=p.name,
-                url=f"http://127.0.0.1:{p.http_port}",
+                url=f"{scheme}://127.0.0.1:{p.http_port}",
                 admin=f"http://127.0.0.1:{p.admin_port}",
                 grpc=f"127.0.0.1:{p.grpc_port}" if p.grpc_port else "",
                 pid=p.pid,
                 alive=p.running.alive(),
+                tls=tls,
             )
-            for p in self._state().gateways
+            for p in state.gateways
         )
 
     def notes(self) -> tuple[str, ...]:
@@ -181,12 +188,15 @@ class LocalTarget(Target):
         yield tuple(gateway for gateway in self.gateways() if gateway.alive)
 
     def _request(self, name: str, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
-        for process in self._state().processes:
+        state = self._state()
+        for process in state.processes:
             if process.name == name:
                 admin = body is None and process.admin_port and is_admin_page(path)
                 port = process.admin_port if admin else process.http_port
-                own = credentials.headers() if process.admin_port and not admin else {}
-                return routes.request(name, port, path, body, headers=own, timeout=timeout)
+                public = process.admin_port and not admin
+                own = credentials.headers() if public else {}
+                tls = client_tls(state.tls) if public and state.tls is not None else None
+                return routes.request(name, port, path, body, headers=own, timeout=timeout, tls=tls)
         raise TargetError(f"there is no {name} in {self.layout.directory}", hint="`deployer status` lists them")
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
@@ -234,13 +244,14 @@ class LocalTarget(Target):
                 self.scale(before, timeout=timeout, progress=progress)
 
     def load_endpoints(self) -> LoadEndpoints:
-        gateways = tuple(gateway.url for gateway in self.gateways() if gateway.alive)
+        alive = [gateway for gateway in self.gateways() if gateway.alive]
         replica = next((r for r in self.replicas() if r.alive), None)
-        if not gateways or replica is None:
+        if not alive or replica is None:
             raise TargetError(
                 "no replica or no gateway of the release is running", hint="`deployer status` shows which are"
             )
-        return LoadEndpoints(gateways=gateways, model_servers=replica.grpc)
+        urls = tuple(gateway.url for gateway in alive)
+        return LoadEndpoints(gateways=urls, model_servers=replica.grpc, tls=alive[0].tls)
 
     def cpu_readings(self) -> Mapping[str, CpuReading]:
         processes = self._state().processes

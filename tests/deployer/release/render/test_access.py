@@ -56,3 +56,36 @@ def test_in_a_cluster_the_secret_is_mounted_where_the_gateway_reads() -> None:
 def test_what_would_leave_a_gateway_open_or_alone_is_refused(text: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         files(text)
+
+
+def test_the_certificate_is_read_beside_deployer_yaml_or_from_the_secret() -> None:
+    tls = "{cert_file: a.crt, key_file: a.key, secret: s, ca_file: ca.pem}"
+    here = parse_settings(files(f"{HERE}gateway: {{tls: {tls}}}\n")["gateway.yaml"]).tls
+    assert here is not None
+    assert (here.cert_file, here.key_file) == ("/srv/a.crt", "/srv/a.key")
+    values = yaml.safe_load(files(f"{CLUSTER}gateway: {{tls: {tls}}}\n")["gateway-values.yaml"])
+    assert values["tlsSecret"] == "s"
+    mounted = {"cert_file": "/etc/gateway-tls/tls.crt", "key_file": "/etc/gateway-tls/tls.key"}
+    assert values["config"]["tls"] == mounted
+
+
+PAIR = "cert_file: a, key_file: b"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{HERE}gateway: {{tls: {{secret: s}}}}\n", "gateway.tls.cert_file is not set"),
+        (f"{CLUSTER}gateway: {{tls: {{{PAIR}}}}}\n", "gateway.tls.secret is not set"),
+        (f"{HERE}gateway: {{tls: {{cert_file: a}}}}\n", "cert_file and key_file belong together"),
+        (f"{HERE}gateway: {{tls: {{ca_file: a}}}}\n", "set cert_file with key_file, or secret"),
+        (f"{HERE}gateway: {{tls: {{{PAIR}, client_ca_file: c}}}}\n", "needs a certificate of its own"),
+        (
+            f"{CLUSTER}gateway: {{tls: {{secret: s, client_ca_file: c, client_cert_file: d, client_key_file: e}}}}\n",
+            "client_ca_file does not work in a cluster",
+        ),
+    ],
+)
+def test_tls_that_cannot_work_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        files(text)
