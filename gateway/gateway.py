@@ -23,6 +23,7 @@ from gateway.backends.model_server import ModelServer
 from gateway.backends.objective import Objectives
 from gateway.backends.rpc import RpcError, Transport
 from gateway.backends.signatures import Signatures
+from gateway.backends.tls import ClientTls, client_tls
 from gateway.backends.transport import GrpcTransport
 from gateway.drift import Drift
 from gateway.drift.live import LABELS
@@ -82,9 +83,12 @@ class Gateway:
         self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
         self.timers = Timers(asyncio.get_running_loop(), slack=BODY_SLACK)
         self._connection_age = active.settings.backends.max_connection_age_seconds
+        self._folder = folder
+        self._backend_tls: ClientTls | None = None
         self.objectives = Objectives(limits.objective_ms, limits.timeout_ms / 2000)
         self.pool = pool.Pool(
-            connect=connect or partial(GrpcTransport, max_age=lambda: self._connection_age),
+            connect=connect
+            or partial(GrpcTransport, max_age=lambda: self._connection_age, tls=lambda: self._backend_tls),
             resolve=resolve,
             metrics=self.metrics,
             objectives=self.objectives,
@@ -124,6 +128,7 @@ class Gateway:
         """
         await self.door.adopt(self.active.settings.auth)
         await self.lookups.configure(self.active.settings.stores)
+        self._backend_tls = client_tls(self.active.settings.backends.tls, self._folder)
         await self.pool.configure(self.active.settings.backends)
 
     async def adopt(self, active: Active) -> None:
@@ -131,10 +136,12 @@ class Gateway:
 
         Errors: SettingsError when a file with keys or a store cannot be read; then nothing has changed.
         """
+        backend_tls = client_tls(active.settings.backends.tls, self._folder)
         await self.door.adopt(active.settings.auth)
         await self.lookups.configure(active.settings.stores)
         limits = active.settings.limits
         self._connection_age = active.settings.backends.max_connection_age_seconds
+        self._backend_tls = backend_tls
         await self.pool.configure(active.settings.backends)
         self.pool.resize(limits.max_concurrency)
         self.objectives.configure(limits.objective_ms, limits.timeout_ms / 2000)

@@ -77,6 +77,17 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
     cache_seconds: Annotated[float, Meta(gt=0)] | None = None
 
 
+class BackendTls(_Section, frozen=True, kw_only=True):
+    """TLS of the connections to model servers. Their certificates must be of these authorities (those of the system
+    without `ca_file`) and for `server_name` (without it, for the address); `cert_file` and `key_file` are shown to
+    model servers that ask for a certificate."""
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+
+
 class Backends(_Section, frozen=True, kw_only=True):
     """The model server replicas: a fixed list, or one DNS name whose every address is a replica (headless Service).
 
@@ -90,6 +101,7 @@ class Backends(_Section, frozen=True, kw_only=True):
     refresh_seconds: Annotated[float, Meta(ge=0.1)] = 5.0
     scale_to_zero: bool = False
     max_connection_age_seconds: Annotated[float, Meta(ge=1)] | None = None
+    tls: BackendTls | None = None
 
 
 class Limits(_Section, frozen=True, kw_only=True):
@@ -277,6 +289,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     for address in (*(where.static or ()), *((where.dns,) if where.dns is not None else ())):
         if not _has_port(address):
             yield f"backends: expected HOST:PORT, got '{address}'"
+    if where.tls is not None and (where.tls.cert_file is None) != (where.tls.key_file is None):
+        yield "backends.tls: cert_file and key_file belong together: set both or none"
     yield from _access_contradictions(settings)
     if settings.rates is not None and (settings.rates.table is None) == (settings.rates.file is None):
         yield "rates: exactly one of table and file is needed"

@@ -64,6 +64,41 @@ class Threads:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServingTls:
+    """TLS of the gRPC port of the model servers (ssl_config_file).
+
+    On this machine their certificate, its key and the authorities of clients are in files. In a cluster the item
+    `ssl.config` of the Secret `secret` is the whole file. What gateways trust and show is in files here, and in the
+    items `ca.crt`, `tls.crt` and `tls.key` of the Secret `gateway_secret` there; `mutual` says that model servers ask
+    for a certificate. `server_name` is the name that the certificate of the model servers must have.
+    """
+
+    cert_file: str | None = None
+    key_file: str | None = None
+    client_ca_file: str | None = None
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+    secret: str | None = None
+    gateway_secret: str | None = None
+    mutual: bool = False
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.cert_file is None and self.secret is None:
+            raise ValueError("set cert_file with key_file and ca_file, or secret with gateway_secret")
+        needed = {"cert_file": ["key_file", "ca_file"], "secret": ["gateway_secret"]}
+        if self.mutual:
+            needed["cert_file"] += ["client_ca_file", "client_cert_file", "client_key_file"]
+        for key, others in needed.items():
+            for other in others:
+                if getattr(self, key) is not None and getattr(self, other) is None:
+                    raise ValueError(f"{key} needs {other} too{' with mutual' if other.startswith('client') else ''}")
+        if self.client_ca_file is not None and not self.mutual:
+            raise ValueError("client_ca_file is for mutual: true")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Serving:
     """The model servers: image, replicas, pool, resources, and their most important settings.
 
@@ -83,6 +118,7 @@ class Serving:
     rest_timeout_seconds: int = 30
     metrics_path: str = "/monitoring/prometheus/metrics"
     rollout_policy: Policy = Policy.AVAILABILITY
+    tls: ServingTls | None = None
     flags: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
 

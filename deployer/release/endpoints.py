@@ -31,6 +31,7 @@ def endpoint(
     """
     settings = _settings(target, model)
     if direct:
+        _require_plain(target)
         return _replica(target, model, label=label, signature=settings.signature, timeout=timeout)
     reachable = [g for g in (target.gateways() if gateways is None else gateways) if g.alive and g.url]
     if not reachable:
@@ -53,6 +54,7 @@ def load_endpoint(
         path = ModelPath(model=model, label=label).predict_path
         urls, tls = load_endpoints.gateways, load_endpoints.tls
         return ", ".join(urls), RecordApi(urls=urls, path=path, api_key=api_key(), tls=tls)
+    _require_plain(target)
     replica = next((r.name for r in target.replicas() if r.alive), None)
     if replica is None:
         raise TargetError("no replica of the release is running", hint="`deployer status` shows their state")
@@ -61,6 +63,15 @@ def load_endpoint(
     address = load_endpoints.model_servers
     found = Grpc(address=address, model=model, label=label, signature=settings.signature, dtypes=dtypes)
     return f"one gRPC channel to {address}", found
+
+
+def _require_plain(target: Target) -> None:
+    """Errors: SpecError where model servers speak TLS: only gateways have what they ask for."""
+    if settings_in_force(target).backends.tls is not None:
+        raise SpecError(
+            "--direct speaks gRPC without TLS, and the model servers of this release speak TLS (serving.tls)",
+            hint="leave out --direct: the gateways reach them",
+        )
 
 
 def _replica(target: Target, model: str, *, label: str, signature: str, timeout: float) -> tuple[str, Grpc]:

@@ -15,7 +15,7 @@ from deployer.domain.gateway import Auth, Gateway, Tls
 from deployer.domain.location import PvcStore, parse_store
 from deployer.domain.notify import Notify
 from deployer.domain.pods import Pods
-from deployer.domain.release import Batching, Experiment, Model, Release, Serving, Storage
+from deployer.domain.release import Batching, Experiment, Model, Release, Serving, ServingTls, Storage
 from deployer.domain.workload import Autoscaling
 from deployer.errors import SpecError
 from deployer.records.text import text_of
@@ -25,6 +25,7 @@ from tfserving.config import BatchingParameters, ConfigError
 from tfserving.flags import FlagError, render
 
 T = TypeVar("T")
+AnyTls = TypeVar("AnyTls", Tls, ServingTls)
 
 REFERENCE = "docs/reference/deployer-yaml.md describes every key"
 
@@ -184,7 +185,7 @@ def _release(document: _Document, directory: Path) -> Release:
         ),
         namespace=document.namespace or (store.namespace if isinstance(store, PvcStore) else "default"),
         context=document.context,
-        serving=document.serving,
+        serving=_serving_with_paths(document.serving, directory),
         batching=document.batching,
         storage=document.storage,
         autoscaling=document.autoscaling,
@@ -206,10 +207,16 @@ def _with_paths(auth: Auth, directory: Path) -> Auth:
     return auth
 
 
-def _tls_with_paths(tls: Tls, directory: Path) -> Tls:
+def _serving_with_paths(serving: Serving, directory: Path) -> Serving:
+    return replace(serving, tls=_tls_with_paths(serving.tls, directory)) if serving.tls is not None else serving
+
+
+def _tls_with_paths(tls: AnyTls, directory: Path) -> AnyTls:
     """The same for the certificates, keys and authorities."""
-    named = {key: value for key, value in asdict(tls).items() if key.endswith("_file") and value is not None}
-    return replace(tls, **{key: str(directory / value) for key, value in named.items()})
+    named: dict[str, Any] = {
+        key: str(directory / value) for key, value in asdict(tls).items() if key.endswith("_file") and value is not None
+    }
+    return replace(tls, **named)
 
 
 def _at(path: str, make: Callable[..., T], *arguments: object, **fields: object) -> T:
@@ -249,8 +256,8 @@ def _check_flags(serving: Serving) -> None:
     if flags.get("ssl_config_file"):
         raise StrictError(
             "serving.flags",
-            "--ssl_config_file: the gateway calls the model servers without TLS and would never connect;"
-            " serving.values.networkPolicy keeps others from their ports",
+            "--ssl_config_file: gateways would not speak TLS to the model servers and never connect; serving.tls sets"
+            " both",
         )
     if flags.get("enable_serialization_as_tensor_content"):
         raise StrictError(

@@ -53,6 +53,9 @@ volumeMounts:
   {{- if .Values.tlsSecret }}
   - {name: tls, mountPath: /etc/gateway-tls, readOnly: true}
   {{- end }}
+  {{- if .Values.modelServer.tls.secret }}
+  - {name: model-server-tls, mountPath: /etc/model-server-tls, readOnly: true}
+  {{- end }}
   {{- if .Values.clientCaSecret }}
   - {name: client-ca, mountPath: /etc/gateway-client-ca, readOnly: true}
   {{- end }}

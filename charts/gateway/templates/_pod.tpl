@@ -86,6 +86,12 @@ volumes:
       secretName: {{ . | quote }}
       defaultMode: 0440
   {{- end }}
+  {{- with .Values.modelServer.tls.secret }}
+  - name: model-server-tls
+    secret:
+      secretName: {{ . | quote }}
+      defaultMode: 0440
+  {{- end }}
   {{- with .Values.clientCaSecret }}
   - name: client-ca
     secret:

@@ -94,5 +94,15 @@ kustomize.toolkit.fluxcd.io/ssa: IfNotPresent
 {{- define "gateway.config" -}}
 {{- $backends := dict "dns" (printf "%s:%d" (include "gateway.modelServer" .) (int .Values.modelServer.port)) "refresh_seconds" .Values.modelServer.refreshSeconds -}}
 {{- if .Values.modelServer.scaleToZero -}}{{- $_ := set $backends "scale_to_zero" true -}}{{- end -}}
+{{- with .Values.modelServer.tls -}}
+{{- if .secret -}}
+{{- $tls := dict "ca_file" "/etc/model-server-tls/ca.crt" "server_name" (default (include "gateway.modelServer" $) .serverName) -}}
+{{- if .clientCertificate -}}
+{{- $_ := set $tls "cert_file" "/etc/model-server-tls/tls.crt" -}}
+{{- $_ := set $tls "key_file" "/etc/model-server-tls/tls.key" -}}
+{{- end -}}
+{{- $_ := set $backends "tls" $tls -}}
+{{- end -}}
+{{- end -}}
 {{- toYaml (merge (dict "version" "v1" "backends" $backends) .Values.config) -}}
 {{- end }}

@@ -10,7 +10,7 @@ import msgspec
 
 from deployer.domain.gateway import Auth, Sticky, Tls
 from deployer.domain.location import MODELS_MOUNT, DirectoryStore, PvcStore
-from deployer.domain.release import Model, Release
+from deployer.domain.release import Model, Release, ServingTls
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import DeployerError, SpecError
 from deployer.release.render.text import fill
@@ -32,6 +32,9 @@ KEYS_MOUNT = "/etc/gateway-keys/keys.yaml"
 
 TLS_MOUNT = "/etc/gateway-tls"
 """Where it mounts the Secret with the certificate."""
+
+BACKEND_TLS_MOUNT = "/etc/model-server-tls"
+"""Where it mounts the Secret for connections to model servers."""
 
 ASSETS = "assets.extra"
 """Folder of a version with its feature spec and the files that this names."""
@@ -221,7 +224,33 @@ def _check_files(release: Release, model: str, version: int, spec: FeatureSpec) 
 
 
 def _backends(release: Release) -> Document:
-    if isinstance(release.store, PvcStore):
-        address = f"{release.name}-tf-serving-headless.{release.namespace}.svc:8500"
-        return {"dns": address, "refresh_seconds": release.gateway.backend_refresh_seconds}
-    return {"static": [LOCAL_BACKEND], "refresh_seconds": release.gateway.backend_refresh_seconds}
+    seconds: Document = {"refresh_seconds": release.gateway.backend_refresh_seconds}
+    in_cluster, tls = isinstance(release.store, PvcStore), release.serving.tls
+    if tls is not None:
+        seconds["tls"] = _backend_tls(release, tls, in_cluster=in_cluster)
+    if in_cluster:
+        return {"dns": f"{model_servers(release)}:8500", **seconds}
+    return {"static": [LOCAL_BACKEND], **seconds}
+
+
+def model_servers(release: Release) -> str:
+    """The DNS name of the model servers of a release in a cluster."""
+    return f"{release.name}-tf-serving-headless.{release.namespace}.svc"
+
+
+def _backend_tls(release: Release, tls: ServingTls, *, in_cluster: bool) -> Document:
+    """The section. Errors: SpecError where deployer.yaml names certificates for the other place only."""
+    here, there = ("secret", "cert_file") if in_cluster else ("cert_file", "secret")
+    if getattr(tls, here) is None:
+        place = "in a cluster" if in_cluster else "on this machine"
+        raise SpecError(
+            f"serving.tls.{there} does not work {place}, and serving.tls.{here} is not set",
+            hint="set both in a deployer.yaml that is used in both places; leave tls out for gRPC without TLS",
+        )
+    if in_cluster:
+        shown = {"cert_file": f"{BACKEND_TLS_MOUNT}/tls.crt", "key_file": f"{BACKEND_TLS_MOUNT}/tls.key"}
+        name = tls.server_name or model_servers(release)
+        return {"ca_file": f"{BACKEND_TLS_MOUNT}/ca.crt", "server_name": name, **(shown if tls.mutual else {})}
+    files = {"ca_file": tls.ca_file, "server_name": tls.server_name}
+    files |= {"cert_file": tls.client_cert_file, "key_file": tls.client_key_file}
+    return {key: value for key, value in files.items() if value is not None}

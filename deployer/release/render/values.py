@@ -10,7 +10,7 @@ from deployer.domain.rollout import Policy
 from deployer.domain.serving import ServingConfig
 from deployer.domain.workload import Autoscaling, Image, Resources
 from deployer.errors import SpecError
-from deployer.release.render.gateway_file import Document, Specs, routing_document
+from deployer.release.render.gateway_file import Document, Specs, model_servers, routing_document
 from deployer.release.render.pods import with_pods
 from deployer.release.render.server_flags import tflite_flags
 from deployer.release.render.size import check_size
@@ -56,6 +56,7 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
         **_own_model_config(serving.rollout_policy, release.pods.cpu_limit),
         "extraArgs": flags.render({**tflite_flags(release), **serving.flags}),
         "batching": _batching(release),
+        **({"sslConfigSecret": serving.tls.secret} if serving.tls and serving.tls.secret else {}),
         "monitoring": {"enabled": True, "path": serving.metrics_path},
         **_scale(serving.replicas, release.autoscaling),
         "gpu": {"enabled": serving.pool == "gpu", "count": serving.gpus},
@@ -77,7 +78,7 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         check_size(config)
     document: Document = {
         **({"models": {"source": "live"}} if release.models_source == "live" else {}),
-        "modelServer": {"refreshSeconds": gateway.backend_refresh_seconds},
+        "modelServer": {"refreshSeconds": gateway.backend_refresh_seconds, **_backend_tls(release)},
         "config": config,
         **_image(gateway.image),
         **_scale(gateway.replicas, gateway.autoscaling),
@@ -102,6 +103,14 @@ def _models(release: Release, state: ServingConfig) -> object:
         for model in release.models
     ]
     return {"source": "live", "initial": listed} if release.models_source == "live" else listed
+
+
+def _backend_tls(release: Release) -> Document:
+    tls = release.serving.tls
+    if tls is None or not tls.gateway_secret:
+        return {}
+    name = tls.server_name or model_servers(release)
+    return {"tls": {"secret": tls.gateway_secret, "serverName": name, "clientCertificate": tls.mutual}}
 
 
 def _model_store(release: Release) -> Document:

@@ -105,6 +105,7 @@ class Layout:
         self.model_config = self.config / "models.config"
         self.newcomer_config = self.config / f"newcomer{OWN_CONFIG_SUFFIX}"
         self.gateway_config = self.config / "gateway.yaml"
+        self.ssl_config = self.config / "ssl.config"
         self.batching_parameters = self.config / "batching_parameters.txt"
 
     def log(self, process: str) -> Path:

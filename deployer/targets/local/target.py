@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployer.domain.gateway import Tls
@@ -52,6 +52,7 @@ class LocalRelease:
     replica with the engine docker, else None. `record` is the file in the store in which the release is recorded,
     empty for none. Processes listen on `host`, replica I on the ports `port_base` + 2 I (gRPC) and the next one
     (REST); 0 takes free ones. `tls` is that of the gateways, None for plain HTTP.
+    `ssl_config` is the ssl_config_file of the model servers, empty for gRPC without TLS; only this user may read it.
     """
 
     name: str
@@ -68,6 +69,7 @@ class LocalRelease:
     host: str = "127.0.0.1"
     port_base: int = 0
     tls: Tls | None = None
+    ssl_config: str = field(default="", repr=False)
 
 
 class LocalTarget(Target):
@@ -98,6 +100,7 @@ class LocalTarget(Target):
                 self.layout.forget_own_configs()
             text = wanted.files.get(batching.name)
             outdated = text is not None and batching.exists() and batching.read_text() != text
+            outdated |= self._keep_ssl_config(wanted.ssl_config)
             for name, text in wanted.files.items():
                 if name != self.layout.gateway_config.name:
                     replace_file(self.layout.config / name, text.encode())
@@ -123,6 +126,17 @@ class LocalTarget(Target):
             with self._supervisor.rollback_to(kept, progress):
                 self._supervisor.fit(kept, wanted.replicas, gateway_text, gateway_ports, deadline, progress)
             self._keep_record(kept)
+
+    def _keep_ssl_config(self, text: str) -> bool:
+        """Write the file, or remove it when there is none; whether running replicas have read another one."""
+        path = self.layout.ssl_config
+        before = path.read_text() if path.exists() else ""
+        path.unlink(missing_ok=True)
+        if text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(text)
+        return before not in ("", text)
 
     def down(self, *, progress: Progress, grace: float = STOP_GRACE_SECONDS) -> tuple[str, ...]:
         """Stop every process of the release; return the names of those that were running. Logs and files stay."""
