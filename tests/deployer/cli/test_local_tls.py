@@ -104,6 +104,8 @@ def test_every_request_of_the_deployer_speaks_tls_and_carries_its_key(release: R
     )
     assert "without load through https://" in experiment.stderr
     assert experiment.returncode == 0, experiment.stderr
+    told = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(KEY.encode() in content for content in told)
     assert '"errors":{}' in (tmp_path / "found" / "experiment.json").read_text().replace(" ", "")
 
 
