@@ -190,6 +190,18 @@ class AccessLog(_Section, frozen=True, kw_only=True):
     sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
 
+class Sampling(_Section, frozen=True, kw_only=True):
+    """Records of requests that are kept in files of `folder`, one for each model: a share of them, and `max_bytes` for
+    each model at most. `consent: true` says that whoever runs the gateway may keep them. Fields named in `mask` lose
+    their values."""
+
+    consent: bool
+    folder: str
+    share: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    max_bytes: Annotated[int, Meta(ge=1 << 18)] = 1 << 26
+    mask: list[str] = []
+
+
 class Store(_Section, frozen=True, kw_only=True):
     """Where features are looked up: Redis by URL, or a table of a SQLite file that is loaded at the start.
 
@@ -223,6 +235,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     cors: Cors | None = None
     access_log: AccessLog | None = None
     tls: Tls | None = None
+    sampling: Sampling | None = None
 
 
 def parse_settings(text: str) -> Settings:
@@ -291,6 +304,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             yield f"backends: expected HOST:PORT, got '{address}'"
     if where.tls is not None and (where.tls.cert_file is None) != (where.tls.key_file is None):
         yield "backends.tls: cert_file and key_file belong together: set both or none"
+    if settings.sampling is not None and not settings.sampling.consent:
+        yield "sampling.consent: requests may hold personal data; `true` says that you may keep them"
     yield from _access_contradictions(settings)
     if settings.rates is not None and (settings.rates.table is None) == (settings.rates.file is None):
         yield "rates: exactly one of table and file is needed"

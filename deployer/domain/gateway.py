@@ -144,6 +144,19 @@ class AccessLog:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Records of requests that gateways keep in files, with the consent of whoever runs them: in a folder on this
+    machine, and in a cluster in a PVC, or without one until the pod ends. `max_bytes` is for each model."""
+
+    consent: bool = False
+    folder: str = "samples"
+    pvc: str | None = None
+    share: float = 0.01
+    max_bytes: int = 1 << 26
+    mask: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatewayResources(Resources):
     """What one gateway gets; a key that is left out has a gateway's default, not a model server's."""
 
@@ -181,6 +194,7 @@ class Gateway:
     cors: Cors | None = None
     access_log: AccessLog | None = None
     tls: Tls | None = None
+    sampling: Sampling | None = None
     mount_store: bool = False
     backend_refresh_seconds: float = 2.0
     autoscaling: Autoscaling | None = None

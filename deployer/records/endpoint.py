@@ -25,8 +25,8 @@ class RecordApi(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Headers of a request."""
-        return (("x-api-key", self.api_key),) if self.api_key else ()
+        """Headers of a request. What was kept of requests is not kept once more when it is sent again."""
+        return (("x-no-sampling", "1"), *((("x-api-key", self.api_key),) if self.api_key else ()))
 
 
 class Grpc(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="grpc"):

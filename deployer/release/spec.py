@@ -170,6 +170,9 @@ def _release(document: _Document, directory: Path) -> Release:
         gateway = replace(gateway, stores=placed)
     if gateway.auth is not None:
         gateway = replace(gateway, auth=_with_paths(gateway.auth, directory))
+    if gateway.sampling is not None:
+        sampled = replace(gateway.sampling, folder=str(directory / gateway.sampling.folder))
+        gateway = replace(gateway, sampling=sampled)
     if gateway.tls is not None:
         gateway = replace(gateway, tls=_tls_with_paths(gateway.tls, directory))
     if experiment.records:

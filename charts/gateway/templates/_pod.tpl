@@ -92,6 +92,15 @@ volumes:
       secretName: {{ . | quote }}
       defaultMode: 0440
   {{- end }}
+  {{- if .Values.samples.enabled }}
+  - name: samples
+    {{- with .Values.samples.existingClaim }}
+    persistentVolumeClaim: {claimName: {{ . | quote }}}
+    {{- else }}
+    emptyDir:
+      sizeLimit: {{ .Values.samples.sizeLimit | quote }}
+    {{- end }}
+  {{- end }}
   {{- with .Values.clientCaSecret }}
   - name: client-ca
     secret:

@@ -14,6 +14,13 @@
 {{- fail "keysSecret is mounted and not used: set config.auth.keys_file to /etc/gateway-keys/keys.yaml" -}}
 {{- end -}}
 {{- include "gateway.validateTls" . -}}
+{{- $sampled := eq (dig "sampling" "folder" "" $v.config) "/var/lib/gateway-samples" -}}
+{{- if and $v.samples.enabled (not $sampled) -}}
+{{- fail "samples.enabled mounts a volume that nothing uses: set config.sampling.folder to /var/lib/gateway-samples" -}}
+{{- end -}}
+{{- if and $sampled (not $v.samples.enabled) -}}
+{{- fail "config.sampling.folder is the volume of samples.enabled, which is false: the root of the pod is read-only" -}}
+{{- end -}}
 {{- if and $v.ingress.enabled $v.httpRoutes -}}
 {{- fail "ingress.enabled and httpRoutes are both set: traffic would enter twice; keep one" -}}
 {{- end -}}

@@ -36,6 +36,9 @@ TLS_MOUNT = "/etc/gateway-tls"
 BACKEND_TLS_MOUNT = "/etc/model-server-tls"
 """Where it mounts the Secret for connections to model servers."""
 
+SAMPLES_MOUNT = "/var/lib/gateway-samples"
+"""Where it mounts the volume for records."""
+
 ASSETS = "assets.extra"
 """Folder of a version with its feature spec and the files that this names."""
 
@@ -96,6 +99,11 @@ def routing_document(release: Release, state: ServingConfig, specs: Specs, *, in
         document["access_log"] = asdict(gateway.access_log)
     if gateway.tls is not None:
         document["tls"] = _tls(gateway.tls, in_cluster=isinstance(release.store, PvcStore))
+    if gateway.sampling is not None:
+        sampled = asdict(gateway.sampling)
+        del sampled["pvc"]
+        folder = SAMPLES_MOUNT if isinstance(release.store, PvcStore) else gateway.sampling.folder
+        document["sampling"] = {**sampled, "folder": folder, "mask": list(gateway.sampling.mask)}
     if gateway.public_docs:
         document["public_docs"] = True
     return document

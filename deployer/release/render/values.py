@@ -24,6 +24,8 @@ CHART_GRACE_SECONDS = 45
 
 GRACE_MARGIN_SECONDS = 5
 
+SAMPLES_MARGIN_MIB = 16
+
 EMBEDDED_SERVER = "tfserving-deployer/modelserver"
 """The suffix of the image repository of this project's model server, in any registry."""
 
@@ -86,6 +88,7 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         **_grpc(gateway.grpc_port),
         **({"keysSecret": gateway.auth.keys_secret} if gateway.auth and gateway.auth.keys_secret else {}),
         **({"tlsSecret": gateway.tls.secret} if gateway.tls and gateway.tls.secret else {}),
+        **_samples(release),
         **_model_store(release),
         **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
     }
@@ -111,6 +114,14 @@ def _backend_tls(release: Release) -> Document:
         return {}
     name = tls.server_name or model_servers(release)
     return {"tls": {"secret": tls.gateway_secret, "serverName": name, "clientCertificate": tls.mutual}}
+
+
+def _samples(release: Release) -> Document:
+    sampling = release.gateway.sampling
+    if sampling is None:
+        return {}
+    mebibytes = len(release.models) * sampling.max_bytes // (1 << 20) + SAMPLES_MARGIN_MIB
+    return {"samples": {"enabled": True, "existingClaim": sampling.pvc or "", "sizeLimit": f"{mebibytes}Mi"}}
 
 
 def _model_store(release: Release) -> Document:

@@ -54,7 +54,7 @@ def test_predict_and_batch_carry_the_key(target: Target, tmp_path: Path, monkeyp
 def test_an_endpoint_does_not_show_its_key() -> None:
     endpoint = RecordApi(urls=("http://h:1",), path="/p", api_key=KEY)
     assert KEY not in repr(endpoint)
-    assert endpoint.headers == (("x-api-key", KEY),)
+    assert ("x-api-key", KEY) in endpoint.headers
 
 
 def test_the_key_may_be_in_a_file_and_what_no_header_carries_is_refused(

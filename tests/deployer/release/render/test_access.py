@@ -119,3 +119,15 @@ def test_model_servers_and_gateways_get_the_two_ends_of_tls() -> None:
 def test_tls_to_model_servers_that_cannot_work_is_refused(text: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         files(text)
+
+
+def test_records_are_kept_in_the_folder_here_and_in_the_volume_there() -> None:
+    sampling = "{consent: true, mask: [name], pvc: kept, max_bytes: 1048576}"
+    here = parse_settings(files(f"{HERE}gateway: {{sampling: {sampling}}}\n")["gateway.yaml"]).sampling
+    assert here is not None
+    assert (here.folder, here.mask) == ("/srv/samples", ["name"])
+    values = yaml.safe_load(files(f"{CLUSTER}gateway: {{sampling: {sampling}}}\n")["gateway-values.yaml"])
+    assert values["config"]["sampling"]["folder"] == "/var/lib/gateway-samples"
+    assert values["samples"] == {"enabled": True, "existingClaim": "kept", "sizeLimit": "17Mi"}
+    with pytest.raises(SpecError, match=r"sampling\.consent"):
+        files(f"{HERE}gateway: {{sampling: {{share: 0.5}}}}\n")
