@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from deployer.domain.gate import Metric, parse_gate
@@ -10,7 +10,7 @@ from deployer.domain.history import Entry
 from deployer.domain.notify import Notice, Occasion
 from deployer.domain.rollout import CANARY, Course, Event, Phase, Policy, Rollout
 from deployer.domain.serving import STABLE, ModelState
-from deployer.domain.verdict import Verdict
+from deployer.domain.verdict import Judgement, Verdict
 from deployer.errors import DeployerError
 from deployer.rollout import files, proof
 from deployer.rollout.facts import VersionFacts
@@ -301,9 +301,18 @@ class Runner:
         """The rollout as recorded last: a step records its measurements."""
         return self.histories.read(rollout.model).rollout or rollout
 
-    def _record(self, rollout: Rollout, step: Step | None, event: str, text: str) -> None:
+    def _record(
+        self, rollout: Rollout, step: Step | None, event: str, text: str, judgements: Sequence[Judgement] = ()
+    ) -> None:
         name = str(step) if step is not None else "end"
-        entry = Entry(at=self.clock.now(), who=self.who, step=f"{rollout.course}: {name}", event=event, text=text)
+        entry = Entry(
+            at=self.clock.now(),
+            who=self.who,
+            step=f"{rollout.course}: {name}",
+            event=event,
+            text=text,
+            judgements=tuple(judgements),
+        )
         self.histories.write(rollout.model, self.histories.read(rollout.model).record(rollout, entry))
         if event not in ("begun", "measured"):
             verdict = text if text.startswith(event) else event + (f" ({text})" if text else "")
