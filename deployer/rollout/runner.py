@@ -33,7 +33,7 @@ from deployer.rollout.steps import (
     wanted,
 )
 from deployer.rollout.swap import Swap
-from deployer.rollout.transitions import Reaction, advance, begin, current, reaction
+from deployer.rollout.transitions import Reaction, advance, begin, current, position, reaction, soak_left
 from deployer.targets.base import Progress, Target, WriteConflict
 from deployer.targets.history import HistoryStore
 
@@ -316,7 +316,9 @@ class Runner:
         self.histories.write(rollout.model, self.histories.read(rollout.model).record(rollout, entry))
         if event not in ("begun", "measured"):
             verdict = text if text.startswith(event) else event + (f" ({text})" if text else "")
-            self.progress(f"{rollout.model} {name}: {verdict}")
+            left = soak_left(rollout, entry.at) if rollout.phase is Phase.PROGRESSING else 0.0
+            ahead = f"; at least {left:.0f} s left" if left else ""
+            self.progress(f"{rollout.model} {name}{position(rollout, step)}: {verdict}{ahead}")
         if event.startswith("judged: ") or event == Verdict.NOT_JUDGED:
             self.notify(notice(rollout, Occasion.JUDGED, step, verdict, who=self.who, at=entry.at))
         self.at_point(f"{name}: {event} recorded")

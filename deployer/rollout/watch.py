@@ -47,7 +47,7 @@ def watch(histories: HistoryStore, model: str, *, timeout: float, clock: Clock, 
                 raise TargetError(f"there is no rollout of {model}", hint="`deployer rollout start` begins one")
             if found.phase not in IN_PROGRESS or not holder:
                 return Watched(rollout=found, killed=found.phase in IN_PROGRESS)
-            line = position(found)
+            line = whereabouts(found)
         if line != said:
             progress(f"{line}; waiting at most {max(0.0, deadline - clock.now()):.0f} s more")
             said = line
@@ -60,7 +60,7 @@ def watch(histories: HistoryStore, model: str, *, timeout: float, clock: Clock, 
         clock.sleep(POLL_SECONDS)
 
 
-def position(rollout: Rollout) -> str:
+def whereabouts(rollout: Rollout) -> str:
     """Where a rollout is, in a line: `digits 1 → 2: step 7 of 14, judge 5 % (p99<200ms pass)`."""
     steps = plan(rollout)
     at = min(rollout.position, len(steps) - 1)

@@ -190,12 +190,11 @@ def compare(before: Folder, after: Folder) -> None:
 
 @app.command()
 def report(folder: Folder) -> None:
-    """Recreate the plots and report.html of an experiment from its experiment.json."""
+    """Recreate the plots and report.html of an experiment from its experiment.json or batching.json."""
     _need_libraries()
     from deployer.experiment.report import folder as folders
 
-    folders.write_report(folder, folders.read(folder))
-    path = folder / folders.REPORT_HTML
+    path = folders.write_again(folder)
     console.result("Report", {"report": path}, str(path))
 
 

@@ -69,7 +69,8 @@ def swept(found: Sweep, out: Path) -> str:
     advice = ""
     if found.best is not None:
         advice = f"{out / 'batching_parameters.txt'} holds them; in deployer.yaml:\n\n{found.section}"
-    return f"{found.headline}\n\n{Table(columns=columns, rows=rows)}\n\n{advice}".rstrip()
+    table = Table(columns=columns, rows=rows)
+    return "\n\n".join(filter(None, [found.headline, str(table), advice.rstrip(), str(out / "report.html")]))
 
 
 def differences(found: Sequence[Difference]) -> Table:
