@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployer.cli import candidates
 from deployer.cli.options.group import OptionGroup
 from deployer.cli.verb import File, Kubeconfig
 from deployer.release.where import Kind, Where, local_target
@@ -24,6 +25,12 @@ StateDir = Annotated[
     ),
 ]
 Context = Annotated[str, typer.Option("--context", help="Kube-context; by default that of the file, else the current.")]
+RoutedLabel = Annotated[
+    str,
+    typer.Option(
+        "--label", help="Version label; by default the gateway's routing decides.", autocompletion=candidates.labels
+    ),
+]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace; by default that of the file.")]
 
 

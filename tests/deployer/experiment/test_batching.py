@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +11,16 @@ import pytest
 import yaml
 from fake_gateway import Behaviour, FakeGateway
 from fake_target import FakeTarget
+from stopped_generator import Stopped
 
 from deployer.domain.release import Batching
 from deployer.errors import SpecError, UsageError
 from deployer.experiment.batching.search import Cell, candidates, conclude
 from deployer.experiment.batching.sweep import BatchingRequest, run
-from deployer.experiment.loadgen.plan import Outcome, Plan
-from deployer.experiment.loadgen.workers import Mark, Workers
+from deployer.experiment.loadgen.workers import Workers
 from deployer.experiment.report import folder
 from deployer.experiment.request import ExperimentRequest
-from deployer.experiment.results import LagBounds, Machine, Objective
+from deployer.experiment.results import LagBounds, Objective
 from tfserving.config import BatchingParameters
 
 TRIED = candidates(Batching(), sizes=(4,), timeouts=(500,), threads=(1,))
@@ -87,27 +87,11 @@ def test_batching_that_pays_is_written_and_the_release_is_left_as_it_was(workers
     ]
 
 
-class Stopped:
-    """A generator that is interrupted in the middle of the second experiment."""
-
-    def __init__(self, workers: Workers) -> None:
-        self.workers, self.left = workers, 5
-
-    def run(self, plan: Plan, on_mark: Callable[[Mark], None] | None = None) -> Outcome:
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= 1
-        return self.workers.run(plan, on_mark)
-
-    def machine(self) -> Machine:
-        return self.workers.machine()
-
-
 def test_ctrl_c_restores_the_batching_and_recommends_nothing(workers: Workers, tmp_path: Path) -> None:
     with FakeGateway(Behaviour(workers=1)) as gateway:
         target = FakeTarget(gateway, service=0.004, batched=0.0005)
         with pytest.raises(KeyboardInterrupt):
-            run(target, request(tmp_path), lambda _: None, Stopped(workers))
+            run(target, request(tmp_path), lambda _: None, Stopped(workers, 5))
     assert target.batchings[-1] == target.batchings[0]
     document = json.loads((tmp_path / "out" / "batching.json").read_text())
     assert document["sweep"]["interrupted"] is True

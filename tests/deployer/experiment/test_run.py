@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from fake_gateway import Behaviour, FakeGateway
 from fake_target import FakeTarget
+from stopped_generator import Stopped
 
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
-from deployer.experiment.loadgen.plan import Outcome, Plan
-from deployer.experiment.loadgen.workers import Mark, Workers
+from deployer.experiment.loadgen.workers import Workers
 from deployer.experiment.report import folder
 from deployer.experiment.request import ExperimentRequest
-from deployer.experiment.results import Experiment, Kind, LagBounds, Machine, Objective
+from deployer.experiment.results import Experiment, Kind, LagBounds, Objective
 from deployer.experiment.run import run
 from deployer.targets.base import CpuReading
 
@@ -127,22 +127,6 @@ def test_the_report_is_one_file_with_the_headline_and_asks_nobody(finished: Fini
     assert 'src="data:image/svg+xml;base64,' in text
     for reference in ("src=", "href=", "url(", "@import", "<script", "<link"):
         assert all(part.startswith('"data:') for part in text.split(reference)[1:])
-
-
-class Stopped:
-    """A generator that is interrupted in the middle of a trial."""
-
-    def __init__(self, workers: Workers, after: int) -> None:
-        self.workers, self.left = workers, after
-
-    def run(self, plan: Plan, on_mark: Callable[[Mark], None] | None = None) -> Outcome:
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= 1
-        return self.workers.run(plan, on_mark)
-
-    def machine(self) -> Machine:
-        return self.workers.machine()
 
 
 def test_ctrl_c_keeps_what_was_finished(workers: Workers, records: Path, target: FakeTarget, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from gateway_process import GatewayProcess, protocol_config
+from grpc_caller import Caller
 from model_server_process import ModelServerProcess, model_server
 from paths import SUPPORT
 
@@ -46,3 +47,10 @@ def protocols(tmp_path_factory: pytest.TempPathFactory, protocol_address: str) -
     gateway = GatewayProcess(folder, protocol_config(protocol_address), "--grpc-port", "0", "--drain-seconds", "0")
     yield gateway
     assert gateway.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def caller(protocols: GatewayProcess) -> Iterator[Caller]:
+    found = Caller(protocols.grpc)
+    yield found
+    found.channel.close()

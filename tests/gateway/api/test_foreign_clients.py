@@ -13,6 +13,7 @@ from foreign_clients import NotInstallable, node_with, python_with, run_client
 from gateway_process import GatewayProcess
 from markdown_pages import REFERENCE, Page
 from paths import ROOT
+from v2_values import VALUES
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -77,23 +78,6 @@ said["async"] = asyncio.run(asynchronous())
 print(json.dumps(said))
 client.close()
 """
-
-VALUES: dict[str, list[object]] = {
-    "BOOL": [True, False],
-    "UINT8": [0, 255],
-    "UINT16": [0, 65535],
-    "UINT32": [0, 2**32 - 1],
-    "UINT64": [0, 2**64 - 1],
-    "INT8": [-128, 127],
-    "INT16": [-(2**15), 2**15 - 1],
-    "INT32": [-(2**31), 2**31 - 1],
-    "INT64": [-(2**63), 2**63 - 1],
-    "FP16": [0.5, -65504.0],
-    "BF16": [1.0, -3.140625],
-    "FP32": [0.25, -3.5],
-    "FP64": [0.1, 1.0e300],
-    "BYTES": ["text", "käse"],
-}
 
 
 @pytest.fixture(scope="module")

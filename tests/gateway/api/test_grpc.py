@@ -1,10 +1,8 @@
-"""The gRPC port: TensorFlow Serving's services, the Open Inference Protocol, health and reflection."""
+"""The gRPC port: TensorFlow Serving's services, health and reflection."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,12 +10,12 @@ from typing import Any
 
 import grpc
 import numpy as np
-import pytest
 import yaml
 from eventually import eventually
 from fake_model_server import FakeModelServer
 from gateway_process import GatewayProcess, config, protocol_config
 from google.protobuf.message import Message
+from grpc_caller import Caller, fails, infer_request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
@@ -25,36 +23,6 @@ from tfserving.wire import inference_pb2 as pb
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
 from tfserving.wire.tensors import to_array, to_proto
-
-INFER = "/inference.GRPCInferenceService/"
-
-
-class Caller:
-    """Unary calls by path, with any messages."""
-
-    def __init__(self, address: str) -> None:
-        self.channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
-
-    def raw(self, path: str, message: bytes, timeout: float = 20.0, /, **metadata: str) -> tuple[bytes, dict[str, str]]:
-        """The response's bytes and the trailing metadata."""
-        given = [(name.replace("_", "-"), value) for name, value in metadata.items()]
-        call = self.channel.unary_unary(path)
-        response, details = call.with_call(message, timeout=timeout, metadata=given)
-        return response, dict(details.trailing_metadata() or ())
-
-    def ask(self, method: methods.Method, message: Message, timeout: float = 20.0, /, **metadata: str) -> Any:
-        return method.response.FromString(self.raw(method.path, message.SerializeToString(), timeout, **metadata)[0])
-
-    def infer(self, name: str, message: Message, **metadata: str) -> Any:
-        kind = vars(pb)[f"{name}Response"]
-        return kind.FromString(self.raw(INFER + name, message.SerializeToString(), 20.0, **metadata)[0])
-
-
-@pytest.fixture(scope="module")
-def caller(protocols: GatewayProcess) -> Iterator[Caller]:
-    found = Caller(protocols.grpc)
-    yield found
-    found.channel.close()
 
 
 def predict(model: str = "scale", label: str = "", version: int | None = None, **inputs: Any) -> m.PredictRequest:
@@ -194,12 +162,6 @@ def test_the_bytes_of_tensors_are_passed_on_as_they_came(tmp_path: Path) -> None
         server.stop()
 
 
-def fails(call: Callable[[], object]) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value
-
-
 def test_failures_have_tensorflow_serving_s_codes_and_texts(caller: Caller) -> None:
     wrong = m.PredictRequest(model_spec=m.ModelSpec(name="scale"))
     wrong.inputs["x"].CopyFrom(to_proto(np.array([[1, 2]], np.float64)))
@@ -333,81 +295,3 @@ def test_reflection_tells_every_service(caller: Caller) -> None:
         "Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata",
     }  # fmt: skip
     assert service.method[0].input_type == ".tfserving_wire.PredictRequest"
-
-
-# ---- the Open Inference Protocol ------------------------------------------------------------------------------------
-
-
-def infer_request(model: str = "scale", version: str = "", *, raw: bool = True) -> pb.ModelInferRequest:
-    request = pb.ModelInferRequest(model_name=model, model_version=version, id="i-1")
-    x = request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
-    if raw:
-        request.raw_input_contents.append(np.array([1.5, 2], "<f4").tobytes())
-    else:
-        x.contents.fp32_contents.extend([1.5, 2])
-    return request
-
-
-def test_inference_with_raw_and_with_typed_contents(caller: Caller) -> None:
-    for version, number in (("", 1), ("2", 2), ("canary", 2)):
-        for raw in (True, False):
-            answer = caller.infer("ModelInfer", infer_request(version=version, raw=raw))
-            assert (answer.model_name, answer.model_version, answer.id) == ("scale", str(number), "i-1")
-            (output,) = answer.outputs
-            assert (output.name, output.datatype, list(output.shape)) == ("y", "FP32", [1, 2])
-            assert np.frombuffer(answer.raw_output_contents[0], "<f4").tolist() == [1.5 * number, 2.0 * number]
-    typed = infer_request()
-    typed.parameters["binary_data_output"].bool_param = False
-    answer = caller.infer("ModelInfer", typed)
-    assert (list(answer.outputs[0].contents.fp32_contents), len(answer.raw_output_contents)) == ([1.5, 2.0], 0)
-    assert answer.parameters["version_label"].string_param == "stable"
-
-
-def test_numbers_that_are_not_finite_pass(caller: Caller) -> None:
-    request = infer_request(raw=False)
-    request.inputs[0].contents.fp32_contents[:] = [math.nan, math.inf]
-    found = np.frombuffer(caller.infer("ModelInfer", request).raw_output_contents[0], "<f4")
-    assert (math.isnan(found[0]), math.isinf(found[1])) == (True, True)
-
-
-def test_server_and_model_as_the_protocol_describes_them(caller: Caller) -> None:
-    assert caller.infer("ServerLive", pb.ServerLiveRequest()).live
-    assert caller.infer("ServerReady", pb.ServerReadyRequest()).ready
-    assert caller.infer("ServerMetadata", pb.ServerMetadataRequest()).name
-    assert caller.infer("ModelReady", pb.ModelReadyRequest(name="scale", version="canary")).ready
-    assert not caller.infer("ModelReady", pb.ModelReadyRequest(name="scale", version="9")).ready
-    found = caller.infer("ModelMetadata", pb.ModelMetadataRequest(name="scale"))
-    assert (list(found.versions), found.platform) == (["1", "2"], "tensorflow_savedmodel")
-    assert [(t.name, t.datatype, list(t.shape)) for t in found.inputs] == [("x", "FP32", [-1, 2])]
-    error = fails(lambda: caller.infer("ModelReady", pb.ModelReadyRequest(name="none")))
-    assert error.code() == grpc.StatusCode.NOT_FOUND
-
-
-def broken(change: Callable[[pb.ModelInferRequest], object], *, raw: bool = True) -> pb.ModelInferRequest:
-    request = infer_request(raw=raw)
-    change(request)
-    return request
-
-
-BAD = [
-    (broken(lambda r: r.ClearField("inputs")), "inputs: there are none"),
-    (broken(lambda r: r.raw_input_contents.append(b"")), "2 raw_input_contents for 1 inputs"),
-    (broken(lambda r: r.inputs[0].contents.fp32_contents.append(1.0)), "both contents and raw_input_contents"),
-    (broken(lambda r: r.inputs[0].shape.append(2)), "input 'x': 8 bytes, but its shape and datatype need 16"),
-    (broken(lambda r: r.inputs[0].shape.append(-1)), "input 'x': shape"),
-    (broken(lambda r: setattr(r.inputs[0], "datatype", "FP8")), "datatype: expected one of"),
-    (
-        broken(lambda r: setattr(r.inputs[0], "datatype", "BF16"), raw=False),
-        "BF16 is allowed in raw_input_contents only",
-    ),
-    (broken(lambda r: setattr(r, "model_name", "none")), "Servable not found"),
-    (broken(lambda r: r.outputs.add(name="q")), "output tensor alias not found in signature: q"),
-    (broken(lambda r: setattr(r, "model_version", "9" * 25)), "not a 64-bit number"),
-]
-
-
-@pytest.mark.parametrize(("request_message", "text"), BAD, ids=range(len(BAD)))
-def test_bad_requests_say_what_is_wrong(caller: Caller, request_message: pb.ModelInferRequest, text: str) -> None:
-    error = fails(lambda: caller.infer("ModelInfer", request_message))
-    assert error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
-    assert text in error.details()

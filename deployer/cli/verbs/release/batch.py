@@ -10,7 +10,7 @@ import typer
 
 from deployer.cli import candidates
 from deployer.cli.console import console
-from deployer.cli.options.target import TargetOptions
+from deployer.cli.options.target import RoutedLabel, TargetOptions
 from deployer.cli.verb import ModelName, Timeout, Verb, duration_text
 from deployer.errors import UsageError
 from deployer.release.batch.job import BatchRequest
@@ -33,14 +33,7 @@ def batch_(
         Path, typer.Option("--output", help="Folder for predictions, errors and journal.", show_default=False)
     ],
     form: Annotated[Format, typer.Option("--format", help="Format of the predictions.")] = Format.JSONL,
-    label: Annotated[
-        str,
-        typer.Option(
-            "--label",
-            help="Version label; by default the gateway's routing decides.",
-            autocompletion=candidates.labels,
-        ),
-    ] = "",
+    label: RoutedLabel = "",
     version: Annotated[
         int | None,
         typer.Option(

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from deployer.cli import candidates
 from deployer.cli.console import Table, console
-from deployer.cli.options.target import TargetOptions
+from deployer.cli.options.target import RoutedLabel, TargetOptions
 from deployer.cli.verb import ModelName, Timeout, Verb
 from deployer.release.predict import Predicted, Prediction, PredictRequest, format_of, predict, write
 from deployer.release.where import open_target
@@ -27,14 +26,7 @@ def predict_(
         Path,
         typer.Option("--records", help='JSON lines: {"record": {…}, "expected": …}; - for stdin.', show_default=False),
     ],
-    label: Annotated[
-        str,
-        typer.Option(
-            "--label",
-            help="Version label; by default the gateway's routing decides.",
-            autocompletion=candidates.labels,
-        ),
-    ] = "",
+    label: RoutedLabel = "",
     direct: Annotated[
         bool,
         typer.Option(
