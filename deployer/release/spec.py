@@ -16,7 +16,7 @@ from deployer.domain.location import PvcStore, parse_store
 from deployer.domain.notify import Notify
 from deployer.domain.pods import Pods
 from deployer.domain.release import Batching, Experiment, Model, Release, Serving, Storage
-from deployer.domain.workload import Autoscaling
+from deployer.domain.workload import ServingAutoscaling
 from deployer.errors import SpecError
 from deployer.records.text import text_of
 from gateway.spec.strict import StrictError, convert
@@ -74,7 +74,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     serving: Serving = msgspec.field(default_factory=Serving)
     batching: Batching | None = None
     storage: Storage = msgspec.field(default_factory=Storage)
-    autoscaling: Autoscaling | None = None
+    autoscaling: ServingAutoscaling | None = None
     gateway: Gateway = msgspec.field(default_factory=Gateway)
     gates: tuple[str, ...] = ()
     experiment: Experiment = msgspec.field(default_factory=Experiment)

@@ -169,6 +169,11 @@ class Rollouts:
     def _replicas(self, request: RolloutRequest) -> int:
         """The number of running replicas. Errors: TargetError if the policy would empty the only one."""
         count = len(alive(self.target))
+        if not count and not request.rollback:
+            raise TargetError(
+                "no replica is running, so nothing can be rolled out",
+                hint="scale to 1 or more; with autoscaling from zero, a request to the gateways starts the first",
+            )
         if request.policy is Policy.RESOURCES:
             self.target.require_own_configs()
             if count < 2 and not request.accept_downtime:
