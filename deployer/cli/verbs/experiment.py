@@ -117,7 +117,7 @@ def run(
         report.write(lambda: suite(written, rates=request.rates, target_rate=request.target_rate))
         raise
     report.write(lambda: suite(found, rates=request.rates, target_rate=request.target_rate))
-    console.result("Experiment", found, lambda: found_text(found, request.out))
+    console.result("Experiment", found, lambda: found_text(found, request.out, found.sizing if target_rate else None))
 
 
 @app.command()
