@@ -19,6 +19,7 @@ from deployer.domain.release import Batching, Experiment, Model, Release, Servin
 from deployer.domain.workload import ServingAutoscaling
 from deployer.errors import SpecError
 from deployer.records.text import text_of
+from gateway.spec.places import place_of, yaml_problem
 from gateway.spec.strict import StrictError, convert
 from gateway.spec.text import Loader
 from tfserving.config import BatchingParameters, ConfigError
@@ -106,17 +107,10 @@ def parse(text: str, directory: Path, *, name: str = "deployer.yaml") -> Release
         document = convert(_normalised(_load(text)), _Document)
         return _release(document, directory.absolute())
     except yaml.YAMLError as error:
-        raise SpecError(f"{name} is not valid YAML", cause=_place(error), hint=REFERENCE) from error
+        raise SpecError(f"{name} is not valid YAML", cause=yaml_problem(error), hint=REFERENCE) from error
     except StrictError as error:
-        raise SpecError(f"{name}: {error}", hint=REFERENCE) from None  # the cause would repeat the message
-
-
-def _place(error: yaml.YAMLError) -> str:
-    """Line and column (from 1) and problem of a YAML error, in one line."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return " ".join(str(error).split())
+        # Without a chain, whose text would repeat the message.
+        raise SpecError(f"{name}: {error}", cause=place_of(text, error.path, error.what), hint=REFERENCE) from None
 
 
 class _Loader(Loader):
