@@ -203,7 +203,7 @@ class Rollouts:
         """Send a command to the deployer at work, and wait until it has executed it."""
         before = self._open()
         patience = bounded(before.request, timeout).timeout
-        self.progress(f"sending {event.value} to {self.histories.holder()}")
+        self.progress(f"sending {event.value} to {self.histories.holder()}; waiting at most {patience:g} s for it")
         self.histories.send_command(self.model, event)
         deadline = self.clock.now() + patience
         while self.clock.now() < deadline:

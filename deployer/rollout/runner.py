@@ -245,7 +245,11 @@ class Runner:
 
     def _prove_gateways(self, rollout: Rollout) -> None:
         proof.wait_for_gateways(
-            self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=self._interruption(rollout)
+            self.target,
+            clock=self.clock,
+            timeout=rollout.request.timeout,
+            interrupted=self._interruption(rollout),
+            progress=self.progress,
         )
 
     def _persist(self, rollout: Rollout) -> None:
@@ -253,7 +257,11 @@ class Runner:
         self.histories.assert_held()
         self.target.record()
         proof.wait_for_gateways(
-            self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=lambda: None
+            self.target,
+            clock=self.clock,
+            timeout=rollout.request.timeout,
+            interrupted=lambda: None,
+            progress=self.progress,
         )
 
     def _persist_if_possible(self, rollout: Rollout) -> None:
@@ -283,6 +291,7 @@ class Runner:
             clock=self.clock,
             timeout=rollout.request.timeout,
             interrupted=self._interruption(rollout),
+            progress=self.progress,
             fresh=fresh,
             fatal=fatal,
         )
