@@ -14,7 +14,7 @@ Object = dict[str, Any]
 """An object of Kubernetes as JSON."""
 
 
-_COLLECTION = re.compile("/namespaces/[^/]+/[^/]+$")
+_COLLECTION = re.compile("/namespaces/[^/]+/[^/]+$|/storageclasses$")
 
 
 @dataclass
