@@ -16,6 +16,7 @@ import yaml
 from msgspec import Meta, Struct
 
 from gateway.spec import FeatureSpec
+from gateway.spec.places import place_of, yaml_problem
 from gateway.spec.strict import StrictError, convert
 from gateway.spec.text import load
 
@@ -243,12 +244,14 @@ def parse_settings(text: str) -> Settings:
     try:
         raw = load(text)
     except yaml.YAMLError as error:
-        raise SettingsError(f"not valid YAML: {error}") from error
+        raise SettingsError(f"not valid YAML: {yaml_problem(error)}") from error
     _versions_as_text(raw)
     try:
         settings = convert(raw, Settings)
     except StrictError as error:
-        raise SettingsError(_with_model_name(raw, error)) from error
+        found = _with_model_name(raw, error)
+        place = place_of(text, found.path, found.what)
+        raise SettingsError(f"{found} ({place})" if place else str(found)) from error
     for problem in _contradictions(settings):
         raise SettingsError(problem)
     return settings
@@ -274,15 +277,15 @@ def _versions_as_text(raw: object) -> None:
             model["specs"] = {str(key) if type(key) is int else key: spec for key, spec in specs.items()}
 
 
-def _with_model_name(raw: dict[str, object], error: StrictError) -> str:
+def _with_model_name(raw: dict[str, object], error: StrictError) -> StrictError:
     """msgspec prints `[...]` for a key of a mapping; say which model it was."""
     models = raw.get("models") if error.path.startswith("models[...]") else None
     for name, model in models.items() if isinstance(models, dict) else ():
         try:
             convert(model, ModelSettings)
         except StrictError as found:
-            return f"models.{name}{'.' if found.path else ''}{found.path}: {found.what}"
-    return str(error)
+            return StrictError(f"models.{name}{'.' if found.path else ''}{found.path}", found.what)
+    return error
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:

@@ -17,7 +17,7 @@ from deployer.domain.notify import Notify
 from deployer.domain.pods import Pods
 from deployer.domain.rollout import Policy
 from deployer.domain.store import DEFAULT_SIGNATURE, model_name_problem
-from deployer.domain.workload import Autoscaling, Image, Resources, at_least
+from deployer.domain.workload import Image, Resources, ServingAutoscaling, at_least
 
 
 def _raise_if(problem: str) -> None:
@@ -102,6 +102,8 @@ class ServingTls:
 class Serving:
     """The model servers: image, replicas, pool, resources, and their most important settings.
 
+    `gpu_memory_share` is the share of a card's memory that a server of the pool gpu takes, above 0 up to 1; None takes
+    nearly all.
     `rollout_policy` says whether a replica may hold two versions during a rollout. `values` are further values of the
     chart, used in a cluster only: tolerations, a NetworkPolicy, monitors.
     """
@@ -110,6 +112,7 @@ class Serving:
     replicas: int = 2
     pool: Literal["cpu", "gpu"] = "cpu"
     gpus: int = 1
+    gpu_memory_share: float | None = None
     resources: Resources = field(default_factory=Resources)
     threads: Threads = field(default_factory=Threads)
     model_config_poll_seconds: int = 1
@@ -125,6 +128,8 @@ class Serving:
     def __post_init__(self) -> None:
         at_least(1, replicas=self.replicas, gpus=self.gpus, rest_timeout_seconds=self.rest_timeout_seconds)
         at_least(1, model_config_poll_seconds=self.model_config_poll_seconds)
+        if self.gpu_memory_share is not None and not 0 < self.gpu_memory_share <= 1:
+            raise ValueError(f"gpu_memory_share is {self.gpu_memory_share:g}; it must be above 0 and at most 1")
         at_least(0, max_load_retries=self.max_load_retries, load_retry_seconds=self.load_retry_seconds)
 
 
@@ -199,7 +204,7 @@ class Release:
     serving: Serving = field(default_factory=Serving)
     batching: Batching | None = None
     storage: Storage = field(default_factory=Storage)
-    autoscaling: Autoscaling | None = None
+    autoscaling: ServingAutoscaling | None = None
     gateway: Gateway = field(default_factory=Gateway)
     gates: tuple[Gate, ...] = ()
     experiment: Experiment = field(default_factory=Experiment)

@@ -16,9 +16,10 @@ from deployer.domain.location import PvcStore, parse_store
 from deployer.domain.notify import Notify
 from deployer.domain.pods import Pods
 from deployer.domain.release import Batching, Experiment, Model, Release, Serving, ServingTls, Storage
-from deployer.domain.workload import Autoscaling
+from deployer.domain.workload import ServingAutoscaling
 from deployer.errors import SpecError
 from deployer.records.text import text_of
+from gateway.spec.places import place_of, yaml_problem
 from gateway.spec.strict import StrictError, convert
 from gateway.spec.text import Loader
 from tfserving.config import BatchingParameters, ConfigError
@@ -75,7 +76,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     serving: Serving = msgspec.field(default_factory=Serving)
     batching: Batching | None = None
     storage: Storage = msgspec.field(default_factory=Storage)
-    autoscaling: Autoscaling | None = None
+    autoscaling: ServingAutoscaling | None = None
     gateway: Gateway = msgspec.field(default_factory=Gateway)
     gates: tuple[str, ...] = ()
     experiment: Experiment = msgspec.field(default_factory=Experiment)
@@ -107,17 +108,10 @@ def parse(text: str, directory: Path, *, name: str = "deployer.yaml") -> Release
         document = convert(_normalised(_load(text)), _Document)
         return _release(document, directory.absolute())
     except yaml.YAMLError as error:
-        raise SpecError(f"{name} is not valid YAML", cause=_place(error), hint=REFERENCE) from error
+        raise SpecError(f"{name} is not valid YAML", cause=yaml_problem(error), hint=REFERENCE) from error
     except StrictError as error:
-        raise SpecError(f"{name}: {error}", hint=REFERENCE) from None  # the cause would repeat the message
-
-
-def _place(error: yaml.YAMLError) -> str:
-    """Line and column (from 1) and problem of a YAML error, in one line."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return " ".join(str(error).split())
+        # Without a chain, whose text would repeat the message.
+        raise SpecError(f"{name}: {error}", cause=place_of(text, error.path, error.what), hint=REFERENCE) from None
 
 
 class _Loader(Loader):

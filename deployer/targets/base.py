@@ -244,6 +244,11 @@ class Target(Protocol):
         """
         return
 
+    def report(self, reason: str, message: str, *, warning: bool) -> None:
+        """Show in the target's own event log what happened to the release; `reason` is one word. Where there is no such
+        log, nothing happens."""
+        return
+
     def require_own_configs(self) -> None:
         """Errors: TargetError when replicas of this release cannot have a model_config of their own."""
         raise TargetError(

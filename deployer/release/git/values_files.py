@@ -21,6 +21,7 @@ from deployer.release.render.gateway_file import Specs
 from deployer.release.render.render import Choice, override
 from deployer.release.render.values import values_gateway, values_tf_serving
 from deployer.targets.cluster.target import ClusterTarget
+from gateway.spec.places import yaml_problem
 from gateway.spec.text import load
 
 
@@ -178,5 +179,9 @@ def _read(path: Path, shape: type[T]) -> T:
         raise SpecError(
             f"{path} does not exist", hint="`deployer rollout start --write-values` and `deployer render` write it"
         ) from None
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
+        raise SpecError(
+            f"{path} is not valid YAML", cause=yaml_problem(error), hint="it must be a values file of the chart"
+        ) from error
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         raise SpecError(f"{path} cannot be read: {error}", hint="it must be a values file of the chart") from error

@@ -45,6 +45,8 @@ def server_flags(release: Release) -> dict[str, flags.Value]:
         values["ssl_config_file"] = SSL_FILE
     if release.batching is not None:
         values |= {"enable_batching": True, "batching_parameters_file": BATCHING_FILE}
+    if serving.pool == "gpu" and serving.gpu_memory_share is not None:
+        values["per_process_gpu_memory_fraction"] = serving.gpu_memory_share
     return values | dict(serving.flags)
 
 

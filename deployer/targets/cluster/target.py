@@ -46,6 +46,7 @@ from deployer.targets.cluster.live_config import LiveConfig
 from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER, NEWCOMER_KEY, Names
 from deployer.targets.cluster.objects import Event, Pod, Service
 from deployer.targets.cluster.own_configs import OwnConfigs
+from deployer.targets.cluster.reported import report
 from deployer.targets.cluster.scale import Scale
 from deployer.targets.cluster.state import cpu, memory, view
 from deployer.targets.cluster.state.snapshot import ClusterSnapshot, snapshot
@@ -280,6 +281,10 @@ class ClusterTarget(Target):
         return agent_job(self, program, timeout=timeout, progress=progress)
 
     # -- a model_config of one replica
+
+    def report(self, reason: str, message: str, *, warning: bool) -> None:
+        deployment = self.scaling.deployment()
+        report(self.api, deployment, reason=reason, message=message, warning=warning, now=time.time())
 
     def require_own_configs(self) -> None:
         self._own.require()
