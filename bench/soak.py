@@ -48,9 +48,7 @@ BODY = b'{"records": [{' + b", ".join(b'"feature_%02d": %d.5' % (index, index) f
 
 def main(arguments: list[str]) -> None:
     """Print the outcomes, and the trends."""
-    line = argparse.ArgumentParser(prog="python -m bench soak")
-    line.add_argument("--minutes", type=float, default=1.0)
-    minutes = line.parse_args(arguments).minutes
+    minutes = command_line().parse_args(arguments).minutes
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         try:
@@ -58,6 +56,13 @@ def main(arguments: list[str]) -> None:
             asyncio.run(soak(world, minutes * 60))
         finally:
             world.stop()
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
+    line = argparse.ArgumentParser(prog="python -m bench soak")
+    line.add_argument("--minutes", type=float, default=1.0)
+    return line
 
 
 class World:
