@@ -15,6 +15,7 @@ from deployer.domain.release import Release
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import SpecError, UsageError
 from deployer.files import replace_file
+from deployer.records.text import decoded
 from deployer.release.deploy.installed import live_release
 from deployer.release.render.everything import GATEWAY_VALUES, TF_SERVING_VALUES
 from deployer.release.render.gateway_file import Specs
@@ -173,7 +174,8 @@ def differences(directory: Path, target: ClusterTarget) -> tuple[Difference, ...
 
 def _read(path: Path, shape: type[T]) -> T:
     try:
-        document = load(path.read_text("utf-8"))
+        content = path.read_bytes()
+        document = load(decoded(content, path)) if content.strip() else None
         return msgspec.convert({} if document is None else document, shape, str_keys=True)
     except FileNotFoundError:
         raise SpecError(
