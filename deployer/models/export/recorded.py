@@ -50,5 +50,5 @@ def read(file: Path, features: Path, rates: Path | None, *, wanted: int, progres
             hint="pass records that clients of this model have sent",
         )
     left = f", {len(bad)} that do not fit are left out" if bad else ""
-    progress(f"warm-up requests from {len(fitting)} records of {file}{left}")
+    progress(f"warm-up requests from {len(fitting)} record{'' if len(fitting) == 1 else 's'} of {file}{left}")
     return dict(compiled.tensors(fitting))
