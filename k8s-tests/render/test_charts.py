@@ -212,6 +212,49 @@ def test_alerts_and_dashboards_of_the_model_server_name_metrics_that_exist(rende
     assert named <= known
 
 
+def expressions(objects: list[dict[str, Any]], kind: str) -> list[str]:
+    """What the alert rules (PrometheusRule) or the panels of the dashboard (ConfigMap) ask for."""
+    if kind == "PrometheusRule":
+        return [r["expr"] for g in one(objects, kind)["spec"]["groups"] for r in g["rules"]]
+    texts = [t for o in objects if o["kind"] == kind for t in o["data"].values() if t.startswith("{")]
+    return [t["expr"] for text in texts for panel in json.loads(text)["panels"] for t in panel["targets"]]
+
+
+def test_overload_alerts_and_shows_on_the_dashboards(render: Render) -> None:
+    gateway, servers = render("gateway", *ROUTE, *OBSERVED), render("tf-serving", *MODEL, *OBSERVED)
+    for kind in ("PrometheusRule", "ConfigMap"):
+        asked = "\n".join(expressions(gateway, kind))
+        for metric in ("shed_total", "places", "request_memory_limit_bytes", "backend_ejections_total"):
+            assert f"gateway_{metric}" in asked, f"{metric} in the {kind} of the gateway"
+        assert any('status=~"RESOURCE_EXHAUSTED' in e for e in expressions(servers, kind)), kind
+    assert any("gateway_cache_requests_total" in e for e in expressions(gateway, "ConfigMap"))
+
+
+def test_alerts_and_dashboards_group_by_labels_that_the_metrics_have(render: Render) -> None:
+    docs = Path(__file__).resolve().parents[2] / "docs/reference"
+    pages = "".join((docs / name).read_text() for name in ("gateway.md", "metrics.md"))
+    table = re.findall(r"\| `((?:gateway_|:tensorflow:)[a-z_:]+)` \| \w+ \|([^|]*)\|", pages)
+    labels = {name: set(re.findall(r"`(\w+)`", cell)) | {"pod", "namespace", "le"} for name, cell in table}
+    series = r"(?:gateway_|:tensorflow:)[a-z_:]+"
+    for chart, values in (("gateway", ROUTE), ("tf-serving", MODEL)):
+        objects = render(chart, *values, *OBSERVED)
+        for asked in (*expressions(objects, "PrometheusRule"), *expressions(objects, "ConfigMap")):
+            flat = " ".join(asked.split())
+            for group, name in re.findall(rf"by \(([^)]*)\) \((?:\w+\()?({series})", flat):
+                name = name if name in labels else re.sub("_(bucket|sum|count)$", "", name)
+                assert set(re.split(r",\s*", group)) <= labels[name], asked
+            for name, selectors in re.findall(rf"({series}){{([^}}]*)}}", flat):
+                name = name if name in labels else re.sub("_(bucket|sum|count)$", "", name)
+                assert set(re.findall(r"(\w+)(?:=|!=)", selectors)) <= labels[name], asked
+
+
+def test_an_alert_for_saturation_follows_its_value(render: Render) -> None:
+    objects = render("gateway", *ROUTE, *OBSERVED, "--set-json", "prometheusRule.saturation=0.75")
+    asked = [e for e in expressions(objects, "PrometheusRule") if "gateway_places" in e]
+    assert asked
+    assert all(e.rstrip().endswith("> 0.75") for e in asked)
+
+
 def test_a_dashboard_shows_one_namespace(render: Render) -> None:
     for chart, values in (("gateway", ROUTE), ("tf-serving", MODEL)):
         texts = [t for o in render(chart, *values, *OBSERVED) if o["kind"] == "ConfigMap" for t in o["data"].values()]

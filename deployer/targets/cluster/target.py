@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TypeVar
 
-from deployer.domain import quantity
 from deployer.domain.gateway import Tls
 from deployer.domain.location import PvcStore
 from deployer.domain.release import Release
@@ -111,7 +110,7 @@ class ClusterTarget(Target):
         return tuple(
             Replica(
                 name=pod.name,
-                cpus=_cpu_limit(pod),
+                cpus=cpu.limit(pod),
                 memory_limit=memory.limit(pod),
                 alive=pod.status.phase in ("Pending", "Running"),
                 ends=view.ends(pod),
@@ -246,7 +245,7 @@ class ClusterTarget(Target):
         return memory.readings(found)
 
     def cpu_limit(self) -> str:
-        limits = {_cpu_limit(pod) for pod in self.pods(MODEL_SERVER)} - {None}
+        limits = {cpu.limit(pod) for pod in self.pods(MODEL_SERVER)} - {None}
         return f"container limit of {', '.join(f'{limit:g}' for limit in limits)} CPU" if limits else "none"
 
     def history(self) -> ConfigMapHistory:
@@ -396,8 +395,3 @@ def resolved(place: Place) -> Place:
             "there is no current kube-context", hint="--context selects one; `deployer cluster up` creates a cluster"
         )
     return Place(namespace=place.namespace, context=context, kubeconfig=place.kubeconfig)
-
-
-def _cpu_limit(pod: Pod) -> float | None:
-    limits = [c.resources.limits["cpu"] for c in pod.spec.containers if "cpu" in c.resources.limits]
-    return quantity.cpus(limits[0]) if limits else None

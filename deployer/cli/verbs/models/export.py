@@ -75,6 +75,10 @@ def export(
     warmup: Annotated[
         WarmUp, typer.Option("--warmup", help="Keep the warm-up requests that come with the model, or write new ones.")
     ] = WarmUp.KEEP,
+    warmup_from: Annotated[
+        Path | None,
+        typer.Option("--warmup-from", help="Records that become the warm-up requests: .jsonl, .csv, .parquet."),
+    ] = None,
     format: Annotated[Format, typer.Option("--format", help="What the version holds.")] = Format.SAVED_MODEL,
     quantize: Annotated[Quantize, typer.Option("--quantize", help="Numbers of a TFLite model.")] = Quantize.NONE,
     max_error: Annotated[
@@ -134,6 +138,7 @@ def export(
         max_size=max_size,
         require_batchable=require_batchable,
         warmup=warmup,
+        warmup_from=warmup_from,
         trust=trust,
         data=tuple(data or ()),
         rates=rates,
