@@ -26,11 +26,11 @@ from deployer.domain.store import (
     size_text,
 )
 from deployer.errors import ExportError, SpecError, disk_errors
-from deployer.models.export import lite, recorded, samples, warmup
+from deployer.models.export import lite, samples, warmup
 from deployer.models.export.samples import Inputs
 from deployer.models.export.sources import Source, open_source
 from deployer.models.features import check as features_check
-from deployer.models.features import training
+from deployer.models.features import recorded, training
 from deployer.models.proof import parity, quantized
 from deployer.models.proof.served import Prover, row_by_row
 from deployer.records.text import text_of

@@ -6,7 +6,6 @@ from itertools import islice
 from pathlib import Path
 
 from deployer.errors import ExportError, SpecError
-from deployer.models.export.samples import Inputs
 from deployer.models.features.check import record_of, rejected_rows
 from deployer.records import rows
 from deployer.records.columns import table_columns
@@ -14,12 +13,13 @@ from deployer.records.text import text_of
 from deployer.targets.base import Progress
 from gateway.preprocess import RateProblem, Rates, RateTable, compile_spec
 from gateway.spec import SpecProblem, parse_spec
+from tfserving.wire.tensors import Array
 
 ROWS_READ = 10_000
 """Records that are looked at until enough fit."""
 
 
-def read(file: Path, features: Path, rates: Path | None, *, wanted: int, progress: Progress) -> Inputs:
+def read(file: Path, features: Path, rates: Path | None, *, wanted: int, progress: Progress) -> dict[str, Array]:
     """The inputs of the first `wanted` records that fit a feature spec, one row per record.
 
     `file` holds records as `deployer predict` reads them. Records that the gateway would reject are left out, for
