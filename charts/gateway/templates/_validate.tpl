@@ -75,5 +75,6 @@ kustomize.toolkit.fluxcd.io/ssa: IfNotPresent
 {{- define "gateway.config" -}}
 {{- $backends := dict "dns" (printf "%s:%d" (include "gateway.modelServer" .) (int .Values.modelServer.port)) "refresh_seconds" .Values.modelServer.refreshSeconds -}}
 {{- if .Values.modelServer.scaleToZero -}}{{- $_ := set $backends "scale_to_zero" true -}}{{- end -}}
+{{- with .Values.modelServer.hedge -}}{{- $_ := set $backends "hedge" . -}}{{- end -}}
 {{- toYaml (merge (dict "version" "v1" "backends" $backends) .Values.config) -}}
 {{- end }}
