@@ -9,6 +9,7 @@ BENCHES = {
     "gateway": "CPU time of the gateway per request and per record, beside a bare uvicorn application",
     "overload": "goodput and latency at multiples of the capacity of replicas with a CPU share",
     "protocols": "CPU time of the gateway per request in each protocol, REST and gRPC",
+    "soak": "requests that fail, memory and descriptors while servers, configs and certificates change under load",
     "admin": "how long the admin port takes while the gateway is saturated and throttled",
     "model_server": "CPU time and latency of one request to the embedded model server",
     "drift": "CPU time of counting one record for drift, and its share of a request",

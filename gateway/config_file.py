@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.active import Active, activate
+from gateway.files import BadText, text_of
 from gateway.preprocess import RateProblem, RateTable
 from gateway.settings import SettingsError, rates_file
 
@@ -30,11 +31,14 @@ class ConfigFile:
         Errors: SettingsError naming file or path.
         """
         try:
-            text = self._path.read_text(encoding="utf-8")
+            text = text_of(self._path)
             rates = self._rates_path.read_bytes() if self._rates_path is not None else None
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             self._seen = None
             raise SettingsError(f"{self._path}: {error}") from error
+        except BadText as error:
+            self._seen = None
+            raise SettingsError(str(error)) from error
         if self._seen == (text, rates):
             return None
         self._seen = (text, rates)

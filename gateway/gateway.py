@@ -23,6 +23,7 @@ from gateway.backends.model_server import ModelServer
 from gateway.backends.objective import Objectives
 from gateway.backends.rpc import RpcError, Transport
 from gateway.backends.signatures import Signatures
+from gateway.backends.tls import ClientTls, client_tls
 from gateway.backends.transport import GrpcTransport
 from gateway.drift import Drift
 from gateway.drift.live import LABELS
@@ -32,6 +33,7 @@ from gateway.guard.memory import Memory, memory_bytes
 from gateway.lookup import Lookups
 from gateway.observe.access_log import AccessLog
 from gateway.observe.metrics import Metrics
+from gateway.observe.sampling import Keep, Sampler
 from gateway.routing.labels import NEWEST, Choice
 from gateway.routing.shadow import Shadow
 from gateway.timers import Timers
@@ -80,11 +82,16 @@ class Gateway:
         self.door = Door(folder, time.monotonic)
         self.access_log = AccessLog()
         self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
+        self.sampler = Sampler(folder, chance=chance)
+        self.sampler.configure(_kept(active))
         self.timers = Timers(asyncio.get_running_loop(), slack=BODY_SLACK)
         self._connection_age = active.settings.backends.max_connection_age_seconds
+        self._folder = folder
+        self._backend_tls: ClientTls | None = None
         self.objectives = Objectives(limits.objective_ms, limits.timeout_ms / 2000)
         self.pool = pool.Pool(
-            connect=connect or partial(GrpcTransport, max_age=lambda: self._connection_age),
+            connect=connect
+            or partial(GrpcTransport, max_age=lambda: self._connection_age, tls=lambda: self._backend_tls),
             resolve=resolve,
             metrics=self.metrics,
             objectives=self.objectives,
@@ -124,6 +131,7 @@ class Gateway:
         """
         await self.door.adopt(self.active.settings.auth)
         await self.lookups.configure(self.active.settings.stores)
+        self._backend_tls = client_tls(self.active.settings.backends.tls, self._folder)
         await self.pool.configure(self.active.settings.backends)
 
     async def adopt(self, active: Active) -> None:
@@ -131,10 +139,12 @@ class Gateway:
 
         Errors: SettingsError when a file with keys or a store cannot be read; then nothing has changed.
         """
+        backend_tls = client_tls(active.settings.backends.tls, self._folder)
         await self.door.adopt(active.settings.auth)
         await self.lookups.configure(active.settings.stores)
         limits = active.settings.limits
         self._connection_age = active.settings.backends.max_connection_age_seconds
+        self._backend_tls = backend_tls
         await self.pool.configure(active.settings.backends)
         self.pool.resize(limits.max_concurrency)
         self.objectives.configure(limits.objective_ms, limits.timeout_ms / 2000)
@@ -142,6 +152,7 @@ class Gateway:
         self.memory.limit = _memory_for_requests(active)
         self.cache.configure(active.settings.models, limits.cache_bytes)
         self.access_log.configure(active.settings.access_log.sample if active.settings.access_log else None)
+        self.sampler.configure(_kept(active))
         self.batcher.configure(active.settings.batching)
         self.active = active
         self.drift.keep([(model.name, version) for model in active.models.values() for version in model.watches])
@@ -218,6 +229,14 @@ class Gateway:
             "Lines of the access log that were dropped since the start.",
             lambda: {(): float(self.access_log.dropped)},
         )
+        self.metrics.counter(
+            "gateway_sampled_records_total", "Records that were kept in files.", lambda: self.sampler.kept, "model"
+        )
+        gauge(
+            "gateway_sampling_dropped",
+            "Records that were chosen and could not be kept since the start.",
+            lambda: {(): float(self.sampler.dropped)},
+        )
         gauge("gateway_draining", "1 while the gateway is shutting down.", lambda: {(): float(self.draining)})
         gauge("gateway_config_info", "1 for the config in force.", lambda: {(self.active.hash,): 1.0}, "hash")
         gauge(
@@ -260,3 +279,11 @@ def _memory_for_requests(active: Active) -> int:
     limits = active.settings.limits
     cached = any(model.cache_seconds is not None for model in active.settings.models.values())
     return memory_bytes(limits.memory_bytes, besides=limits.cache_bytes if cached else 0)
+
+
+def _kept(active: Active) -> Keep | None:
+    """The records to keep."""
+    given = active.settings.sampling
+    if given is None:
+        return None
+    return Keep(folder=given.folder, share=given.share, max_bytes=given.max_bytes, mask=frozenset(given.mask))

@@ -136,6 +136,7 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     await admin.close()
     await gateway.close()
     await asyncio.to_thread(gateway.access_log.close)
+    await asyncio.to_thread(gateway.sampler.close)
     tally = gateway.tally
     log.info("requests accepted: %d, completed: %d, abandoned: %d", tally.accepted, tally.answered, tally.left)
 

@@ -16,6 +16,7 @@ import yaml
 from msgspec import Meta, Struct
 
 from gateway.spec import FeatureSpec
+from gateway.spec.places import place_of, yaml_problem
 from gateway.spec.strict import StrictError, convert
 from gateway.spec.text import load
 
@@ -86,6 +87,17 @@ class Hedge(_Section, frozen=True, kw_only=True):
     max_share: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
 
 
+class BackendTls(_Section, frozen=True, kw_only=True):
+    """TLS of the connections to model servers. Their certificates must be of these authorities (those of the system
+    without `ca_file`) and for `server_name` (without it, for the address); `cert_file` and `key_file` are shown to
+    model servers that ask for a certificate."""
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+
+
 class Backends(_Section, frozen=True, kw_only=True):
     """The model server replicas: a fixed list, or one DNS name whose every address is a replica (headless Service).
 
@@ -100,6 +112,7 @@ class Backends(_Section, frozen=True, kw_only=True):
     scale_to_zero: bool = False
     max_connection_age_seconds: Annotated[float, Meta(ge=1)] | None = None
     hedge: Hedge | None = None
+    tls: BackendTls | None = None
 
 
 class Limits(_Section, frozen=True, kw_only=True):
@@ -188,6 +201,18 @@ class AccessLog(_Section, frozen=True, kw_only=True):
     sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
 
+class Sampling(_Section, frozen=True, kw_only=True):
+    """Records of requests that are kept in files of `folder`, one for each model: a share of them, and `max_bytes` for
+    each model at most. `consent: true` says that whoever runs the gateway may keep them. Fields named in `mask` lose
+    their values."""
+
+    consent: bool
+    folder: str
+    share: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    max_bytes: Annotated[int, Meta(ge=1 << 18)] = 1 << 26
+    mask: list[str] = []
+
+
 class Store(_Section, frozen=True, kw_only=True):
     """Where features are looked up: Redis by URL, or a table of a SQLite file that is loaded at the start.
 
@@ -221,6 +246,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     cors: Cors | None = None
     access_log: AccessLog | None = None
     tls: Tls | None = None
+    sampling: Sampling | None = None
 
 
 def parse_settings(text: str) -> Settings:
@@ -228,12 +254,14 @@ def parse_settings(text: str) -> Settings:
     try:
         raw = load(text)
     except yaml.YAMLError as error:
-        raise SettingsError(f"not valid YAML: {error}") from error
+        raise SettingsError(f"not valid YAML: {yaml_problem(error)}") from error
     _versions_as_text(raw)
     try:
         settings = convert(raw, Settings)
     except StrictError as error:
-        raise SettingsError(_with_model_name(raw, error)) from error
+        found = _with_model_name(raw, error)
+        place = place_of(text, found.path, found.what)
+        raise SettingsError(f"{found} ({place})" if place else str(found)) from error
     for problem in _contradictions(settings):
         raise SettingsError(problem)
     return settings
@@ -259,15 +287,15 @@ def _versions_as_text(raw: object) -> None:
             model["specs"] = {str(key) if type(key) is int else key: spec for key, spec in specs.items()}
 
 
-def _with_model_name(raw: dict[str, object], error: StrictError) -> str:
+def _with_model_name(raw: dict[str, object], error: StrictError) -> StrictError:
     """msgspec prints `[...]` for a key of a mapping; say which model it was."""
     models = raw.get("models") if error.path.startswith("models[...]") else None
     for name, model in models.items() if isinstance(models, dict) else ():
         try:
             convert(model, ModelSettings)
         except StrictError as found:
-            return f"models.{name}{'.' if found.path else ''}{found.path}: {found.what}"
-    return str(error)
+            return StrictError(f"models.{name}{'.' if found.path else ''}{found.path}", found.what)
+    return error
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
@@ -289,6 +317,10 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     for address in (*(where.static or ()), *((where.dns,) if where.dns is not None else ())):
         if not _has_port(address):
             yield f"backends: expected HOST:PORT, got '{address}'"
+    if where.tls is not None and (where.tls.cert_file is None) != (where.tls.key_file is None):
+        yield "backends.tls: cert_file and key_file belong together: set both or none"
+    if settings.sampling is not None and not settings.sampling.consent:
+        yield "sampling.consent: requests may hold personal data; `true` says that you may keep them"
     yield from _access_contradictions(settings)
     if settings.rates is not None and (settings.rates.table is None) == (settings.rates.file is None):
         yield "rates: exactly one of table and file is needed"

@@ -74,6 +74,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "deployer rollout start digits --to 2 --gate 'error_rate<1%' --gate 'size<500MB' --dry-run",
     ),
     "rollout status": ("deployer rollout status digits --watch",),
+    "rollout watch": ("deployer rollout watch digits --exit-code --junit rollout.xml",),
     "rollout promote": ("deployer rollout promote digits",),
     "rollout pause": ("deployer rollout pause digits",),
     "rollout resume": ("deployer rollout resume digits",),

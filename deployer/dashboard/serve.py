@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
-
 from deployer.dashboard.actions import Actions
 from deployer.dashboard.app import App
 from deployer.dashboard.board import Board
@@ -37,6 +35,8 @@ def served(where: Where, *, port: int, reports: Path, read_only: bool) -> Iterat
 
     Errors: as for `open_target`; UsageError when the port is taken.
     """
+    import uvicorn  # optional: the help of the verb does without
+
     open_target(where)  # what is wrong with the file or the context is said here, and not on the page
     listener = _listener(port)
     address = f"{LOOPBACK}:{listener.getsockname()[1]}"

@@ -105,10 +105,55 @@ class Cors:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tls:
+    """TLS of the public ports of the gateways. The certificate and its key are in files on this machine, and in the
+    items `tls.crt` and `tls.key` of a Secret in a cluster.
+
+    `client_ca_file` has the authorities of clients, on this machine. The others are for requests of the deployer
+    itself: `ca_file` has the authorities that it trusts, None for those of the system, `server_name` the name that the
+    gateway's certificate must have, and `client_cert_file` with `client_key_file` the certificate that it shows.
+    """
+
+    cert_file: str | None = None
+    key_file: str | None = None
+    client_ca_file: str | None = None
+    secret: str | None = None
+    ca_file: str | None = None
+    server_name: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.cert_file is None and self.secret is None:
+            raise ValueError("set cert_file with key_file, or secret")
+        for cert, key in (("cert_file", "key_file"), ("client_cert_file", "client_key_file")):
+            if (getattr(self, cert) is None) != (getattr(self, key) is None):
+                raise ValueError(f"{cert} and {key} belong together: set both or none")
+        if self.client_ca_file is not None and self.client_cert_file is None:
+            raise ValueError(
+                "with client_ca_file the deployer needs a certificate of its own: set client_cert_file and"
+                " client_key_file"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class AccessLog:
     """A JSON line for each request that failed, and for a share of the others."""
 
     sample: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Records of requests that gateways keep in files, with the consent of whoever runs them: in a folder on this
+    machine, and in a cluster in a PVC, or without one until the pod ends. `max_bytes` is for each model."""
+
+    consent: bool = False
+    folder: str = "samples"
+    pvc: str | None = None
+    share: float = 0.01
+    max_bytes: int = 1 << 26
+    mask: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +193,8 @@ class Gateway:
     auth: Auth | None = None
     cors: Cors | None = None
     access_log: AccessLog | None = None
+    tls: Tls | None = None
+    sampling: Sampling | None = None
     mount_store: bool = False
     backend_refresh_seconds: float = 2.0
     autoscaling: Autoscaling | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from deployer.domain.rollout import Rollout
 from deployer.domain.serving import STABLE
+from deployer.domain.verdict import Judgement
 
 ENTRIES = 200
 """Entries kept of the latest rollout; older ones are dropped and only counted."""
@@ -15,13 +16,15 @@ PAST = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One event: `at` in seconds since 1970, the name of the `step`, `text` for the user."""
+    """One event: `at` in seconds since 1970, the name of the `step`, `text` for the user, `judgements` where gates were
+    judged."""
 
     at: float
     who: str
     step: str
     event: str
     text: str = ""
+    judgements: tuple[Judgement, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from deployer.domain.notify import Notify
 from deployer.domain.pods import Pods
 from deployer.domain.rollout import Policy
 from deployer.domain.store import DEFAULT_SIGNATURE, model_name_problem
-from deployer.domain.workload import Autoscaling, Image, Resources, at_least
+from deployer.domain.workload import Image, Resources, ServingAutoscaling, at_least
 
 
 def _raise_if(problem: str) -> None:
@@ -64,9 +64,46 @@ class Threads:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServingTls:
+    """TLS of the gRPC port of the model servers (ssl_config_file).
+
+    On this machine their certificate, its key and the authorities of clients are in files. In a cluster the item
+    `ssl.config` of the Secret `secret` is the whole file. What gateways trust and show is in files here, and in the
+    items `ca.crt`, `tls.crt` and `tls.key` of the Secret `gateway_secret` there; `mutual` says that model servers ask
+    for a certificate. `server_name` is the name that the certificate of the model servers must have.
+    """
+
+    cert_file: str | None = None
+    key_file: str | None = None
+    client_ca_file: str | None = None
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+    secret: str | None = None
+    gateway_secret: str | None = None
+    mutual: bool = False
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.cert_file is None and self.secret is None:
+            raise ValueError("set cert_file with key_file and ca_file, or secret with gateway_secret")
+        needed = {"cert_file": ["key_file", "ca_file"], "secret": ["gateway_secret"]}
+        if self.mutual:
+            needed["cert_file"] += ["client_ca_file", "client_cert_file", "client_key_file"]
+        for key, others in needed.items():
+            for other in others:
+                if getattr(self, key) is not None and getattr(self, other) is None:
+                    raise ValueError(f"{key} needs {other} too{' with mutual' if other.startswith('client') else ''}")
+        if self.client_ca_file is not None and not self.mutual:
+            raise ValueError("client_ca_file is for mutual: true")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Serving:
     """The model servers: image, replicas, pool, resources, and their most important settings.
 
+    `gpu_memory_share` is the share of a card's memory that a server of the pool gpu takes, above 0 up to 1; None takes
+    nearly all.
     `rollout_policy` says whether a replica may hold two versions during a rollout. `values` are further values of the
     chart, used in a cluster only: tolerations, a NetworkPolicy, monitors.
     """
@@ -75,6 +112,7 @@ class Serving:
     replicas: int = 2
     pool: Literal["cpu", "gpu"] = "cpu"
     gpus: int = 1
+    gpu_memory_share: float | None = None
     resources: Resources = field(default_factory=Resources)
     threads: Threads = field(default_factory=Threads)
     model_config_poll_seconds: int = 1
@@ -83,12 +121,15 @@ class Serving:
     rest_timeout_seconds: int = 30
     metrics_path: str = "/monitoring/prometheus/metrics"
     rollout_policy: Policy = Policy.AVAILABILITY
+    tls: ServingTls | None = None
     flags: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         at_least(1, replicas=self.replicas, gpus=self.gpus, rest_timeout_seconds=self.rest_timeout_seconds)
         at_least(1, model_config_poll_seconds=self.model_config_poll_seconds)
+        if self.gpu_memory_share is not None and not 0 < self.gpu_memory_share <= 1:
+            raise ValueError(f"gpu_memory_share is {self.gpu_memory_share:g}; it must be above 0 and at most 1")
         at_least(0, max_load_retries=self.max_load_retries, load_retry_seconds=self.load_retry_seconds)
 
 
@@ -163,7 +204,7 @@ class Release:
     serving: Serving = field(default_factory=Serving)
     batching: Batching | None = None
     storage: Storage = field(default_factory=Storage)
-    autoscaling: Autoscaling | None = None
+    autoscaling: ServingAutoscaling | None = None
     gateway: Gateway = field(default_factory=Gateway)
     gates: tuple[Gate, ...] = ()
     experiment: Experiment = field(default_factory=Experiment)

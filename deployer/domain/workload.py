@@ -59,3 +59,38 @@ class Autoscaling:
         at_least(1, min_replicas=self.min_replicas, cpu_percent=self.cpu_percent)
         if self.max_replicas < self.min_replicas:
             raise ValueError(f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingAutoscaling(Autoscaling):
+    """As `Autoscaling`, of model servers, which may also follow the requests at the gateways.
+
+    `waiting_per_replica` is the number of requests in flight and waiting at the gateways that one replica should have;
+    KEDA reads it from `prometheus`, the URL of a Prometheus that scrapes the gateways. Only with it, `min_replicas` may
+    be 0.
+    """
+
+    waiting_per_replica: int | None = None
+    prometheus: str = ""
+
+    def __post_init__(self) -> None:
+        at_least(1, waiting_per_replica=self.waiting_per_replica)
+        if self.waiting_per_replica is None:
+            if self.prometheus:
+                raise ValueError("prometheus is only read for waiting_per_replica, which is missing")
+            if self.min_replicas == 0:
+                raise ValueError(
+                    "min_replicas is 0, and CPU alone cannot start the first replica; add waiting_per_replica, which"
+                    " scales by the requests at the gateways"
+                )
+            super().__post_init__()
+            return
+        if not self.prometheus.startswith(("http://", "https://")):
+            raise ValueError(
+                f"prometheus {self.prometheus!r} must be the http or https URL of the Prometheus that scrapes the"
+                " gateways; KEDA asks it for waiting_per_replica"
+            )
+        at_least(0, min_replicas=self.min_replicas)
+        at_least(1, cpu_percent=self.cpu_percent)
+        if self.max_replicas < max(1, self.min_replicas):
+            raise ValueError(f"max_replicas {self.max_replicas} is below {max(1, self.min_replicas)}")

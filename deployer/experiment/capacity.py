@@ -17,6 +17,8 @@ MAX_AUTO_PROCESSES = 2
 _BUSY_CORES = 0.8
 _RATE_PRECISION = 0.03
 _RATIO_PRECISION = 0.1
+_BEYOND_IDEAL = 1.05
+"""A ratio that is larger than that of the replicas by more than this is no scaling."""
 
 
 def invalid_reasons(trial: Trial, bounds: LagBounds) -> tuple[str, ...]:
@@ -110,8 +112,15 @@ def times(of: Capacity, base: Capacity) -> tuple[float, float]:
     return of.rate / (base.broke_at or base.rate), (of.broke_at or of.rate) / base.rate
 
 
+def better_than_ideal(of: Capacity, base: Capacity) -> bool:
+    """Whether a capacity is higher than its replicas can explain: then it or its base was measured wrongly."""
+    return of.rate / base.rate > of.replicas / base.replicas * _BEYOND_IDEAL
+
+
 def times_text(of: Capacity, base: Capacity) -> str:
-    """The ratio as text: one figure if the bounds are close, else both bounds."""
+    """The ratio as text: one figure if the bounds are close, else both; none that the replicas cannot explain."""
+    if better_than_ideal(of, base):
+        return "better than ideal: noise"
     low, high = times(of, base)
     return f"{of.rate / base.rate:.2f}×" if high - low < _RATIO_PRECISION else f"{low:.1f} to {high:.1f}×"
 

@@ -29,12 +29,13 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One figure, requests a second, at one number of replicas; `low` and `high` bound the ratio after / before."""
+    """One figure, requests a second, at one number of replicas; `low` and `high` bound the `ratio` after / before."""
 
     replicas: int
     figure: str
     before: float
     after: float
+    ratio: float
     low: float | None
     high: float | None
     verdict: Change
@@ -67,6 +68,7 @@ def _difference(replicas: int, figure: str, before: Sequence[float], after: Sequ
         figure=figure,
         before=_centre(before),
         after=_centre(after),
+        ratio=_centre(after) / _centre(before),
         low=low,
         high=high,
         verdict=verdict,

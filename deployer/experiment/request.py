@@ -12,6 +12,9 @@ from deployer.targets.base import Target
 
 TOOL = "tfserving-deployer"
 
+CEILING_TRIALS = 2
+"""Closed-loop trials that a sweep has at least."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentRequest:
@@ -91,7 +94,9 @@ def outline(request: ExperimentRequest, *, through: str, records: int) -> Outlin
     endpoints = 1 if request.direct_records is None else 2
     sweeps = request.rounds * len(request.replicas) * endpoints
     rates = len(request.rates or request.fractions)
-    seconds = sweeps * (2 * (request.warmup + request.ceiling_seconds) + rates * (request.warmup + request.seconds))
+    seconds = sweeps * (
+        CEILING_TRIALS * (request.warmup + request.ceiling_seconds) + rates * (request.warmup + request.seconds)
+    )
     return Outline(
         settings=settings(request, through=through, records=records),
         rates=request.rates,

@@ -12,10 +12,11 @@ from pathlib import Path
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
 from deployer.experiment import capacity, sizing, summary, usl
 from deployer.experiment.generator import Generator, generator_for
-from deployer.experiment.loadgen import recording
+from deployer.experiment.loadgen import machine, recording
 from deployer.experiment.loadgen.plan import ClosedLoop, OpenLoop, Plan, Reference
+from deployer.experiment.pace import Pace, busy_warning
 from deployer.experiment.report import folder
-from deployer.experiment.request import ExperimentRequest, Outline, environment, outline, settings
+from deployer.experiment.request import CEILING_TRIALS, ExperimentRequest, Outline, environment, outline, settings
 from deployer.experiment.results import (
     Capacity,
     Environment,
@@ -34,6 +35,9 @@ from deployer.targets.base import Progress, Target
 from deployer.targets.history import exclusively
 
 __all__ = ["ExperimentRequest", "Generator", "run"]
+
+_LOOK_SECONDS = 1.0
+"""For so long the machine is watched before the experiment begins."""
 
 _GAIN = 1.05
 _CLIENTS = (4, 8, 16, 32, 64)
@@ -66,7 +70,15 @@ def run(
         ) as found:
             return run(target, request, progress, found)
     with exclusively(target.history()):
+        say_if_busy(target, generator, progress, outline(request, through="", records=0).seconds)
         return run_held(target, request, progress, generator)
+
+
+def say_if_busy(target: Target, generator: Generator, progress: Progress, seconds: float) -> None:
+    """Warn before a measurement of so many seconds if the machine of the load generator is busy."""
+    share = machine.busy_share(_LOOK_SECONDS) if target.kind == "local" else None
+    if warning := busy_warning(generator.machine(), share, seconds=seconds):
+        progress(warning)
 
 
 def run_held(target: Target, request: ExperimentRequest, progress: Progress, generator: Generator) -> Experiment:
@@ -169,6 +181,10 @@ class _Run:
     settings: Settings | None = None
     environment: Environment | None = None
     started: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)
+    sweeps_begun: int = 0
+    trials_before: int = 0
+    """Of the current sweep."""
 
     def __post_init__(self) -> None:
         request = self.request
@@ -185,6 +201,7 @@ class _Run:
             for count in counts:
                 self._scale(count)
                 for sweep in filter(None, (self.first, self.second)):
+                    self.sweeps_begun, self.trials_before = self.sweeps_begun + 1, len(self.logs)
                     self._connect(sweep)
                     if not sweep.baseline:
                         self._reference(sweep)
@@ -202,6 +219,7 @@ class _Run:
         fit = usl.fit(points, seed=self.request.seed)
         limit = self.environment.cpu_limit
         notes = (
+            *summary.beyond_ideal(capacities, trials, self.environment.cores),
             *summary.limitations(trials, capacities, objective, limit),
             *summary.scaling_notes(fit, len(points)),
         )
@@ -322,8 +340,20 @@ class _Run:
             started=trial.started,
             seconds=trial.seconds,
         )
-        self.progress(sentence(trial, self.request.objective))
+        self.progress(f"trial {self._pace()}: {sentence(trial, self.request.objective)}")
         return trial
+
+    def _pace(self) -> Pace:
+        request = self.request
+        sweeps = request.rounds * len(request.replicas) * (1 if self.second is None else 2)
+        return Pace(
+            done=len(self.logs),
+            done_here=len(self.logs) - self.trials_before,
+            sweeps_left=sweeps - self.sweeps_begun,
+            per_sweep=CEILING_TRIALS + len(request.rates or request.fractions) + request.refine,
+            elapsed=time.monotonic() - self.began,
+            planned=request.warmup + request.seconds,
+        )
 
     def _plan(self, sweep: _Sweep, load: OpenLoop | ClosedLoop | Reference, *, seconds: float) -> Plan:
         request = self.request

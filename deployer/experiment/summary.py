@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from deployer.domain.verdict import Verdict
-from deployer.experiment.capacity import judge, times_text
+from deployer.experiment.capacity import better_than_ideal, judge, times_text
 from deployer.experiment.results import Capacity, Objective, Trial
 from deployer.experiment.usl import Fit
 
@@ -21,7 +22,49 @@ def headline(capacities: Sequence[Capacity], objective: Objective) -> str:
     if last is first:
         return sentence + "."
     base = "one replica" if first.replicas == 1 else replicas_text(first.replicas)
+    if better_than_ideal(last, first):
+        ideal = last.replicas / first.replicas
+        return f"{sentence}: more than {ideal:.3g}× {base}, which is noise or a busy first trial, not scaling."
     return f"{sentence}: {times_text(last, first)} {base}."
+
+
+def beyond_ideal(capacities: Sequence[Capacity], trials: Sequence[Trial], cores: int) -> tuple[str, ...]:
+    """Why capacities are higher than their replicas can explain, a sentence each. `cores` are those of the machine."""
+    sustained = [c for c in capacities if c.rate > 0]
+    if not sustained:
+        return ()
+    first, notes = sustained[0], []
+    for c in sustained[1:]:
+        if not better_than_ideal(c, first):
+            continue
+        before, after = (_others(trials, one.replicas, cores) for one in (first, c))
+        if before is not None and after is not None and before - after > _NOTABLE_SHARE * cores:
+            why = (
+                f"other processes used {before:.1f} of {cores} cores during the trials with "
+                f"{replicas_text(first.replicas)}, and {after:.1f} later"
+            )
+        else:
+            why = "this is noise, or the first trials were slowed down by something that no CPU counter shows"
+        notes.append(
+            f"{replicas_text(c.replicas)} {_verb(c.replicas)} {c.rate / first.rate:.1f}× as much as "
+            f"{replicas_text(first.replicas)}, but cannot do more than {c.replicas / first.replicas:.3g}×: {why}. "
+            "Measure again on an idle machine, with --rounds 3."
+        )
+    return tuple(notes)
+
+
+_NOTABLE_SHARE = 0.15
+"""Of all cores: so much more use by others slows a trial down."""
+
+
+def _others(trials: Sequence[Trial], replicas: int, cores: int) -> float | None:
+    """Cores that processes outside the experiment used on average during the trials of a count; None if unknown."""
+    known = [
+        t.machine_busy * cores - sum(use.cores for use in t.cpu) - t.generator_cores
+        for t in trials
+        if t.replicas == replicas and t.machine_busy is not None and t.cpu
+    ]
+    return max(0.0, fmean(known)) if known else None
 
 
 def scaling_notes(fit: Fit | None, points: int) -> tuple[str, ...]:

@@ -8,9 +8,12 @@ no cookies.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
+
+from deployer.tools.client_tls import ClientTls
 
 _RESPONSE_HEAD_MAX = 65536
 
@@ -157,14 +160,22 @@ class _Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Keep-alive connections to one "http://host:port". The last used one is used next, so few are in use."""
+    """Keep-alive connections to one "http://host:port", or with `tls` "https://host:port". The last used one is used
+    next, so few are in use.
 
-    def __init__(self, base_url: str, *, timeout: float) -> None:
+    Errors: HttpError "address"; SpecError for `tls` that cannot be used.
+    """
+
+    def __init__(self, base_url: str, *, timeout: float, tls: ClientTls | None = None) -> None:
         parts = urlsplit(base_url)
-        if parts.scheme != "http" or parts.hostname is None:
+        if parts.scheme not in ("http", "https") or parts.hostname is None:
             raise HttpError("address", f"{base_url!r} is not http://host:port")
         self.authority = parts.netloc
-        self._host, self._port = parts.hostname, parts.port or 80
+        secure = parts.scheme == "https"
+        self._host, self._port = parts.hostname, parts.port or (443 if secure else 80)
+        own = tls or ClientTls()
+        self._tls = own.context() if secure else None
+        self._server_name = (own.server_name or parts.hostname) if secure else None
         self._timeout = timeout
         self._idle: list[_Connection] = []
         self._loop = asyncio.get_running_loop()
@@ -211,9 +222,13 @@ class Pool:
     async def _connect(self) -> _Connection:
         try:
             async with asyncio.timeout(self._timeout):
-                _, connection = await self._loop.create_connection(_Connection, self._host, self._port)
+                _, connection = await self._loop.create_connection(
+                    _Connection, self._host, self._port, ssl=self._tls, server_hostname=self._server_name
+                )
         except TimeoutError as error:
             raise HttpError("timeout", f"no connection to {self.authority} within {self._timeout:g} s") from error
+        except ssl.SSLCertVerificationError as error:
+            raise HttpError("certificate", f"the certificate of {self.authority}: {error.verify_message}") from error
         except OSError as error:
             raise HttpError("connection", f"cannot connect to {self.authority}: {error}") from error
         return connection

@@ -133,6 +133,8 @@ def what_is_wrong(line: bytes, error: Exception) -> str:
         return f"not UTF-8: byte 0x{line[found.start]:02x}; save the file as UTF-8"
     except RecursionError:
         return "the JSON is nested too deeply"
+    except json.JSONDecodeError as found:
+        return f"not JSON: {found.msg[:1].lower()}{found.msg[1:]} at column {found.colno}"
     except ValueError as found:
         return f"not JSON: {found}"
     return str(error)

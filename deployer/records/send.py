@@ -59,7 +59,7 @@ class RecordSender:
     """POST of `{"version": "v1", "records": […]}` to gateways."""
 
     def __init__(self, target: RecordApi, *, timeout: float) -> None:
-        self._pools = [http1.Pool(url, timeout=timeout) for url in target.urls]
+        self._pools = [http1.Pool(url, timeout=timeout, tls=target.tls) for url in target.urls]
         self._path = target.path
         self._headers = target.headers
         self._next = 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 from deployer.errors import DeployerError, SpecError
 
@@ -10,6 +13,30 @@ from deployer.errors import DeployerError, SpecError
 def text_of(path: Path, kind: type[DeployerError] = SpecError) -> str:
     """The text of a file without a byte order mark. Errors: OSError; as for `decoded`."""
     return decoded(path.read_bytes(), path, kind)
+
+
+def json_of(path: Path, kind: type[DeployerError] = SpecError, *, hint: str) -> Any:
+    """The JSON document in a file.
+
+    Errors: OSError; as for `decoded`; `kind` with file and line for what is not JSON.
+    """
+    text = text_of(path, kind)
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        raise kind(f"{path}:{error.lineno}: not JSON: {error.msg}", hint=hint) from None
+    except _Constant as error:
+        place = re.search(rf"(?<![\w\"]){error}(?![\w\"])", text)
+        line = text.count("\n", 0, place.start() if place else 0) + 1
+        raise kind(f"{path}:{line}: not JSON: {error} is not a number", hint=hint) from None
+
+
+class _Constant(Exception):
+    """NaN, Infinity or -Infinity, which Python reads and JSON does not have."""
+
+
+def _refuse(constant: str) -> None:
+    raise _Constant(constant)
 
 
 def decoded(content: bytes, path: Path, kind: type[DeployerError] = SpecError) -> str:

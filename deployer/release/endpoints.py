@@ -31,13 +31,15 @@ def endpoint(
     """
     settings = _settings(target, model)
     if direct:
+        _require_plain(target)
         return _replica(target, model, label=label, signature=settings.signature, timeout=timeout)
     reachable = [g for g in (target.gateways() if gateways is None else gateways) if g.alive and g.url]
     if not reachable:
         raise TargetError("no gateway of the release is reachable", hint="`deployer status` shows which are running")
     through = ", ".join(f"{g.name} at {g.url}" for g in reachable)
     path = ModelPath(model=model, label=label, version=version).predict_path
-    return through, RecordApi(urls=tuple(g.url for g in reachable), path=path, api_key=api_key())
+    urls, tls = tuple(g.url for g in reachable), reachable[0].tls
+    return through, RecordApi(urls=urls, path=path, api_key=api_key(), tls=tls)
 
 
 def load_endpoint(
@@ -50,7 +52,9 @@ def load_endpoint(
     settings, load_endpoints = _settings(target, model), target.load_endpoints()
     if not direct:
         path = ModelPath(model=model, label=label).predict_path
-        return ", ".join(load_endpoints.gateways), RecordApi(urls=load_endpoints.gateways, path=path, api_key=api_key())
+        urls, tls = load_endpoints.gateways, load_endpoints.tls
+        return ", ".join(urls), RecordApi(urls=urls, path=path, api_key=api_key(), tls=tls)
+    _require_plain(target)
     replica = next((r.name for r in target.replicas() if r.alive), None)
     if replica is None:
         raise TargetError("no replica of the release is running", hint="`deployer status` shows their state")
@@ -59,6 +63,15 @@ def load_endpoint(
     address = load_endpoints.model_servers
     found = Grpc(address=address, model=model, label=label, signature=settings.signature, dtypes=dtypes)
     return f"one gRPC channel to {address}", found
+
+
+def _require_plain(target: Target) -> None:
+    """Errors: SpecError where model servers speak TLS: only gateways have what they ask for."""
+    if settings_in_force(target).backends.tls is not None:
+        raise SpecError(
+            "--direct speaks gRPC without TLS, and the model servers of this release speak TLS (serving.tls)",
+            hint="leave out --direct: the gateways reach them",
+        )
 
 
 def _replica(target: Target, model: str, *, label: str, signature: str, timeout: float) -> tuple[str, Grpc]:

@@ -18,6 +18,7 @@ from deployer.errors import ExportError, SpecError, TargetError
 from deployer.release import spec
 from deployer.release.render import render_release, state_of
 from deployer.release.render.render import Choice, choose, feature_specs, store_versions
+from deployer.release.render.server_files import ssl_text
 from deployer.release.render.values import EMBEDDED_SERVER
 from deployer.release.unloadable import Unloadable, find, without
 from deployer.release.where import state_directory_of
@@ -215,6 +216,8 @@ def _wanted(release: Release, state: ServingConfig, request: UpRequest) -> Local
         bound_to_parent=request.bound,
         container=_container(release) if request.engine is Engine.DOCKER else None,
         record=str(_record_path(release)),
+        tls=release.gateway.tls,
+        ssl_config=ssl_text(release.serving.tls) if release.serving.tls is not None else "",
     )
 
 

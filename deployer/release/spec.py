@@ -11,20 +11,22 @@ import msgspec
 import yaml
 
 from deployer.domain.gate import parse_gate
-from deployer.domain.gateway import Auth, Gateway
+from deployer.domain.gateway import Auth, Gateway, Tls
 from deployer.domain.location import PvcStore, parse_store
 from deployer.domain.notify import Notify
 from deployer.domain.pods import Pods
-from deployer.domain.release import Batching, Experiment, Model, Release, Serving, Storage
-from deployer.domain.workload import Autoscaling
+from deployer.domain.release import Batching, Experiment, Model, Release, Serving, ServingTls, Storage
+from deployer.domain.workload import ServingAutoscaling
 from deployer.errors import SpecError
 from deployer.records.text import text_of
+from gateway.spec.places import place_of, yaml_problem
 from gateway.spec.strict import StrictError, convert
 from gateway.spec.text import Loader
 from tfserving.config import BatchingParameters, ConfigError
 from tfserving.flags import FlagError, render
 
 T = TypeVar("T")
+AnyTls = TypeVar("AnyTls", Tls, ServingTls)
 
 REFERENCE = "docs/reference/deployer-yaml.md describes every key"
 
@@ -74,7 +76,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     serving: Serving = msgspec.field(default_factory=Serving)
     batching: Batching | None = None
     storage: Storage = msgspec.field(default_factory=Storage)
-    autoscaling: Autoscaling | None = None
+    autoscaling: ServingAutoscaling | None = None
     gateway: Gateway = msgspec.field(default_factory=Gateway)
     gates: tuple[str, ...] = ()
     experiment: Experiment = msgspec.field(default_factory=Experiment)
@@ -106,17 +108,10 @@ def parse(text: str, directory: Path, *, name: str = "deployer.yaml") -> Release
         document = convert(_normalised(_load(text)), _Document)
         return _release(document, directory.absolute())
     except yaml.YAMLError as error:
-        raise SpecError(f"{name} is not valid YAML", cause=_place(error), hint=REFERENCE) from error
+        raise SpecError(f"{name} is not valid YAML", cause=yaml_problem(error), hint=REFERENCE) from error
     except StrictError as error:
-        raise SpecError(f"{name}: {error}", hint=REFERENCE) from None  # the cause would repeat the message
-
-
-def _place(error: yaml.YAMLError) -> str:
-    """Line and column (from 1) and problem of a YAML error, in one line."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return " ".join(str(error).split())
+        # Without a chain, whose text would repeat the message.
+        raise SpecError(f"{name}: {error}", cause=place_of(text, error.path, error.what), hint=REFERENCE) from None
 
 
 class _Loader(Loader):
@@ -169,6 +164,11 @@ def _release(document: _Document, directory: Path) -> Release:
         gateway = replace(gateway, stores=placed)
     if gateway.auth is not None:
         gateway = replace(gateway, auth=_with_paths(gateway.auth, directory))
+    if gateway.sampling is not None:
+        sampled = replace(gateway.sampling, folder=str(directory / gateway.sampling.folder))
+        gateway = replace(gateway, sampling=sampled)
+    if gateway.tls is not None:
+        gateway = replace(gateway, tls=_tls_with_paths(gateway.tls, directory))
     if experiment.records:
         experiment = replace(experiment, records=str(directory / experiment.records))
     return _at(
@@ -182,7 +182,7 @@ def _release(document: _Document, directory: Path) -> Release:
         ),
         namespace=document.namespace or (store.namespace if isinstance(store, PvcStore) else "default"),
         context=document.context,
-        serving=document.serving,
+        serving=_serving_with_paths(document.serving, directory),
         batching=document.batching,
         storage=document.storage,
         autoscaling=document.autoscaling,
@@ -202,6 +202,18 @@ def _with_paths(auth: Auth, directory: Path) -> Auth:
     if auth.jwt is not None and auth.jwt.jwks_file is not None:
         auth = replace(auth, jwt=replace(auth.jwt, jwks_file=str(directory / auth.jwt.jwks_file)))
     return auth
+
+
+def _serving_with_paths(serving: Serving, directory: Path) -> Serving:
+    return replace(serving, tls=_tls_with_paths(serving.tls, directory)) if serving.tls is not None else serving
+
+
+def _tls_with_paths(tls: AnyTls, directory: Path) -> AnyTls:
+    """The same for the certificates, keys and authorities."""
+    named: dict[str, Any] = {
+        key: str(directory / value) for key, value in asdict(tls).items() if key.endswith("_file") and value is not None
+    }
+    return replace(tls, **named)
 
 
 def _at(path: str, make: Callable[..., T], *arguments: object, **fields: object) -> T:
@@ -241,8 +253,8 @@ def _check_flags(serving: Serving) -> None:
     if flags.get("ssl_config_file"):
         raise StrictError(
             "serving.flags",
-            "--ssl_config_file: the gateway calls the model servers without TLS and would never connect;"
-            " serving.values.networkPolicy keeps others from their ports",
+            "--ssl_config_file: gateways would not speak TLS to the model servers and never connect; serving.tls sets"
+            " both",
         )
     if flags.get("enable_serialization_as_tensor_content"):
         raise StrictError(

@@ -91,7 +91,7 @@ def open_cluster(where: Where) -> tuple[Release, ClusterTarget]:
     """The release and its cluster target. Errors: as for `open_target`."""
     release = described(where)
     place = Place(namespace=release.namespace, context=release.context, kubeconfig=where.kubeconfig)
-    return release, ClusterTarget.open(release.name, place)
+    return release, ClusterTarget.open(release.name, place, tls=release.gateway.tls)
 
 
 def described(where: Where) -> Release:

@@ -46,7 +46,7 @@ class Judging:
     """Judges the gates of a rollout. `facts` are those of the new version.
 
     `take_command` raises when another deployer has sent a command; `persist` writes the live configuration into the
-    Helm values; `record` adds an event of a step, with a text, to the history.
+    Helm values; `record` adds an event of a step, with a text and the judgements, to the history.
     """
 
     target: Target
@@ -55,7 +55,7 @@ class Judging:
     clock: Clock
     take_command: Callable[[], None]
     persist: Callable[[Rollout], None]
-    record: Callable[[Rollout, Step | None, str, str], None]
+    record: Callable[[Rollout, Step | None, str, str, Sequence[Judgement]], None]
 
     def judge(self, rollout: Rollout, step: Step) -> StepResult:
         """Judge the gates that apply to a step; a step with a share of the traffic is watched for the soak time.
@@ -133,9 +133,9 @@ class Judging:
         rollout = replace(rollout, verdicts=tuple(verdicts))
         verdict = overall(verdicts)
         if verdict is Verdict.NOT_JUDGED:
-            self.record(rollout, step, str(verdict), "no gate applies to this step")
+            self.record(rollout, step, str(verdict), "no gate applies to this step", ())
             return StepResult(event=Event.PROVEN)
-        self.record(rollout, step, f"judged: {verdict}", "; ".join(map(str, verdicts)))
+        self.record(rollout, step, f"judged: {verdict}", "; ".join(map(str, verdicts)), verdicts)
         decisive = "; ".join(str(v) for v in verdicts if v.verdict is verdict)
         if verdict is Verdict.PASS:
             return StepResult(event=Event.PROVEN)

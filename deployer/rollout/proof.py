@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from deployer.errors import DeployerError
 from deployer.targets import proof
-from deployer.targets.base import Replica, Target
-from deployer.targets.waiting import shortened
+from deployer.targets.base import Progress, Replica, Target
+from deployer.targets.waiting import PROGRESS_SECONDS, shortened
 from tfserving.config import ModelConfig, ModelServerConfig
 
 PROOF_POLL_SECONDS = 0.25
@@ -63,6 +63,7 @@ def wait_for_replicas(
     clock: Clock,
     timeout: float,
     interrupted: Callable[[], None],
+    progress: Progress,
     fresh: bool = True,
     fatal: EndCounts | None = None,
 ) -> None:
@@ -73,6 +74,7 @@ def wait_for_replicas(
     attributed to the version at once, before other servers end as well. Errors: Unproven.
     """
     began, refresher = clock.now(), _Refresher(target)
+    said = _Said(progress, "replicas", timeout)
     while True:
         running = alive(target)
         if fatal is not None and (ended := _ended(running, fatal)):
@@ -86,20 +88,39 @@ def wait_for_replicas(
             raise Unproven(_joined(broken))
         if waited >= timeout:
             raise Unproven(f"timed out after {waited:.0f} s: {_joined(missing)}")
+        said.waiting(missing, waited)
         interrupted()
         clock.sleep(PROOF_POLL_SECONDS)
 
 
-def wait_for_gateways(target: Target, *, clock: Clock, timeout: float, interrupted: Callable[[], None]) -> None:
+def wait_for_gateways(
+    target: Target, *, clock: Clock, timeout: float, interrupted: Callable[[], None], progress: Progress
+) -> None:
     """Return once every gateway uses the settings that are current at the start. Errors: Unproven."""
     began, refresher, text = clock.now(), _Refresher(target), target.gateway_config()
+    said = _Said(progress, "gateways", timeout)
     while missing := _gateways_missing(target, text):
         waited = clock.now() - began
         refresher.refresh(missing, waited)
         if waited >= timeout:
             raise Unproven(f"timed out after {waited:.0f} s: {_joined(missing)}")
+        said.waiting(missing, waited)
         interrupted()
         clock.sleep(PROOF_POLL_SECONDS)
+
+
+class _Said:
+    """Says what is waited for and how long it still may take, at growing intervals."""
+
+    def __init__(self, progress: Progress, whom: str, timeout: float) -> None:
+        self._progress, self._whom, self._timeout = progress, whom, timeout
+        self._next = PROGRESS_SECONDS
+
+    def waiting(self, missing: Missing, waited: float) -> None:
+        if waited >= self._next:
+            self._next *= 2
+            left = self._timeout - waited
+            self._progress(f"waiting for {self._whom}: {_joined(missing)}; at most {left:.0f} s more")
 
 
 class _Refresher:

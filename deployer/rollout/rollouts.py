@@ -9,14 +9,13 @@ from dataclasses import dataclass, field, replace
 from deployer.domain.gate import BEFORE_LOAD, BEFORE_TRAFFIC, COUNTS_ONLY, Metric, parse_gate
 from deployer.domain.history import Entry
 from deployer.domain.notify import Occasion
-from deployer.domain.release import Release
 from deployer.domain.rollout import Course, Event, Policy, Rollout, RolloutRequest, refusal
 from deployer.domain.serving import STABLE
-from deployer.errors import SpecError, TargetError, UsageError, WaitTimeout
+from deployer.errors import TargetError, UsageError, WaitTimeout
 from deployer.release.where import Where, open_release
 from deployer.rollout import files
 from deployer.rollout.facts import VersionFacts, version_facts
-from deployer.rollout.notify import Send, Webhook, nobody
+from deployer.rollout.notify import Send, nobody, sender
 from deployer.rollout.proof import Clock, alive
 from deployer.rollout.runner import Runner, notice
 from deployer.targets.base import Progress, Target
@@ -170,6 +169,11 @@ class Rollouts:
     def _replicas(self, request: RolloutRequest) -> int:
         """The number of running replicas. Errors: TargetError if the policy would empty the only one."""
         count = len(alive(self.target))
+        if not count and not request.rollback:
+            raise TargetError(
+                "no replica is running, so nothing can be rolled out",
+                hint="scale to 1 or more; with autoscaling from zero, a request to the gateways starts the first",
+            )
         if request.policy is Policy.RESOURCES:
             self.target.require_own_configs()
             if count < 2 and not request.accept_downtime:
@@ -199,7 +203,7 @@ class Rollouts:
         """Send a command to the deployer at work, and wait until it has executed it."""
         before = self._open()
         patience = bounded(before.request, timeout).timeout
-        self.progress(f"sending {event.value} to {self.histories.holder()}")
+        self.progress(f"sending {event.value} to {self.histories.holder()}; waiting at most {patience:g} s for it")
         self.histories.send_command(self.model, event)
         deadline = self.clock.now() + patience
         while self.clock.now() < deadline:
@@ -242,19 +246,8 @@ def rollouts_of(where: Where, model: str, progress: Progress) -> Rollouts:
         progress=progress,
         gates=tuple(gate.text for gate in release.gates),
         policy=release.serving.rollout_policy,
-        notify=_sender(release, progress),
+        notify=sender(release.notify, release.name, target, progress),
     )
-
-
-def _sender(release: Release, progress: Progress) -> Send:
-    """Where messages go. A webhook that cannot be used is only reported: an abort must not fail because of it."""
-    if release.notify is None:
-        return nobody
-    try:
-        return Webhook(release.notify, release.name, progress)
-    except SpecError as error:
-        progress(f"no messages are sent: {error.message}")
-        return nobody
 
 
 def check(request: RolloutRequest) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from deployer.domain.gate import Metric, parse_gate
@@ -10,7 +10,7 @@ from deployer.domain.history import Entry
 from deployer.domain.notify import Notice, Occasion
 from deployer.domain.rollout import CANARY, Course, Event, Phase, Policy, Rollout
 from deployer.domain.serving import STABLE, ModelState
-from deployer.domain.verdict import Verdict
+from deployer.domain.verdict import Judgement, Verdict
 from deployer.errors import DeployerError
 from deployer.rollout import files, proof
 from deployer.rollout.facts import VersionFacts
@@ -33,7 +33,7 @@ from deployer.rollout.steps import (
     wanted,
 )
 from deployer.rollout.swap import Swap
-from deployer.rollout.transitions import Reaction, advance, begin, current, reaction
+from deployer.rollout.transitions import Reaction, advance, begin, current, position, reaction, soak_left
 from deployer.targets.base import Progress, Target, WriteConflict
 from deployer.targets.history import HistoryStore
 
@@ -245,7 +245,11 @@ class Runner:
 
     def _prove_gateways(self, rollout: Rollout) -> None:
         proof.wait_for_gateways(
-            self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=self._interruption(rollout)
+            self.target,
+            clock=self.clock,
+            timeout=rollout.request.timeout,
+            interrupted=self._interruption(rollout),
+            progress=self.progress,
         )
 
     def _persist(self, rollout: Rollout) -> None:
@@ -253,7 +257,11 @@ class Runner:
         self.histories.assert_held()
         self.target.record()
         proof.wait_for_gateways(
-            self.target, clock=self.clock, timeout=rollout.request.timeout, interrupted=lambda: None
+            self.target,
+            clock=self.clock,
+            timeout=rollout.request.timeout,
+            interrupted=lambda: None,
+            progress=self.progress,
         )
 
     def _persist_if_possible(self, rollout: Rollout) -> None:
@@ -283,6 +291,7 @@ class Runner:
             clock=self.clock,
             timeout=rollout.request.timeout,
             interrupted=self._interruption(rollout),
+            progress=self.progress,
             fresh=fresh,
             fatal=fatal,
         )
@@ -301,13 +310,24 @@ class Runner:
         """The rollout as recorded last: a step records its measurements."""
         return self.histories.read(rollout.model).rollout or rollout
 
-    def _record(self, rollout: Rollout, step: Step | None, event: str, text: str) -> None:
+    def _record(
+        self, rollout: Rollout, step: Step | None, event: str, text: str, judgements: Sequence[Judgement] = ()
+    ) -> None:
         name = str(step) if step is not None else "end"
-        entry = Entry(at=self.clock.now(), who=self.who, step=f"{rollout.course}: {name}", event=event, text=text)
+        entry = Entry(
+            at=self.clock.now(),
+            who=self.who,
+            step=f"{rollout.course}: {name}",
+            event=event,
+            text=text,
+            judgements=tuple(judgements),
+        )
         self.histories.write(rollout.model, self.histories.read(rollout.model).record(rollout, entry))
         if event not in ("begun", "measured"):
             verdict = text if text.startswith(event) else event + (f" ({text})" if text else "")
-            self.progress(f"{rollout.model} {name}: {verdict}")
+            left = soak_left(rollout, entry.at) if rollout.phase is Phase.PROGRESSING else 0.0
+            ahead = f"; at least {left:.0f} s left" if left else ""
+            self.progress(f"{rollout.model} {name}{position(rollout, step)}: {verdict}{ahead}")
         if event.startswith("judged: ") or event == Verdict.NOT_JUDGED:
             self.notify(notice(rollout, Occasion.JUDGED, step, verdict, who=self.who, at=entry.at))
         self.at_point(f"{name}: {event} recorded")

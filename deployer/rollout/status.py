@@ -53,10 +53,11 @@ class RolloutStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutHistory:
-    """The latest rollout with its events, and summaries of earlier ones."""
+    """The latest rollout with its events and its `outcome` (or phase), and summaries of earlier ones."""
 
     model: str
     rollout: Rollout | None
+    outcome: str
     entries: tuple[Entry, ...]
     dropped: int
     past: tuple[Past, ...]
@@ -104,6 +105,7 @@ def history(histories: HistoryStore, model: str) -> RolloutHistory:
     return RolloutHistory(
         model=model,
         rollout=found.rollout,
+        outcome=(found.rollout.outcome or str(found.rollout.phase)) if found.rollout is not None else "",
         entries=found.entries,
         dropped=found.dropped,
         past=found.past,

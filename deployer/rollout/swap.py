@@ -88,6 +88,7 @@ class Swap:
             clock=self.clock,
             timeout=self.rollout.request.timeout,
             interrupted=self.interrupted,
+            progress=self.progress,
             fresh=fresh,
         )
 

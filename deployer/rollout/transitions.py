@@ -108,6 +108,21 @@ def current(rollout: Rollout) -> Step | None:
     return steps[rollout.position] if rollout.position < len(steps) else None
 
 
+def position(rollout: Rollout, step: Step | None) -> str:
+    """Where a step is in the current course: ` (3 of 14)`; empty for a step of another course."""
+    steps = plan(rollout)
+    return f" ({steps.index(step) + 1} of {len(steps)})" if step in steps and step is not None else ""
+
+
+def soak_left(rollout: Rollout, now: float) -> float:
+    """Seconds for which shares are still watched, if no window is extended; 0 when no gates are ahead."""
+    ahead = sum(step.kind is Kind.JUDGE for step in plan(rollout)[rollout.position :])
+    step = current(rollout)
+    watching = step is not None and step.kind is Kind.JUDGE and rollout.begun
+    passed = min(now - rollout.step_started, rollout.request.soak) if watching else 0.0
+    return max(0.0, ahead * rollout.request.soak - passed)
+
+
 def promotable(rollout: Rollout) -> bool:
     """Whether every replica serves the new version under its label, so that stable can move to it."""
     return rollout.course is Course.FORWARD and rollout.position > _position(rollout, Kind.LABEL)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deployer.targets.history import HistoryStore
     from deployer.targets.snapshot import Snapshot
     from deployer.targets.storage.contents import Contents
+    from deployer.tools.client_tls import ClientTls
 
 Progress = Callable[[str], None]
 """Called with one line of progress for the user."""
@@ -43,7 +44,7 @@ class Replica:
 @dataclass(frozen=True, kw_only=True)
 class GatewayReplica:
     """One gateway: `url` and `admin` are the base URLs of its ports as reached from this machine, empty if
-    unreachable; `grpc` is the address of its gRPC port, empty without one."""
+    unreachable; `grpc` is the address of its gRPC port, empty without one. `tls` is for a `url` with https."""
 
     name: str
     url: str
@@ -51,6 +52,7 @@ class GatewayReplica:
     grpc: str = ""
     pid: int | None = None
     alive: bool = True
+    tls: ClientTls | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +83,13 @@ class MemoryReading:
 class LoadEndpoints:
     """The endpoints of a release, as the load generator next to it reaches them.
 
-    `gateways` are base URLs. `model_servers` is one gRPC address; a client without load balancing opens one connection.
+    `gateways` are base URLs, and `tls` is for those with https. `model_servers` is one gRPC address; a client without
+    load balancing opens one connection.
     """
 
     gateways: tuple[str, ...]
     model_servers: str
+    tls: ClientTls | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +242,11 @@ class Target(Protocol):
         Until then a manual `helm upgrade` would restore the configuration of the last call. Gateways may reload the
         same settings. Errors: ToolError, WaitTimeout, TargetError.
         """
+        return
+
+    def report(self, reason: str, message: str, *, warning: bool) -> None:
+        """Show in the target's own event log what happened to the release; `reason` is one word. Where there is no such
+        log, nothing happens."""
         return
 
     def require_own_configs(self) -> None:

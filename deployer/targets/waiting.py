@@ -47,7 +47,7 @@ def until_nothing(
         current = f"waiting for {what}: {shortened(missing)}"
         known = reported.get(current)
         if now - last_progress >= PROGRESS_SECONDS and (known is None or now - known >= REPEAT_SECONDS):
-            progress(current)
+            progress(f"{current}; at most {deadline - now:.0f} s more")
             last_progress = reported[current] = now
         sleep(min(WAIT_POLL_SECONDS, deadline - now))
 

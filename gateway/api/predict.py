@@ -255,6 +255,8 @@ async def _predict_records(gateway: Gateway, exchange: Exchange, document: Docum
     model, choice = target(gateway, exchange, metadata)
     exchange.trace.mark("decode")
     answer = await gateway.pipeline.predict(model, choice, records, exchange.deadline, exchange.trace)
+    if gateway.sampler.on and exchange.request.header("x-no-sampling") is None:
+        gateway.sampler.add(model.name, records)
     response = Response(body=_record_answer(model, choice, answer, metadata))
     exchange.trace.mark("encode")
     shadow = model.settings.routing.shadow if model.settings.routing is not None else None

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import socket
+import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -14,6 +15,7 @@ from urllib.parse import unquote
 
 from gateway.backends.http2 import Connection, ConnectionEnded, StreamError
 from gateway.backends.rpc import RpcError
+from gateway.backends.tls import ClientTls
 from gateway.observe.context import OUT
 from gateway.timers import Timers
 from tfserving.wire.status import Code
@@ -53,12 +55,19 @@ class GrpcTransport:
     """`rpc.Transport` over TCP. `address` is HOST:PORT.
 
     `max_age` says after how many seconds a connection is made anew, if at all: the new one is open before the old one
-    gets no more calls, and those of the old one are finished.
+    gets no more calls, and those of the old one are finished. `tls` says how the next connection is secured, if it is.
     """
 
-    def __init__(self, address: str, *, max_age: Callable[[], float | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        max_age: Callable[[], float | None] = lambda: None,
+        tls: Callable[[], ClientTls | None] = lambda: None,
+    ) -> None:
         self.address = address
         self._max_age = max_age
+        self._tls = tls
         self._retired: list[Connection] = []
         self._connection: Connection | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -122,7 +131,8 @@ class GrpcTransport:
         prefix = self._blocks.get(path)
         if prefix is None:
             prefix = (
-                b"\x83\x86"  # :method POST, :scheme http
+                b"\x83"  # :method POST
+                + (b"\x86" if self._tls() is None else b"\x87")  # :scheme http or https
                 + b"\x04"
                 + _text(path)
                 + b"\x01"
@@ -147,7 +157,10 @@ class GrpcTransport:
             try:
                 connection = await self._connect()
             except (OSError, ConnectionEnded, TimeoutError) as error:
-                self._failure = f"cannot connect: {error or type(error).__name__}"
+                failure = f"cannot connect: {error or type(error).__name__}"
+                if isinstance(error, ssl.SSLError) and failure != self._failure:
+                    log.warning("%s: %s", self.address, failure)  # it does not pass by itself
+                self._failure = failure
                 self._attempted.set()
                 await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                 backoff = min(backoff * 2, BACKOFF_MOST)
@@ -184,9 +197,16 @@ class GrpcTransport:
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         host, _, port = self.address.rpartition(":")
+        tls, host = self._tls(), host.strip("[]")
+        context = await asyncio.to_thread(tls.context) if tls is not None else None
+        name = (tls.server_name or host) if tls is not None else None
         async with asyncio.timeout(CONNECT_TIMEOUT):
             transport, connection = await loop.create_connection(
-                lambda: Connection(loop, max_response_bytes=MAX_RESPONSE_BYTES), host.strip("[]"), int(port)
+                lambda: Connection(loop, max_response_bytes=MAX_RESPONSE_BYTES),
+                host,
+                int(port),
+                ssl=context,
+                server_hostname=name,
             )
             if hasattr(socket, "TCP_USER_TIMEOUT"):
                 sock = transport.get_extra_info("socket")

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from gateway.files import BadText, not_json, text_of
 from gateway.preprocess.batch import Array, Batch
 from gateway.preprocess.findings import kind_name, listed, shown
 from gateway.spec import Currency
@@ -45,12 +46,18 @@ class RateTable:
     def load(cls, path: Path) -> RateTable:
         """Reads `{"base": "USD", "rates": {"EUR": 0.92, …}}`. Errors: RateProblem that names the file."""
         try:
-            table = msgspec.json.decode(path.read_bytes(), type=_RateFile)
-            return cls(base=table.base, rates=table.rates)
+            text = text_of(path)
         except OSError as error:
             raise RateProblem(f"{path}: cannot be read: {error.strerror or error}") from error
-        except (RateProblem, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except BadText as error:
+            raise RateProblem(str(error)) from error
+        try:
+            table = msgspec.json.decode(text, type=_RateFile)
+            return cls(base=table.base, rates=table.rates)
+        except RateProblem as error:
             raise RateProblem(f"{path}: {error}") from error
+        except msgspec.DecodeError as error:
+            raise RateProblem(str(not_json(text, path, error))) from error
 
     def codes(self) -> list[str]:
         """Every currency of the table, sorted."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from weakref import WeakValueDictionary, finalize
 
+from gateway.files import BadText, text_of
 from gateway.spec import SpecProblem
 
 FILE_WORDS_MAX = 1_000_000
@@ -78,8 +79,8 @@ def read_words(path: Path) -> FileWords:
                 _known[digest] = words
         except OSError as error:
             raise SpecProblem("", f"vocabulary file {path} cannot be read: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            raise SpecProblem("", f"vocabulary file {path} is not UTF-8") from error
+        except BadText as error:
+            raise SpecProblem("", f"vocabulary file {error}") from error
     return words
 
 
@@ -92,13 +93,21 @@ def _digest(path: Path) -> bytes:
 
 def _read(path: Path) -> FileWords:
     words = FileWords()
+    try:
+        return _filled(words, path)
+    except UnicodeDecodeError:
+        text_of(path)  # knows the line
+        raise
+
+
+def _filled(words: FileWords, path: Path) -> FileWords:
     for index, word in enumerate(_lines(path)):
         if index == FILE_WORDS_MAX:
             raise SpecProblem("", f"vocabulary file {path} has more than {FILE_WORDS_MAX:,} words")
         if not words.put(word, index):
             raise SpecProblem("", f"vocabulary file {path}, line {index + 1}: '{word[:60]}' is there twice")
     if not words:
-        raise SpecProblem("", f"vocabulary file {path} is empty")
+        raise BadText(f"{path}:1: the file is empty")
     return words
 
 

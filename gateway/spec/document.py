@@ -18,6 +18,7 @@ from gateway.spec.lists import ListFeature
 from gateway.spec.lookup import Lookup
 from gateway.spec.numbers import FloatFeature
 from gateway.spec.outputs import Output
+from gateway.spec.places import yaml_problem
 from gateway.spec.statistics import Statistics
 from gateway.spec.strict import StrictError, convert, nearest
 from gateway.spec.text import load
@@ -120,7 +121,7 @@ def parse_spec(text: str | bytes) -> FeatureSpec:
     try:
         data = load(text)
     except yaml.YAMLError as error:
-        raise SpecProblem("", f"not valid YAML: {error}") from error
+        raise SpecProblem("", f"not valid YAML: {yaml_problem(error)}") from error
     return read_spec(data)
 
 

@@ -14,6 +14,7 @@ from gateway.spec.document import FeatureSpec, Input, NamedInput, contradictions
 from gateway.spec.features import Feature
 from gateway.spec.lookup import Lookup
 from gateway.spec.outputs import Output
+from gateway.spec.places import yaml_problem
 from gateway.spec.strict import StrictError, convert, strangers
 from gateway.spec.text import Loader, load
 
@@ -78,7 +79,7 @@ def read_all(text: str | bytes) -> Read:
     try:
         data, lines = load(text), Lines(text)
     except yaml.YAMLError as error:
-        raise SpecProblem("", f"not valid YAML: {error}") from error
+        raise SpecProblem("", f"not valid YAML: {yaml_problem(error)}") from error
     found = [Finding(line=lines.of(path, what), path=path, what=what) for path, what in _problems(data)]
     spec = None if found else convert(data, FeatureSpec)
     return Read(spec=spec, findings=tuple(dict.fromkeys(found)), lines=lines)

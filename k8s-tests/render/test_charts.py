@@ -81,6 +81,22 @@ def test_the_gateway_follows_the_naming_of_its_neighbour(render: Render) -> None
     assert "demo-tf-serving-headless" in {o["metadata"]["name"] for o in services if o["kind"] == "Service"}
 
 
+def test_model_servers_with_tls_are_probed_by_their_port_and_gateways_trust_their_secret(render: Render) -> None:
+    from gateway.settings import parse_settings
+
+    server = render("tf-serving", *MODEL, "--set", "sslConfigSecret=s")
+    container = one(server, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert "--ssl_config_file=/etc/tf-serving/tls/ssl.config" in container["args"]
+    assert {next(iter(container[f"{kind}Probe"])) for kind in ("startup", "readiness", "liveness")} == {"tcpSocket"}
+    objects = render("gateway", *ROUTE, "--set", "modelServer.tls.secret=s", release="demo-gateway")
+    tls = parse_settings(one(objects, "ConfigMap")["data"]["gateway.yaml"]).backends.tls
+    assert tls is not None
+    assert (tls.ca_file, tls.cert_file) == ("/etc/model-server-tls/ca.crt", None)
+    assert tls.server_name == "demo-tf-serving-headless"
+    volumes = one(objects, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "model-server-tls", "secret": {"secretName": "s", "defaultMode": 0o440}} in volumes
+
+
 def test_the_gateway_reads_what_the_chart_renders(render: Render) -> None:
     from gateway.settings import parse_settings
 
@@ -145,6 +161,9 @@ def test_the_server_reads_what_the_chart_renders(render: Render) -> None:
         ("tf-serving", f"{MODEL[1]},serving.loadThreads=1", "minimum"),
         ("gateway", "", "config.models is empty"),
         ("gateway", f"{ROUTE[1]},config.backends.dns=x", "is set by the chart"),
+        ("gateway", f"{ROUTE[1]},tlsSecret=s", "set config.tls.cert_file to /etc/gateway-tls/tls.crt"),
+        ("gateway", f"{ROUTE[1]},clientCaSecret=s", "set config.tls.client_ca_file to /etc/gateway-client-ca/ca.crt"),
+        ("gateway", f"{ROUTE[1]},config.tls.cert_file=/etc/gateway-tls/tls.crt", "file of tlsSecret, which is empty"),
         ("gateway", f"{ROUTE[1]},keysSecret=keys", "set config.auth.keys_file to /etc/gateway-keys/keys.yaml"),
         (
             "gateway",

@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import told_in_json
 from paths import SUPPORT
+
+
+@pytest.fixture(autouse=True)
+def tables_are_told_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No verb shows a person what `-o json` does not have; every test that prints a table checks its own."""
+    told_in_json.watch(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from markdown_pages import Page, pages
 from paths import ROOT
 from replay.__main__ import arguments
 
+from bench.soak import command_line as soak_line
 from deployer.cli.__main__ import OPTIONS
 from deployer.cli.verb import command_of
 from deployer.cli.verbs import VERBS, app_of
@@ -90,7 +91,8 @@ def known_options() -> set[str]:
     common = {option for group in OPTIONS for option in group.split(", ")}
     gateway = {option for action in command_line()._actions for option in action.option_strings}
     replayer = {option for action in arguments()._actions for option in action.option_strings}
-    return own | common | gateway | replayer | {f"--{flag}" for flag in FLAGS}
+    soak = {option for action in soak_line()._actions for option in action.option_strings}
+    return own | common | gateway | replayer | soak | {f"--{flag}" for flag in FLAGS}
 
 
 def test_every_option_that_a_page_names_exists() -> None:

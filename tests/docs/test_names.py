@@ -24,7 +24,7 @@ OF_GRPC = re.compile(r"grpc\.(?!enabled)")
 """Names that gRPC gives its channel arguments and services, beside the chart's only key of that name."""
 OF_THEIR_OWN_KEYS = ("deployer-yaml.md", "experiment-json.md", "features-yaml.md", "manifest.md")
 """Pages of one file, which name its keys from where the sentence stands."""
-FILE = re.compile(r"\.(config|json|log|py|yaml)$")
+FILE = re.compile(r"\.(config|crt|json|key|log|pem|py|yaml)$")
 
 
 def missing(pattern: str, exists: Callable[[str], bool]) -> set[str]:

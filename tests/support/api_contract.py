@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from deployer.targets.cluster.api import ApiServer, Refused
+from deployer.targets.cluster.objects import Deployment, Event, Meta
+from deployer.targets.cluster.reported import report
 
 Object = dict[str, Any]
 
@@ -74,6 +76,22 @@ class Contract:
             api.apply(path, stale)
         assert (refused.value.code, refused.value.reason) == (409, "Conflict")
         assert self.read(api, path)["data"] == {"a": "2"}
+
+    def test_an_event_is_listed_with_what_it_is_about(self, api: ApiServer, maps: str) -> None:
+        namespace, events = maps.split("/")[4], maps.replace("/configmaps", "/events")
+        subject = Deployment(metadata=Meta(name="about", namespace=namespace, uid="0-1"))
+        report(api, subject, reason="RolloutPaused", message="m" * 2000, warning=True, now=1_700_000_000.0)
+        (found,) = [one for one in api.list(events, Event) if one.involved_object.uid == "0-1"]
+        assert (found.type, found.reason, len(found.message)) == ("Warning", "RolloutPaused", 1024)
+        assert found.when == "2023-11-14T22:13:20Z"
+
+    def test_an_event_about_another_namespace_is_refused(self, api: ApiServer, maps: str) -> None:
+        subject = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "there", "namespace": "kube-system"}
+        metadata = {"name": "there.1", "namespace": maps.split("/")[4]}
+        event = {"apiVersion": "v1", "kind": "Event", "metadata": metadata, "involvedObject": subject, "reason": "R"}
+        with pytest.raises(Refused) as refused:
+            api.create(maps.replace("/configmaps", "/events"), event)
+        assert (refused.value.code, refused.value.reason) == (422, "Invalid")
 
     def test_what_is_applied_is_made_and_then_changed(self, api: ApiServer, maps: str) -> None:
         for value in ("1", "2"):

@@ -24,11 +24,12 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> tuple[Path, Path, int]:
-        """A certificate for 127.0.0.1 and its key, in files of this name, and its serial number."""
+    def issue(self, name: str, *, host: str = "") -> tuple[Path, Path, int]:
+        """A certificate for 127.0.0.1, or `host` alone, and its key, in files of this name; and its serial number."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        here = x509.DNSName(host) if host else x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        addresses = x509.SubjectAlternativeName([here])
         made = self._builder(subject, key.public_key()).add_extension(addresses, critical=False)
         signed = made.sign(self._key, hashes.SHA256())
         cert, private = self._folder / f"{name}.crt", self._folder / f"{name}.key"

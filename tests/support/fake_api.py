@@ -14,7 +14,7 @@ Object = dict[str, Any]
 """An object of Kubernetes as JSON."""
 
 
-_COLLECTION = re.compile("/namespaces/[^/]+/[^/]+$")
+_COLLECTION = re.compile("/namespaces/[^/]+/[^/]+$|/storageclasses$")
 
 
 @dataclass
@@ -46,6 +46,9 @@ class FakeApi:
         path, _, _ = url.removeprefix("https://api").partition("?")
         content: Object = json.loads(body) if body else {}
         if method == "POST":
+            foreign = content.get("involvedObject", {}).get("namespace", path.split("/")[-2]) != path.split("/")[-2]
+            if foreign:  # an Event tells of an object in its own namespace
+                return self._refusal(422, "Invalid")
             path = f"{path}/{content['metadata']['name']}"
             if path in self.objects:
                 return self._refusal(409, "AlreadyExists")

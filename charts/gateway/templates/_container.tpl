@@ -20,9 +20,15 @@ ports:
   {{- if .Values.grpc.enabled }}
   - {name: grpc, containerPort: 9000, protocol: TCP}
   {{- end }}
-{{- with .Values.extraEnv }}
+{{- $ownFolder := and .Values.samples.enabled .Values.samples.existingClaim }}
+{{- if or .Values.extraEnv $ownFolder }}
 env:
+  {{- if $ownFolder }}
+  - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+  {{- end }}
+  {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 {{- with .Values.extraEnvFrom }}
 envFrom:
@@ -49,6 +55,22 @@ volumeMounts:
   - {name: config, mountPath: /etc/gateway, readOnly: true}
   {{- if .Values.keysSecret }}
   - {name: keys, mountPath: /etc/gateway-keys, readOnly: true}
+  {{- end }}
+  {{- if .Values.tlsSecret }}
+  - {name: tls, mountPath: /etc/gateway-tls, readOnly: true}
+  {{- end }}
+  {{- if .Values.modelServer.tls.secret }}
+  - {name: model-server-tls, mountPath: /etc/model-server-tls, readOnly: true}
+  {{- end }}
+  {{- if .Values.samples.enabled }}
+  - name: samples
+    mountPath: /var/lib/gateway-samples
+    {{- if .Values.samples.existingClaim }}
+    subPathExpr: $(POD_NAME)
+    {{- end }}
+  {{- end }}
+  {{- if .Values.clientCaSecret }}
+  - {name: client-ca, mountPath: /etc/gateway-client-ca, readOnly: true}
   {{- end }}
   {{- if .Values.modelStore.existingClaim }}
   - name: models

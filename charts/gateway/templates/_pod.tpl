@@ -80,6 +80,35 @@ volumes:
       secretName: {{ . | quote }}
       defaultMode: 0440
   {{- end }}
+  {{- with .Values.tlsSecret }}
+  - name: tls
+    secret:
+      secretName: {{ . | quote }}
+      defaultMode: 0440
+  {{- end }}
+  {{- with .Values.modelServer.tls.secret }}
+  - name: model-server-tls
+    secret:
+      secretName: {{ . | quote }}
+      defaultMode: 0440
+  {{- end }}
+  {{- if .Values.samples.enabled }}
+  - name: samples
+    {{- with .Values.samples.existingClaim }}
+    persistentVolumeClaim: {claimName: {{ . | quote }}}
+    {{- else }}
+    emptyDir:
+      sizeLimit: {{ .Values.samples.sizeLimit | quote }}
+    {{- end }}
+  {{- end }}
+  {{- with .Values.clientCaSecret }}
+  - name: client-ca
+    secret:
+      secretName: {{ . | quote }}
+      # Only the certificates: a key of the authority, if it is there, stays outside.
+      items: [{key: ca.crt, path: ca.crt}]
+      defaultMode: 0440
+  {{- end }}
   {{- with .Values.modelStore.existingClaim }}
   - name: models
     persistentVolumeClaim: {claimName: {{ . | quote }}, readOnly: true}

@@ -13,6 +13,14 @@
 {{- if and $v.keysSecret (ne (dig "auth" "keys_file" "" $v.config) "/etc/gateway-keys/keys.yaml") -}}
 {{- fail "keysSecret is mounted and not used: set config.auth.keys_file to /etc/gateway-keys/keys.yaml" -}}
 {{- end -}}
+{{- include "gateway.validateTls" . -}}
+{{- $sampled := eq (dig "sampling" "folder" "" $v.config) "/var/lib/gateway-samples" -}}
+{{- if and $v.samples.enabled (not $sampled) -}}
+{{- fail "samples.enabled mounts a volume that nothing uses: set config.sampling.folder to /var/lib/gateway-samples" -}}
+{{- end -}}
+{{- if and $sampled (not $v.samples.enabled) -}}
+{{- fail "config.sampling.folder is the volume of samples.enabled, which is false: the root of the pod is read-only" -}}
+{{- end -}}
 {{- if and $v.ingress.enabled $v.httpRoutes -}}
 {{- fail "ingress.enabled and httpRoutes are both set: traffic would enter twice; keep one" -}}
 {{- end -}}
@@ -57,6 +65,24 @@
 {{- end -}}
 {{- end }}
 
+{{/* What is mounted is used, and what is used is mounted. */}}
+{{- define "gateway.validateTls" -}}
+{{- $v := .Values -}}
+{{- $tls := default dict (get $v.config "tls") -}}
+{{- $mounted := dict "tlsSecret" "/etc/gateway-tls" "clientCaSecret" "/etc/gateway-client-ca" -}}
+{{- range $file := list (list "tlsSecret" "cert_file" "tls.crt") (list "tlsSecret" "key_file" "tls.key") (list "clientCaSecret" "client_ca_file" "ca.crt") -}}
+{{- $secret := index $file 0 -}}{{- $key := index $file 1 -}}
+{{- $path := printf "%s/%s" (get $mounted $secret) (index $file 2) -}}
+{{- $named := get $tls $key | default "" -}}
+{{- if and (get $v $secret) (ne $named $path) -}}
+{{- fail (printf "%s is mounted and not used: set config.tls.%s to %s" $secret $key $path) -}}
+{{- end -}}
+{{- if and (eq $named $path) (not (get $v $secret)) -}}
+{{- fail (printf "config.tls.%s is the file of %s, which is empty: name the Secret there" $key $secret) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* DNS name of the model servers' headless Service. */}}
 {{- define "gateway.modelServer" -}}
 {{- .Values.modelServer.service | default (printf "%s-tf-serving-headless" (trimSuffix "-gateway" .Release.Name)) -}}
@@ -76,5 +102,15 @@ kustomize.toolkit.fluxcd.io/ssa: IfNotPresent
 {{- $backends := dict "dns" (printf "%s:%d" (include "gateway.modelServer" .) (int .Values.modelServer.port)) "refresh_seconds" .Values.modelServer.refreshSeconds -}}
 {{- if .Values.modelServer.scaleToZero -}}{{- $_ := set $backends "scale_to_zero" true -}}{{- end -}}
 {{- with .Values.modelServer.hedge -}}{{- $_ := set $backends "hedge" . -}}{{- end -}}
+{{- with .Values.modelServer.tls -}}
+{{- if .secret -}}
+{{- $tls := dict "ca_file" "/etc/model-server-tls/ca.crt" "server_name" (default (include "gateway.modelServer" $) .serverName) -}}
+{{- if .clientCertificate -}}
+{{- $_ := set $tls "cert_file" "/etc/model-server-tls/tls.crt" -}}
+{{- $_ := set $tls "key_file" "/etc/model-server-tls/tls.key" -}}
+{{- end -}}
+{{- $_ := set $backends "tls" $tls -}}
+{{- end -}}
+{{- end -}}
 {{- toYaml (merge (dict "version" "v1" "backends" $backends) .Values.config) -}}
 {{- end }}

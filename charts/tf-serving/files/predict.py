@@ -1,19 +1,32 @@
 """One Predict per MODEL[/labels/LABEL][:SIGNATURE] of a server or a gateway, with zeros of the signature's shape."""
 
 import json
+import os
+import ssl
 import sys
+import urllib.error
 import urllib.request
 
 base, targets = sys.argv[1], sys.argv[2:]
 TEXT, TRUTH = "DT_STRING", "DT_BOOL"
 # A cluster may put HTTP_PROXY into every pod; a Service is not reached through that.
-direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+# The test is of the models: a certificate for other names than that of the Service is accepted.
+trusting = urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), trusting)
 
 
 def call(path, body=None):
     data = None if body is None else json.dumps(body).encode()
-    with direct.open(urllib.request.Request(base + "/v1/models/" + path, data), timeout=30) as reply:
-        return json.load(reply)
+    key = os.environ.get("API_KEY")
+    headers = {"x-api-key": key} if key else {}
+    try:
+        with direct.open(urllib.request.Request(base + "/v1/models/" + path, data, headers), timeout=30) as reply:
+            return json.load(reply)
+    except urllib.error.HTTPError as error:
+        if error.code != 401 or key:
+            raise
+        print(path, "is closed to requests without a key; helmTest.keySecret lets the test ask for a prediction")
+        sys.exit(0)
 
 
 def filled(value, dims):

@@ -24,6 +24,11 @@
 {{- end }}
 {{- end }}
 
+{{/* How the kubelet sees that the first models are loaded; its gRPC probe speaks no TLS, but no port is open before. */}}
+{{- define "tf-serving.probed" -}}
+{{ ternary "tcpSocket" "grpc" (not (empty .Values.sslConfigSecret)) }}: {port: 8500}
+{{- end }}
+
 {{- define "tf-serving.container" -}}
 name: model-server
 image: {{ include "tf-serving.image" . | quote }}
@@ -54,16 +59,16 @@ envFrom:
 # The health service says "the first models are loaded" once and never takes it back. What a replica serves per
 # model and label is proven by `deployer status` and by the gateway.
 startupProbe:
-  grpc: {port: 8500}
+  {{ include "tf-serving.probed" . }}
   periodSeconds: {{ .Values.probes.startup.periodSeconds }}
   failureThreshold: {{ .Values.probes.startup.failureThreshold }}
 readinessProbe:
-  grpc: {port: 8500}
+  {{ include "tf-serving.probed" . }}
   periodSeconds: {{ .Values.probes.readiness.periodSeconds }}
   failureThreshold: {{ .Values.probes.readiness.failureThreshold }}
   timeoutSeconds: {{ .Values.probes.readiness.timeoutSeconds }}
 livenessProbe:
-  grpc: {port: 8500}
+  {{ include "tf-serving.probed" . }}
   periodSeconds: {{ .Values.probes.liveness.periodSeconds }}
   failureThreshold: {{ .Values.probes.liveness.failureThreshold }}
   timeoutSeconds: {{ .Values.probes.liveness.timeoutSeconds }}
@@ -86,6 +91,9 @@ volumeMounts:
   - {name: model-config, mountPath: /etc/tf-serving/models, readOnly: true}
   - {name: server-config, mountPath: /etc/tf-serving/server, readOnly: true}
   - {name: tmp, mountPath: /tmp}
+  {{- if .Values.sslConfigSecret }}
+  - {name: tls, mountPath: /etc/tf-serving/tls, readOnly: true}
+  {{- end }}
   {{- if .Values.shm.enabled }}
   - {name: shm, mountPath: /dev/shm}
   {{- end }}
@@ -118,6 +126,12 @@ volumeMounts:
 - name: server-config
   configMap:
     name: {{ include "tf-serving.suffixed" (list . "server") }}
+{{- with .Values.sslConfigSecret }}
+- name: tls
+  secret:
+    secretName: {{ . | quote }}
+    defaultMode: 0440
+{{- end }}
 - name: tmp
   emptyDir:
     sizeLimit: 64Mi

@@ -46,6 +46,9 @@
 - --grpc_max_threads={{ include "tf-serving.grpcThreads" . }}
 - --rest_api_num_threads={{ include "tf-serving.restThreads" . }}
 - --rest_api_timeout_in_ms={{ mul .Values.serving.restTimeoutSeconds 1000 }}
+{{- if .Values.sslConfigSecret }}
+- --ssl_config_file=/etc/tf-serving/tls/ssl.config
+{{- end }}
 {{- if .Values.monitoring.enabled }}
 - --monitoring_config_file=/etc/tf-serving/server/monitoring.config
 {{- end }}

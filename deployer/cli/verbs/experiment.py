@@ -17,13 +17,14 @@ from deployer.cli.options.experiment import (
     SubjectOptions,
     SweepOptions,
 )
+from deployer.cli.options.junit import JunitOptions
 from deployer.cli.options.lists import numbers, whole
 from deployer.cli.options.target import LocalOptions, TargetOptions
 from deployer.cli.verb import DryRun, Timeout, Verb, duration
 from deployer.cli.views.experiment import differences, found_text, outline, swept
 from deployer.domain import release
 from deployer.domain.pods import Pods
-from deployer.errors import ToolError
+from deployer.errors import ExperimentInvalid, ToolError
 from deployer.experiment.results import LagBounds
 from deployer.extras import pip_line
 from deployer.release.where import Kind, open_target
@@ -77,6 +78,7 @@ def run(
     load_image: Annotated[
         str, typer.Option("--load-image", help="Image of the load generator's Job; by default the deployer's own.")
     ] = "",
+    report: JunitOptions,
     dry_run: DryRun = False,
 ) -> None:
     """Find the rate that each number of replicas sustains within an objective, and write a folder with a report."""
@@ -97,7 +99,10 @@ def run(
         pods=pods,
     )
     from deployer.experiment import run as experiment
+    from deployer.experiment.junit import suite
+    from deployer.experiment.report import folder
 
+    report.check()
     target = open_target(where)
     if where.kind is Kind.CLUSTER:
         console.progress(target.describe())
@@ -105,8 +110,14 @@ def run(
         planned = experiment.plan(target, request)
         console.result("ExperimentPlan", planned, lambda: outline(planned, where=target.describe(), out=request.out))
         return
-    found = experiment.run(target, request, console.progress)
-    console.result("Experiment", found, lambda: found_text(found, request.out))
+    try:
+        found = experiment.run(target, request, console.progress)
+    except ExperimentInvalid:
+        written = folder.read(request.out)
+        report.write(lambda: suite(written, rates=request.rates, target_rate=request.target_rate))
+        raise
+    report.write(lambda: suite(found, rates=request.rates, target_rate=request.target_rate))
+    console.result("Experiment", found, lambda: found_text(found, request.out, found.sizing if target_rate else None))
 
 
 @app.command()
@@ -179,12 +190,11 @@ def compare(before: Folder, after: Folder) -> None:
 
 @app.command()
 def report(folder: Folder) -> None:
-    """Recreate the plots and report.html of an experiment from its experiment.json."""
+    """Recreate the plots and report.html of an experiment from its experiment.json or batching.json."""
     _need_libraries()
     from deployer.experiment.report import folder as folders
 
-    folders.write_report(folder, folders.read(folder))
-    path = folder / folders.REPORT_HTML
+    path = folders.write_again(folder)
     console.result("Report", {"report": path}, str(path))
 
 

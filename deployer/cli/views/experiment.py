@@ -11,6 +11,8 @@ from deployer.experiment.batching.search import Sweep
 from deployer.experiment.compare import Difference
 from deployer.experiment.request import Outline
 from deployer.experiment.results import Experiment
+from deployer.experiment.sizing import Sizing
+from deployer.experiment.summary import replicas_text
 
 _COLUMNS = ("replicas", "figure", "before", "after", "ratio", "interval", "verdict")
 
@@ -32,8 +34,9 @@ def outline(planned: Outline, *, where: str, out: Path) -> str:
     )
 
 
-def found_text(found: Experiment, out: Path) -> str:
-    """The headline, a row for each number of replicas, what must be known, and where the report is."""
+def found_text(found: Experiment, out: Path, asked: Sizing | None = None) -> str:
+    """The headline, a row for each number of replicas, what must be known, and where the report is; with the sizes for
+    a rate that was `asked` for."""
     rows = [
         (
             c.replicas,
@@ -48,7 +51,18 @@ def found_text(found: Experiment, out: Path) -> str:
     table = Table(columns=("replicas", "capacity/s", "p99 ms", "broke at/s", "ceiling/s", "cores each"), rows=rows)
     sentences = (found.direct.sentence, *found.notes) if found.direct else found.notes
     notes = "".join(f"\n- {note}" for note in sentences)
-    return f"{found.headline}\n\n{table}\n{notes}\n\n{out / 'report.html'}"
+    sizes = f"\n{_sizes(asked)}\n" if asked is not None else ""
+    return f"{found.headline}\n\n{table}\n{sizes}{notes}\n\n{out / 'report.html'}"
+
+
+def _sizes(sizing: Sizing) -> str:
+    """How many replicas a rate needs."""
+    rate = f"{sizing.rate:,.0f} requests/s"
+    if sizing.replicas is None:
+        return f"no number of replicas sustains {rate}: throughput stops growing before"
+    verify = "; extrapolated, so verify it" if sizing.extrapolated else ""
+    bounds = f"autoscale from {sizing.min_replicas} to {sizing.max_replicas}"
+    return f"{rate} need {replicas_text(sizing.replicas)} ({sizing.basis}{verify}); {bounds}"
 
 
 def swept(found: Sweep, out: Path) -> str:
@@ -69,7 +83,8 @@ def swept(found: Sweep, out: Path) -> str:
     advice = ""
     if found.best is not None:
         advice = f"{out / 'batching_parameters.txt'} holds them; in deployer.yaml:\n\n{found.section}"
-    return f"{found.headline}\n\n{Table(columns=columns, rows=rows)}\n\n{advice}".rstrip()
+    table = Table(columns=columns, rows=rows)
+    return "\n\n".join(filter(None, [found.headline, str(table), advice.rstrip(), str(out / "report.html")]))
 
 
 def differences(found: Sequence[Difference]) -> Table:
@@ -79,5 +94,5 @@ def differences(found: Sequence[Difference]) -> Table:
 
 def _row(row: Difference) -> tuple[object, ...]:
     interval = None if row.low is None or row.high is None else f"{row.low:.2f}–{row.high:.2f}"
-    ratio = f"{row.after / row.before:.2f}×"
+    ratio = f"{row.ratio:.2f}×"
     return row.replicas, row.figure, f"{row.before:.1f}", f"{row.after:.1f}", ratio, interval, row.verdict.value

@@ -81,13 +81,12 @@ def history_text(found: RolloutHistory) -> str:
     rows = [(_moment(p.started), p.previous, p.to, p.outcome, p.who, p.reason or None) for p in found.past]
     rollout = found.rollout
     if rollout is not None:
-        outcome = rollout.outcome or rollout.phase
         rows.append(
             (
                 _moment(rollout.started),
                 rollout.previous,
                 rollout.request.to,
-                outcome,
+                found.outcome,
                 rollout.who,
                 rollout.reason or None,
             )

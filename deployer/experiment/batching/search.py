@@ -41,11 +41,11 @@ class Cell:
     ceiling: float
     folder: str
     problem: str = ""
+    records: float = 0.0
+    """Records a second within the objective; follows from the others."""
 
-    @property
-    def records(self) -> float:
-        """Records a second within the objective."""
-        return self.rate * self.client_batch
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "records", self.rate * self.client_batch)
 
 
 @dataclass(frozen=True, kw_only=True)

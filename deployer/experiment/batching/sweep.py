@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import msgspec
 
 from deployer.errors import ExperimentInvalid, SpecError, UsageError
 from deployer.experiment.batching import search
 from deployer.experiment.batching.search import Candidate, Cell, Sweep
 from deployer.experiment.loadgen.workers import Workers
+from deployer.experiment.pace import about
 from deployer.experiment.report import folder
-from deployer.experiment.request import ExperimentRequest
-from deployer.experiment.run import Generator
+from deployer.experiment.request import ExperimentRequest, outline
+from deployer.experiment.run import Generator, say_if_busy
 from deployer.experiment.run import run_held as run_experiment
 from deployer.files import replace_file
 from deployer.release import spec
@@ -24,8 +24,6 @@ from deployer.release.threads import MIN_GRPC_THREADS
 from deployer.targets.base import Progress, Rebatchable, ReplicaBatching
 from deployer.targets.history import exclusively
 from tfserving.config.text import ConfigError
-
-BATCHING_JSON = "batching.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +56,8 @@ def _swept(target: Rebatchable, request: BatchingRequest, progress: Progress, ge
     before, count = target.batching(), len(target.replicas())
     each = replace(request.each, replicas=(count,))
     cells: list[Cell] = []
+    total, began = len(request.candidates) * len(request.client_batches), time.monotonic()
+    say_if_busy(target, generator, progress, total * outline(each, through="", records=0).seconds)
     interrupted = True
     try:
         for candidate in request.candidates:
@@ -65,6 +65,11 @@ def _swept(target: Rebatchable, request: BatchingRequest, progress: Progress, ge
             wanted = _replica_batching(candidate, before)
             target.with_batching(wanted, timeout=each.scale_timeout, progress=progress)
             for client_batch in request.client_batches:
+                left = (time.monotonic() - began) / len(cells) * (total - len(cells)) if cells else 0.0
+                rest = f", {about(left)} left" if left else ""
+                progress(
+                    f"pair {len(cells) + 1} of {total}{rest}: {candidate.name}, {client_batch} records per request"
+                )
                 cells.append(_measure(target, each, candidate, client_batch, progress, generator))
         interrupted = False
     finally:
@@ -77,7 +82,7 @@ def _swept(target: Rebatchable, request: BatchingRequest, progress: Progress, ge
 
 def check(request: BatchingRequest) -> None:
     """Validate a request before anything changes. Errors: UsageError, SpecError."""
-    if (request.each.out / BATCHING_JSON).exists():
+    if (request.each.out / folder.BATCHING_JSON).exists():
         raise UsageError(f"{request.each.out} already has a batching experiment", hint="choose another --out")
     if request.each.direct:
         raise UsageError(
@@ -117,7 +122,6 @@ def _measure(
     generator: Generator,
 ) -> Cell:
     name = f"{candidate.name}-batch{client_batch}"
-    progress(f"{candidate.name}, {client_batch} records per request")
     problem = ""
     try:
         found = run_experiment(target, replace(each, batch=client_batch, out=each.out / name), progress, generator)
@@ -137,14 +141,8 @@ def _measure(
     )
 
 
-class _Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    schema_version: str = "v1"
-    kind: str = "BatchingExperiment"
-    sweep: Sweep
-
-
 def _write(out: Path, sweep: Sweep) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    replace_file(out / BATCHING_JSON, msgspec.json.format(msgspec.json.encode(_Document(sweep=sweep)), indent=2))
+    folder.write_batching(out, sweep)
     if sweep.best is not None and (text := _text(sweep.best)) is not None:
         replace_file(out / BATCHING_FILE, text.encode())

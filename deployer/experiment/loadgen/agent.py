@@ -22,11 +22,12 @@ from typing import NoReturn
 
 import msgspec
 
-from deployer.errors import DeployerError, SpecError
+from deployer.errors import DeployerError, SpecError, UsageError
 from deployer.experiment.loadgen.plan import Outcome, Plan, parse_plan
-from deployer.experiment.loadgen.workers import Mark, Workers
+from deployer.experiment.loadgen.workers import Mark, Workers, missing
 from deployer.targets.agents.server import AgentRequest, AgentServer, Refusal
 
+ARGUMENTS = ("HOST", "PORT", "TOKEN_SHA256", "IDLE_SECONDS")
 TOKEN_HEADER = "x-load-token"
 LONG_POLL_SECONDS = 10.0
 """How long a request for the report waits for a change."""
@@ -118,7 +119,13 @@ def _end(*_: object) -> NoReturn:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the port, and serve until idle for IDLE_SECONDS, or SIGTERM."""
+    """Print the port, and serve until idle for IDLE_SECONDS, or SIGTERM; the exit code is that of `deployer.errors`."""
+    if len(arguments) != len(ARGUMENTS):
+        sys.stderr.write(f"usage: python -m deployer.experiment.loadgen.agent {' '.join(ARGUMENTS)}\n")
+        return UsageError.exit_code
+    if problem := missing():
+        sys.stderr.write(f"error: {problem.message}\nhint: {problem.hint}\n")
+        return problem.exit_code
     host, port, token_sha256, idle = arguments
     signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory() as directory, Workers() as workers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -36,6 +37,13 @@ def cpu_times() -> CpuTimes:
         return CpuTimes(busy=0, total=0)
     ticks = [int(field) for field in fields]
     return CpuTimes(busy=sum(ticks) - ticks[3] - ticks[4], total=sum(ticks))
+
+
+def busy_share(seconds: float) -> float | None:
+    """The share of all cores that is busy during the next `seconds`; None if unknown."""
+    before = cpu_times()
+    time.sleep(seconds)
+    return before.busy_share(cpu_times())
 
 
 def load_average() -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -159,6 +160,15 @@ def _run(plan: Plan, ready: Callable[[], float]) -> Outcome:
     except ImportError as error:
         raise of_import(error) or error from error
     return run.run(plan, ready)
+
+
+def missing() -> DeployerError | None:
+    """The error of every trial for want of an optional library, so that nobody uploads records first; else None."""
+    try:
+        importlib.import_module("hdrh")
+    except ImportError as error:
+        return of_import(error)
+    return None
 
 
 def _raise_priority() -> None:

@@ -11,12 +11,14 @@ from typing import Any, Literal
 import msgspec
 
 from deployer.errors import SpecError
+from deployer.experiment.batching.search import Sweep
 from deployer.experiment.latency import PERCENTILES
 from deployer.experiment.report import html, plots
 from deployer.experiment.results import Experiment, Trial
 from deployer.files import replace_file
 
 EXPERIMENT_JSON = "experiment.json"
+BATCHING_JSON = "batching.json"
 TRIALS_CSV = "trials.csv"
 REPORT_HTML = "report.html"
 
@@ -27,6 +29,12 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: str
     kind: Literal["Experiment"] = "Experiment"
     experiment: Experiment
+
+
+class _Batching(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    schema_version: str = "v1"
+    kind: str = "BatchingExperiment"
+    sweep: Sweep
 
 
 def write(folder: Path, experiment: Experiment, logs: Mapping[int, str]) -> None:
@@ -56,6 +64,26 @@ def write_report(folder: Path, experiment: Experiment) -> None:
     for plot in drawn:
         replace_file(folder / f"{plot.name}.png", plot.png)
     replace_file(folder / REPORT_HTML, html.render(experiment, drawn).encode())
+
+
+def write_batching(folder: Path, sweep: Sweep) -> None:
+    """Write `batching.json`, and the overview page of a batching experiment."""
+    replace_file(folder / BATCHING_JSON, msgspec.json.format(msgspec.json.encode(_Batching(sweep=sweep)), indent=2))
+    replace_file(folder / REPORT_HTML, html.render_batching(sweep).encode())
+
+
+def write_again(folder: Path) -> Path:
+    """Write the report of an experiment of either kind again; returns its path. Errors: SpecError as for `read`."""
+    path = folder / BATCHING_JSON
+    if path.exists():
+        try:
+            sweep = msgspec.json.decode(path.read_bytes(), type=_Batching).sweep
+        except msgspec.MsgspecError as error:
+            raise SpecError(f"{path} cannot be read", hint="it may be from another version of deployer") from error
+        write_batching(folder, sweep)
+    else:
+        write_report(folder, read(folder))
+    return folder / REPORT_HTML
 
 
 def add_picture(folder: Path, title: str, caption: str, svg: bytes) -> None:

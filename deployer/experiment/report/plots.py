@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deployer.experiment.capacity import times_text
+from deployer.experiment.report.labels import Label, place
 from deployer.experiment.results import Experiment, Kind, Trial
 from deployer.experiment.summary import rate_text
 
@@ -47,6 +48,10 @@ _STYLE = {
 }
 
 
+Paint = Callable[["Axes", Experiment], Sequence[Label]]
+"""Draws one plot, and returns the labels that still have to find a place."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plot:
     """One plot; `caption` explains it."""
@@ -63,7 +68,7 @@ def draw(experiment: Experiment) -> tuple[Plot, ...]:
     import matplotlib
 
     matplotlib.use("Agg")
-    wanted: list[tuple[str, str, str, Callable[[Axes, Experiment], None]]] = []
+    wanted: list[tuple[str, str, str, Paint]] = []
     if experiment.capacities:
         wanted.append(
             (
@@ -108,15 +113,23 @@ def draw(experiment: Experiment) -> tuple[Plot, ...]:
         return tuple(_plot(experiment, name, title, caption, paint) for name, title, caption, paint in wanted)
 
 
-def _plot(
-    experiment: Experiment, name: str, title: str, caption: str, paint: Callable[[Axes, Experiment], None]
-) -> Plot:
+def _plot(experiment: Experiment, name: str, title: str, caption: str, paint: Paint) -> Plot:
     from matplotlib.figure import Figure
 
     height = 4.3 if name != "cpu" else 1.5 + 0.62 * len(experiment.capacities or experiment.settings.replicas)
     figure = Figure(figsize=(7.6, height), layout="constrained")
-    paint(figure.add_subplot(), experiment)
+    axes = figure.add_subplot()
+    labels = paint(axes, experiment)
+    _legend(figure, axes)
+    place(figure, axes, labels)
     return Plot(name=name, title=title, caption=caption, png=_save(figure, "png"), svg=_save(figure, "svg"))
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Above the axes: inside, it would cover a line of some experiment."""
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, names, loc="outside upper left", ncols=min(4, len(handles)), borderaxespad=0.2)
 
 
 def _save(figure: Figure, kind: str) -> bytes:
@@ -130,7 +143,7 @@ def _colour(experiment: Experiment, replicas: int) -> str:
     return COLOURS[counts.index(replicas) % len(COLOURS)]
 
 
-def _throughput(axes: Axes, experiment: Experiment) -> None:
+def _throughput(axes: Axes, experiment: Experiment) -> Sequence[Label]:
     capacities = [c for c in experiment.capacities if c.rate > 0] or list(experiment.capacities)
     base, top = capacities[0], max(c.replicas for c in experiment.capacities)
     end = max(top * 1.15, top + 0.4)
@@ -143,6 +156,7 @@ def _throughput(axes: Axes, experiment: Experiment) -> None:
         axes.fill_between(
             counts, [c.low for c in fit.curve], [c.high for c in fit.curve], color="#475569", alpha=0.13, linewidth=0
         )
+    labels = []
     for c in experiment.capacities:
         colour = _colour(experiment, c.replicas)
         axes.plot(c.replicas, c.ceiling, "o", markersize=9, markerfacecolor="white", color=colour, markeredgewidth=1.8)
@@ -154,30 +168,22 @@ def _throughput(axes: Axes, experiment: Experiment) -> None:
         if c.broke_at is not None:
             axes.vlines(c.replicas, c.rate, c.broke_at, color=colour, linewidth=3, alpha=0.45)
         ratio = f"\n{times_text(c, base)}" if c is not base else ""
-        axes.annotate(
-            f"{rate_text(c.rate)}/s{ratio}",
-            (c.replicas, c.rate),
-            xytext=(13, -5),
-            textcoords="offset points",
-            va="top",
-            fontweight="bold",
-            color=colour,
-        )
+        labels.append(Label(text=f"{rate_text(c.rate)}/s{ratio}", at=(c.replicas, c.rate), colour=colour, bold=True))
     axes.set(xlim=(0, end), xlabel="replicas", ylabel="requests per second")
     axes.set_ylim(0, 1.18 * max(*(max(c.rate, c.ceiling) for c in experiment.capacities), top * per_replica))
     axes.set_xticks(sorted({c.replicas for c in experiment.capacities}))
-    axes.legend(loc="upper left")
+    return labels
 
 
-def _balancing(axes: Axes, experiment: Experiment) -> None:
+def _balancing(axes: Axes, experiment: Experiment) -> Sequence[Label]:
     direct = experiment.direct.capacities if experiment.direct is not None else ()
     sweeps = (
-        ("through the gateways", experiment.capacities, COLOURS[0], 8),
-        ("one gRPC channel", direct, COLOURS[2], -15),
+        ("through the gateways", experiment.capacities, COLOURS[0]),
+        ("one gRPC channel", direct, COLOURS[2]),
     )
-    counts_of_both = sorted({c.replicas for _, capacities, _, _ in sweeps for c in capacities})
-    top = counts_of_both[-1]
-    for name, capacities, colour, offset in sweeps:
+    counts_of_both = sorted({c.replicas for _, capacities, _ in sweeps for c in capacities})
+    top, labels = counts_of_both[-1], []
+    for name, capacities, colour in sweeps:
         shown = [c for c in capacities if c.ceiling > 0]
         if not shown:
             continue
@@ -185,22 +191,14 @@ def _balancing(axes: Axes, experiment: Experiment) -> None:
         perfect = [base.ceiling / base.replicas * n for n in (0, top)]
         axes.plot([0, top], perfect, "--", color=colour, linewidth=1.2, alpha=0.45)
         axes.plot(counts, [c.ceiling for c in shown], "o-", color=colour, label=name, zorder=5)
-        for c in shown:
-            axes.annotate(
-                f"{rate_text(c.ceiling)}/s",
-                (c.replicas, c.ceiling),
-                xytext=(7, offset),
-                textcoords="offset points",
-                fontsize=10,
-                color=colour,
-            )
+        labels += [Label(text=f"{rate_text(c.ceiling)}/s", at=(c.replicas, c.ceiling), colour=colour) for c in shown]
     axes.set(xlim=(0, top * 1.12), xlabel="replicas", ylabel="requests per second")
     axes.set_ylim(0)
     axes.set_xticks(counts_of_both)
-    axes.legend(loc="upper left")
+    return labels
 
 
-def _latency(axes: Axes, experiment: Experiment) -> None:
+def _latency(axes: Axes, experiment: Experiment) -> Sequence[Label]:
     axes.set_yscale("log")
     opened = [t for t in experiment.trials if t.kind is Kind.OPEN and t.latency.count]
     for count in sorted({t.replicas for t in opened}):
@@ -208,8 +206,8 @@ def _latency(axes: Axes, experiment: Experiment) -> None:
         of_count = sorted((t for t in opened if t.replicas == count and t.valid), key=lambda t: t.offered)
         rates = [t.offered for t in of_count]
         label = "1 replica" if count == 1 else f"{count} replicas"
-        axes.plot(rates, [t.latency.at(99).ms for t in of_count], color=colour, label=f"{label}, p99")
-        axes.plot(rates, [t.latency.at(50).ms for t in of_count], ":", color=colour, linewidth=1.6, label="p50")
+        axes.plot(rates, [t.latency.at(99).ms for t in of_count], color=colour, label=label)
+        axes.plot(rates, [t.latency.at(50).ms for t in of_count], ":", color=colour, linewidth=1.6)
         for t in of_count:
             p99 = t.latency.at(99)
             axes.plot(
@@ -218,28 +216,18 @@ def _latency(axes: Axes, experiment: Experiment) -> None:
     invalid = [t for t in opened if not t.valid]
     axes.plot([t.offered for t in invalid], [t.latency.at(99).ms for t in invalid], "x", color=BAD, markeredgewidth=2)
     limit = experiment.objective.p99_ms
-    axes.axhline(limit, color=BAD, linewidth=1.3, linestyle=(0, (5, 3)))
-    axes.annotate(
-        f"objective: p99 ≤ {limit:g} ms",
-        (0.0, limit),
-        xycoords=("axes fraction", "data"),
-        xytext=(6, 4),
-        textcoords="offset points",
-        color=BAD,
-        fontsize=10,
-        bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1},
-        zorder=6,
-    )
+    objective = f"objective: p99 ≤ {limit:g} ms"
+    axes.axhline(limit, color=BAD, linewidth=1.3, linestyle=(0, (5, 3)), label=objective)
     low = min([t.latency.at(50).ms for t in opened] + [limit])
     high = max([t.latency.at(99).ms for t in opened] + [limit])
     axes.set_ylim(low / 1.8, high * 2)
     axes.set_xlim(0, 1.06 * max((t.offered for t in opened), default=1.0))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set(xlabel="offered requests per second", ylabel="milliseconds")
-    axes.legend(loc="lower right", ncols=max(1, len({t.replicas for t in opened})))
+    return ()
 
 
-def _cpu(axes: Axes, experiment: Experiment) -> None:
+def _cpu(axes: Axes, experiment: Experiment) -> Sequence[Label]:
     shown = _representative_trials(experiment)
     tones = ("#1d4ed8", "#3b82f6", "#60a5fa", "#93c5fd")
     for row, trial in enumerate(shown):
@@ -257,7 +245,7 @@ def _cpu(axes: Axes, experiment: Experiment) -> None:
         for name, cores, colour in parts:
             label = name if row == 0 and name not in axes.get_legend_handles_labels()[1] else None
             axes.barh(row, cores, left=left, color=colour, height=0.58, edgecolor="white", label=label)
-            if cores > 0.045 * experiment.environment.cores:
+            if cores > 0.065 * experiment.environment.cores:
                 dark = colour in ("#e2e8f0", "#93c5fd", "#94a3b8")
                 axes.text(
                     left + cores / 2, row, f"{cores:.2f}", ha="center", va="center", fontsize=9.5,
@@ -269,7 +257,7 @@ def _cpu(axes: Axes, experiment: Experiment) -> None:
     axes.grid(visible=False, axis="y")
     axes.invert_yaxis()
     axes.set(xlabel="cores", xlim=(0, experiment.environment.cores * 1.03))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, 1.0 + 0.32 / max(1, len(shown)) + 0.12), ncols=4)
+    return ()
 
 
 def _representative_trials(experiment: Experiment) -> list[Trial]:

@@ -26,7 +26,7 @@ from deployer.domain.store import (
     size_text,
 )
 from deployer.errors import ExportError, SpecError, disk_errors
-from deployer.models.export import lite, samples, warmup
+from deployer.models.export import lite, recorded, samples, warmup
 from deployer.models.export.samples import Inputs
 from deployer.models.export.sources import Source, open_source
 from deployer.models.features import check as features_check
@@ -57,7 +57,8 @@ class ExportRequest:
     With `require_batchable`, a signature that cannot be batched is an error; otherwise it is noted in the manifest.
     With `trust`, a source file may run its own code while it is read. `data` are rows that the feature spec must take,
     and whose distribution goes into the version; `rates` the exchange rates for them, and `expected` what training
-    made of them. `prover` starts the model server of the checks. `bounds` are those of a quantized model.
+    made of them. `warmup_from` is a file of records that become the warm-up requests. `prover` starts the model server
+    of the checks. `bounds` are those of a quantized model.
     Errors at construction: ExportError for a metric that is not a finite number; SpecError for flags that contradict.
     """
 
@@ -73,6 +74,7 @@ class ExportRequest:
     tolerance: parity.Tolerance = field(default_factory=parity.Tolerance)
     warmup: WarmUp = WarmUp.KEEP
     warmup_batch_sizes: tuple[int, ...] = (1, 8, 32)
+    warmup_from: Path | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     max_size: int | None = None
     require_batchable: bool = False
@@ -298,6 +300,11 @@ def _check_on_server(
             hint="give every input and output an unknown dimension 0 (None), or serve this model without batching",
         )
     sizes = request.warmup_batch_sizes if not problem else ()
+    if request.warmup_from is not None:
+        features = staged / manifest.FEATURES
+        wanted = max(sizes, default=1)
+        recorded_inputs = recorded.read(request.warmup_from, features, request.rates, wanted=wanted, progress=progress)
+        inputs = {name: array for name, array in recorded_inputs.items() if name in signature.inputs}
     kept = _put_warmup(staged, inputs, sizes, request, progress)
     progress("loading the version again, with its warm-up requests")
     with prover.serving({STAGED: staged}, warm_up=True):
@@ -342,7 +349,7 @@ def _put_warmup(
 ) -> int | None:
     """Write the warm-up requests, or keep the model's own. Returns the number of kept requests, None for new ones."""
     path = staged / manifest.WARMUP
-    if path.exists() and request.warmup is WarmUp.KEEP:
+    if path.exists() and request.warmup is WarmUp.KEEP and request.warmup_from is None:
         kept = warmup.count(path)
         progress(f"keeping the {kept} warm-up requests that came with the model; --warmup new replaces them")
         return kept

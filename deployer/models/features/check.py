@@ -134,7 +134,7 @@ def _with_data(request: CheckRequest, spec: FeatureSpec, compiled: Compiled, not
     count = bad = 0
     for chunk in _chunks(request.data, spec):
         count += len(chunk)
-        rejected, found = _rejected(chunk, compiled)
+        rejected, found = rejected_rows(chunk, compiled)
         bad += len(rejected)
         problems += found[: max(0, PROBLEMS_LISTED - len(problems))]
         if compared is not None:
@@ -161,8 +161,8 @@ def _chunks(patterns: Sequence[str], spec: FeatureSpec) -> Iterator[list[rows.Ro
         yield chunk
 
 
-def _rejected(chunk: Sequence[rows.Row], compiled: Compiled) -> tuple[set[int], list[str]]:
-    """The indices of rows that are not records or that the gateway rejects, and why."""
+def rejected_rows(chunk: Sequence[rows.Row], compiled: Compiled) -> tuple[set[int], list[str]]:
+    """The indices in the chunk of rows that are not records or that the gateway rejects, and why."""
     rejected = {index for index, row in enumerate(chunk) if row.problem}
     found = [f"{row.file}:{row.line}: {row.problem}" for row in chunk if row.problem]
     valid = [index for index in range(len(chunk)) if index not in rejected]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class Compared:
         try:
             with np.load(path, allow_pickle=False) as file:
                 expected = {name: file[name] for name in file.files}
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError, EOFError, BadZipFile) as error:
             raise SpecError(
                 f"{path} cannot be read as .npz", hint="write it by numpy.savez(path, INPUT=array); text as numpy's str"
             ) from error

@@ -17,6 +17,7 @@ from deployer.records.endpoint import RecordApi
 from deployer.records.rows import Row
 from deployer.release.batch.pace import Pace, Rate
 from deployer.release.batch.pack import body
+from deployer.tools.client_tls import CERTIFICATE_HINT
 
 BUSY_STATUSES: Final = (408, 429, 502, 503, 504)
 ATTEMPTS: Final = 3
@@ -102,7 +103,7 @@ class Asker:
         self.pace = pace
         self.requests = 0
         self._rate = rate
-        self._pools = [http1.Pool(url, timeout=request_timeout) for url in endpoint.urls]
+        self._pools = [http1.Pool(url, timeout=request_timeout, tls=endpoint.tls) for url in endpoint.urls]
         self._path = endpoint.path
         self._headers = endpoint.headers
         self._patience = patience
@@ -193,6 +194,10 @@ class Asker:
             self.requests += 1
             reply = await pool.request(http1.post(pool.authority, self._path, content, headers=self._headers))
         except http1.HttpError as error:
+            if error.code == "certificate":
+                raise TargetError(
+                    "the gateway's certificate is not trusted", cause=str(error), hint=CERTIFICATE_HINT
+                ) from error
             status = 504 if error.code == "timeout" else 503
             reply = http1.Response(status, msgspec.json.encode({"error": str(error)}))
         finally:

@@ -15,12 +15,14 @@ from deployer.domain.release import Release
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import SpecError, UsageError
 from deployer.files import replace_file
+from deployer.records.text import decoded
 from deployer.release.deploy.installed import live_release
 from deployer.release.render.everything import GATEWAY_VALUES, TF_SERVING_VALUES
 from deployer.release.render.gateway_file import Specs
 from deployer.release.render.render import Choice, override
 from deployer.release.render.values import values_gateway, values_tf_serving
 from deployer.targets.cluster.target import ClusterTarget
+from gateway.spec.places import yaml_problem
 from gateway.spec.text import load
 
 
@@ -172,11 +174,16 @@ def differences(directory: Path, target: ClusterTarget) -> tuple[Difference, ...
 
 def _read(path: Path, shape: type[T]) -> T:
     try:
-        document = load(path.read_text("utf-8"))
+        content = path.read_bytes()
+        document = load(decoded(content, path)) if content.strip() else None
         return msgspec.convert({} if document is None else document, shape, str_keys=True)
     except FileNotFoundError:
         raise SpecError(
             f"{path} does not exist", hint="`deployer rollout start --write-values` and `deployer render` write it"
         ) from None
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
+        raise SpecError(
+            f"{path} is not valid YAML", cause=yaml_problem(error), hint="it must be a values file of the chart"
+        ) from error
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         raise SpecError(f"{path} cannot be read: {error}", hint="it must be a values file of the chart") from error

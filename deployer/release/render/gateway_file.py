@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from deployer.domain.gateway import Auth, Sticky
+from deployer.domain.gateway import Auth, Sticky, Tls
 from deployer.domain.location import MODELS_MOUNT, DirectoryStore, PvcStore
-from deployer.domain.release import Model, Release
+from deployer.domain.release import Model, Release, ServingTls
 from deployer.domain.serving import ModelState, ServingConfig
 from deployer.errors import DeployerError, SpecError
 from deployer.release.render.text import fill
@@ -29,6 +29,15 @@ ROWS_PER_CALL = 1024
 
 KEYS_MOUNT = "/etc/gateway-keys/keys.yaml"
 """Where the gateway chart mounts the Secret with API keys."""
+
+TLS_MOUNT = "/etc/gateway-tls"
+"""Where it mounts the Secret with the certificate."""
+
+BACKEND_TLS_MOUNT = "/etc/model-server-tls"
+"""Where it mounts the Secret for connections to model servers."""
+
+SAMPLES_MOUNT = "/var/lib/gateway-samples"
+"""Where it mounts the volume for records."""
 
 ASSETS = "assets.extra"
 """Folder of a version with its feature spec and the files that this names."""
@@ -88,6 +97,13 @@ def routing_document(release: Release, state: ServingConfig, specs: Specs, *, in
         document["cors"] = {**asdict(gateway.cors), "origins": list(gateway.cors.origins)}
     if gateway.access_log is not None:
         document["access_log"] = asdict(gateway.access_log)
+    if gateway.tls is not None:
+        document["tls"] = _tls(gateway.tls, in_cluster=isinstance(release.store, PvcStore))
+    if gateway.sampling is not None:
+        sampled = asdict(gateway.sampling)
+        del sampled["pvc"]
+        folder = SAMPLES_MOUNT if isinstance(release.store, PvcStore) else gateway.sampling.folder
+        document["sampling"] = {**sampled, "folder": folder, "mask": list(gateway.sampling.mask)}
     if gateway.public_docs:
         document["public_docs"] = True
     return document
@@ -114,6 +130,28 @@ def _auth(auth: Auth, *, in_cluster: bool) -> Document:
         jwt = {**asdict(auth.jwt), "algorithms": list(auth.jwt.algorithms)}
         document["jwt"] = {key: value for key, value in jwt.items() if value is not None}
     return document
+
+
+def _tls(tls: Tls, *, in_cluster: bool) -> Document:
+    """The section. Errors: SpecError where the release runs without the certificate that deployer.yaml names
+    elsewhere, and for certificates of clients in a cluster."""
+    here, there = ("secret", "cert_file") if in_cluster else ("cert_file", "secret")
+    if getattr(tls, here) is None:
+        place = "in a cluster" if in_cluster else "on this machine"
+        raise SpecError(
+            f"gateway.tls.{there} does not work {place}, and gateway.tls.{here} is not set",
+            hint="set both in a deployer.yaml that is used in both places; leave tls out for ports without TLS",
+        )
+    if not in_cluster:
+        files = {"cert_file": tls.cert_file, "key_file": tls.key_file, "client_ca_file": tls.client_ca_file}
+        return {key: value for key, value in files.items() if value is not None}
+    if tls.client_ca_file is not None:
+        raise SpecError(
+            "gateway.tls.client_ca_file does not work in a cluster: requests of the deployer reach gateways through the"
+            " API server, which shows them no certificate",
+            hint="ask for keys or tokens (gateway.auth), or for certificates at the Ingress",
+        )
+    return {"cert_file": f"{TLS_MOUNT}/tls.crt", "key_file": f"{TLS_MOUNT}/tls.key"}
 
 
 def _model(
@@ -194,7 +232,33 @@ def _check_files(release: Release, model: str, version: int, spec: FeatureSpec) 
 
 
 def _backends(release: Release) -> Document:
-    if isinstance(release.store, PvcStore):
-        address = f"{release.name}-tf-serving-headless.{release.namespace}.svc:8500"
-        return {"dns": address, "refresh_seconds": release.gateway.backend_refresh_seconds}
-    return {"static": [LOCAL_BACKEND], "refresh_seconds": release.gateway.backend_refresh_seconds}
+    seconds: Document = {"refresh_seconds": release.gateway.backend_refresh_seconds}
+    in_cluster, tls = isinstance(release.store, PvcStore), release.serving.tls
+    if tls is not None:
+        seconds["tls"] = _backend_tls(release, tls, in_cluster=in_cluster)
+    if in_cluster:
+        return {"dns": f"{model_servers(release)}:8500", **seconds}
+    return {"static": [LOCAL_BACKEND], **seconds}
+
+
+def model_servers(release: Release) -> str:
+    """The DNS name of the model servers of a release in a cluster."""
+    return f"{release.name}-tf-serving-headless.{release.namespace}.svc"
+
+
+def _backend_tls(release: Release, tls: ServingTls, *, in_cluster: bool) -> Document:
+    """The section. Errors: SpecError where deployer.yaml names certificates for the other place only."""
+    here, there = ("secret", "cert_file") if in_cluster else ("cert_file", "secret")
+    if getattr(tls, here) is None:
+        place = "in a cluster" if in_cluster else "on this machine"
+        raise SpecError(
+            f"serving.tls.{there} does not work {place}, and serving.tls.{here} is not set",
+            hint="set both in a deployer.yaml that is used in both places; leave tls out for gRPC without TLS",
+        )
+    if in_cluster:
+        shown = {"cert_file": f"{BACKEND_TLS_MOUNT}/tls.crt", "key_file": f"{BACKEND_TLS_MOUNT}/tls.key"}
+        name = tls.server_name or model_servers(release)
+        return {"ca_file": f"{BACKEND_TLS_MOUNT}/ca.crt", "server_name": name, **(shown if tls.mutual else {})}
+    files = {"ca_file": tls.ca_file, "server_name": tls.server_name}
+    files |= {"cert_file": tls.client_cert_file, "key_file": tls.client_key_file}
+    return {key: value for key, value in files.items() if value is not None}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
 
-from deployer.domain.release import Release
+from deployer.domain.release import Release, ServingTls
 from deployer.domain.serving import ServingConfig
 from deployer.errors import DeployerError, SpecError
 from deployer.release import spec
@@ -17,6 +18,7 @@ from tfserving.config import (
     ModelServerConfig,
     MonitoringConfig,
     Specific,
+    SSLConfig,
 )
 
 T = TypeVar("T")
@@ -92,6 +94,25 @@ def monitoring_text(release: str, monitoring: MonitoringConfig) -> str:
         raise SpecError(f"serving.metrics_path: {error}", hint=spec.REFERENCE) from error
     text = fill("monitoring.config.j2", release=release, monitoring=monitoring)
     return _verified("monitoring_config", text, monitoring, MonitoringConfig.parse(text))
+
+
+def ssl_text(tls: ServingTls) -> str:
+    """The text of ssl_config_file, with the private key. Errors: SpecError for files that cannot be read or used."""
+    texts = {
+        key: _pem(key, getattr(tls, name))
+        for key, name in (("server_key", "key_file"), ("server_cert", "cert_file"), ("custom_ca", "client_ca_file"))
+    }
+    try:
+        return SSLConfig(**texts, client_verify=tls.mutual).to_text()
+    except ConfigError as error:
+        raise SpecError(f"serving.tls: {error}", hint=spec.REFERENCE) from error
+
+
+def _pem(key: str, path: str | None) -> str:
+    try:
+        return Path(path).read_text("utf-8") if path is not None else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"serving.tls: {path} cannot be read", cause=str(error), hint=f"it is the {key}") from error
 
 
 def _verified(what: str, text: str, intended: T, parsed: T) -> str:

@@ -12,6 +12,8 @@ from tfserving import flags
 MODELS_FILE = "models.config"
 BATCHING_FILE = "batching_parameters.txt"
 MONITORING_FILE = "monitoring.config"
+SSL_FILE = "ssl.config"
+"""It holds a private key, so `render` does not write it."""
 
 PORTS: Mapping[str, flags.Value] = {"port": 8500, "rest_api_port": 8501}
 """The ports in a container; local replicas get their own ports."""
@@ -39,8 +41,12 @@ def server_flags(release: Release) -> dict[str, flags.Value]:
         "monitoring_config_file": MONITORING_FILE,
         **tflite_flags(release),
     }
+    if serving.tls is not None:
+        values["ssl_config_file"] = SSL_FILE
     if release.batching is not None:
         values |= {"enable_batching": True, "batching_parameters_file": BATCHING_FILE}
+    if serving.pool == "gpu" and serving.gpu_memory_share is not None:
+        values["per_process_gpu_memory_fraction"] = serving.gpu_memory_share
     return values | dict(serving.flags)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deployer.domain.location import MODELS_MOUNT, PvcStore, cluster_store
-from deployer.domain.release import Release
+from deployer.domain.release import Release, Serving
 from deployer.domain.rollout import Policy
 from deployer.domain.serving import ServingConfig
 from deployer.domain.workload import Autoscaling, Image, Resources
 from deployer.errors import SpecError
-from deployer.release.render.gateway_file import Document, Specs, routing_document
+from deployer.release.render.gateway_file import Document, Specs, model_servers, routing_document
 from deployer.release.render.pods import with_pods
 from deployer.release.render.server_flags import tflite_flags
 from deployer.release.render.size import check_size
@@ -23,6 +23,8 @@ CHART_GRACE_SECONDS = 45
 """The charts' preStop sleep and termination grace period."""
 
 GRACE_MARGIN_SECONDS = 5
+
+SAMPLES_MARGIN_MIB = 16
 
 EMBEDDED_SERVER = "tfserving-deployer/modelserver"
 """The suffix of the image repository of this project's model server, in any registry."""
@@ -56,9 +58,10 @@ def values_tf_serving(release: Release, state: ServingConfig) -> str:
         **_own_model_config(serving.rollout_policy, release.pods.cpu_limit),
         "extraArgs": flags.render({**tflite_flags(release), **serving.flags}),
         "batching": _batching(release),
+        **({"sslConfigSecret": serving.tls.secret} if serving.tls and serving.tls.secret else {}),
         "monitoring": {"enabled": True, "path": serving.metrics_path},
-        **_scale(serving.replicas, release.autoscaling),
-        "gpu": {"enabled": serving.pool == "gpu", "count": serving.gpus},
+        **_scale_servers(release),
+        "gpu": _gpu(serving),
         "resources": _resources(serving.resources),
         **_storage(release),
         **_grace(PRE_STOP_SECONDS + serving.rest_timeout_seconds, serving.values),
@@ -77,13 +80,19 @@ def values_gateway(release: Release, state: ServingConfig, specs: Specs) -> str:
         check_size(config)
     document: Document = {
         **({"models": {"source": "live"}} if release.models_source == "live" else {}),
-        "modelServer": {"refreshSeconds": gateway.backend_refresh_seconds},
+        "modelServer": {
+            "refreshSeconds": gateway.backend_refresh_seconds,
+            **_backend_tls(release),
+            **_from_zero(release),
+        },
         "config": config,
         **_image(gateway.image),
         **_scale(gateway.replicas, gateway.autoscaling),
         "resources": _resources(gateway.resources),
         **_grpc(gateway.grpc_port),
         **({"keysSecret": gateway.auth.keys_secret} if gateway.auth and gateway.auth.keys_secret else {}),
+        **({"tlsSecret": gateway.tls.secret} if gateway.tls and gateway.tls.secret else {}),
+        **_samples(release),
         **_model_store(release),
         **_grace(PRE_STOP_SECONDS + gateway.limits.timeout_ms // 1000, gateway.values),
     }
@@ -101,6 +110,22 @@ def _models(release: Release, state: ServingConfig) -> object:
         for model in release.models
     ]
     return {"source": "live", "initial": listed} if release.models_source == "live" else listed
+
+
+def _backend_tls(release: Release) -> Document:
+    tls = release.serving.tls
+    if tls is None or not tls.gateway_secret:
+        return {}
+    name = tls.server_name or model_servers(release)
+    return {"tls": {"secret": tls.gateway_secret, "serverName": name, "clientCertificate": tls.mutual}}
+
+
+def _samples(release: Release) -> Document:
+    sampling = release.gateway.sampling
+    if sampling is None:
+        return {}
+    mebibytes = len(release.models) * sampling.max_bytes // (1 << 20) + SAMPLES_MARGIN_MIB
+    return {"samples": {"enabled": True, "existingClaim": sampling.pvc or "", "sizeLimit": f"{mebibytes}Mi"}}
 
 
 def _model_store(release: Release) -> Document:
@@ -162,15 +187,51 @@ def _own_model_config(policy: Policy, cpu_limit: str) -> Document:
 def _scale(replicas: int, autoscaling: Autoscaling | None) -> Document:
     if autoscaling is None:
         return {"replicaCount": replicas, "autoscaling": {"enabled": False}}
+    return {"replicaCount": replicas, "autoscaling": _bounds(autoscaling)}
+
+
+def _bounds(autoscaling: Autoscaling) -> Document:
     return {
-        "replicaCount": replicas,
-        "autoscaling": {
-            "enabled": True,
-            "minReplicas": autoscaling.min_replicas,
-            "maxReplicas": autoscaling.max_replicas,
-            "targetCPUUtilizationPercentage": autoscaling.cpu_percent,
-        },
+        "enabled": True,
+        "minReplicas": autoscaling.min_replicas,
+        "maxReplicas": autoscaling.max_replicas,
+        "targetCPUUtilizationPercentage": autoscaling.cpu_percent,
     }
+
+
+def _scale_servers(release: Release) -> Document:
+    """As `_scale`; with `waiting_per_replica` KEDA scales by the requests at the gateways, and by CPU as before."""
+    scaled, wanted = _scale(release.serving.replicas, release.autoscaling), release.autoscaling
+    if wanted is None or wanted.waiting_per_replica is None:
+        return scaled
+    pods = f'{{namespace="{release.namespace}",pod=~"{release.name}-gateway-.*"}}'
+    waiting = {
+        "serverAddress": wanted.prometheus,
+        "query": f"sum(gateway_in_flight{pods} + gateway_waiting{pods})",
+        "threshold": str(wanted.waiting_per_replica),
+        "ignoreNullValues": "false",  # gateways that nobody scrapes are an error of the trigger, not an idle release
+    }
+    by_cpu = {"value": str(wanted.cpu_percent), "containerName": MODEL_SERVER}
+    triggers = [
+        {"type": "prometheus", "metadata": waiting},
+        {"type": "cpu", "metricType": "Utilization", "metadata": by_cpu},
+    ]
+    return {**scaled, "autoscaling": {**_bounds(wanted), "keda": {"enabled": True, "triggers": triggers}}}
+
+
+MODEL_SERVER = "model-server"
+"""The container of the tf-serving chart that is scaled by CPU."""
+
+
+def _from_zero(release: Release) -> Document:
+    """Gateways of a release that may have no model server are ready without one, and wait for the first."""
+    none = release.autoscaling is not None and release.autoscaling.min_replicas == 0
+    return {"scaleToZero": True} if none else {}
+
+
+def _gpu(serving: Serving) -> Document:
+    share = {} if serving.gpu_memory_share is None else {"memoryFraction": serving.gpu_memory_share}
+    return {"enabled": serving.pool == "gpu", "count": serving.gpus, **share}
 
 
 def _resources(resources: Resources) -> Document:

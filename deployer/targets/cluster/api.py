@@ -225,9 +225,13 @@ def pod_path(namespace: str, name: str = "") -> str:
     return f"/api/v1/namespaces/{quote(namespace)}/pods" + (f"/{quote(name)}" if name else "")
 
 
-def proxy_path(namespace: str, pod: str, port: int, path: str) -> str:
-    """The proxy path of the API server for a port of a pod; `path` begins with a slash."""
-    return f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}:{port}/proxy{path}"
+def proxy_path(namespace: str, pod: str, port: int, path: str, *, secure: bool = False) -> str:
+    """The proxy path of the API server for a port of a pod; `path` begins with a slash.
+
+    With `secure` the API server speaks TLS to the pod, without looking at its certificate.
+    """
+    scheme = "https:" if secure else ""
+    return f"/api/v1/namespaces/{quote(namespace)}/pods/{scheme}{quote(pod)}:{port}/proxy{path}"
 
 
 def _api_status(reply: HttpReply) -> _Status | None:

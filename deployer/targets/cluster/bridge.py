@@ -16,7 +16,7 @@ from deployer.errors import DeployerError, TargetError
 from deployer.targets.base import HttpReply
 
 FORWARD_TIMEOUT = 60.0
-FORWARDED_HEADERS = ("x-request-id", "x-request-timeout-ms", "x-api-key")
+FORWARDED_HEADERS = ("x-request-id", "x-request-timeout-ms", "x-api-key", "x-no-sampling")
 
 
 class Post(Protocol):

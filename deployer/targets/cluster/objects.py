@@ -290,6 +290,21 @@ class ConfigMap(_Object, frozen=True, kw_only=True):
     data: dict[str, str] = {}
 
 
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+"""Annotation of the StorageClass of PVCs that name none."""
+
+
+class StorageClass(_Object, frozen=True, kw_only=True):
+    """A StorageClass."""
+
+    metadata: Meta
+
+    @property
+    def is_default(self) -> bool:
+        """Whether PVCs that name no class get this one."""
+        return self.metadata.annotations.get(DEFAULT_CLASS) == "true"
+
+
 class PvcSpec(_Object, frozen=True, kw_only=True):
     """spec of a PersistentVolumeClaim."""
 

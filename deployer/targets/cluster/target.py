@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TypeVar
 
-from deployer.domain import quantity
+from deployer.domain.gateway import Tls
 from deployer.domain.location import PvcStore
 from deployer.domain.release import Release
 from deployer.errors import SpecError, TargetError
@@ -45,6 +45,7 @@ from deployer.targets.cluster.live_config import LiveConfig
 from deployer.targets.cluster.names import GATEWAY, MODEL_SERVER, NEWCOMER_KEY, Names
 from deployer.targets.cluster.objects import Event, Pod, Service
 from deployer.targets.cluster.own_configs import OwnConfigs
+from deployer.targets.cluster.reported import report
 from deployer.targets.cluster.scale import Scale
 from deployer.targets.cluster.state import cpu, memory, view
 from deployer.targets.cluster.state.snapshot import ClusterSnapshot, snapshot
@@ -54,6 +55,7 @@ from deployer.targets.storage import pvc_contents
 from deployer.targets.storage.contents import Contents
 from deployer.targets.waiting import until_nothing
 from deployer.tools import process
+from deployer.tools.client_tls import client_tls
 from deployer.tools.helm import Helm
 
 CONFIG_CHANGED = "tfserving-deployer/config-changed"
@@ -72,8 +74,11 @@ class ClusterTarget(Target):
     kind = "cluster"
     needs_refresh = True
 
-    def __init__(self, names: Names, place: Place, api: ApiServer, helm: HelmReleases) -> None:
+    def __init__(
+        self, names: Names, place: Place, api: ApiServer, helm: HelmReleases, *, tls: Tls | None = None
+    ) -> None:
         self.names = names
+        self.tls = tls
         self.place = place
         self.api = api
         self.helm = helm
@@ -85,13 +90,16 @@ class ClusterTarget(Target):
         self._own = OwnConfigs(api, namespace=place.namespace, newcomer=newcomer, pods=pods)
 
     @classmethod
-    def open(cls, release: str, place: Place) -> ClusterTarget:
-        """Open the release of this name; HELM in the environment is the helm program. Errors: TargetError."""
+    def open(cls, release: str, place: Place, *, tls: Tls | None = None) -> ClusterTarget:
+        """Open the release of this name; HELM in the environment is the helm program. `tls` is that of the gateways.
+
+        Errors: TargetError.
+        """
         place = resolved(place)
         program = os.environ.get("HELM", "helm")
         helm = Helm(namespace=place.namespace, context=place.context, kubeconfig=place.kubeconfig, program=program)
         names = Names(release=release)
-        return cls(names, place, connect(place), HelmReleases(names, helm))
+        return cls(names, place, connect(place), HelmReleases(names, helm), tls=tls)
 
     # -- Target
 
@@ -102,7 +110,7 @@ class ClusterTarget(Target):
         return tuple(
             Replica(
                 name=pod.name,
-                cpus=_cpu_limit(pod),
+                cpus=cpu.limit(pod),
                 memory_limit=memory.limit(pod),
                 alive=pod.status.phase in ("Pending", "Running"),
                 ends=view.ends(pod),
@@ -204,9 +212,11 @@ class ClusterTarget(Target):
     def load_endpoints(self) -> LoadEndpoints:
         domain = f"{self.place.namespace}.svc"
         gateway, model_servers = self._port(self.names.gateway, "http"), self._port(self.names.tf_serving, "grpc")
+        scheme, tls = ("http", None) if self.tls is None else ("https", client_tls(self.tls))
         return LoadEndpoints(
-            gateways=(f"http://{self.names.gateway}.{domain}:{gateway}",),
+            gateways=(f"{scheme}://{self.names.gateway}.{domain}:{gateway}",),
             model_servers=f"{self.names.tf_serving}.{domain}:{model_servers}",
+            tls=tls,
         )
 
     def _port(self, service: str, name: str) -> int:
@@ -235,7 +245,7 @@ class ClusterTarget(Target):
         return memory.readings(found)
 
     def cpu_limit(self) -> str:
-        limits = {_cpu_limit(pod) for pod in self.pods(MODEL_SERVER)} - {None}
+        limits = {cpu.limit(pod) for pod in self.pods(MODEL_SERVER)} - {None}
         return f"container limit of {', '.join(f'{limit:g}' for limit in limits)} CPU" if limits else "none"
 
     def history(self) -> ConfigMapHistory:
@@ -270,6 +280,10 @@ class ClusterTarget(Target):
         return agent_job(self, program, timeout=timeout, progress=progress)
 
     # -- a model_config of one replica
+
+    def report(self, reason: str, message: str, *, warning: bool) -> None:
+        deployment = self.scaling.deployment()
+        report(self.api, deployment, reason=reason, message=message, warning=warning, now=time.time())
 
     def require_own_configs(self) -> None:
         self._own.require()
@@ -352,7 +366,8 @@ class ClusterTarget(Target):
         port: int | None = None,
     ) -> HttpReply:
         """POST with a body, GET without one, through the API server; by default to the port for clients."""
-        where = proxy_path(self.place.namespace, name, port or self.names.http_port(name), path)
+        secure = self.tls is not None and port is None and self.names.is_gateway(name)
+        where = proxy_path(self.place.namespace, name, port or self.names.http_port(name), path, secure=secure)
         method = "GET" if body is None else "POST"
         try:
             return self.api.proxied(method, where, body=body, headers=headers, timeout=timeout)
@@ -380,8 +395,3 @@ def resolved(place: Place) -> Place:
             "there is no current kube-context", hint="--context selects one; `deployer cluster up` creates a cluster"
         )
     return Place(namespace=place.namespace, context=context, kubeconfig=place.kubeconfig)
-
-
-def _cpu_limit(pod: Pod) -> float | None:
-    limits = [c.resources.limits["cpu"] for c in pod.spec.containers if "cpu" in c.resources.limits]
-    return quantity.cpus(limits[0]) if limits else None

@@ -123,4 +123,5 @@ def _files(layout: Layout) -> Mapping[str, Path]:
         "model_config_file": layout.model_config,
         "batching_parameters_file": layout.batching_parameters,
         "monitoring_config_file": layout.config / "monitoring.config",
+        "ssl_config_file": layout.ssl_config,
     }

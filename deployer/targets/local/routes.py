@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import requests
 import yaml
+from requests.adapters import HTTPAdapter
 
 from deployer.errors import SpecError, TargetError
 from deployer.targets.base import HttpReply
+from deployer.tools.client_tls import CERTIFICATE_HINT, ClientTls
 from gateway.settings import SettingsError, parse_settings
 from gateway.spec.text import Dumper, load
 
@@ -16,20 +19,51 @@ ASK_NOW = {"cache-control": "no-cache"}
 """Otherwise a busy gateway may return an older page."""
 
 
+class _Secure(HTTPAdapter):
+    """Connections that trust nobody but whom `tls` names."""
+
+    def __init__(self, tls: ClientTls) -> None:
+        self._tls = tls
+        super().__init__()
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
+        options["ssl_context"] = self._tls.context()
+        if self._tls.server_name:
+            options |= {"server_hostname": self._tls.server_name, "assert_hostname": self._tls.server_name}
+        super().init_poolmanager(connections, maxsize, block, **options)
+
+    def cert_verify(self, *arguments: Any, **options: Any) -> None:
+        """Add no authorities: the context has them."""
+
+
 def request(
-    name: str, port: int, path: str, body: bytes | None, *, timeout: float, headers: Mapping[str, str] | None = None
+    name: str,
+    port: int,
+    path: str,
+    body: bytes | None,
+    *,
+    timeout: float,
+    headers: Mapping[str, str] | None = None,
+    tls: ClientTls | None = None,
 ) -> HttpReply:
-    """POST a body to a port of this machine, or GET without a body; HTTP proxies are ignored.
+    """POST a body to a port of this machine, or GET without a body; HTTP proxies are ignored. With `tls` by https.
 
     Errors: TargetError when there is no response in time.
     """
     method, own = ("GET", ASK_NOW) if body is None else ("POST", {"content-type": "application/json"})
+    url = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}{path}"
     with requests.Session() as session:
         session.trust_env = False
+        if tls is not None:
+            session.mount("https://", _Secure(tls))
         try:
-            response = session.request(
-                method, f"http://127.0.0.1:{port}{path}", data=body, headers={**own, **(headers or {})}, timeout=timeout
-            )
+            response = session.request(method, url, data=body, headers={**own, **(headers or {})}, timeout=timeout)
+        except requests.exceptions.SSLError as error:
+            raise TargetError(
+                f"there is no TLS connection to {name} on port {port}",
+                cause=str(error),
+                hint=CERTIFICATE_HINT,
+            ) from error
         except requests.RequestException as error:
             raise TargetError(
                 f"{name} does not respond on port {port}",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from deployer.domain.gateway import Tls
 from deployer.errors import TargetError
 from deployer.files import replace_file
 from deployer.targets.local.container import Container
@@ -64,7 +65,7 @@ class LocalState(_Record, frozen=True, kw_only=True):
 
     `container` is the container of each replica with the engine docker. `record` is the file in the store in which
     the release is recorded, empty for none. Processes listen on `host`; replicas on ports from `port_base` on, 0 for
-    free ones.
+    free ones. `tls` is that of the gateways, None for plain HTTP.
     """
 
     release: str
@@ -77,6 +78,7 @@ class LocalState(_Record, frozen=True, kw_only=True):
     record: str = ""
     host: str = "127.0.0.1"
     port_base: int = 0
+    tls: Tls | None = None
     replicas: tuple[ProcessState, ...] = ()
     gateways: tuple[ProcessState, ...] = ()
 
@@ -103,6 +105,7 @@ class Layout:
         self.model_config = self.config / "models.config"
         self.newcomer_config = self.config / f"newcomer{OWN_CONFIG_SUFFIX}"
         self.gateway_config = self.config / "gateway.yaml"
+        self.ssl_config = self.config / "ssl.config"
         self.batching_parameters = self.config / "batching_parameters.txt"
 
     def log(self, process: str) -> Path:

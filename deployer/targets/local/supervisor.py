@@ -70,8 +70,8 @@ class Supervisor:
         """
         if before is None:
             return wanted
-        same = not outdated and msgspec.structs.replace(before, replicas=(), gateways=()) == wanted
-        keep_gateway = same and all(map(gateway_ports.fit, before.gateways))
+        same = not outdated and msgspec.structs.replace(before, replicas=(), gateways=(), tls=wanted.tls) == wanted
+        keep_gateway = same and before.tls == wanted.tls and all(map(gateway_ports.fit, before.gateways))
         replicas = tuple(p for p in before.replicas if same and p.running.alive())
         gateways = tuple(p for p in before.gateways if keep_gateway and p.running.alive())
         for process in before.processes:

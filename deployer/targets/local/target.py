@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from deployer.domain.gateway import Tls
 from deployer.domain.location import DirectoryStore
 from deployer.domain.release import Release
 from deployer.errors import TargetError
@@ -35,6 +36,7 @@ from deployer.targets.rest import is_admin_page
 from deployer.targets.snapshot import LocalSnapshot
 from deployer.targets.storage.contents import Contents, in_directory
 from deployer.tools import docker
+from deployer.tools.client_tls import client_tls
 from deployer.tools.running import Running
 from tfserving import flags
 
@@ -49,7 +51,8 @@ class LocalRelease:
     `bound_to_parent` all processes, but not containers, die with this process. `container` is the container of each
     replica with the engine docker, else None. `record` is the file in the store in which the release is recorded,
     empty for none. Processes listen on `host`, replica I on the ports `port_base` + 2 I (gRPC) and the next one
-    (REST); 0 takes free ones.
+    (REST); 0 takes free ones. `tls` is that of the gateways, None for plain HTTP.
+    `ssl_config` is the ssl_config_file of the model servers, empty for gRPC without TLS; only this user may read it.
     """
 
     name: str
@@ -65,6 +68,8 @@ class LocalRelease:
     record: str = ""
     host: str = "127.0.0.1"
     port_base: int = 0
+    tls: Tls | None = None
+    ssl_config: str = field(default="", repr=False)
 
 
 class LocalTarget(Target):
@@ -95,6 +100,7 @@ class LocalTarget(Target):
                 self.layout.forget_own_configs()
             text = wanted.files.get(batching.name)
             outdated = text is not None and batching.exists() and batching.read_text() != text
+            outdated |= self._keep_ssl_config(wanted.ssl_config)
             for name, text in wanted.files.items():
                 if name != self.layout.gateway_config.name:
                     replace_file(self.layout.config / name, text.encode())
@@ -109,6 +115,7 @@ class LocalTarget(Target):
                 record=wanted.record,
                 host=wanted.host,
                 port_base=wanted.port_base,
+                tls=wanted.tls,
             )
             gateway_ports = GatewayPorts(http=wanted.gateway_port, grpc=wanted.grpc_port)
             kept = self._supervisor.keep(
@@ -119,6 +126,17 @@ class LocalTarget(Target):
             with self._supervisor.rollback_to(kept, progress):
                 self._supervisor.fit(kept, wanted.replicas, gateway_text, gateway_ports, deadline, progress)
             self._keep_record(kept)
+
+    def _keep_ssl_config(self, text: str) -> bool:
+        """Write the file, or remove it when there is none; whether running replicas have read another one."""
+        path = self.layout.ssl_config
+        before = path.read_text() if path.exists() else ""
+        path.unlink(missing_ok=True)
+        if text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(text)
+        return before not in ("", text)
 
     def down(self, *, progress: Progress, grace: float = STOP_GRACE_SECONDS) -> tuple[str, ...]:
         """Stop every process of the release; return the names of those that were running. Logs and files stay."""
@@ -155,16 +173,19 @@ class LocalTarget(Target):
         )
 
     def gateways(self) -> tuple[GatewayReplica, ...]:
+        state = self._state()
+        scheme, tls = ("http", None) if state.tls is None else ("https", client_tls(state.tls))
         return tuple(
             GatewayReplica(
                 name=p.name,
-                url=f"http://127.0.0.1:{p.http_port}",
+                url=f"{scheme}://127.0.0.1:{p.http_port}",
                 admin=f"http://127.0.0.1:{p.admin_port}",
                 grpc=f"127.0.0.1:{p.grpc_port}" if p.grpc_port else "",
                 pid=p.pid,
                 alive=p.running.alive(),
+                tls=tls,
             )
-            for p in self._state().gateways
+            for p in state.gateways
         )
 
     def notes(self) -> tuple[str, ...]:
@@ -181,12 +202,15 @@ class LocalTarget(Target):
         yield tuple(gateway for gateway in self.gateways() if gateway.alive)
 
     def _request(self, name: str, path: str, body: bytes | None, *, timeout: float) -> HttpReply:
-        for process in self._state().processes:
+        state = self._state()
+        for process in state.processes:
             if process.name == name:
                 admin = body is None and process.admin_port and is_admin_page(path)
                 port = process.admin_port if admin else process.http_port
-                own = credentials.headers() if process.admin_port and not admin else {}
-                return routes.request(name, port, path, body, headers=own, timeout=timeout)
+                public = process.admin_port and not admin
+                own = credentials.headers() if public else {}
+                tls = client_tls(state.tls) if public and state.tls is not None else None
+                return routes.request(name, port, path, body, headers=own, timeout=timeout, tls=tls)
         raise TargetError(f"there is no {name} in {self.layout.directory}", hint="`deployer status` lists them")
 
     def scale(self, replicas: int, *, timeout: float, progress: Progress) -> None:
@@ -234,13 +258,14 @@ class LocalTarget(Target):
                 self.scale(before, timeout=timeout, progress=progress)
 
     def load_endpoints(self) -> LoadEndpoints:
-        gateways = tuple(gateway.url for gateway in self.gateways() if gateway.alive)
+        alive = [gateway for gateway in self.gateways() if gateway.alive]
         replica = next((r for r in self.replicas() if r.alive), None)
-        if not gateways or replica is None:
+        if not alive or replica is None:
             raise TargetError(
                 "no replica or no gateway of the release is running", hint="`deployer status` shows which are"
             )
-        return LoadEndpoints(gateways=gateways, model_servers=replica.grpc)
+        urls = tuple(gateway.url for gateway in alive)
+        return LoadEndpoints(gateways=urls, model_servers=replica.grpc, tls=alive[0].tls)
 
     def cpu_readings(self) -> Mapping[str, CpuReading]:
         processes = self._state().processes

@@ -214,6 +214,9 @@ def _delete(name: str, parent: int) -> None:
 
 def main(arguments: list[str]) -> int:
     """`ROOT HOST PORT TOKEN_SHA256 IDLE_SECONDS`; prints the port and serves until idle for IDLE_SECONDS."""
+    if len(arguments) != 5:
+        sys.stderr.write("usage: python -m deployer.targets.storage.agent ROOT HOST PORT TOKEN_SHA256 IDLE_SECONDS\n")
+        return 2
     root, host, port, token_sha256, idle = arguments
     os.umask(0o022)  # model servers may run as another user; they only read
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

@@ -26,6 +26,7 @@ from deployer.targets.cluster.objects import Event, Pod, Pvc
 from deployer.targets.cluster.policies import owner_of, policy_manifest, put_policy
 from deployer.targets.cluster.state import view
 from deployer.targets.storage import agent as storage_agent
+from deployer.targets.storage.classes import require_class
 from deployer.targets.storage.client import Send, Storage
 from deployer.targets.waiting import until_nothing
 
@@ -61,6 +62,7 @@ def require_pvc(api: ApiServer, store: PvcStore, new: NewPvc | None, progress: P
             f"there is no PVC {store.pvc} in namespace {store.namespace}",
             hint="--create 10Gi creates one of that size",
         )
+    require_class(api, new.storage_class, store.pvc)
     if api.find(f"/api/v1/namespaces/{store.namespace}", object) is None:
         progress(f"creating namespace {store.namespace}")
         api.create("/api/v1/namespaces", {"metadata": {"name": store.namespace}})

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.errors import Unauthenticated
+from gateway.files import BadText, text_of
 from gateway.guard.access.caller import Caller
 from gateway.guard.access.keys import Keys, hashed, read_keys
 from gateway.guard.access.tokens import Tokens
@@ -89,9 +90,11 @@ class Door:
     async def _read(self, name: str) -> tuple[str, Keys]:
         path = self._folder / name
         try:
-            text = await asyncio.to_thread(path.read_text, "utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"auth.keys_file: {path}: {getattr(error, 'strerror', 'not UTF-8')}") from error
+            text = await asyncio.to_thread(text_of, path)
+        except OSError as error:
+            raise SettingsError(f"auth.keys_file: {path}: {error.strerror}") from error
+        except BadText as error:
+            raise SettingsError(f"auth.keys_file: {error}") from error
         if text == self._text:
             return text, self._keys
         try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import Unauthenticated, Unavailable
+from gateway.files import BadText, decoded, text_of
 from gateway.guard.access.caller import Caller
 from gateway.settings import Jwt, SettingsError
 
@@ -104,12 +105,15 @@ class Tokens:
             try:
                 text = await asyncio.to_thread(self._text)
                 self._keys = self._jwt.PyJWKSet.from_dict(json.loads(text))
+            except json.JSONDecodeError as error:
+                raise SettingsError(f"auth.jwt: no keys from {where}:{error.lineno}: not JSON: {error.msg}") from error
+            except BadText as error:
+                raise SettingsError(f"auth.jwt: no keys from {error}") from error
             except (OSError, ValueError, AttributeError, self._jwt.PyJWTError) as error:
                 raise SettingsError(f"auth.jwt: no keys from {where}: {error}") from error
 
-    def _text(self) -> bytes:
+    def _text(self) -> str:
         if self._settings.jwks_file is not None:
-            return (self._folder / self._settings.jwks_file).read_bytes()
+            return text_of(self._folder / self._settings.jwks_file)
         with urllib.request.urlopen(str(self._settings.jwks_url), timeout=FETCH_SECONDS) as answer:
-            text: bytes = answer.read(FETCH_BYTES)
-            return text
+            return decoded(answer.read(FETCH_BYTES), str(self._settings.jwks_url))

@@ -90,6 +90,13 @@ def test_a_rollout_moves_on_the_page_and_is_paused_and_aborted_there(shown: Show
         eventually(lambda: "canary" in browser.text(".grid"), lambda: browser.text(".grid"))
         eventually(lambda: "judge 50 %" in browser.text(".steps .now"), lambda: browser.text(".steps"))
         eventually(lambda: "50 %" in browser.text("#models") and " ms" in browser.text("#models"), "live figures")
+        for width in (330, 420, 520, 700, 860, 1000, 1200):
+            browser.run(f"document.body.style.width = '{width}px'")
+            sizes = browser.run(
+                "const one = document.querySelector('.live'); return [one.scrollWidth, one.clientWidth]"
+            )
+            assert sizes[0] <= sizes[1], f"the live table is cut at {width} pixels"
+        browser.run("document.body.style.width = ''")
         browser.screenshot(pictures / "light.png")
         _pressed(browser, "p", "Pause the rollout of scale to version 2?")
         assert not ended.is_set()

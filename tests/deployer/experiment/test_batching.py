@@ -18,6 +18,7 @@ from deployer.errors import SpecError, UsageError
 from deployer.experiment.batching.search import Cell, candidates, conclude
 from deployer.experiment.batching.sweep import BatchingRequest, run
 from deployer.experiment.loadgen.workers import Workers
+from deployer.experiment.report import folder
 from deployer.experiment.request import ExperimentRequest
 from deployer.experiment.results import LagBounds, Objective
 from tfserving.config import BatchingParameters
@@ -53,7 +54,8 @@ def request(folder: Path) -> BatchingRequest:
 def test_batching_that_pays_is_written_and_the_release_is_left_as_it_was(workers: Workers, tmp_path: Path) -> None:
     with FakeGateway(Behaviour(workers=1, service=0.004)) as gateway:
         target = FakeTarget(gateway, service=0.004, batched=0.0005)
-        found = run(target, request(tmp_path), lambda _: None, workers)
+        lines: list[str] = []
+        found = run(target, request(tmp_path), lines.append, workers)
     assert found.headline.startswith("Batching is worthwhile")
     assert [(cell.candidate, cell.client_batch) for cell in found.cells] == [("off", 2), (TRIED[1].name, 2)]
     off, on = found.cells
@@ -70,6 +72,19 @@ def test_batching_that_pays_is_written_and_the_release_is_left_as_it_was(workers
     document = json.loads((tmp_path / "out" / "batching.json").read_text())
     assert document["sweep"]["headline"] == found.headline
     assert (tmp_path / "out" / on.folder / "report.html").exists()
+    overview = tmp_path / "out" / "report.html"
+    page = overview.read_text()
+    assert f"<h1>{found.headline}</h1>" in page
+    assert found.section in page
+    for cell in found.cells:
+        assert f'href="{cell.folder}/report.html">{cell.records:,.0f}</a>' in page
+    overview.unlink()
+    assert folder.write_again(tmp_path / "out") == overview
+    assert overview.read_text() == page
+    assert [line.partition(": ")[0].partition(",")[0] for line in lines if line.startswith("pair ")] == [
+        "pair 1 of 2",
+        "pair 2 of 2",
+    ]
 
 
 def test_ctrl_c_restores_the_batching_and_recommends_nothing(workers: Workers, tmp_path: Path) -> None:

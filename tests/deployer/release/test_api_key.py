@@ -12,10 +12,11 @@ from fake_model_server import FakeModelServer
 from gateway_process import GatewayProcess, config
 from gateway_target import gateway_target
 
-from deployer.errors import DeployerError
+from deployer.errors import DeployerError, SpecError
 from deployer.records.endpoint import RecordApi
 from deployer.release.batch import job, run
 from deployer.release.predict import PredictRequest, predict
+from deployer.targets import credentials
 from deployer.targets.base import Target
 
 KEY = "deployer-5d41402abc4b"
@@ -53,4 +54,25 @@ def test_predict_and_batch_carry_the_key(target: Target, tmp_path: Path, monkeyp
 def test_an_endpoint_does_not_show_its_key() -> None:
     endpoint = RecordApi(urls=("http://h:1",), path="/p", api_key=KEY)
     assert KEY not in repr(endpoint)
-    assert endpoint.headers == (("x-api-key", KEY),)
+    assert ("x-api-key", KEY) in endpoint.headers
+
+
+def test_the_key_may_be_in_a_file_and_what_no_header_carries_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{KEY}\n")
+    monkeypatch.delenv("DEPLOYER_API_KEY", raising=False)
+    assert credentials.headers() == {}
+    monkeypatch.setenv("DEPLOYER_API_KEY_FILE", str(file))
+    assert credentials.headers() == {"x-api-key": KEY}
+    for key in ("a\r\nx-other: b", "schlüssel"):
+        file.write_text(key)
+        with pytest.raises(SpecError) as refused:
+            credentials.headers()
+        assert key[:4] not in refused.value.message
+    file.unlink()
+    with pytest.raises(SpecError, match="cannot be read"):
+        credentials.headers()
+    monkeypatch.setenv("DEPLOYER_API_KEY", KEY)
+    assert credentials.headers() == {"x-api-key": KEY}, "the environment comes first"

@@ -75,7 +75,11 @@ def test_two_sentences_that_alternate_are_printed_once_each() -> None:
             sleep=clock.sleep,
         )
 
-    assert said == ["waiting for a pod: ErrImagePull", "waiting for a pod: ImagePullBackOff"]
+    assert [line.partition(";")[0] for line in said] == [
+        "waiting for a pod: ErrImagePull",
+        "waiting for a pod: ImagePullBackOff",
+    ]
+    assert all(line.endswith(" s more") and "; at most " in line for line in said)
 
 
 def test_a_wait_ends_as_soon_as_nothing_is_missing_and_asks_for_no_explanation() -> None:

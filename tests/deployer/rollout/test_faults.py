@@ -61,7 +61,7 @@ def test_too_little_traffic_pauses_and_a_person_may_promote(tmp_path: Path) -> N
     assert world.state().weights["canary"] == 5
     assert world.release.in_line, "what is in force while a rollout rests survives a `helm upgrade`"
     assert world.rollouts().promote().outcome == "promoted"
-    assert f"{MODEL} judge 5 %: promote by ada (process 1)" in world.said
+    assert f"{MODEL} judge 5 % (7 of 12): promote by ada (process 1)" in world.said
 
 
 def test_a_version_that_does_not_load_is_rolled_back_before_any_traffic(tmp_path: Path) -> None:

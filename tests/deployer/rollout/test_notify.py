@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import requests
+from eventually import eventually
+from fake_api import FakeApi
 from fake_release import FakeRelease
 from fake_world import REQUEST, World
 
@@ -20,8 +22,13 @@ from deployer.domain.rollout import OnFail, Phase
 from deployer.errors import SpecError
 from deployer.release.where import Where
 from deployer.rollout import notify
-from deployer.rollout.notify import Webhook
+from deployer.rollout.notify import TargetEvents, Webhook, sender
 from deployer.rollout.rollouts import Rollouts, rollouts_of
+from deployer.targets.cluster.api import Place
+from deployer.targets.cluster.helm_releases import HelmReleases
+from deployer.targets.cluster.names import Names
+from deployer.targets.cluster.target import ClusterTarget
+from deployer.tools.helm import Helm
 
 QUOTES = '{"title": {{ sentence | tojson }}, "state": "{{ event }}", "by": {{ who | tojson }}, "to": {{ to }}}'
 
@@ -165,7 +172,10 @@ def test_a_template_that_makes_no_json_is_refused_before_the_rollout(template: s
     assert "sentence | tojson" in refused.value.hint
 
 
-@pytest.mark.parametrize("fields", [{"webhook": "slack"}, {"webhook": "http://h", "events": ()}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"webhook": "slack"}, {"webhook": "http://h", "events": ()}, {}, {"kubernetes_events": True, "template": "{}"}],
+)
 def test_settings_that_could_never_work_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Notify(**fields)
@@ -178,3 +188,56 @@ def test_a_webhook_that_cannot_be_used_does_not_keep_anybody_from_an_abort(tmp_p
     opened = rollouts_of(Where(file=tmp_path / "deployer.yaml"), "scale", said.append)
     assert opened.notify is notify.nobody
     assert said == ["no messages are sent: notify.webhook: its environment variable is not set"]
+
+
+def test_kubernetes_events_are_about_the_deployment(tmp_path: Path) -> None:
+    cluster, world = FakeApi(), World(tmp_path, FakeRelease(3, canary_failures=0.5))
+    path = "/apis/apps/v1/namespaces/ns/deployments/shop-tf-serving"
+    metadata = {"name": "shop-tf-serving", "namespace": "ns", "uid": "u-1"}
+    cluster._put(path, {"metadata": metadata, "spec": {"replicas": 2}})
+    names = Names(release="shop")
+    target = ClusterTarget(names, Place(namespace="ns"), cluster.server(), HelmReleases(names, Helm(namespace="ns")))
+    send = sender(Notify(kubernetes_events=True), "shop", target, world.said.append)
+    replace(world.rollouts(), notify=send).start(replace(REQUEST, on_fail=OnFail.PAUSE))
+    eventually(lambda: any(e.reason == "RolloutPaused" for e in target.events()), "the last Event")
+    found = target.events()
+    assert {event.reason: event.type for event in found} == {
+        "RolloutStarted": "Normal",
+        "RolloutJudged": "Normal",
+        "RolloutPaused": "Warning",
+    }
+    assert {(e.involved_object.name, e.involved_object.uid) for e in found} == {("shop-tf-serving", "u-1")}
+    paused = next(e.message for e in found if e.reason == "RolloutPaused")
+    assert paused.startswith("shop: scale 1 → 2 paused at judge 5 %: ")
+
+
+def test_events_that_cannot_be_created_are_a_line_of_progress(tmp_path: Path) -> None:
+    world, names = World(tmp_path), Names(release="shop")
+    api = FakeApi().server()  # the Deployment is not there
+    target = ClusterTarget(names, Place(namespace="ns"), api, HelmReleases(names, Helm(namespace="ns")))
+    events = TargetEvents(Notify(kubernetes_events=True), "shop", target, world.said.append)
+    assert replace(world.rollouts(), notify=events).start(REQUEST).phase is Phase.HEALTHY
+    events.close()
+    assert any(line.startswith("no Event for promoted: there is no Deployment") for line in world.said)
+
+
+def test_a_local_release_has_no_event_log_and_says_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    events = TargetEvents(Notify(kubernetes_events=True), "shop", world.release, world.said.append)
+    assert replace(world.rollouts(), notify=events).start(REQUEST).phase is Phase.HEALTHY
+    events.close()
+    assert not any("Event" in line for line in world.said)
+
+
+def test_a_webhook_and_events_both_get_every_notice(tmp_path: Path, chat: FakeChat) -> None:
+    reported: list[str] = []
+
+    class Logged(FakeRelease):
+        def report(self, reason: str, message: str, *, warning: bool) -> None:
+            reported.append(reason)
+
+    world = World(tmp_path, Logged())
+    send = sender(Notify(webhook=chat.url, kubernetes_events=True), "shop", world.release, world.said.append)
+    replace(world.rollouts(), notify=send).start(REQUEST)
+    eventually(lambda: "RolloutPromoted" in reported and " promoted" in chat.got[-1]["text"], "the last notice")
+    assert len(reported) == len(chat.got)

@@ -136,6 +136,8 @@ def test_a_verb_waits_as_long_as_its_timeout(tmp_path: Path, monkeypatch: pytest
 
     assert done.phase is not Phase.HEALTHY
     assert "timed out after 7 s" in done.reason
+    waits = [line for line in world.said if line.startswith("waiting for ")]
+    assert any(line.endswith(("; at most 2 s more", "; at most 1 s more")) for line in waits), waits
     assert done.request.timeout == 7
 
 

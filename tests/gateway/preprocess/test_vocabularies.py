@@ -87,8 +87,8 @@ def test_equal_files_are_in_memory_once_and_no_longer_than_they_are_used(folder:
     [
         (None, "", "cannot be read: No such file or directory"),
         (b"a\nb\na\n", "", "line 3: 'a' is there twice"),
-        (b"", "", "is empty"),
-        (b"\xff\n", "", "is not UTF-8"),
+        (b"", "", "w.txt:1: the file is empty"),
+        (b"a\n\xff\n", "", "w.txt:2: not UTF-8: byte 0xff"),
         (b"a\n", ", unknown: other", "unknown 'other' is not in"),
         (b"a\n", ", default: b", "default 'b' is not in w.txt"),
         (b"".join(b"%d\n" % at for at in range(300)), "", "w.txt has 300 words, uint8 holds 255"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ from deployer.cli.options.pvc import StoreDirectory
 from deployer.cli.verb import DryRun, Verb
 from deployer.domain.store import DEFAULT_SIGNATURE, Format, Quantize, WarmUp, parse_size, size_text
 from deployer.errors import UsageError
-from deployer.records.text import text_of
+from deployer.records.text import json_of
 from deployer.targets.local.state import Engine
 
 if TYPE_CHECKING:
@@ -76,6 +75,10 @@ def export(
     warmup: Annotated[
         WarmUp, typer.Option("--warmup", help="Keep the warm-up requests that come with the model, or write new ones.")
     ] = WarmUp.KEEP,
+    warmup_from: Annotated[
+        Path | None,
+        typer.Option("--warmup-from", help="Records that become the warm-up requests: .jsonl, .csv, .parquet."),
+    ] = None,
     format: Annotated[Format, typer.Option("--format", help="What the version holds.")] = Format.SAVED_MODEL,
     quantize: Annotated[Quantize, typer.Option("--quantize", help="Numbers of a TFLite model.")] = Quantize.NONE,
     max_error: Annotated[
@@ -135,6 +138,7 @@ def export(
         max_size=max_size,
         require_batchable=require_batchable,
         warmup=warmup,
+        warmup_from=warmup_from,
         trust=trust,
         data=tuple(data or ()),
         rates=rates,
@@ -153,9 +157,8 @@ def _metrics(pairs: list[str], file: Path | None) -> dict[str, float]:
     metrics: dict[str, float] = {}
     if file is not None:
         try:
-            metrics = {str(name): float(value) for name, value in json.loads(text_of(file, UsageError)).items()}
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{file}:{error.lineno}: not JSON: {error.msg}", hint='write {"accuracy": 0.97}') from None
+            document = json_of(file, UsageError, hint='write {"accuracy": 0.97}')
+            metrics = {str(name): float(value) for name, value in document.items()}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"metrics file {file} cannot be read", hint='write {"accuracy": 0.97}') from error
     for pair in pairs:

@@ -11,6 +11,7 @@ import typer
 
 from deployer.cli import candidates
 from deployer.cli.console import console
+from deployer.cli.options.junit import JunitOptions
 from deployer.cli.options.lists import numbers
 from deployer.cli.options.record import RecordOptions
 from deployer.cli.options.target import TargetOptions
@@ -20,6 +21,8 @@ from deployer.cli.views.rollout import history_text, plan_text, rollout_text, se
 from deployer.domain.rollout import OnFail, Policy, Rollout, RolloutRequest
 from deployer.errors import DeployerError, UsageError
 from deployer.rollout import status as rollout_status
+from deployer.rollout import watch as watching
+from deployer.rollout.junit import suite
 from deployer.rollout.preview import Preview, preview_start
 from deployer.rollout.rollouts import rollouts_of
 
@@ -100,6 +103,7 @@ def start(
     *,
     where: TargetOptions,
     git: RecordOptions,
+    report: JunitOptions,
 ) -> int:
     """Roll out a version: load, label, shares of traffic under gates, promote.
 
@@ -109,6 +113,7 @@ def start(
     if no_gates and gate:
         raise UsageError("--no-gates and --gate contradict each other", hint="leave out one of them")
     git.check(where)
+    report.check()
     rollouts = rollouts_of(where, model, console.progress)
     gates = () if no_gates else tuple(gate) if gate is not None else rollouts.gates
     request = _request(
@@ -129,7 +134,9 @@ def start(
     )
     if dry_run:
         return foreseen(preview_start(rollouts, request))
-    return ended(rollouts.start(request), where, git)
+    done = rollouts.start(request)
+    report.write(lambda: suite(rollouts.histories.read(rollouts.model)))
+    return ended(done, where, git)
 
 
 @app.command()
@@ -159,6 +166,35 @@ def status(
             console.result("RolloutStatus", {"phase": now.phase, "status": now}, plain)
             before = plain
         time.sleep(REDRAW_SECONDS)
+
+
+@app.command()
+def watch(
+    model: ModelName,
+    exit_code: Annotated[
+        bool,
+        typer.Option("--exit-code", help="Exit with 7 when it was rolled back or is paused, with 6 when degraded."),
+    ] = False,
+    timeout: Timeout = 3600.0,
+    *,
+    where: TargetOptions,
+    report: JunitOptions,
+) -> int:
+    """Wait until the rollout that another deployer runs ends or pauses, with a line of progress for each change.
+
+    The exit code is 0 however it ended, unless --exit-code says otherwise, and 8 after --timeout.
+    """
+    report.check()
+    rollouts = rollouts_of(where, model, console.progress)
+    found = watching.watch(
+        rollouts.histories, rollouts.model, timeout=timeout, clock=rollouts.clock, progress=console.progress
+    )
+    report.write(lambda: suite(rollouts.histories.read(rollouts.model)))
+    rollout = found.rollout
+    text = sentence(rollout) + ("\nno deployer is working on it: `deployer rollout resume` continues" * found.killed)
+    result = {"phase": rollout.phase, "outcome": rollout.outcome, "killed": found.killed, "rollout": rollout}
+    console.result("Rollout", result, text)
+    return rollout_status.exit_code(rollout) if exit_code else 0
 
 
 @app.command()

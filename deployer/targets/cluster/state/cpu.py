@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from deployer.domain import quantity
 from deployer.targets.base import CpuReading
+from deployer.targets.cluster.objects import Pod
 
 _LINE = re.compile(
     r"^container_cpu_usage_seconds_total\{(?P<labels>[^}]*)\} (?P<seconds>\S+) (?P<milliseconds>\d+)$", re.MULTILINE
@@ -44,3 +46,9 @@ def _samples(text: str, namespace: str) -> list[_Sample]:
             reading = CpuReading(seconds=float(line["seconds"]), at=int(line["milliseconds"]) / 1e3)
             found.append(_Sample(pod=labels.get("pod", ""), reading=reading))
     return found
+
+
+def limit(pod: Pod) -> float | None:
+    """The CPU limit of the first container of a pod that has one, in CPUs."""
+    limits = [one.resources.limits["cpu"] for one in pod.spec.containers if "cpu" in one.resources.limits]
+    return quantity.cpus(limits[0]) if limits else None

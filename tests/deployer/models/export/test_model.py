@@ -106,6 +106,45 @@ def test_warmup_has_one_record_per_batch_size(request_: ExportRequest) -> None:
     assert {r.model_spec.signature_name for r in requests} == {"serving_default"}
 
 
+SENT = [(1, "home"), (2, "masked"), (3, "car")]
+
+
+def test_warmup_requests_are_made_of_records_that_clients_sent(request_: ExportRequest, tmp_path: Path) -> None:
+    (tmp_path / "features.yaml").write_text(FEATURES)
+    sent = tmp_path / "m.jsonl"
+    lines = (f'{{"record": {{"a": {a}, "b": {a + 4}, "kind": "{kind}"}}}}\n' for a, kind in SENT)
+    sent.write_text("".join(lines))
+    said: list[str] = []
+    request = replace(request_, features=tmp_path / "features.yaml", warmup_from=sent, warmup_batch_sizes=(1, 3))
+    path = export(request, progress=said.append).path / manifest.WARMUP
+    with path.open("rb") as stream:
+        inputs = [
+            to_array(m.PredictionLog.FromString(r).predict_log.request.inputs["x"]).tolist() for r in records(stream)
+        ]
+    first, second = [1, 5, 0, 1], [3, 7, 1, 0]
+    assert inputs == [[first], [first, second, first]]
+    assert any("2 records" in sentence and "1 that do not fit" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize(
+    ("features", "content", "message"),
+    [
+        (False, '{"record": {"a": 1, "b": 5, "kind": "car"}}', "needs a feature spec"),
+        (True, '{"record": {"a": 1, "b": 5, "kind": "other"}}', "no record of"),
+        (True, "", "is empty"),
+    ],
+)
+def test_records_that_make_no_warmup_request_are_refused(
+    request_: ExportRequest, tmp_path: Path, features: bool, content: str, message: str
+) -> None:
+    (tmp_path / "features.yaml").write_text(FEATURES)
+    (tmp_path / "sent.jsonl").write_text(content)
+    spec = tmp_path / "features.yaml" if features else None
+    error = refused(replace(request_, features=spec, warmup_from=tmp_path / "sent.jsonl"), DeployerError)
+    assert message in error.message
+    assert error.hint
+
+
 @pytest.mark.parametrize("name", ["linear.keras", "linear.h5", "saved"])
 def test_files_on_disk_become_versions_that_predict_as_they_should(
     request_: ExportRequest, saved: Path, name: str

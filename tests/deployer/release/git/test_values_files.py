@@ -30,7 +30,7 @@ def test_the_files_record_versions_labels_and_weights(tmp_path: Path, source: st
     ("text", "says"),
     [
         (None, "does not exist"),
-        ("models: [", "cannot be read"),
+        ("models: [", "is not valid YAML"),
         ("models: 7", "cannot be read"),
         ("[]", "cannot be read"),
     ],
