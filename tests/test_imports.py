@@ -22,7 +22,7 @@ OURS = {"deployer", "gateway", "tfserving"}
 ALLOWED = {
     "deployer/domain": set[str](),
     "deployer/rollout": {"jinja2", "msgspec", "numpy", "requests"},
-    "deployer/release": {"jinja2", "msgspec", "numpy", "pyarrow", "yaml"},
+    "deployer/release": {"PIL", "jinja2", "matplotlib", "msgspec", "numpy", "pyarrow", "yaml"},
     "deployer/targets/cluster": {"kubernetes", "msgspec", "urllib3", "yaml"},
     "gateway/spec": {"msgspec", "numpy", "yaml"},
     "gateway/preprocess": {"msgspec", "numpy", "PIL"},

@@ -90,6 +90,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "deployer predict digits --records holdout.jsonl",
         "deployer predict digits --records tensors.jsonl --direct --label canary",
         "deployer predict digits --records - --skip-bad --out predictions.csv",
+        "deployer predict digits --records holdout.jsonl --picture predictions.png",
     ),
     "batch": (
         "deployer batch digits --input holdout.jsonl --output predictions/",

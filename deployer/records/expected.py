@@ -44,12 +44,13 @@ def accuracy(samples: Sequence[Sample], predictions: Sequence[Value]) -> float |
     judged = [(s.expected, p) for s, p in zip(samples, predictions, strict=True) if s.expected is not None]
     if not judged:
         return None
-    return sum(_label(prediction) == _label(expected) for expected, prediction in judged) / len(judged)
+    return sum(label_of(prediction) == label_of(expected) for expected, prediction in judged) / len(judged)
 
 
-def _label(prediction: object) -> str:
+def label_of(prediction: object) -> str:
+    """The class of a prediction or an expected value; of several scores, the index of the highest."""
     if isinstance(prediction, tuple):
-        return _label(prediction[0]) if len(prediction) == 1 else str(int(np.argmax(prediction)))
+        return label_of(prediction[0]) if len(prediction) == 1 else str(int(np.argmax(prediction)))
     if isinstance(prediction, float) and prediction.is_integer():
         return str(int(prediction))
     return str(prediction)

@@ -101,15 +101,17 @@ class Predicted:
     bad: tuple[BadRecord, ...] = ()
 
 
-def predict(target: Target, request: PredictRequest, progress: Progress) -> Predicted:
-    """Send every record once.
+def predict(
+    target: Target, request: PredictRequest, progress: Progress, lines: Sequence[Line] | None = None
+) -> Predicted:
+    """Send every record once: those of the file, or `lines` if they have been read from it.
 
     Errors: SpecError for records that the release rejects (its error message is the cause), TargetError when it does
     not respond or is not running, WaitTimeout when it stays busy.
     """
     if request.direct and request.skip_bad:
         raise UsageError("--skip-bad needs the gateway, which validates the records", hint="leave out --direct")
-    lines = files.read(request.records)
+    lines = files.read(request.records) if lines is None else lines
     if not request.skip_bad:
         for line in lines:
             files.readable(request.records, line)

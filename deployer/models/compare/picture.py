@@ -5,28 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from deployer.domain.gate import Metric, parse_gate
-from deployer.errors import UsageError
-from deployer.extras import of_import
 from deployer.models.compare.result import Comparison
+from deployer.tools import pictures
 
 FRONT, BEATEN, GATE = "#2563eb", "#94a3b8", "#dc2626"
 AREA = 1600.0
 """Of the largest version, in square points."""
-SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def draw(found: Comparison, path: Path) -> None:
-    """Write the picture. Errors: UsageError without matplotlib, and for a suffix that it does not write."""
-    if path.suffix not in SUFFIXES:
-        raise UsageError(f"{path} is no picture", hint=f"its name ends in {', '.join(SUFFIXES)}")
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise of_import(error, UsageError) or error from error
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    """Write the picture. Errors: as for `pictures.require`."""
+    figure = pictures.blank(path, 8, 5)
     axes = figure.add_subplot()
     largest = max(one.size for one in found.versions)
     hits = any(one.accuracy is not None for one in found.versions)
@@ -48,5 +37,4 @@ def draw(found: Comparison, path: Path) -> None:
     axes.set_ylabel("accuracy" if hits else "mean absolute error")
     axes.set_title(f"{found.model}: the area is the size, blue is beaten by no other", fontsize=11)
     axes.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    pictures.save(figure, path)

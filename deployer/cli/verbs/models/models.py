@@ -20,6 +20,7 @@ from deployer.domain.gate import Gate, parse_gate
 from deployer.domain.store import DEFAULT_SIGNATURE, Format, size_text
 from deployer.errors import UsageError
 from deployer.targets.local.state import Engine
+from deployer.tools import pictures
 
 if TYPE_CHECKING:
     from deployer.models.catalog import Inspection, Verification, VersionSummary
@@ -122,6 +123,8 @@ def compare(
     from deployer.models.compare.measure import CompareRequest
     from deployer.models.compare.measure import compare as measure
 
+    if picture is not None:
+        pictures.require(picture)
     threads, gates = _of_release(file)
     request = CompareRequest(
         store=store,

@@ -11,8 +11,11 @@ import typer
 from deployer.cli.console import Table, console
 from deployer.cli.options.target import RoutedLabel, TargetOptions
 from deployer.cli.verb import ModelName, Timeout, Verb
+from deployer.records import files
+from deployer.release.picture import draw, require_expected
 from deployer.release.predict import Predicted, Prediction, PredictRequest, format_of, predict, write
 from deployer.release.where import open_target
+from deployer.tools import pictures
 
 ROWS_SHOWN = 20
 
@@ -42,6 +45,14 @@ def predict_(
         ),
     ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip bad records and predict the others.")] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            help="Picture to write, .png, .svg or .pdf: right and wrong classes and the confusion matrix.",
+            show_default=False,
+        ),
+    ] = None,
     timeout: Timeout = 30.0,
     *,
     where: TargetOptions,
@@ -59,11 +70,18 @@ def predict_(
     )
     if out is not None:
         format_of(out)  # before anything is sent
-    found = predict(open_target(where), request, console.progress)
+    lines = files.read(records)
+    if picture is not None:
+        pictures.require(picture)
+        require_expected(line.sample and line.sample.expected for line in lines)
+    found = predict(open_target(where), request, console.progress, lines)
     if out is not None:
         write(found, out)
         console.progress(f"{len(found.answers)} predictions are in {out}")
     console.result("Predictions", found, lambda: text(found))
+    if picture is not None:
+        draw(found, {number: line.sample for number, line in enumerate(lines, 1) if line.sample is not None}, picture)
+        console.progress(f"picture: {picture}")
 
 
 def text(found: Predicted) -> str:
