@@ -32,7 +32,7 @@ from gateway.gateway import Gateway
 from gateway.listen.draining import let_nobody_in
 from gateway.listen.http_protocol import IDLE_SLACK, Protocol
 from gateway.listen.sockets import PortTaken, listen
-from gateway.observe.spans import spans_of
+from gateway.observe.spans import Spans, SpansProblem, spans_of
 from gateway.settings import SettingsError, Tls
 from gateway.timers import Timers
 
@@ -91,7 +91,7 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     active = config.load()
     assert active is not None  # the first load sees a change
     gateway = Gateway(active, folder=options.config.parent)
-    gateway.spans = spans_of(os.environ)
+    gateway.spans = _spans()
     tls = _tls(active.settings.tls, options.config.parent)
     signals = _Signals(
         gateway
@@ -163,6 +163,14 @@ async def _serve_grpc(gateway: Gateway, options: Options, tls: ServerTls | None)
 def _seconds_to_finish(gateway: Gateway) -> int:
     """Every accepted request has a deadline, so waiting longer than the longest cannot help."""
     return gateway.active.settings.limits.timeout_ms // 1000 + 2
+
+
+def _spans() -> Spans | None:
+    """Spans as the variables of OpenTelemetry say. Errors: SettingsError."""
+    try:
+        return spans_of(os.environ)
+    except SpansProblem as error:
+        raise SettingsError(str(error)) from error
 
 
 def _tls(settings: Tls | None, folder: Path) -> ServerTls | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.observe.context import TraceContext
 from gateway.observe.trace import Trace
-from gateway.settings import SettingsError
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -23,6 +22,10 @@ NAME: Final = "gateway"
 """`service.name` where the variables give none."""
 GONE: Final = 499
 """Status of a request whose client left before its response."""
+
+
+class SpansProblem(Exception):
+    """Spans are asked for in a way that cannot be done; the message says what to do."""
 
 
 class RequestSpan:
@@ -105,7 +108,7 @@ class Spans:
 def spans_of(environment: Mapping[str, str]) -> Spans | None:
     """Spans as the variables say; None when they name no endpoint or turn them off.
 
-    Errors: SettingsError without the extra, or for a protocol that is not provided.
+    Errors: SpansProblem without the extra, or for a protocol that is not provided.
     """
     if (
         not any(environment.get(name) for name in ENDPOINTS)
@@ -115,11 +118,11 @@ def spans_of(environment: Mapping[str, str]) -> Spans | None:
         return None
     for name in PROTOCOLS:
         if environment.get(name, HTTP) != HTTP:
-            raise SettingsError(f"{name}={environment[name]}: spans are exported by {HTTP} only; set it to that")
+            raise SpansProblem(f"{name}={environment[name]}: spans are exported by {HTTP} only; set it to that")
     try:
         return Spans(environment)
     except ImportError as error:
-        raise SettingsError(
+        raise SpansProblem(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed; "
             "pip install 'tfserving-deployer[otel]', or unset the variable"
         ) from error

@@ -18,8 +18,7 @@ from gateway_process import GatewayProcess, config
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from gateway.observe.spans import spans_of
-from gateway.settings import SettingsError
+from gateway.observe.spans import SpansProblem, spans_of
 from tfserving.wire import messages_pb2 as m
 from tfserving.wire import methods
 from tfserving.wire.tensors import to_proto
@@ -161,8 +160,8 @@ def test_nothing_is_imported_while_it_is_off(variables: dict[str, str]) -> None:
 
 def test_a_missing_extra_and_another_protocol_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    with pytest.raises(SettingsError, match=r"OTEL_EXPORTER_OTLP_PROTOCOL=grpc: .* http/protobuf"):
+    with pytest.raises(SpansProblem, match=r"OTEL_EXPORTER_OTLP_PROTOCOL=grpc: .* http/protobuf"):
         spans_of(variables | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(SettingsError, match=r"pip install 'tfserving-deployer\[otel\]'"):
+    with pytest.raises(SpansProblem, match=r"pip install 'tfserving-deployer\[otel\]'"):
         spans_of(variables)
