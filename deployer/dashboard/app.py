@@ -21,6 +21,7 @@ from deployer.dashboard.actions import Actions
 from deployer.dashboard.board import Board
 from deployer.dashboard.view import ACTIONS
 from deployer.dashboard.watcher import Watcher
+from deployer.decode import json_as
 from deployer.domain.rollout import Event
 
 TOKEN_HEADER = b"x-dashboard-token"
@@ -86,7 +87,7 @@ class App:
         if self.read_only:
             return await _text(send, 403, "the dashboard was started with --read-only")
         try:
-            order = msgspec.json.decode(body, type=_Order)
+            order = json_as(body, _Order)
             event = Event(order.action)
         except (msgspec.MsgspecError, ValueError) as error:
             return await _text(send, 400, str(error))

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
+from deployer.decode import json_as
 from deployer.demo import forms, rollout
 from deployer.demo.models import FORMS, HEAVY, PROGRESS_PREFIX, RESULT, Offline
 from deployer.demo.samples import DIGITS, SAMPLES, TUMOR, Sample
@@ -204,7 +204,7 @@ def _prepare(request: DemoRequest, progress: Progress) -> Offline:
         ended = "an unknown end" if code is None else process.ending(code)
         last_lines = process.tail(log.read_text("utf-8"))
         raise ToolError(f"training and export ended with {ended}", cause=last_lines, hint=f"see {log}")
-    return msgspec.json.decode((out / RESULT).read_bytes(), type=Offline, strict=False)
+    return json_as((out / RESULT).read_bytes(), Offline, strict=False)
 
 
 def _labels(sample: Sample) -> dict[str, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.domain.rollout import Rollout, RolloutRequest
 from deployer.errors import DeployerError, TargetError
 from deployer.records import files
@@ -92,7 +93,7 @@ def traffic(target: LocalTarget, model: str, file: Path, rate: float = RATE) -> 
                 if failure:
                     found.failures.append(failure)
                 else:
-                    found.versions[msgspec.json.decode(reply.body, type=_Response).metadata.model_version] += 1
+                    found.versions[json_as(reply.body, _Response).metadata.model_version] += 1
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(WORKERS)]
     for thread in threads:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from deployer.decode import json_as
 from deployer.errors import SpecError
 from deployer.records import http1
 from deployer.records.endpoint import Grpc, RecordApi, Value
@@ -207,6 +208,6 @@ def sender(target: RecordApi | Grpc, *, timeout: float) -> Sender:
 def _reason(body: bytes) -> str:
     """The text of an error response: the `error` of a gateway's JSON, else the beginning of the body."""
     try:
-        return msgspec.json.decode(body, type=_ErrorBody).error
+        return json_as(body, _ErrorBody).error
     except msgspec.MsgspecError:
         return body[:500].decode(errors="replace")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.errors import TargetError
 from deployer.targets.base import HttpReply, Target
 from deployer.targets.rest import ModelPath, decoded
@@ -154,6 +155,6 @@ _REMEDIES = {
 
 def _reply_text(reply: HttpReply) -> str:
     try:
-        return msgspec.json.decode(reply.body, type=_Error).error
+        return json_as(reply.body, _Error).error
     except msgspec.MsgspecError:
         return reply.body.decode(errors="replace")[:300]

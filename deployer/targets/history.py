@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.domain.history import History
 from deployer.domain.rollout import Event
 from deployer.errors import TargetError
@@ -146,7 +147,7 @@ def encode(history: History) -> bytes:
 def decode(content: bytes, where: str) -> History:
     """A history from JSON. Errors: TargetError naming `where` when it cannot be decoded."""
     try:
-        return msgspec.json.decode(content, type=History)
+        return json_as(content, History)
     except msgspec.MsgspecError as error:
         raise TargetError(
             f"{where} is not a rollout history",

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.errors import TargetError
 from deployer.targets.base import HttpReply, Target
 
@@ -53,7 +54,7 @@ class ModelPath:
 def decoded(reply: HttpReply, shape: type[T], name: str) -> T:
     """Decode a response of `name`. Errors: TargetError for another format."""
     try:
-        return msgspec.json.decode(reply.body, type=shape, strict=False)
+        return json_as(reply.body, shape, strict=False)
     except msgspec.MsgspecError as error:
         raise TargetError(f"{name} sent a response that is not TensorFlow Serving's") from error
 
@@ -86,7 +87,7 @@ def routes(target: Target, gateway: str) -> Routes:
         text = reply.body.decode(errors="replace").strip()
         raise TargetError(f"{gateway} does not serve /routes", cause=f"/routes returned {reply.status}: {text}")
     try:
-        return msgspec.json.decode(reply.body, type=Routes)
+        return json_as(reply.body, Routes)
     except msgspec.MsgspecError as error:
         raise TargetError(
             f"{gateway} does not serve /routes yet", cause=f"its /routes cannot be decoded: {error}"

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.errors import ToolError
 from deployer.tools import process
 
@@ -170,6 +171,6 @@ def _release(text: str, name: str) -> HelmRelease:
 
 def _decode(text: str, shape: type[_T], name: str) -> _T:
     try:
-        return msgspec.json.decode(text, type=shape)
+        return json_as(text, shape)
     except msgspec.MsgspecError as error:
         raise ToolError(f"the output of helm about release {name} cannot be parsed", hint=HELM_HINT) from error

@@ -135,6 +135,10 @@ def sparse_input() -> Any:
     return module(lambda x: {"total": tf.sparse.reduce_sum(x, 1)}, tf.SparseTensorSpec([None, 5], tf.float32))
 
 
+def sparse_output() -> Any:
+    return module(lambda x: {"some": tf.sparse.from_dense(x)}, spec([None, 3]))
+
+
 def nested_module() -> Any:
     given = {"u": spec([None, 2], name="u"), "v": spec([None, 2], name="v")}
     return module(lambda x: {"out": {"sum": x["u"] + x["v"], "both": [x["u"], x["v"]]}}, given)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.errors import SpecError
 from deployer.records.endpoint import Grpc, RecordApi, Value
 
@@ -80,7 +81,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 def parse_plan(text: bytes) -> Plan:
     """Parse a plan. Errors: SpecError that names the path of the wrong value."""
     try:
-        plan = msgspec.json.decode(text, type=Plan)
+        plan = json_as(text, Plan)
     except msgspec.MsgspecError as error:
         raise SpecError(f"the plan of a trial is invalid: {error}") from error
     for name, valid in (

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.domain.pods import Pods
 from deployer.errors import SpecError, TargetError, WaitTimeout
 from deployer.experiment.loadgen.agent import LONG_POLL_SECONDS, TOKEN_HEADER, Report
@@ -121,7 +122,7 @@ class RemoteGenerator:
 
     def _decoded(self, body: bytes, shape: type[T]) -> T:
         try:
-            return msgspec.json.decode(body, type=shape)
+            return json_as(body, shape)
         except msgspec.MsgspecError as error:
             raise TargetError(
                 "the response of the load generator cannot be decoded",

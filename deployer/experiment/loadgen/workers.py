@@ -17,6 +17,7 @@ from typing import Self
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.errors import DeployerError, TargetError, WaitTimeout
 from deployer.experiment.loadgen import machine
 from deployer.experiment.loadgen.plan import Outcome, Plan, Reference, merge, shares
@@ -117,7 +118,7 @@ class Workers:
             self.close()
             raise WaitTimeout(f"a load generator process did not respond for {timeout:g} s")
         try:
-            reply = msgspec.json.decode(pipe.recv_bytes(), type=_Reply)
+            reply = json_as(pipe.recv_bytes(), _Reply)
         except EOFError as error:
             self.close()
             raise TargetError(
@@ -141,11 +142,11 @@ def _serve(pipe: Connection) -> None:
 
     def ready() -> float:
         pipe.send_bytes(msgspec.json.encode(_Reply()))
-        return msgspec.json.decode(pipe.recv_bytes(), type=float)
+        return json_as(pipe.recv_bytes(), float)
 
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            plan = msgspec.json.decode(pipe.recv_bytes(), type=Plan)
+            plan = json_as(pipe.recv_bytes(), Plan)
             try:
                 reply = _Reply(outcome=_run(plan, ready))
             except DeployerError as error:

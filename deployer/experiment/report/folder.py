@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.errors import SpecError
 from deployer.experiment.batching.search import Sweep
 from deployer.experiment.latency import PERCENTILES
@@ -77,7 +78,7 @@ def write_again(folder: Path) -> Path:
     path = folder / BATCHING_JSON
     if path.exists():
         try:
-            sweep = msgspec.json.decode(path.read_bytes(), type=_Batching).sweep
+            sweep = json_as(path.read_bytes(), _Batching).sweep
         except msgspec.MsgspecError as error:
             raise SpecError(f"{path} cannot be read", hint="it may be from another version of deployer") from error
         write_batching(folder, sweep)
@@ -96,7 +97,7 @@ def read(folder: Path) -> Experiment:
     """Read `experiment.json` of a folder. Errors: SpecError when it is missing or from an incompatible version."""
     path = folder / EXPERIMENT_JSON
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Document).experiment
+        return json_as(path.read_bytes(), _Document).experiment
     except OSError as error:
         raise SpecError(f"{folder} has no experiment", hint="`deployer experiment run` creates one") from error
     except msgspec.MsgspecError as error:

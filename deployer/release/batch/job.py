@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.errors import SpecError, UsageError
 from deployer.files import replace_file
 from deployer.records import rows
@@ -142,7 +143,7 @@ def _input(path: Path, known: dict[tuple[str, int, int], int]) -> InputFile:
 
 def _read(description: Path) -> Described | None:
     try:
-        return msgspec.json.decode(description.read_bytes(), type=Described)
+        return json_as(description.read_bytes(), Described)
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as error:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.errors import TargetError, UsageError
 from deployer.files import replace_file
 from deployer.release.batch import tables
@@ -124,7 +125,7 @@ class Shard:
 
     def _read_journal(self) -> Journal:
         try:
-            return msgspec.json.decode(self._journal_file.read_bytes(), type=Journal)
+            return json_as(self._journal_file.read_bytes(), Journal)
         except FileNotFoundError:
             return Journal()
         except msgspec.MsgspecError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from deployer.decode import document_as
 from deployer.domain.release import Release
 from deployer.domain.serving import STABLE, ModelState
 from deployer.errors import SpecError, TargetError
@@ -80,7 +81,7 @@ def live_release(target: ClusterTarget) -> Live:
         states=texts.state.models,
         specs=specs,
         known=known,
-        bounds=msgspec.convert(tf_serving.values, _Values).bounds,
+        bounds=document_as(tf_serving.values, _Values).bounds,
         restored=texts.restored,
     )
 
@@ -99,7 +100,7 @@ def _live_only(texts: Mapping[str, str], tf_serving: HelmRelease | None) -> Live
         ) from error
     models = parse_settings(texts[GATEWAY]).models
     specs, known = _specs(models)
-    bounds = msgspec.convert(tf_serving.values, _Values).bounds if tf_serving is not None else None
+    bounds = document_as(tf_serving.values, _Values).bounds if tf_serving is not None else None
     return Live(states=state.models, specs=specs, known=known, bounds=bounds, texts=texts)
 
 

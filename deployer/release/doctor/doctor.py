@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.errors import UsageError
 from deployer.files import replace_file
 from deployer.release.doctor import cluster, local
@@ -61,7 +62,7 @@ def doctor(
 def read(path: Path) -> ClusterSnapshot:
     """Read a snapshot that `keep` wrote. Errors: UsageError."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ClusterSnapshot)
+        return json_as(path.read_bytes(), ClusterSnapshot)
     except (OSError, msgspec.MsgspecError) as error:
         raise UsageError(
             f"{path} is not a snapshot of a release", hint="`deployer doctor --keep FILE` writes one"

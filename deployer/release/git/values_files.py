@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 import yaml
 
+from deployer.decode import document_as
 from deployer.domain.location import cluster_store
 from deployer.domain.release import Release
 from deployer.domain.serving import ModelState, ServingConfig
@@ -176,7 +177,7 @@ def _read(path: Path, shape: type[T]) -> T:
     try:
         content = path.read_bytes()
         document = load(decoded(content, path)) if content.strip() else None
-        return msgspec.convert({} if document is None else document, shape, str_keys=True)
+        return document_as({} if document is None else document, shape, str_keys=True)
     except FileNotFoundError:
         raise SpecError(
             f"{path} does not exist", hint="`deployer rollout start --write-values` and `deployer render` write it"

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import msgspec
-
+from deployer.decode import document_as
 from deployer.domain.gateway import Auth, Sticky, Tls
 from deployer.domain.location import MODELS_MOUNT, DirectoryStore, PvcStore
 from deployer.domain.release import Model, Release, ServingTls
@@ -59,7 +58,7 @@ def gateway_text(release: Release, state: ServingConfig, specs: Specs) -> str:
         parsed = parse_settings(text)
     except SettingsError as error:
         raise SpecError(f"the gateway of {release.name} would reject its settings: {error}") from error
-    if parsed != msgspec.convert(document, Settings, str_keys=True):
+    if parsed != document_as(document, Settings, str_keys=True):
         raise DeployerError(
             "the rendered gateway settings differ from the intended ones",
             hint="this is a bug in a template of deployer; please report it",

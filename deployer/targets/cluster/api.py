@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 import urllib3
 
+from deployer.decode import json_as
 from deployer.errors import TargetError
 from deployer.targets.base import HttpReply
 from deployer.targets.cluster import kubeconfig
@@ -207,7 +208,7 @@ class ApiServer:
 
     def _decode(self, body: bytes | msgspec.Raw, shape: type[T], path: str) -> T:
         try:
-            return msgspec.json.decode(body, type=shape)
+            return json_as(body, shape)
         except msgspec.MsgspecError as error:
             raise TargetError(f"the API server's response to {path} cannot be decoded") from error
 
@@ -237,7 +238,7 @@ def proxy_path(namespace: str, pod: str, port: int, path: str, *, secure: bool =
 def _api_status(reply: HttpReply) -> _Status | None:
     """The Status object of an error of the API server; None if the response comes from behind the proxy."""
     try:
-        status = msgspec.json.decode(reply.body, type=_Status)
+        status = json_as(reply.body, _Status)
     except msgspec.MsgspecError:
         return None
     return status if status.kind == "Status" else None

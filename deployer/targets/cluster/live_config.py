@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 import yaml
 
+from deployer.decode import json_as
 from deployer.errors import TargetError
 from deployer.targets.base import WriteConflict
 from deployer.targets.cluster.api import CONFLICT, FIELD_MANAGER, ApiServer, Refused
@@ -81,7 +82,7 @@ class LiveConfig:
                 f"ConfigMap {self.name} was changed by somebody else at the same time",
                 hint="`deployer rollout status` shows which deployer is working on it",
             ) from error
-        self._version = msgspec.json.decode(written, type=ConfigMap).metadata.resource_version
+        self._version = json_as(written, ConfigMap).metadata.resource_version
 
     def disown(self) -> None:
         """Give up the ownership of the field: with two owners, a `helm upgrade` without --force would be a conflict."""
@@ -89,7 +90,7 @@ class LiveConfig:
         if found is None:
             return
         meta = found.metadata
-        others = [raw for raw in meta.managed_fields if msgspec.json.decode(raw, type=_Owner).manager != FIELD_MANAGER]
+        others = [raw for raw in meta.managed_fields if json_as(raw, _Owner).manager != FIELD_MANAGER]
         if others and len(others) < len(meta.managed_fields):
             change = {"metadata": {"resourceVersion": meta.resource_version, "managedFields": others}}
             try:

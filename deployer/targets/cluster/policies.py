@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.targets.agents.pod import PORT
 from deployer.targets.base import Progress
 from deployer.targets.cluster.api import ApiServer, Refused
@@ -47,7 +48,7 @@ def policy_manifest(
 
 def owner_of(created: bytes, *, version: str, kind: str) -> dict[str, object]:
     """A reference to an object that the API server has just created."""
-    meta = msgspec.json.decode(created, type=_Created).metadata
+    meta = json_as(created, _Created).metadata
     return {"apiVersion": version, "kind": kind, "name": meta.name, "uid": meta.uid}
 
 

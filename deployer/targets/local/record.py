@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.files import replace_file
 
 FOLDER = ".releases"
@@ -31,7 +32,7 @@ def path_in(store: Path, release: str) -> Path:
 def read(path: Path) -> Record | None:
     """The record; None when there is none, or none that can be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
+        return json_as(path.read_bytes(), Record)
     except (OSError, msgspec.MsgspecError):
         return None
 

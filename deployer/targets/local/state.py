@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.domain.gateway import Tls
 from deployer.errors import TargetError
 from deployer.files import replace_file
@@ -133,7 +134,7 @@ class Layout:
     def read(self) -> LocalState | None:
         """The saved state, None if there is no release. Errors: TargetError when it cannot be decoded."""
         try:
-            return msgspec.json.decode(self.state.read_bytes(), type=LocalState)
+            return json_as(self.state.read_bytes(), LocalState)
         except FileNotFoundError:
             return None
         except msgspec.MsgspecError as error:

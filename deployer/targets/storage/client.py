@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.domain.store import FileFact, version_of
 from deployer.errors import TargetError
 from deployer.targets.base import HttpReply
@@ -117,7 +118,7 @@ class Storage:
         if reply.status == 200:
             return reply.body
         try:
-            problem = msgspec.json.decode(reply.body, type=_Problem).error
+            problem = json_as(reply.body, _Problem).error
         except msgspec.MsgspecError:
             problem = reply.body.decode(errors="replace")[:300]
         hint = (
@@ -127,6 +128,6 @@ class Storage:
 
     def _decoded(self, body: bytes, shape: type[T]) -> T:
         try:
-            return msgspec.json.decode(body, type=shape)
+            return json_as(body, shape)
         except msgspec.MsgspecError as error:
             raise TargetError("the response of the storage agent cannot be decoded") from error

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from deployer.decode import json_as
 from deployer.domain import store
 from deployer.errors import ExportError
 from deployer.targets.storage.disk import require_links_inside
@@ -57,7 +58,7 @@ def encode(manifest: store.Manifest) -> bytes:
 def decode(text: bytes, where: str) -> store.Manifest:
     """Decode a manifest. Errors: ExportError that names `where` and the path of the wrong field."""
     try:
-        document = msgspec.json.decode(text, type=_Document)
+        document = json_as(text, _Document)
     except msgspec.MsgspecError as error:
         raise ExportError(
             f"{where} is not a valid manifest",

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compare(folder: Path, *options: str) -> list[str]:
     store = str(folder / "store")
-    return ["models", "compare", "m", "1", "2", "--store", store, "--requests", "40", "-q", *options]
+    return ["models", "compare", "m", "1", "2", "--store", store, "--requests", "300", "-q", *options]
 
 
 @pytest.mark.parametrize("records", ["records.jsonl", "inputs.jsonl"])

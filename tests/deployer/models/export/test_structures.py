@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -52,6 +53,11 @@ STRUCTURES = {
         "x:int64 [-1, 2] x_1:float32 [-1] x_2:int64 [2]",
         "total:float32 of unknown rank",
         "the sparse input 'x' consists of several tensors",
+    ),
+    "sparse_output": (
+        "x:float32 [-1, 3]",
+        "some_dense_shape:int64 [2] some_indices:int64 [-1, 2] some_values:float32 [-1]",
+        "output 'some_dense_shape' has a fixed dimension 0 (2)",
     ),
     "nested_module": (
         "u:float32 [-1, 2] v:float32 [-1, 2]",
@@ -183,6 +189,11 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     keras.Model(x, Own()(x)).save(root / "own.keras")
     (root / "empty.keras").touch()
+    recurrent = keras.Input((2, 3), name="x")
+    keras.Model(recurrent, keras.layers.GRU(2)(recurrent)).save(root / "now.keras")
+    with ZipFile(root / "now.keras") as now, ZipFile(root / "older.keras", "w") as older:
+        for name in now.namelist():  # an argument that GRU had in Keras 2
+            older.writestr(name, now.read(name).replace(b'"reset_after": true', b'"time_major": false'))
     return root
 
 
@@ -192,6 +203,7 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("only.weights.h5", "the file has only weights, not a model", "load_weights"),
         ("lambda.keras", "the model has a Lambda layer", "--trust"),
         ("own.keras", "Own", "register_keras_serializable"),
+        ("older.keras", "time_major", "another version of Keras"),
         ("empty.keras", "", "save the model again"),
         ("absent.keras", "", "name a .keras or .h5 file"),
     ],
@@ -261,6 +273,15 @@ def test_a_graph_in_text_form_is_served_in_binary_form(with_warmup: Path, tmp_pa
     exported = run(request_of(str(with_warmup / "text"), tmp_path))
     assert (exported.path / "saved_model.pb").exists()
     assert not (exported.path / "saved_model.pbtxt").exists()
+
+
+def test_an_operation_that_the_server_lacks_is_named_with_the_remedy(with_warmup: Path, tmp_path: Path) -> None:
+    shutil.copytree(with_warmup / "text", tmp_path / "text")
+    graph = tmp_path / "text/saved_model.pbtxt"
+    graph.write_text(graph.read_text().replace('"StringLength"', '"OperationOfNobody"'))
+    error = refused(request_of(str(tmp_path / "text"), tmp_path))
+    assert "OperationOfNobody" in error.cause
+    assert "a server image that has it" in error.hint
 
 
 def test_a_folder_of_versions_names_the_versions(with_warmup: Path, tmp_path: Path) -> None:
