@@ -25,7 +25,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends binutils \
  && strip --strip-unneeded libtensorflow_*
 
 FROM build AS build-gateway
-RUN python requirements.py gateway jwt images redis > more.txt \
+RUN python requirements.py gateway jwt otel images redis > more.txt \
  && pip --python /opt/app/bin/python install -c constraints.txt -r more.txt
 
 FROM build AS build-deployer

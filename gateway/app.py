@@ -22,10 +22,13 @@ from gateway.gateway import Gateway
 from gateway.guard.cors import allowing, preflight
 from gateway.observe.access_log import Entry, described, now
 from gateway.observe.context import OUT
+from gateway.observe.spans import GONE, RequestSpan, Spans
 
 log = logging.getLogger("gateway.app")
 
 LOGGED: Final = 512
+METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST"})
+"""Methods that name a span; clients choose others freely."""
 """Characters of a path in the access log."""
 CAREFUL: Final[tuple[Header, ...]] = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 """Browsers neither guess what a response is, nor does anything on the way keep it."""
@@ -98,14 +101,21 @@ class App:
         tally.accepted += 1
         started = perf_counter()
         request = Request(scope, receive)
+        span = None if self._gateway.spans is None else _begun(self._gateway.spans, request)
+        if span is not None:
+            request.context = span.context
         if request.context is not None:
             OUT.set(request.context.traceparent)
         try:
             response = await self._answer(request)
         except ClientGone:
             tally.left += 1
+            if span is not None:
+                span.end(GONE, request.trace)
             return
         await response.send(send, self._headers(request))
+        if span is not None:
+            span.end(response.status, request.trace)
         tally.answered += 1
         if self._gateway.access_log.wants(response.status):
             self._gateway.access_log.add(_entry(request, response, perf_counter() - started))
@@ -167,6 +177,13 @@ class App:
             headers += allowing(cors, request)
         last = self._gateway.draining or request.body_unasked
         return (*headers, (b"connection", b"close")) if last else headers
+
+
+def _begun(spans: Spans, request: Request) -> RequestSpan:
+    path = request.target.partition("?")[0][:LOGGED]
+    known = {"http.request.method": request.method, "url.path": path, "client.address": request.client}
+    name = request.method if request.method in METHODS else "HTTP"
+    return spans.begin(name, request.header("traceparent"), known)
 
 
 def _entry(request: Request, response: Response, seconds: float) -> Entry:

@@ -34,6 +34,7 @@ from gateway.lookup import Lookups
 from gateway.observe.access_log import AccessLog
 from gateway.observe.metrics import Metrics
 from gateway.observe.sampling import Keep, Sampler
+from gateway.observe.spans import Spans
 from gateway.routing.labels import NEWEST, Choice
 from gateway.routing.shadow import Shadow
 from gateway.timers import Timers
@@ -77,6 +78,8 @@ class Gateway:
         self.chance = chance
         self.tally = Tally()
         self.metrics = Metrics()
+        self.spans: Spans | None = None
+        """None while OpenTelemetry is off."""
         self.tls_problem: str | None = None
         """Why the certificate on disk is not in force."""
         self.door = Door(folder, time.monotonic)

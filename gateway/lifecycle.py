@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from gateway.gateway import Gateway
 from gateway.listen.draining import let_nobody_in
 from gateway.listen.http_protocol import IDLE_SLACK, Protocol
 from gateway.listen.sockets import PortTaken, listen
+from gateway.observe.spans import Spans, SpansProblem, spans_of
 from gateway.settings import SettingsError, Tls
 from gateway.timers import Timers
 
@@ -89,6 +91,7 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     active = config.load()
     assert active is not None  # the first load sees a change
     gateway = Gateway(active, folder=options.config.parent)
+    gateway.spans = _spans()
     tls = _tls(active.settings.tls, options.config.parent)
     signals = _Signals(
         gateway
@@ -137,6 +140,8 @@ async def run(options: Options, announce: Callable[[str, str, str | None], None]
     await gateway.close()
     await asyncio.to_thread(gateway.access_log.close)
     await asyncio.to_thread(gateway.sampler.close)
+    if gateway.spans is not None:
+        await asyncio.to_thread(gateway.spans.close)
     tally = gateway.tally
     log.info("requests accepted: %d, completed: %d, abandoned: %d", tally.accepted, tally.answered, tally.left)
 
@@ -158,6 +163,14 @@ async def _serve_grpc(gateway: Gateway, options: Options, tls: ServerTls | None)
 def _seconds_to_finish(gateway: Gateway) -> int:
     """Every accepted request has a deadline, so waiting longer than the longest cannot help."""
     return gateway.active.settings.limits.timeout_ms // 1000 + 2
+
+
+def _spans() -> Spans | None:
+    """Spans as the variables of OpenTelemetry say. Errors: SettingsError."""
+    try:
+        return spans_of(os.environ)
+    except SpansProblem as error:
+        raise SettingsError(str(error)) from error
 
 
 def _tls(settings: Tls | None, folder: Path) -> ServerTls | None:

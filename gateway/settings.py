@@ -78,6 +78,15 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
     cache_seconds: Annotated[float, Meta(gt=0)] | None = None
 
 
+class Hedge(_Section, frozen=True, kw_only=True):
+    """Hedged requests: a Predict without a response after `after_ms`, or after the quantile `after_quantile` of the
+    latest ones, is sent to a second replica too. At most `max_share` of the calls are."""
+
+    after_ms: Annotated[float, Meta(gt=0)] | None = None
+    after_quantile: Annotated[float, Meta(ge=0.5, lt=1)] | None = None
+    max_share: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
+
+
 class BackendTls(_Section, frozen=True, kw_only=True):
     """TLS of the connections to model servers. Their certificates must be of these authorities (those of the system
     without `ca_file`) and for `server_name` (without it, for the address); `cert_file` and `key_file` are shown to
@@ -102,6 +111,7 @@ class Backends(_Section, frozen=True, kw_only=True):
     refresh_seconds: Annotated[float, Meta(ge=0.1)] = 5.0
     scale_to_zero: bool = False
     max_connection_age_seconds: Annotated[float, Meta(ge=1)] | None = None
+    hedge: Hedge | None = None
     tls: BackendTls | None = None
 
 
@@ -302,6 +312,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "backends: exactly one of static and dns is needed"
     if where.static == []:
         yield "backends.static: at least one address is needed"
+    if where.hedge is not None and (where.hedge.after_ms is None) == (where.hedge.after_quantile is None):
+        yield "backends.hedge: exactly one of after_ms and after_quantile is needed"
     for address in (*(where.static or ()), *((where.dns,) if where.dns is not None else ())):
         if not _has_port(address):
             yield f"backends: expected HOST:PORT, got '{address}'"

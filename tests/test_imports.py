@@ -37,6 +37,7 @@ ALLOWED = {
         "jwt",
         "msgspec",
         "numpy",
+        "opentelemetry",
         "PIL",
         "redis",
         "uvicorn",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from random import random
 from typing import Final
 
 from gateway import settings
 from gateway.addresses import bracketed
 from gateway.backends.choose import Backend, choose
+from gateway.backends.hedge import Hedging
 from gateway.backends.limit import ReplicaLimit
 from gateway.backends.objective import Objectives, Subject
 from gateway.backends.outliers import EJECTED_FIRST, EJECTED_MOST, seconds_out
@@ -71,6 +72,7 @@ class Pool:
         self.pressed: Callable[[], bool] = lambda: False
         """Whether requests wait for a place; then limits grow although few calls are in flight."""
         self.budget = RetryBudget(most)
+        self._hedging = Hedging(metrics, self._time)
         self._places, self._places_until = 0, 0.0
         self.backends: tuple[Backend, ...] = ()
         self._missing: dict[tuple[Backend, Hashable], float] = {}
@@ -83,6 +85,7 @@ class Pool:
         if where == self._where:
             return
         self._where = where
+        self._hedging.configure(where.hedge)
         if self._refresher is not None:
             self._refresher.cancel()
         await self._refresh()
@@ -115,7 +118,7 @@ class Pool:
         await asyncio.gather(*(backend.transport.close() for backend in self.backends))
 
     async def call(
-        self, method: methods.Method, message: bytes, deadline: float, subject: tuple[str, Hashable] | None = None
+        self, method: methods.Method, message: bytes, deadline: float, subject: Subject | None = None
     ) -> bytes:
         """One call, repeated elsewhere where that can help. `deadline` is loop time.
 
@@ -124,7 +127,6 @@ class Pool:
         Errors: RpcError of the last attempt.
         """
         self.budget.deposit()
-        learning = subject if method is methods.PREDICT else None
         tried: list[Backend] = []
         repeated: list[Fault] = []
         last: RpcError | None = None
@@ -138,26 +140,11 @@ class Pool:
                 continue
             if backend is None:
                 raise last or RpcError(Code.UNAVAILABLE, self._no_replica(), local=True)
-            started = self._time()
-            backend.outstanding += 1
-            backend.limit.sent(backend.outstanding)
-            alone = backend.outstanding == 1
             try:
-                response = await backend.transport.call(method.path, message, deadline - started)
+                return await self._ask(backend, tried, method, message, deadline, subject)
             except RpcError as error:
                 last, fault = error, fault_of(error)
-            else:
-                backend.failures = 0
-                if learning is not None:
-                    self._learn(backend, learning, self._time() - started, alone=alone)
-                return response
-            finally:
-                backend.outstanding -= 1
-            self._remember(backend, fault, started)
-            if fault is Fault.SILENT and learning is not None:
-                self._learn(backend, learning, self._time() - started, alone=False)
             if fault is Fault.BUSY:
-                backend.limit.refused(backend.outstanding, self._time())
                 if not self._wait_for_room(deadline, pause):
                     raise last
                 tried.append(backend)
@@ -167,13 +154,70 @@ class Pool:
                 await asyncio.sleep(self._chance() * pause)
                 pause = min(pause * 2, BUSY_PAUSE_MOST)
                 continue
-            if fault is Fault.UNCONVERGED:
-                self._remember_lack(backend, subject)
             if not self._may_repeat(fault, repeated):
                 raise last
             repeated.append(fault)
             if fault is not Fault.POISONED:
                 tried.append(backend)
+
+    async def _ask(
+        self,
+        backend: Backend,
+        tried: list[Backend],
+        method: methods.Method,
+        message: bytes,
+        deadline: float,
+        subject: Subject | None,
+    ) -> bytes:
+        """A call to a replica, hedged with one to another that was not tried yet; that one is tried then. Errors:
+        RpcError."""
+        call = self._send(backend, method, message, deadline, subject)
+        if not self._hedging.enabled or method is not methods.PREDICT or subject is None:
+            return await call
+
+        def second() -> Coroutine[None, None, bytes] | None:
+            free = [b for b in self._knowing(subject) if b is not backend and not b.ejected and b.usage <= 1]
+            other = None if self.pressed() else choose(free, tried, self._chance)
+            if other is None:
+                return None
+            tried.append(other)
+            return self._send(other, method, message, deadline, subject)
+
+        def late(seconds: float) -> None:
+            # It took at least this long, which says something only where it is more than is known.
+            if self._objectives.load(subject, seconds) > backend.limit.load:
+                self._judge(backend, subject, seconds)
+
+        return await self._hedging.run(subject, call, second, late)
+
+    async def _send(
+        self, backend: Backend, method: methods.Method, message: bytes, deadline: float, subject: Subject | None
+    ) -> bytes:
+        """One call to one replica, which learns from what comes of it. Errors: RpcError."""
+        learning = subject if method is methods.PREDICT else None
+        started = self._time()
+        backend.outstanding += 1
+        backend.limit.sent(backend.outstanding)
+        alone = backend.outstanding == 1
+        try:
+            response = await backend.transport.call(method.path, message, deadline - started)
+        except RpcError as error:
+            failed, fault = error, fault_of(error)
+        else:
+            backend.failures = 0
+            if learning is not None:
+                self._learn(backend, learning, self._time() - started, alone=alone)
+            return response
+        finally:
+            backend.outstanding -= 1
+        self._remember(backend, fault, started)
+        if fault is Fault.SILENT and learning is not None:
+            self._learn(backend, learning, self._time() - started, alone=False)
+        if fault is Fault.BUSY:
+            backend.limit.refused(backend.outstanding, self._time())
+        if fault is Fault.UNCONVERGED:
+            self._remember_lack(backend, subject)
+        raise failed
 
     def _waits_for_the_first(self, deadline: float) -> bool:
         """Whether no replica is an ordinary state, and one may still come before the deadline."""
@@ -186,6 +230,9 @@ class Pool:
     def _learn(self, backend: Backend, subject: Subject, seconds: float, *, alone: bool) -> None:
         """Let a response of a replica change its limit, and take the replica out of use when it is an outlier."""
         self._objectives.learn(subject, backend.address, seconds, alone=alone)
+        self._judge(backend, subject, seconds)
+
+    def _judge(self, backend: Backend, subject: Subject, seconds: float) -> None:
         now, trial = self._time(), backend.limit.trial
         load = self._objectives.load(subject, seconds)
         if not backend.limit.answered(load, now, pressed=self.pressed()):

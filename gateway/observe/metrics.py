@@ -114,6 +114,7 @@ class Metrics:
         )
         self.records = Counter("gateway_records_total", "Records that got a prediction.", *who)
         self.retries = Counter("gateway_retries_total", "Calls repeated on another model server.", "reason")
+        self.hedges = Counter("gateway_hedges_total", "Late calls that could be sent to a second replica.", "result")
         self.shed = Counter("gateway_shed_total", "Requests rejected to protect the gateway.", "reason")
         self.mismatches = Counter(
             "gateway_spec_mismatches_total", "Responses discarded: they came from another version than expected.",
@@ -143,9 +144,9 @@ class Metrics:
         self.batch_rows = Histogram("gateway_batch_rows", "Rows in one joined call.", ROWS_BOUNDS, "model")
         self.reloads = Counter("gateway_config_reloads_total", "Config files read after a change.", "result")
         self.families: list[Counter | Gauge | Histogram] = [
-            self.requests, self.errors, self.seconds, self.stage_seconds, self.records, self.retries, self.shed,
-            self.mismatches, self.fallbacks, self.shadow, self.lookups, self.cache_requests, self.cache_dropped,
-            self.callers, self.denied, self.ejections, self.batch_rows, self.reloads,
+            self.requests, self.errors, self.seconds, self.stage_seconds, self.records, self.retries, self.hedges,
+            self.shed, self.mismatches, self.fallbacks, self.shadow, self.lookups, self.cache_requests,
+            self.cache_dropped, self.callers, self.denied, self.ejections, self.batch_rows, self.reloads,
         ]  # fmt: skip
 
     def gauge(self, name: str, text: str, read: Callable[[], dict[Labels, float]], *labels: str) -> None:

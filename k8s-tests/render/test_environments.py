@@ -186,6 +186,18 @@ def test_keda_scales_model_servers_to_zero_behind_gateways_that_wait(rendered: C
         assert parse_settings(text).backends.scale_to_zero is waits
 
 
+def test_hedging_is_off_until_the_chart_is_told(rendered: Callable[..., Objects]) -> None:
+    from gateway.settings import Hedge, parse_settings
+
+    on = {"after_ms": 20, "max_share": 0.1}
+    for values, wanted in (({}, None), ({"modelServer": {"hedge": on}}, Hedge(after_ms=20, max_share=0.1))):
+        objects = rendered("gateway", values)
+        (text,) = (
+            o["data"]["gateway.yaml"] for o in objects if o["kind"] == "ConfigMap" and "gateway.yaml" in o["data"]
+        )
+        assert parse_settings(text).backends.hedge == wanted
+
+
 @both
 def test_the_test_pod_does_not_go_through_the_proxy_of_the_cluster(chart: str) -> None:
     """Some clusters put HTTP_PROXY into every pod. The script asks a server of the real protocol on loopback."""

@@ -45,6 +45,8 @@ class FakeModelServer:
     """What the next Predict calls fail with, one a call."""
     always: tuple[grpc.StatusCode, str] | None = None
     seen: list[Seen] = field(default_factory=list)
+    cancelled: int = 0
+    """Predict calls whose caller had left before the response."""
     gate: threading.Event = field(default_factory=threading.Event)
     """While it is not set, Predict calls that have been seen wait; it is set at first."""
 
@@ -105,6 +107,8 @@ class FakeModelServer:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Matrix size-incompatible: In[0]: {list(x.shape)}")
         assert self.gate.wait(60)
         time.sleep(self.delay)
+        if not context.is_active():
+            self.cancelled += 1
         response = m.PredictResponse()
         response.outputs["y"].CopyFrom(to_proto((10 * version * x.sum(axis=1)).astype(np.float32), typed=True))
         response.model_spec.name = spec.name

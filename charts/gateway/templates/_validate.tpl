@@ -101,6 +101,7 @@ kustomize.toolkit.fluxcd.io/ssa: IfNotPresent
 {{- define "gateway.config" -}}
 {{- $backends := dict "dns" (printf "%s:%d" (include "gateway.modelServer" .) (int .Values.modelServer.port)) "refresh_seconds" .Values.modelServer.refreshSeconds -}}
 {{- if .Values.modelServer.scaleToZero -}}{{- $_ := set $backends "scale_to_zero" true -}}{{- end -}}
+{{- with .Values.modelServer.hedge -}}{{- $_ := set $backends "hedge" . -}}{{- end -}}
 {{- with .Values.modelServer.tls -}}
 {{- if .secret -}}
 {{- $tls := dict "ca_file" "/etc/model-server-tls/ca.crt" "server_name" (default (include "gateway.modelServer" $) .serverName) -}}

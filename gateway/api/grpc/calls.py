@@ -160,6 +160,11 @@ def handled(gateway: Gateway, path: str, answer: Answer, reading: Reading, *, gu
         call, tally = Call(context, Share(gateway.memory)), gateway.tally
         tally.accepted += 1
         started, response = perf_counter(), b""
+        span = None
+        if gateway.spans is not None:
+            names = {"rpc.system": "grpc", "rpc.method": path, "client.address": _address(context.peer())}
+            span = gateway.spans.begin(path, call.header("traceparent"), names)
+            call.traced = span.context
         if call.traced is not None:
             OUT.set(call.traced.traceparent)  # the task of a call is its own
         try:
@@ -173,6 +178,8 @@ def handled(gateway: Gateway, path: str, answer: Answer, reading: Reading, *, gu
             call.status = HTTP_STATUS[Code.CANCELLED]
             raise
         finally:
+            if span is not None:
+                span.end(call.status, call.trace)
             if call.caller is not None:
                 gateway.metrics.callers.add(call.caller.group, str(call.status))
             if gateway.access_log.wants(call.status):
