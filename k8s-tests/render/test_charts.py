@@ -202,6 +202,31 @@ def test_alerts_and_dashboards_of_the_gateway_name_metrics_that_exist(render: Re
     assert named <= known
 
 
+def test_alerts_about_drift_compare_a_version_with_its_own_training_data(
+    render: Render,
+) -> None:
+    from gateway.drift.live import LABELS
+
+    bounds = (
+        "--set-json",
+        'prometheusRule={"enabled": true, "driftPsi": 0.3, "driftShare": 0.07, "driftRecords": 2500}',
+    )
+    (rule,) = [o for o in render("gateway", *ROUTE, *bounds) if o["kind"] == "PrometheusRule"]
+    texts = {one["alert"]: " ".join(one["expr"].split()) for one in rule["spec"]["groups"][0]["rules"]}
+    drift = {"GatewayDrift": 0.3, "GatewayMissingValues": 0.07, "GatewayUnknownCategories": 0.07}
+    for alert, bound in drift.items():
+        text = texts[alert]
+        assert f"> {bound} and on" in text
+        assert text.endswith(">= 2500")
+        assert '"version", "$1", "reference", "(.+)")' in text  # training of another version joins with nothing
+        assert text.count("(") == text.count(")")
+        for labels in re.findall(r"\b(?:by|on) \(([^)]*)\)", text):
+            assert set(labels.split(", ")) <= set(LABELS)
+    assert "ln(" in texts["GatewayDrift"]
+    assert 'gateway_drift_records_total{bin="missing",' in texts["GatewayMissingValues"]
+    assert 'gateway_drift_records_total{bin="unknown",' in texts["GatewayUnknownCategories"]
+
+
 def test_alerts_and_dashboards_of_the_model_server_name_metrics_that_exist(render: Render) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs/reference/metrics.md").read_text()
     known = set()
