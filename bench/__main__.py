@@ -12,6 +12,7 @@ BENCHES = {
     "soak": "requests that fail, memory and descriptors while servers, configs and certificates change under load",
     "admin": "how long the admin port takes while the gateway is saturated and throttled",
     "model_server": "CPU time and latency of one request to the embedded model server",
+    "preprocess": "CPU time of records to tensors and of outputs to predictions, per feature type beside plain floats",
     "drift": "CPU time of counting one record for drift, and its share of a request",
     "batch": "rows per second of deployer batch beside one-record requests of the same client on the same cores",
     "libraries": "CPU time of libraries beside the own code that stands in their place",

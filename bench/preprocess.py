@@ -1,4 +1,4 @@
-"""CPU cost of turning records into tensors and outputs into answers: `python -m bench.preprocess`.
+"""CPU cost of turning records into tensors and outputs into answers: `python -m bench preprocess`.
 
 Prints the best of several rounds, in CPU time of this process, so that other load on the machine matters little.
 """
@@ -88,7 +88,7 @@ def types() -> None:
         print(line)
 
 
-def main() -> None:
+def main(_arguments: list[str]) -> None:
     """Prints one line per case."""
     floats = compile_spec(FLOATS)
     loan = compile_spec(LOAN, Rates(RateTable(base="USD", rates={"EUR": 0.92})))
@@ -128,4 +128,4 @@ def _cpu_seconds(work: Callable[[], object], times: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main([])
