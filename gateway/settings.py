@@ -16,9 +16,9 @@ import yaml
 from msgspec import Meta, Struct
 
 from gateway.spec import FeatureSpec
-from gateway.spec.places import place_of, yaml_problem
-from gateway.spec.strict import StrictError, convert
-from gateway.spec.text import load
+from gateway.spec.reading.places import place_of, yaml_problem
+from gateway.spec.reading.strict import StrictError, convert
+from gateway.spec.reading.text import load
 
 Name = Annotated[str, Meta(pattern=r"^[^/:\x00-\x1f]+$", max_length=253)]
 """A model name or a version label: what fits between the slashes of a URL."""

@@ -19,9 +19,9 @@ from deployer.domain.release import Batching, Experiment, Model, Release, Servin
 from deployer.domain.workload import ServingAutoscaling
 from deployer.errors import SpecError
 from deployer.records.text import text_of
-from gateway.spec.places import place_of, yaml_problem
-from gateway.spec.strict import StrictError, convert
-from gateway.spec.text import Loader
+from gateway.spec.reading.places import place_of, yaml_problem
+from gateway.spec.reading.strict import StrictError, convert
+from gateway.spec.reading.text import Loader
 from tfserving.config import BatchingParameters, ConfigError
 from tfserving.flags import FlagError, render
 

@@ -14,7 +14,7 @@ from deployer.release.render.text import to_yaml
 from deployer.targets.base import Target
 from gateway.settings import Settings, SettingsError, parse_settings
 from gateway.spec import FeatureSpec, SpecProblem, Statistics, dump_spec, parse_spec
-from gateway.spec.text import load
+from gateway.spec.reading.text import load
 from tfserving.config import ModelServerConfig, Specific
 
 FALLBACK, SHADOW = "fallback", "shadow"

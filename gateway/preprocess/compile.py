@@ -16,7 +16,7 @@ from gateway.preprocess.findings import Findings, kind_name, shortened
 from gateway.preprocess.image import PIXELS_MAX
 from gateway.preprocess.times import Now
 from gateway.spec import FeatureSpec, ImageFeature, Tensor
-from gateway.spec.strict import nearest
+from gateway.spec.reading.strict import nearest
 
 TENSOR_BYTES_MAX = 1 << 30
 """Largest input tensors of one request together: half of what one gRPC message can carry."""

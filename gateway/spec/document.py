@@ -18,10 +18,10 @@ from gateway.spec.lists import ListFeature
 from gateway.spec.lookup import Lookup
 from gateway.spec.numbers import FloatFeature
 from gateway.spec.outputs import Output
-from gateway.spec.places import yaml_problem
+from gateway.spec.reading.places import yaml_problem
+from gateway.spec.reading.strict import StrictError, convert, nearest
+from gateway.spec.reading.text import load
 from gateway.spec.statistics import Statistics
-from gateway.spec.strict import StrictError, convert, nearest
-from gateway.spec.text import load
 from gateway.spec.words import CategoryFeature, Vocabulary
 
 Dtype = Literal[

@@ -10,7 +10,7 @@ import yaml
 from msgspec import Meta
 
 from gateway.spec.base import Name, Section
-from gateway.spec.text import load
+from gateway.spec.reading.text import load
 
 Count = Annotated[int, Meta(ge=0)]
 BINS_MAX = 64

@@ -20,7 +20,7 @@ from gateway.preprocess import Compiled, RateProblem, Rates, RateTable, compile_
 from gateway.preprocess.problems import RecordProblems
 from gateway.preprocess.vocabularies import read_words
 from gateway.spec import FeatureSpec, SpecProblem
-from gateway.spec.problems import Finding, Lines, read_all
+from gateway.spec.reading.problems import Finding, Lines, read_all
 from gateway.spec.signature import signature_problems
 from gateway.spec.words import check_vocabulary
 

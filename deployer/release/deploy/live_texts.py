@@ -17,7 +17,7 @@ from deployer.targets.cluster.names import GATEWAY, GATEWAY_KEY, MODEL_SERVER, M
 from deployer.targets.cluster.target import ClusterTarget
 from deployer.tools.helm import HelmRelease
 from gateway.settings import SettingsError, parse_settings
-from gateway.spec.text import Loader
+from gateway.spec.reading.text import Loader
 from tfserving.config import ConfigError, ModelServerConfig, Specific
 
 

@@ -23,8 +23,8 @@ from deployer.release.render.gateway_file import Specs
 from deployer.release.render.render import Choice, override
 from deployer.release.render.values import values_gateway, values_tf_serving
 from deployer.targets.cluster.target import ClusterTarget
-from gateway.spec.places import yaml_problem
-from gateway.spec.text import load
+from gateway.spec.reading.places import yaml_problem
+from gateway.spec.reading.text import load
 
 
 class _Model(msgspec.Struct, frozen=True):

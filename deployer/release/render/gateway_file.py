@@ -15,7 +15,7 @@ from deployer.errors import DeployerError, SpecError
 from deployer.release.render.text import fill
 from gateway.settings import Settings, SettingsError, parse_settings
 from gateway.spec import FeatureSpec, SpecProblem, dump_spec
-from gateway.spec.problems import read_all
+from gateway.spec.reading.problems import read_all
 
 Specs = Mapping[str, Mapping[int, str]]
 """Text of features.yaml by model and version; a version without one accepts tensors only."""

@@ -8,7 +8,7 @@ import json
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gateway.spec.text import Dumper
+from gateway.spec.reading.text import Dumper
 
 
 def quoted(value: str) -> str:

@@ -16,7 +16,7 @@ from deployer.errors import SpecError, TargetError
 from deployer.targets.cluster.names import Names
 from deployer.tools.helm import Helm, HelmRelease, Values
 from gateway.settings import SettingsError, parse_settings
-from gateway.spec.text import Loader, load
+from gateway.spec.reading.text import Loader, load
 from tfserving.config import ConfigError, ModelServerConfig, Specific
 
 TF_SERVING_CHART = "tf-serving"

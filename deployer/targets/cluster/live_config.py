@@ -13,7 +13,7 @@ from deployer.errors import TargetError
 from deployer.targets.base import WriteConflict
 from deployer.targets.cluster.api import CONFLICT, FIELD_MANAGER, ApiServer, Refused
 from deployer.targets.cluster.objects import CONFIG_MAP_BYTES, ConfigMap
-from gateway.spec.text import Dumper, load
+from gateway.spec.reading.text import Dumper, load
 
 
 class _Owner(msgspec.Struct, frozen=True):

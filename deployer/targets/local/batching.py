@@ -10,7 +10,7 @@ from deployer.errors import SpecError
 from deployer.targets.base import ReplicaBatching
 from deployer.targets.local.state import Layout
 from gateway.settings import ModelSettings, SettingsError, parse_settings
-from gateway.spec.text import Dumper, load
+from gateway.spec.reading.text import Dumper, load
 from tfserving import flags
 
 ENABLE_BATCHING = "enable_batching"

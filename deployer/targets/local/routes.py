@@ -13,7 +13,7 @@ from deployer.errors import SpecError, TargetError
 from deployer.targets.base import HttpReply
 from deployer.tools.client_tls import CERTIFICATE_HINT, ClientTls
 from gateway.settings import SettingsError, parse_settings
-from gateway.spec.text import Dumper, load
+from gateway.spec.reading.text import Dumper, load
 
 ASK_NOW = {"cache-control": "no-cache"}
 """Otherwise a busy gateway may return an older page."""

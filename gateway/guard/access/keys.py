@@ -15,8 +15,8 @@ from msgspec import Meta, Struct
 
 from gateway.guard.access.caller import Bucket, Caller
 from gateway.settings import SettingsError
-from gateway.spec.strict import StrictError, convert
-from gateway.spec.text import load
+from gateway.spec.reading.strict import StrictError, convert
+from gateway.spec.reading.text import load
 
 
 class Key(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -12,8 +12,8 @@ from deployer.release import spec
 from deployer.release.git import values_files
 from gateway.settings import SettingsError, parse_settings
 from gateway.spec.base import SpecProblem
-from gateway.spec.places import place_of
-from gateway.spec.problems import read_all
+from gateway.spec.reading.places import place_of
+from gateway.spec.reading.problems import read_all
 
 HEAD = "release: demo\nstore: models\nmodels:\n  - name: m\n"
 

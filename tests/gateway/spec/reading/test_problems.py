@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.spec import SpecProblem
-from gateway.spec.problems import read_all
+from gateway.spec.reading.problems import read_all
 
 UNREADABLE = """
 features:

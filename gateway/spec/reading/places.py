@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from gateway.spec.text import Loader
+from gateway.spec.reading.text import Loader
 
 _STEP = re.compile(r"([\w-]+)|\[(\d+)\]")
 _STRANGER = re.compile("unknown key '([^']*)'")

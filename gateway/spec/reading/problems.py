@@ -14,9 +14,9 @@ from gateway.spec.document import FeatureSpec, Input, NamedInput, contradictions
 from gateway.spec.features import Feature
 from gateway.spec.lookup import Lookup
 from gateway.spec.outputs import Output
-from gateway.spec.places import yaml_problem
-from gateway.spec.strict import StrictError, convert, strangers
-from gateway.spec.text import Loader, load
+from gateway.spec.reading.places import yaml_problem
+from gateway.spec.reading.strict import StrictError, convert, strangers
+from gateway.spec.reading.text import Loader, load
 
 _STEP = re.compile(r"([\w-]+)|\[(\d+)\]")
 

@@ -17,7 +17,7 @@ from gateway.config_file import ConfigFile
 from gateway.settings import SettingsError, parse_settings
 from gateway.spec import SpecProblem
 from gateway.spec.document import parse_spec
-from gateway.spec.text import Dumper, load
+from gateway.spec.reading.text import Dumper, load
 
 LOOKALIKES = st.text(alphabet="0123456789.-+_:eExob=<>~TZ", min_size=1, max_size=10)
 

@@ -1,0 +1,1 @@
+"""From the text of a file to typed values: YAML, strict conversion, and where each problem stands."""
