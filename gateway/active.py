@@ -110,7 +110,7 @@ def _model(name: str, settings: ModelSettings, rates: Rates | None, image_pixels
         except SpecProblem as error:
             raise SettingsError(f"models.{name}.specs.{key}.{error}") from error
         if spec.statistics is not None:
-            watches[int(key)] = Watch(spec, spec.statistics, rates)
+            watches[int(key)] = Watch(spec, spec.statistics, rates, files)
         versions[int(key)] = Version(number=int(key), spec=spec, compiled=compiled, interpreter=interpreter)
     router = Router(settings.routing) if settings.routing is not None else None
     return Model(name=name, settings=settings, router=router, versions=versions, watches=watches)

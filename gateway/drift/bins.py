@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,13 @@ Array = NDArray[Any]
 class Bins:
     """The bins of a distribution, then one for missing and one for unknown values."""
 
-    def __init__(self, distribution: Distribution, vocabulary: Collection[str] | None = None) -> None:
+    def __init__(self, distribution: Distribution, vocabulary: Container[str] | None = None) -> None:
         """Words outside of `vocabulary` are unknown; None: no word is."""
         self.distribution = distribution
         self._size = len(distribution.counts)
         self._edges = np.array(distribution.edges or [], dtype=np.float64)
         self._places = {word: place for place, word in enumerate(distribution.words or ())}
-        self._vocabulary = frozenset(vocabulary) if vocabulary is not None else None
+        self._vocabulary = vocabulary
 
     @property
     def numeric(self) -> bool:

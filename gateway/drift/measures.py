@@ -7,14 +7,16 @@ images, crosses and code are not counted: time moves by itself, and the others h
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.preprocess import Rates, Record
+from gateway.preprocess.vocabularies import read_words
 from gateway.spec import (
     BoolFeature,
     CategoryFeature,
@@ -51,17 +53,17 @@ class Measure:
     name: str
     numbers: Numbers | None = None
     words: Words | None = None
-    vocabulary: tuple[str, ...] | None = None
+    vocabulary: Container[str] | None = None
     heavy: bool = False
 
 
-def measures(spec: FeatureSpec, rates: Rates | None) -> list[Measure]:
-    """One per feature that can be counted; `rates` as of `compile_spec`, which must have been called before."""
-    found = (_measure(feature, rates) for feature in spec.features)
+def measures(spec: FeatureSpec, rates: Rates | None, files: Path | None = None) -> list[Measure]:
+    """One per feature that can be counted; `rates` and `files` as of `compile_spec`, which was called before."""
+    found = (_measure(feature, rates, files) for feature in spec.features)
     return [measure for measure in found if measure is not None]
 
 
-def _measure(feature: Feature, rates: Rates | None) -> Measure | None:
+def _measure(feature: Feature, rates: Rates | None, files: Path | None) -> Measure | None:
     name, key = feature.name, feature.key
     match feature:
         case FloatFeature(currency=Currency() as currency) if rates is not None:
@@ -79,13 +81,22 @@ def _measure(feature: Feature, rates: Rates | None) -> Measure | None:
         case BoolFeature():
             return Measure(name=name, words=lambda records: _truths(records, key))
         case CategoryFeature():
-            vocabulary = tuple(feature.vocabulary) if feature.vocabulary is not None else None
+            vocabulary = _vocabulary(feature, files)
             normal = feature.text.apply if feature.text is not None else None
             return Measure(name=name, words=lambda records: _words(records, key, normal), vocabulary=vocabulary)
         case TimestampFeature() | ImageFeature() | CrossFeature() | CodeFeature():
             return None
         case _:
             assert_never(feature)
+
+
+def _vocabulary(feature: CategoryFeature, files: Path | None) -> Container[str] | None:
+    """The words that the model knows; None if it may know any."""
+    if feature.vocabulary is not None:
+        return frozenset(feature.vocabulary)
+    if feature.vocabulary_file is not None and files is not None:
+        return read_words(files / feature.vocabulary_file)  # the words of the compiled spec, which are in memory
+    return None
 
 
 def _numbers(records: Sequence[Record], key: str) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -22,10 +23,13 @@ Counted = tuple[str, Distribution, Array]
 class Watch:
     """Counts what came against what training saw. Made once per version."""
 
-    def __init__(self, spec: FeatureSpec, statistics: Statistics, rates: Rates | None) -> None:
+    def __init__(
+        self, spec: FeatureSpec, statistics: Statistics, rates: Rates | None, files: Path | None = None
+    ) -> None:
+        """`files` is the folder with the vocabularies of the version."""
         self.statistics = statistics
         distributions = {one.name: one for one in statistics.features}
-        wanted = [one for one in measures(spec, rates) if one.name in distributions]
+        wanted = [one for one in measures(spec, rates, files) if one.name in distributions]
         self._features = [(one, Bins(distributions[one.name], one.vocabulary)) for one in wanted]
         self._features = [
             (one, bins) for one, bins in self._features if bins.numeric == (one.numbers is not None)

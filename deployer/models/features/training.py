@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +43,7 @@ def statistics(spec: Path, data: Sequence[str], rates: Path | None, run: Run) ->
     text = parse_spec(spec.read_bytes())
     table = Rates(RateTable.load(rates)) if rates is not None else None
     compiled, interpreter = compile_spec(text, table, files=spec.parent), Interpreter(text.output)
-    features = _Collected(measures(text, table))
+    features = _Collected(measures(text, table, spec.parent))
     said: dict[str, _Values] = {}
     count = asked = 0
     for records in _chunks(data, text):
@@ -86,7 +86,7 @@ class _Values:
             self._numbers.append(numbers)
         self._words.update(words or {})
 
-    def distribution(self, name: str, vocabulary: Sequence[str] | None = None) -> Distribution:
+    def distribution(self, name: str, vocabulary: Container[str] | None = None) -> Distribution:
         if self._numbers:
             values = np.concatenate(self._numbers)
             edges = edges_of(values)
@@ -94,7 +94,7 @@ class _Values:
             counts = Bins(empty).of_numbers(values)
         else:
             common = [word for word, _ in self._words.most_common() if word is not None]
-            known = [word for word in common if vocabulary is None or word in set(vocabulary)][:WORDS_MAX]
+            known = [word for word in common if vocabulary is None or word in vocabulary][:WORDS_MAX]
             empty = Distribution(name=name, words=known, counts=[0] * (len(known) + 1))
             counts = Bins(empty, vocabulary).of_words(self._words)
         *inside, missing, unknown = counts.tolist()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from deployer.models.features.training import statistics
 from gateway.drift import Drift, Watch
 from gateway.drift.live import RECORDS_A_SECOND, TOGETHER
 from gateway.postprocess.predictions import Alternative, LabelPrediction
@@ -50,6 +53,30 @@ def watch() -> Watch:
 def said(score: float) -> LabelPrediction:
     pairs = [Alternative("no", 1 - score), Alternative("yes", score)]
     return LabelPrediction("yes", "high", score, pairs)
+
+
+def test_words_outside_a_vocabulary_file_are_unknown_live_and_in_training(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("x\ny\nw\n")
+    text = """features: [{name: word, type: category, vocabulary_file: words.txt, encoding: index, unknown: x}]
+input: {name: i, dtype: int64, shape: [-1, 1]}
+output: {name: o, kind: regression}
+"""
+    (tmp_path / "features.yaml").write_text(text)
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"word": "{word}"}}\n' for word in "xxyqq"))
+    trained = statistics(
+        tmp_path / "features.yaml",
+        [str(tmp_path / "rows.jsonl")],
+        None,
+        lambda tensors: {"o": np.zeros(len(tensors["i"]), np.float32)},
+    )
+    (words,) = trained.features
+    assert (words.words, words.counts, words.unknown) == (["x", "y"], [2, 1, 0], 2)
+
+    spec = parse_spec(text)
+    watch = Watch(spec, trained, None, tmp_path)
+    records = [{"word": word} for word in ("x", "w", "z", "z", "z")]
+    counted = {one.name: row.tolist() for kind, one, row in watch.count(records, [], spec.output) if kind == "feature"}
+    assert counted["word"] == [1, 0, 1, 0, 3], "x, y, other known words, missing, unknown"
 
 
 def test_each_type_is_counted_as_it_comes(watch: Watch) -> None:
