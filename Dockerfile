@@ -8,8 +8,10 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/app
 WORKDIR /src
 COPY pyproject.toml constraints.txt scripts/requirements.py ./
-# Only what all three share; the code comes last, so that a change of it rebuilds little.
-RUN python requirements.py > base.txt && pip --python /opt/app/bin/python install -c constraints.txt -r base.txt \
+# Only what all three share, without the libraries of the command line. The code comes last, so that a change of it
+# rebuilds little.
+RUN python requirements.py | grep -vE '^(typer|rich|jinja2)\b' > base.txt \
+ && pip --python /opt/app/bin/python install -c constraints.txt -r base.txt \
  && find /opt/app/lib/python3*/site-packages/numpy -type d -name tests -prune -exec rm -rf {} +
 
 FROM build AS build-modelserver
@@ -29,7 +31,7 @@ RUN python requirements.py gateway jwt otel images redis > more.txt \
  && pip --python /opt/app/bin/python install -c constraints.txt -r more.txt
 
 FROM build AS build-deployer
-RUN python requirements.py k8s experiment > more.txt \
+RUN python requirements.py > more.txt && python requirements.py k8s experiment >> more.txt \
  && pip --python /opt/app/bin/python install -c constraints.txt -r more.txt
 # The code is copied and not installed; this is where `deployer --version` looks.
 RUN version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
