@@ -28,8 +28,11 @@ class Source(Protocol):
         ...
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the model; outputs by the names of `signature`. Errors: ExportError."""
-        raise NotImplementedError(f"{type(self).__name__} runs on a model server")
+        """Run the model; outputs by the names of `signature`. Errors: ExportError.
+
+        It is not called for a source that has a `directory`.
+        """
+        ...
 
     def parts(self) -> Mapping[str, Part]:
         """Inputs that are parts of a ragged or sparse tensor, by their names in the signature."""
